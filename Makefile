@@ -1,0 +1,61 @@
+# Every check has one definition here; .ci/run and people call the same targets.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+STUDY ?= studies/fashion_mnist.toml
+UV_VERSION := 0.13.9
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: help setup study test test-slow check lint types imports format lock clean
+
+help: ## List the targets
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: $(READY) ## Make .venv and install from requirements.lock
+
+$(BIN)/uv:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Makefile: Python must be 3.11 or newer, but got $$($(PYTHON) --version 2>&1). Say make PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+$(READY): requirements.lock pyproject.toml | $(BIN)/uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --require-hashes -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+study: $(READY) ## Run a study: make study STUDY=studies/digits.toml
+	$(BIN)/selection run $(STUDY)
+
+test: $(READY) ## Run the test suite
+	$(BIN)/python -m pytest
+
+test-slow: $(READY) ## Run the tests marked slow
+	$(BIN)/python -m pytest -m slow
+
+check: lint types imports ## Lint, types and import contracts
+
+lint: $(READY) ## Check format and style with ruff
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+types: $(READY) ## Check types with mypy
+	$(BIN)/mypy
+
+imports: $(READY) ## Check the import contracts
+	$(BIN)/lint-imports
+
+format: $(READY) ## Rewrite files in ruff's format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock: | $(BIN)/uv ## Rewrite requirements.lock to the newest versions allowed
+	$(BIN)/uv pip compile --quiet --upgrade --universal --python-version 3.11 --all-extras --group dev \
+		--generate-hashes --no-header --no-annotate --no-emit-index-url \
+		pyproject.toml --output-file requirements.lock
+
+clean: ## Remove .venv and caches; databases and data stay
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""All of SQLAlchemy and Alembic: what a study did, kept for good."""

@@ -1,0 +1,191 @@
+"""The typed sections of a study file: what each key means and which values it may have.
+
+Rules that need one section only live here; rules that tie sections together are in spec.py.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from selection.study.setting import Activation, Init, OptimizerName, Precision
+
+REGRESSION_METRICS = ("rmse", "mae", "r2")
+MINIMISED_METRICS = ("cross_entropy", "rmse", "mae")
+MAX_NAME_CHARACTERS = 512
+
+Metric = Literal[
+    "accuracy",
+    "balanced_accuracy",
+    "cross_entropy",
+    "macro_f1",
+    "roc_auc",
+    "rmse",
+    "mae",
+    "r2",
+]
+
+
+class Section(BaseModel):
+    """Refuse unknown keys, coercions and infinities in every section alike."""
+
+    model_config = ConfigDict(
+        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=False
+    )
+
+
+class HeldOutColumn(Section):
+    """Name the rows that are held out by the value of a column."""
+
+    column: str
+    value: str | int | float | bool
+
+
+class DataSection(Section):
+    """Say which rows the study is about and how features are prepared."""
+
+    dataset: str | None = None
+    path: str | None = None
+    target: str | None = None
+    drop: tuple[str, ...] = Field(default=(), strict=False)
+    categorical: tuple[str, ...] = Field(default=(), strict=False)
+    groups: str | None = None
+    impute: Literal["median"] | None = None
+    held_out: (
+        Literal["official"] | Annotated[float, Field(gt=0.0, lt=1.0)] | HeldOutColumn | None
+    ) = None
+    prepare: Literal["scale", "standardize", "none"] = "standardize"
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DataSection:
+        if (self.dataset is None) == (self.path is None):
+            raise ValueError("needs either dataset or path, not both and not neither")
+        if self.path is not None and self.target is None:
+            raise ValueError("path needs target, the name of the column to predict")
+        if self.path is None:
+            given = [
+                name for name in ("target", "drop", "categorical", "groups") if getattr(self, name)
+            ]
+            if given:
+                raise ValueError(
+                    f"{', '.join(given)} belongs to path; a named data set has its own"
+                )
+        return self
+
+
+class CvSection(Section):
+    """Say how development rows are split into folds."""
+
+    folds: int = Field(default=5, ge=2)
+    repeats: int = Field(default=1, ge=1)
+    kind: Literal["kfold", "stratified", "group", "stratified_group", "time_series"] | None = None
+
+    @model_validator(mode="after")
+    def _time_runs_once(self) -> CvSection:
+        if self.kind == "time_series" and self.repeats > 1:
+            raise ValueError("time_series has one order of rows: repeats must be 1")
+        return self
+
+
+class ModelSection(Section):
+    """Say what is fixed about the MLP."""
+
+    hidden_layers: int | None = Field(default=None, ge=0, le=4)
+    activation: Activation = "relu"
+    init: Init = "default"
+    std: float = Field(default=0.01, gt=0.0)
+
+
+class TrainingSection(Section):
+    """Say what is fixed about the training."""
+
+    optimizer: OptimizerName = "sgd"
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    nesterov: bool = False
+    batch_size: int = Field(default=256, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    precision: Precision = "float32"
+
+
+class SearchSection(Section):
+    """Say how the space is searched and when to stop."""
+
+    metric: Metric = "accuracy"
+    sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
+    pruner: Literal[
+        "successive_halving", "hyperband", "median", "percentile", "patient", "threshold", "none"
+    ] = "successive_halving"
+    pruner_options: dict[str, int | float] = Field(default_factory=dict)
+    trials: int = Field(default=24, ge=1)
+    cohort: int = Field(default=8, ge=1)
+    timeout_seconds: float = Field(default=0.0, ge=0.0)
+    default: dict[str, Any] = Field(default_factory=dict)
+
+
+class StudySections(Section):
+    """Hold a whole study file as it was written, section by section."""
+
+    name: str
+    seed: int = Field(default=0, ge=0, lt=2**63)
+    data: DataSection
+    cv: CvSection = CvSection()
+    model: ModelSection = ModelSection()
+    training: TrainingSection = TrainingSection()
+    space: dict[str, Any] = Field(default_factory=dict)
+    search: SearchSection = SearchSection()
+
+    @field_validator("name")
+    @classmethod
+    def _printable(cls, name: str) -> str:
+        if not name.strip():
+            raise ValueError("must have at least one visible character")
+        if len(name) > MAX_NAME_CHARACTERS:
+            raise ValueError(f"must have at most {MAX_NAME_CHARACTERS} characters")
+        if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", name):
+            raise ValueError("must have no control characters")
+        return name
+
+
+def is_whole(value: object) -> bool:
+    """Say whether value is an integer (True and False are not)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> bool:
+    """Say whether value is a finite number (True and False are not)."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+Width = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class OwnSpaceFields(Section):
+    """Hold the hyperparameters that live in [space] only, with the values a trial has otherwise."""
+
+    width: Width | Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = 256
+    dropout: Probability | Annotated[tuple[Probability, ...], Field(strict=False, min_length=1)] = (
+        0.0
+    )
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    l2: float = Field(default=0.0, ge=0.0)
+    learning_rate: float = Field(default=0.1, gt=0.0)
+
+
+SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)
+WHOLE_FIELDS = ("width", "hidden_layers", "batch_size", "epochs")
+REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
+PER_LAYER_FIELDS = ("width", "dropout")
+
+
+def space_names() -> list[str]:
+    """Return every name that [space] may hold."""
+    return [name for section in SPACE_SECTIONS for name in section.model_fields]
+
+
+def section_of(name: str) -> type[Section]:
+    """Return the section that knows the rules of one hyperparameter."""
+    return next(section for section in SPACE_SECTIONS if name in section.model_fields)

@@ -1,0 +1,190 @@
+"""Rules of a study file that tie several of its sections together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from selection.errors import Fault
+from selection.study.faults import nearest_name, place_name, show
+from selection.study.fields import PER_LAYER_FIELDS, StudySections, is_number, is_whole
+from selection.study.space import Choices, SearchSpace
+from selection.study.trial import Params
+
+PRUNER_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "successive_halving": ("min_resource", "reduction_factor", "min_early_stopping_rate"),
+    "hyperband": ("min_resource", "reduction_factor"),
+    "median": ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"),
+    "percentile": (
+        "percentile",
+        "n_startup_trials",
+        "n_warmup_steps",
+        "interval_steps",
+        "n_min_trials",
+    ),
+    "patient": ("patience", "min_delta"),
+    "threshold": ("lower", "upper", "n_warmup_steps", "interval_steps"),
+    "none": (),
+}
+NEEDED_OPTIONS: Mapping[str, tuple[str, ...]] = {
+    "percentile": ("percentile",),
+    "patient": ("patience",),
+}
+REAL_OPTIONS = ("percentile", "min_delta", "lower", "upper")
+LOWEST_OPTION: Mapping[str, int] = {
+    "min_resource": 1,
+    "reduction_factor": 2,
+    "interval_steps": 1,
+    "n_min_trials": 1,
+}
+
+
+def rule_faults(
+    sections: StudySections,
+    space: SearchSpace,
+    constants: Params,
+    default: Params,
+    where: str,
+) -> list[Fault]:
+    """Return every broken rule between sections."""
+    return [
+        *_search_faults(sections, space, where),
+        *_optimizer_faults(sections, space, constants, where),
+        *_layer_faults(sections, space, constants, default, where),
+        *_pruner_faults(sections, where),
+        *_fold_faults(sections, where),
+    ]
+
+
+def _search_faults(sections: StudySections, space: SearchSpace, where: str) -> list[Fault]:
+    search = sections.search
+    at = place_name(where, ("space",))
+    if not space and search.trials > 1:
+        rule = "more than one trial needs something to search"
+        mend = "Give a range or choices, or set [search] trials = 1."
+        return [Fault(at, rule, f"{search.trials} trials and constants only", mend)]
+    if search.sampler != "grid":
+        return []
+    return [
+        Fault(
+            place_name(where, ("space", name)),
+            "a grid needs choices or a step",
+            "a continuous range",
+            "Write { choices = [...] }, or add a step.",
+        )
+        for name, dimension in space.items()
+        if dimension.grid() is None
+    ]
+
+
+def _possible(
+    name: str, sections: StudySections, space: SearchSpace, constants: Params
+) -> list[Any]:
+    """Return every value a categorical field may take in this study."""
+    if name in space:
+        dimension = space[name]
+        return list(dimension.options) if isinstance(dimension, Choices) else [dimension]
+    if name in constants:
+        return [constants[name]]
+    for section in (sections.model, sections.training):
+        if name in type(section).model_fields:
+            return [getattr(section, name)]
+    return []
+
+
+def _optimizer_faults(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[Fault]:
+    optimizers = _possible("optimizer", sections, space, constants)
+    faults = []
+    if optimizers == ["adam"] and ("weight_decay" in space or "weight_decay" in constants):
+        rule = "adam puts its penalty into the gradient, and that is called l2"
+        mend = "Write l2, or choose adamw for decoupled weight decay."
+        faults.append(Fault(place_name(where, ("space", "weight_decay")), rule, "adam", mend))
+    if "adam" not in optimizers and ("l2" in space or "l2" in constants):
+        mend = "Write weight_decay."
+        at = place_name(where, ("space", "l2"))
+        faults.append(Fault(at, "l2 belongs to adam", show(optimizers), mend))
+    momenta = _possible("momentum", sections, space, constants)
+    if sections.training.nesterov and momenta == [0.0]:
+        at = place_name(where, ("training", "nesterov"))
+        faults.append(Fault(at, "nesterov needs momentum", "momentum = 0", "Set momentum."))
+    return faults
+
+
+def _layer_faults(
+    sections: StudySections,
+    space: SearchSpace,
+    constants: Params,
+    default: Params,
+    where: str,
+) -> list[Fault]:
+    """Refuse lists per layer whose length is not the depth."""
+    depths = _depths(sections, space, constants, default)
+    faults = []
+    for name in PER_LAYER_FIELDS:
+        values = _possible(name, sections, space, constants)
+        if name in default:
+            values.append(default[name])
+        for value in values:
+            if isinstance(value, tuple) and depths != {len(value)}:
+                rule = f"a list per layer needs one {name} for each of the hidden layers"
+                got = f"{show(value)} with hidden_layers = {show(sorted(depths))}"
+                mend = "Give as many values as there are hidden layers."
+                faults.append(Fault(place_name(where, ("space", name)), rule, got, mend))
+                break
+    return faults
+
+
+def _depths(
+    sections: StudySections, space: SearchSpace, constants: Params, default: Params
+) -> set[int]:
+    stated = _possible("hidden_layers", sections, space, constants)
+    if "hidden_layers" in space:
+        return {int(depth) for depth in space["hidden_layers"].grid() or ()}
+    if stated != [None]:
+        return {int(stated[0])}
+    widths = _possible("width", sections, space, constants)
+    widths += [default["width"]] if "width" in default else []
+    return {len(width) if isinstance(width, tuple) else 1 for width in widths or [1]}
+
+
+def _pruner_faults(sections: StudySections, where: str) -> list[Fault]:
+    search = sections.search
+    at = place_name(where, ("search", "pruner_options"))
+    known = PRUNER_OPTIONS[search.pruner]
+    faults = []
+    for name, value in search.pruner_options.items():
+        if name not in known:
+            mend = nearest_name(name, known) if known else "Remove it."
+            faults.append(Fault(at, f"{search.pruner} must know the option", name, mend))
+            continue
+        is_right = is_number(value) if name in REAL_OPTIONS else is_whole(value)
+        lowest = LOWEST_OPTION.get(name, 0)
+        if not is_right or (name not in ("lower", "upper") and value < lowest):
+            rule = (
+                f"{name} must be a {'' if name in REAL_OPTIONS else 'whole '}number from {lowest}"
+            )
+            faults.append(Fault(at, rule, show(value), "Mend this value."))
+        elif name == "percentile" and value > 100:
+            faults.append(Fault(at, "percentile is at most 100", show(value), "Mend this value."))
+    for name in NEEDED_OPTIONS.get(search.pruner, ()):
+        if name not in search.pruner_options:
+            mend = f"Write pruner_options = {{ {name} = ... }}."
+            faults.append(Fault(at, f"{search.pruner} needs {name}", "nothing", mend))
+    if search.pruner == "threshold" and not {"lower", "upper"} & set(search.pruner_options):
+        mend = "Write pruner_options = { lower = ... }."
+        faults.append(Fault(at, "threshold needs lower or upper", "neither", mend))
+    return faults
+
+
+def _fold_faults(sections: StudySections, where: str) -> list[Fault]:
+    kind, groups = sections.cv.kind, sections.data.groups
+    at = place_name(where, ("cv", "kind"))
+    if kind in ("group", "stratified_group") and groups is None:
+        mend = "Name the column: [data] groups = ..."
+        return [Fault(at, f"{kind} needs groups", "no groups", mend)]
+    if groups is not None and kind not in (None, "group", "stratified_group"):
+        mend = 'Write kind = "group", or remove groups.'
+        return [Fault(at, "rows of one group stay in one fold", show(kind), mend)]
+    return []

@@ -1,0 +1,48 @@
+"""A setting: every number the training of one trial depends on, with nothing left open.
+
+Params hold only what is searched; a setting also holds the constants of the study file. Equal
+settings give equal scores, whatever their trial numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Activation = Literal["relu", "sigmoid", "tanh"]
+Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+Precision = Literal["float32"]
+Task = Literal["classification", "regression"]
+
+
+@dataclass(frozen=True)
+class Kind:
+    """Hold what all members of one pack must have in common."""
+
+    hidden_layers: int
+    activation: Activation
+    init: Init
+    optimizer: OptimizerName
+    nesterov: bool
+    batch_size: int
+    epochs: int
+    precision: Precision
+
+
+@dataclass(frozen=True)
+class Setting:
+    """Hold one MLP and its training.
+
+    Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
+    l2 is the penalty that adam puts into the gradient. Biases are never decayed.
+    """
+
+    kind: Kind
+    widths: tuple[int, ...]
+    dropout: tuple[float, ...]
+    learning_rate: float
+    weight_decay: float
+    l2: float
+    momentum: float
+    init_std: float

@@ -1,0 +1,88 @@
+"""The search space: where each searched hyperparameter may lie.
+
+A space is a plain mapping from name to Range or Choices. It knows nothing of samplers; search.py
+translates it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from selection.study.trial import Params, Value
+
+
+@dataclass(frozen=True)
+class Range:
+    """Hold an interval [low, high] of integers or floats, both ends in it."""
+
+    low: float
+    high: float
+    log: bool = False
+    step: float | None = None
+    integer: bool = False
+
+    def nearest(self, value: Value) -> Value:
+        """Return the point of the range nearest to value."""
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            return self.low
+        inside = min(max(value, self.low), self.high)
+        if self.step is not None:
+            last = math.floor((self.high - self.low) / self.step + 1e-9)
+            steps = min(round((inside - self.low) / self.step), last)
+            inside = self.low + steps * self.step
+        return int(round(inside)) if self.integer else float(inside)
+
+    def grid(self) -> tuple[Value, ...] | None:
+        """Return every point of the range, or None where it has no step."""
+        step = self.step if self.step is not None else (1 if self.integer else None)
+        if step is None or self.log:
+            return None
+        count = math.floor((self.high - self.low) / step + 1e-9) + 1
+        return tuple(self.nearest(self.low + index * step) for index in range(count))
+
+
+@dataclass(frozen=True)
+class Choices:
+    """Hold a finite set of values in the order of the study file."""
+
+    options: tuple[Value, ...]
+
+    def nearest(self, value: Value) -> Value:
+        """Return value if it is one of the options, the first option otherwise."""
+        return value if value in self.options else self.options[0]
+
+    def grid(self) -> tuple[Value, ...]:
+        """Return every option."""
+        return self.options
+
+
+Dimension: TypeAlias = Range | Choices
+SearchSpace: TypeAlias = Mapping[str, Dimension]
+
+
+def nearest_inside(space: SearchSpace, params: Params) -> dict[str, Value]:
+    """Return the params moved to the nearest point of the space.
+
+    The default setting may lie outside (no weight decay, where the range is logarithmic);
+    samplers and Optuna's tools can only be shown points inside.
+    """
+    return {name: dimension.nearest(params[name]) for name, dimension in space.items()}
+
+
+def outside(space: SearchSpace, params: Params) -> dict[str, Value]:
+    """Return those params that are not points of the space."""
+    inside = nearest_inside(space, params)
+    return {name: value for name, value in params.items() if inside[name] != value}
+
+
+def value_to_json(value: Value) -> Any:
+    """Return the value as JSON knows it: tuples become lists."""
+    return list(value) if isinstance(value, tuple) else value
+
+
+def value_from_json(value: Any) -> Value:
+    """Return the value as the house knows it: lists become tuples."""
+    return tuple(value) if isinstance(value, list) else value  # type: ignore[no-any-return]

@@ -1,0 +1,234 @@
+"""Reads a study file: typed, unknown keys refused, all faults at once, one fingerprint.
+
+A StudySpec is the only thing the other rooms know of a study file. It turns params into settings.
+Source of the keys: the README's study file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from selection.errors import Fault, StudyFileError
+from selection.study.faults import faults_of, nearest_name, place_name, show
+from selection.study.fields import (
+    MINIMISED_METRICS,
+    REGRESSION_METRICS,
+    StudySections,
+    section_of,
+)
+from selection.study.rules import rule_faults
+from selection.study.setting import Kind, Setting, Task
+from selection.study.space import SearchSpace, nearest_inside
+from selection.study.space_file import read_space, value_fault
+from selection.study.trial import Params, Value
+
+
+@dataclass(frozen=True)
+class StudySpec:
+    """Hold one checked study: its sections as written, its space, its default setting."""
+
+    sections: StudySections
+    space: SearchSpace
+    constants: Params
+    default: Params
+
+    @property
+    def name(self) -> str:
+        return self.sections.name
+
+    @property
+    def seed(self) -> int:
+        return self.sections.seed
+
+    @property
+    def metric(self) -> str:
+        return self.sections.search.metric
+
+    @property
+    def task(self) -> Task:
+        return "regression" if self.metric in REGRESSION_METRICS else "classification"
+
+    @property
+    def is_minimised(self) -> bool:
+        return self.metric in MINIMISED_METRICS
+
+    @property
+    def budget(self) -> int:
+        """The number of trials; a grid has no more of them than points, and the default."""
+        if self.sections.search.sampler != "grid":
+            return self.sections.search.trials
+        points = 1
+        for dimension in self.space.values():
+            points *= len(dimension.grid() or ())
+        is_on_grid = nearest_inside(self.space, self.default) == dict(self.default)
+        return min(self.sections.search.trials, points if is_on_grid else points + 1)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the study as JSON, defaults filled in, so that equal studies are equal."""
+        return self.sections.model_dump(mode="json")
+
+    @property
+    def fingerprint(self) -> str:
+        """The SHA-256 of to_json()."""
+        text = json.dumps(self.to_json(), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+    def setting(self, params: Params) -> Setting:
+        """Return what params and the constants of the file make together.
+
+        Fields without effect (momentum under adam, dropout without a hidden layer) are set to one
+        value, so that settings are equal exactly when their scores are.
+        """
+        values = _Values(self.sections, self.constants, params)
+        widths, dropout = _layers(values)
+        optimizer = values["optimizer"]
+        momentum = values["momentum"] if optimizer == "sgd" else 0.0
+        init = values["init"]
+        kind = Kind(
+            hidden_layers=len(widths),
+            activation=values["activation"] if widths else "relu",
+            init=init,
+            optimizer=optimizer,
+            nesterov=bool(values["nesterov"] and momentum > 0),
+            batch_size=values["batch_size"],
+            epochs=values["epochs"],
+            precision=values["precision"],
+        )
+        return Setting(
+            kind=kind,
+            widths=widths,
+            dropout=dropout,
+            learning_rate=float(values["learning_rate"]),
+            weight_decay=0.0 if optimizer == "adam" else float(values["weight_decay"]),
+            l2=float(values["l2"]) if optimizer == "adam" else 0.0,
+            momentum=float(momentum),
+            init_std=float(values["std"]) if init == "normal" else 0.0,
+        )
+
+
+class _Values:
+    """Look a hyperparameter up: params, then constants, then the sections of the file."""
+
+    def __init__(self, sections: StudySections, constants: Params, params: Params) -> None:
+        self._sections = sections
+        self._layers = (params, constants)
+
+    def __getitem__(self, name: str) -> Any:
+        for layer in self._layers:
+            if name in layer:
+                return layer[name]
+        return section_value(self._sections, name)
+
+
+def section_value(sections: StudySections, name: str) -> Any:
+    """Return the value a hyperparameter has where [space] does not speak of it."""
+    for section in (sections.model, sections.training):
+        if name in type(section).model_fields:
+            return getattr(section, name)
+    if name == "learning_rate" and sections.training.optimizer != "sgd":
+        return 0.001
+    return section_of(name).model_fields[name].get_default()
+
+
+def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    width, depth, dropout = values["width"], values["hidden_layers"], values["dropout"]
+    if depth is None:
+        depth = len(width) if isinstance(width, tuple) else 1
+    widths = width if isinstance(width, tuple) else (width,) * depth
+    rates = dropout if isinstance(dropout, tuple) else (dropout,) * depth
+    return widths[:depth], tuple(float(rate) for rate in rates[:depth])
+
+
+def read_study(path: Path) -> StudySpec:
+    """Read and check a study file.
+
+    Raises: StudyFileError with all faults of the file.
+    """
+    where = str(path)
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        reason = error.strerror or "an unreadable file"
+        raise StudyFileError(
+            Fault(where, "the study file must be readable", reason, "Name a file of studies/.")
+        ) from None
+    except UnicodeDecodeError:
+        raise StudyFileError(
+            Fault(where, "a study file is UTF-8 text", "other bytes", "Save it as UTF-8.")
+        ) from None
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise StudyFileError(
+            Fault(where, "a study file is TOML", str(error), "Mend that line.")
+        ) from None
+    return parse_study(content, where)
+
+
+def parse_study(content: dict[str, Any], where: str) -> StudySpec:
+    """Check the content of a study file.
+
+    Raises: StudyFileError with all faults.
+    """
+    faults: list[Fault] = []
+    sections: StudySections | None = None
+    try:
+        sections = StudySections.model_validate(content)
+    except ValidationError as error:
+        faults += faults_of(error, StudySections, where)
+    raw_space = content.get("space", {})
+    space, constants, space_faults = read_space(
+        raw_space if isinstance(raw_space, dict) else {}, where
+    )
+    faults += space_faults
+    if sections is None:
+        raise StudyFileError(*faults)
+    default, default_faults = _read_default(sections, space, where)
+    faults += default_faults
+    if not faults:
+        faults += rule_faults(sections, space, constants, default, where)
+    if faults:
+        raise StudyFileError(*faults)
+    return StudySpec(sections, space, constants, default)
+
+
+def _read_default(
+    sections: StudySections, space: SearchSpace, where: str
+) -> tuple[dict[str, Value], list[Fault]]:
+    """Return the params of trial 0: those given, and the nearest to the usual for the rest."""
+    faults: list[Fault] = []
+    given: dict[str, Value] = {}
+    for name, value in sections.search.default.items():
+        at = place_name(where, ("search", f"default.{name}"))
+        if name not in space:
+            mend = nearest_name(name, space) if space else "Remove it."
+            faults.append(Fault(at, "default sets what [space] searches", show(value), mend))
+        elif fault := value_fault(name, value, at):
+            faults.append(fault)
+        else:
+            given[name] = tuple(value) if isinstance(value, list) else value
+    default = {
+        name: given.get(name, dimension.nearest(section_value(sections, name)))
+        for name, dimension in space.items()
+    }
+    return default, faults
+
+
+def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
+    """Return the keys in which two studies differ, as lines "key: old -> new"."""
+    lines: list[str] = []
+    for key in sorted({*old, *new}):
+        before, after = old.get(key), new.get(key)
+        name = f"{prefix}{key}"
+        if isinstance(before, dict) and isinstance(after, dict):
+            lines += differences(before, after, f"{name}.")
+        elif before != after:
+            lines.append(f"{name}: {show(before)} -> {show(after)}")
+    return lines

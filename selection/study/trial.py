@@ -1,0 +1,139 @@
+"""Trials and their scores as frozen plain values.
+
+Nothing here computes or stores; every other room hands these values on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scalar: TypeAlias = bool | int | float | str
+Value: TypeAlias = Scalar | tuple[int, ...] | tuple[float, ...]
+Params: TypeAlias = Mapping[str, Value]
+
+
+class TrialState(StrEnum):
+    """Name the state of a trial; a diverged trial is FAILED with the reason "diverged: ..."."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    COMPLETE = "complete"
+    PRUNED = "pruned"
+    FAILED = "failed"
+
+    @property
+    def is_finished(self) -> bool:
+        return self in (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
+
+
+CURVE_COLUMNS = (
+    "running_loss",
+    "running_score",
+    "training_loss",
+    "training_score",
+    "validation_loss",
+    "validation_score",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class LearningCurve:
+    """Hold one member's losses and scores against epochs.
+
+    Shape: points is (T, 6) float64, columns as in CURVE_COLUMNS. "running" is taken in train mode
+    while the epoch runs; the rest in eval mode after it. No loss contains the penalty.
+    """
+
+    points: NDArray[np.float64]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return one column against epochs. Shape: (T,)."""
+        return self.points[:, CURVE_COLUMNS.index(name)]
+
+
+@dataclass(frozen=True, eq=False)
+class FoldResult:
+    """Hold what one member (trial, repeat, fold) left behind.
+
+    Shape: outputs is (N_validation, C) logits, (N_validation, 1) predictions in units of the
+    target for regression, in the order of the split's validation rows; None unless the trial is
+    COMPLETE.
+    """
+
+    repeat: int
+    fold: int
+    curve: LearningCurve
+    outputs: NDArray[np.float32] | None = None
+
+    @property
+    def score(self) -> float:
+        """The validation score after the last epoch."""
+        return float(self.curve.column("validation_score")[-1])
+
+    @property
+    def train_score(self) -> float:
+        """The training score in eval mode after the last epoch."""
+        return float(self.curve.column("training_score")[-1])
+
+
+@dataclass(frozen=True, eq=False)
+class TrialResult:
+    """Hold how the training of one trial ended."""
+
+    state: TrialState
+    reason: str
+    folds: tuple[FoldResult, ...]
+    epochs: int
+    seconds: float
+
+    @property
+    def fold_means(self) -> tuple[float, ...]:
+        """The mean validation score over folds, epoch by epoch."""
+        return fold_means([fold.curve for fold in self.folds])
+
+    @property
+    def value(self) -> float | None:
+        """The cross-validated score: the mean over folds; None unless COMPLETE."""
+        return self.fold_means[-1] if self.state is TrialState.COMPLETE else None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Hold one trial as the record knows it, without curves and predictions."""
+
+    number: int
+    state: TrialState
+    params: Params
+    cohort: int
+    reason: str = ""
+    value: float | None = None
+    fold_scores: tuple[float, ...] = ()
+    train_scores: tuple[float, ...] = ()
+    fold_means: tuple[float, ...] = ()
+    epochs: int = 0
+    seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "params", MappingProxyType(dict(self.params)))
+
+    @property
+    def standard_error(self) -> float | None:
+        """The standard error over folds, s / sqrt(J) with ddof = 1; descriptive only."""
+        if len(self.fold_scores) < 2:
+            return None
+        return float(np.std(self.fold_scores, ddof=1) / np.sqrt(len(self.fold_scores)))
+
+
+def fold_means(curves: list[LearningCurve]) -> tuple[float, ...]:
+    """Return the mean validation score over folds, epoch by epoch; () without curves."""
+    if not curves:
+        return ()
+    scores = np.stack([curve.column("validation_score") for curve in curves])  # (K, T)
+    return tuple(float(mean) for mean in scores.mean(axis=0))

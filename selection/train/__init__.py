@@ -1,0 +1,1 @@
+"""All of torch: many MLPs trained as one packed program."""
