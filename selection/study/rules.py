@@ -141,7 +141,7 @@ def _depths(
 ) -> set[int]:
     stated = _possible("hidden_layers", sections, space, constants)
     if "hidden_layers" in space:
-        return {int(depth) for depth in space["hidden_layers"].grid() or ()}
+        return {depth for depth in space["hidden_layers"].grid() or () if isinstance(depth, int)}
     if stated != [None]:
         return {int(stated[0])}
     widths = _possible("width", sections, space, constants)

@@ -33,7 +33,7 @@ class Range:
             last = math.floor((self.high - self.low) / self.step + 1e-9)
             steps = min(round((inside - self.low) / self.step), last)
             inside = self.low + steps * self.step
-        return int(round(inside)) if self.integer else float(inside)
+        return round(inside) if self.integer else float(inside)
 
     def grid(self) -> tuple[Value, ...] | None:
         """Return every point of the range, or None where it has no step."""
@@ -85,4 +85,4 @@ def value_to_json(value: Value) -> Any:
 
 def value_from_json(value: Any) -> Value:
     """Return the value as the house knows it: lists become tuples."""
-    return tuple(value) if isinstance(value, list) else value  # type: ignore[no-any-return]
+    return tuple(value) if isinstance(value, list) else value

@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import Fault
+from selection.errors import Fault, StudyFileError
 from selection.study.faults import nearest_name, place_name, show
 from selection.study.fields import (
     REAL_FIELDS,
@@ -39,8 +39,8 @@ def read_space(
             continue
         try:
             parsed = _read_entry(name, entry, at)
-        except _Broken as broken:
-            faults.append(broken.fault)
+        except StudyFileError as error:
+            faults += error.faults
             continue
         if isinstance(parsed, Range | Choices):
             space[name] = parsed
@@ -56,22 +56,16 @@ def checked_value(name: str, value: Any, at: str) -> Value:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:
         rule = error.errors()[0]["msg"].replace("Input should be", "must be")
-        raise _Broken(Fault(at, rule, show(value), "Mend this value.")) from None
+        raise StudyFileError(Fault(at, rule, show(value), "Mend this value.")) from None
 
 
 def value_fault(name: str, value: Any, at: str) -> Fault | None:
     """Return what is wrong with the value of one hyperparameter, or None."""
     try:
         checked_value(name, value, at)
-    except _Broken as broken:
-        return broken.fault
+    except StudyFileError as error:
+        return error.faults[0]
     return None
-
-
-class _Broken(Exception):
-    def __init__(self, fault: Fault) -> None:
-        super().__init__(str(fault))
-        self.fault = fault
 
 
 def _read_entry(name: str, entry: Any, at: str) -> Dimension | Value:
@@ -85,14 +79,18 @@ def _read_entry(name: str, entry: Any, at: str) -> Dimension | Value:
 def _read_choices(name: str, entry: Mapping[str, Any], at: str) -> Choices:
     extra = [key for key in entry if key != "choices"]
     if extra:
-        raise _Broken(Fault(at, "choices stands alone", extra[0], f"Remove {extra[0]}."))
+        raise StudyFileError(Fault(at, "choices stands alone", extra[0], f"Remove {extra[0]}."))
     listed = entry["choices"]
     if not isinstance(listed, list) or not listed:
         mend = "Write choices = [a, b]."
-        raise _Broken(Fault(at, "choices must be a list with a value in it", show(listed), mend))
+        raise StudyFileError(
+            Fault(at, "choices must be a list with a value in it", show(listed), mend)
+        )
     options = tuple(checked_value(name, option, at) for option in listed)
     if len(set(options)) < len(options):
-        raise _Broken(Fault(at, "choices must differ", show(listed), "Name each value once."))
+        raise StudyFileError(
+            Fault(at, "choices must differ", show(listed), "Name each value once.")
+        )
     return Choices(options)
 
 
@@ -100,10 +98,10 @@ def _read_range(name: str, entry: Mapping[str, Any], at: str) -> Range:
     for key in entry:
         if key not in RANGE_KEYS:
             mend = nearest_name(key, (*RANGE_KEYS, "choices"))
-            raise _Broken(Fault(at, "the key must be known", key, mend))
+            raise StudyFileError(Fault(at, "the key must be known", key, mend))
     if name not in (*WHOLE_FIELDS, *REAL_FIELDS):
         rule = "a range needs a number, and this is a word"
-        raise _Broken(Fault(at, rule, show(dict(entry)), "Write { choices = [...] }."))
+        raise StudyFileError(Fault(at, rule, show(dict(entry)), "Write { choices = [...] }."))
     whole = name in WHOLE_FIELDS
     _check_ends(entry, whole, at)
     low, high = entry["low"], entry["high"]
@@ -118,28 +116,32 @@ def _check_ends(entry: Mapping[str, Any], whole: bool, at: str) -> None:
     is_right = is_whole if whole else is_number
     for key in ("low", "high"):
         if key not in entry:
-            raise _Broken(Fault(at, f"a range needs {key}", show(dict(entry)), f"Add {key}."))
+            raise StudyFileError(
+                Fault(at, f"a range needs {key}", show(dict(entry)), f"Add {key}.")
+            )
         if not is_right(entry[key]):
             rule = f"{key} must be a {'whole ' if whole else ''}number"
-            raise _Broken(Fault(at, rule, show(entry[key]), "Mend this value."))
+            raise StudyFileError(Fault(at, rule, show(entry[key]), "Mend this value."))
     low, high = entry["low"], entry["high"]
     if low >= high:
         got = f"low = {low}, high = {high}"
         mend = "Swap them, or write the one value as a constant."
-        raise _Broken(Fault(at, "low must be below high", got, mend))
+        raise StudyFileError(Fault(at, "low must be below high", got, mend))
 
 
 def _check_scale(low: float, log: Any, step: Any, whole: bool, at: str) -> None:
     if not isinstance(log, bool):
-        raise _Broken(Fault(at, "log must be true or false", show(log), "Mend this value."))
+        raise StudyFileError(Fault(at, "log must be true or false", show(log), "Mend this value."))
     if log and low <= 0:
         mend = "Raise low, or remove log."
-        raise _Broken(Fault(at, "a logarithmic range needs low above 0", f"low = {low}", mend))
+        raise StudyFileError(
+            Fault(at, "a logarithmic range needs low above 0", f"low = {low}", mend)
+        )
     if step is None:
         return
     if log:
         rule = "a logarithmic range has no step"
-        raise _Broken(Fault(at, rule, f"step = {step}", "Remove step or log."))
+        raise StudyFileError(Fault(at, rule, f"step = {step}", "Remove step or log."))
     if not (is_whole(step) if whole else is_number(step)) or step <= 0:
         rule = f"step must be a {'whole ' if whole else ''}number above 0"
-        raise _Broken(Fault(at, rule, show(step), "Mend this value."))
+        raise StudyFileError(Fault(at, rule, show(step), "Mend this value."))
