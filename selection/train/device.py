@@ -1,0 +1,38 @@
+"""Chooses the device and the number format; the only place that asks what hardware there is."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+
+from selection.errors import DeviceError, Fault
+
+DeviceName = Literal["auto", "cpu", "cuda"]
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+def choose_device(name: DeviceName) -> torch.device:
+    """Return the device to train on; "auto" takes CUDA where it is present.
+
+    Raises: DeviceError if CUDA is asked for and absent.
+    """
+    if name == "cpu":
+        return torch.device("cpu")
+    if torch.cuda.is_available():
+        return torch.device("cuda")
+    if name == "cuda":
+        raise DeviceError(
+            Fault(
+                "--device",
+                "cuda needs a CUDA device and driver",
+                "none",
+                "Use --device auto or --device cpu.",
+            )
+        )
+    return torch.device("cpu")
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Say whether a RuntimeError means that memory ran out, on a GPU or in the host."""
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)

@@ -1,0 +1,232 @@
+"""Trains one cohort in lockstep: every trial on every fold, epoch by epoch.
+
+After each epoch the caller decides on the fold means which trials go on; diverged, pruned and
+finished trials leave their packs at once. The training of a trial is a pure function of its
+setting, so a pack that ran out of memory is split and replayed without any trial noticing.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selection.data.prepare import FoldData
+from selection.study.setting import Setting, Task
+from selection.study.trial import CURVE_COLUMNS, FoldResult, LearningCurve, TrialResult, TrialState
+from selection.train.batches import Rows, load_rows
+from selection.train.device import is_out_of_memory
+from selection.train.pack import Pack
+from selection.train.plan import PackPlan, plan_packs
+
+Decide = Callable[[int, Mapping[int, float]], Collection[int]]
+Watch = Callable[["EpochNews"], None]
+
+
+@dataclass(frozen=True)
+class EpochNews:
+    """Say how far a cohort is: the epoch just done and what still trains."""
+
+    epoch: int
+    epochs: int
+    trials: int
+    members: int
+    member_epochs: int
+
+
+@dataclass(eq=False)
+class _Run:
+    """Follow one trial through its cohort."""
+
+    setting: Setting
+    points: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, 6) per epoch
+    result: TrialResult | None = None
+
+
+class Trainer:
+    """Keep the rows of a study on the device and train its cohorts on them."""
+
+    def __init__(
+        self,
+        folds: Sequence[FoldData],
+        task: Task,
+        metric: str,
+        seed: int,
+        device: torch.device,
+        *,
+        dtype: torch.dtype = torch.float32,
+        max_members: int = 0,
+    ) -> None:
+        self.rows: Rows = load_rows(folds, task, device, dtype)
+        self.metric = metric
+        self.seed = seed
+        self.max_members = max_members
+
+    def train(
+        self,
+        settings: Sequence[Setting],
+        decide: Decide = lambda epoch, means: (),
+        watch: Watch = lambda news: None,
+    ) -> list[TrialResult]:
+        """Train all settings on all folds and return their results in the same order.
+
+        decide is told (epoch, {place: mean validation score}) of the trials that are not finished
+        after this epoch, and returns the places to prune.
+        """
+        return _Cohort(self, settings).train(decide, watch)
+
+
+class _Cohort:
+    def __init__(self, trainer: Trainer, settings: Sequence[Setting]) -> None:
+        self.trainer = trainer
+        self.runs = [_Run(setting) for setting in settings]
+        self.started = time.monotonic()
+        self.packs: list[Pack] = []
+        self.member_epochs = 0
+
+    def train(self, decide: Decide, watch: Watch) -> list[TrialResult]:
+        settings = [run.setting for run in self.runs]
+        for plan in plan_packs(settings, self.trainer.rows, self.trainer.max_members):
+            self.packs += self._build(plan, epochs=0)
+        epochs = max(setting.kind.epochs for setting in settings)
+        epoch = 0
+        while self.packs:
+            epoch += 1
+            living = sorted({trial for pack in self.packs for trial in pack.trials})
+            self._advance(living)
+            self._fail_diverged(living, epoch)
+            self._finish(living, epoch)
+            means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
+            for trial in decide(epoch, means) if means else ():
+                self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
+            self._drop_ended()
+            watch(self._news(epoch, epochs))
+        return [run.result for run in self.runs if run.result is not None]
+
+    def _advance(self, living: Sequence[int]) -> None:
+        """Train and evaluate every pack for one epoch and note what came out."""
+        rows = self.trainer.rows
+        points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
+        waiting, self.packs = self.packs, []
+        while waiting:
+            pack = waiting.pop(0)
+            try:
+                pack.train_epoch()
+                block = pack.evaluate().cpu().numpy()  # (F, T, 6)
+            except RuntimeError as error:
+                if not is_out_of_memory(error):
+                    raise
+                waiting = self._split(pack) + waiting
+                continue
+            self.packs.append(pack)
+            self.member_epochs += block.shape[0] * block.shape[1]
+            for line, fold in enumerate(pack.folds):
+                for column, trial in enumerate(pack.trials):
+                    points[trial][fold] = block[line, column]
+        for trial in living:
+            self.runs[trial].points.append(points[trial])
+
+    def _build(self, plan: PackPlan, epochs: int) -> list[Pack]:
+        """Make a pack and bring it to an epoch; halve it as often as memory asks for it."""
+        try:
+            settings = [run.setting for run in self.runs]
+            trainer = self.trainer
+            pack = Pack(plan, settings, trainer.rows, trainer.metric, trainer.seed)
+            for _ in range(epochs):
+                pack.train_epoch()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return [pack]
+        return self._halve(plan, epochs)
+
+    def _halve(self, plan: PackPlan, epochs: int) -> list[Pack]:
+        if self.trainer.rows.features.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if plan.members > 1:
+            return [pack for half in plan.halves() for pack in self._build(half, epochs)]
+        self._end(plan.trials[0], TrialState.FAILED, "out of memory: one member alone is too large")
+        return []
+
+    def _split(self, pack: Pack) -> list[Pack]:
+        """Replace a pack that ran out of memory by halves, which replay what it had done."""
+        plan, done = pack.plan, pack.epoch - 1
+        pack.keep(())
+        return self._halve(plan, done)
+
+    def _fail_diverged(self, living: Sequence[int], epoch: int) -> None:
+        """Fail every trial with a non-finite loss; a score may be undefined, a loss may not."""
+        losses = [CURVE_COLUMNS.index(name) for name in CURVE_COLUMNS if name.endswith("_loss")]
+        for trial in living:
+            is_finite = np.isfinite(self.runs[trial].points[-1][:, losses]).all(axis=1)
+            if not is_finite.all() and self._is_living(trial):
+                data = self.trainer.rows.folds[int(np.argmin(is_finite))]
+                place = f"repeat {data.repeat}, fold {data.fold}, epoch {epoch}"
+                self._end(trial, TrialState.FAILED, f"diverged: non-finite loss in {place}")
+
+    def _finish(self, living: Sequence[int], epoch: int) -> None:
+        """Complete the trials that have trained all their epochs."""
+        for trial in living:
+            if self._is_living(trial) and self.runs[trial].setting.kind.epochs == epoch:
+                if np.isfinite(self._mean(trial)):
+                    self._end(trial, TrialState.COMPLETE, "", self._outputs(trial))
+                else:
+                    reason = f"{self.trainer.metric} is not defined on some fold"
+                    self._end(trial, TrialState.FAILED, reason)
+
+    def _outputs(self, trial: int) -> dict[int, NDArray[np.float32]]:
+        """Return one trial's outputs on the validation rows, by fold."""
+        outputs = {}
+        for pack in self.packs:
+            if trial not in pack.trials:
+                continue
+            column = pack.trials.index(trial)
+            for line, fold in enumerate(pack.folds):
+                block = pack.validation_outputs(line, column)
+                outputs[fold] = block.float().cpu().numpy()
+        return outputs
+
+    def _end(
+        self,
+        trial: int,
+        state: TrialState,
+        reason: str,
+        outputs: Mapping[int, NDArray[np.float32]] | None = None,
+    ) -> None:
+        run = self.runs[trial]
+        points = np.stack(run.points, axis=1) if run.points else None  # (F, T, 6)
+        folds = tuple(
+            FoldResult(
+                data.repeat,
+                data.fold,
+                LearningCurve(points[place]),
+                outputs[place] if outputs else None,
+            )
+            for place, data in enumerate(self.trainer.rows.folds)
+            if points is not None
+        )
+        seconds = time.monotonic() - self.started
+        run.result = TrialResult(state, reason, folds, len(run.points), seconds)
+
+    def _drop_ended(self) -> None:
+        living = {trial for trial in range(len(self.runs)) if self._is_living(trial)}
+        for pack in self.packs:
+            pack.keep(living)
+        self.packs = [pack for pack in self.packs if pack.trials]
+
+    def _is_living(self, trial: int) -> bool:
+        return self.runs[trial].result is None
+
+    def _mean(self, trial: int) -> float:
+        scores = self.runs[trial].points[-1][:, CURVE_COLUMNS.index("validation_score")]
+        return float(scores.mean())
+
+    def _news(self, epoch: int, epochs: int) -> EpochNews:
+        members = sum(pack.plan.members for pack in self.packs)
+        trials = len({trial for pack in self.packs for trial in pack.trials})
+        return EpochNews(epoch, epochs, trials, members, self.member_epochs)

@@ -1,0 +1,122 @@
+"""Losses and scores of many members at once, from their outputs.
+
+scikit-learn is the oracle of every function here. A class that is absent where a score is taken
+does not count as 0: it is left out of the mean over classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax, one_hot
+
+from selection.study.setting import Task
+
+
+def loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy or squared error over rows, without any penalty.
+
+    Shape: outputs (T, N, C), targets (N,) -> (T,) float64.
+    """
+    if task == "regression":
+        return mean(torch.square(outputs[..., 0] - targets))
+    return cross_entropy(outputs, targets)
+
+
+def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean cross-entropy over rows. Shape: (T, N, C), (N,) -> (T,) float64."""
+    chosen = targets.expand(outputs.shape[:-1]).unsqueeze(-1)  # (T, N, 1)
+    return -mean(log_softmax(outputs, dim=-1).gather(-1, chosen)[..., 0])
+
+
+def score(metric: str, outputs: Tensor, targets: Tensor, unit: float = 1.0) -> Tensor:
+    """Return one of the scores a study may be about.
+
+    Shape: outputs (T, N, C), targets (N,) -> (T,) float64.
+    Units: unit is the standard deviation that regression targets were divided by; RMSE and MAE are
+    given in units of the target.
+    """
+    match metric:
+        case "accuracy":
+            return mean((outputs.argmax(dim=-1) == targets).double())
+        case "cross_entropy":
+            return cross_entropy(outputs, targets)
+        case "balanced_accuracy":
+            return balanced_accuracy(confusion(outputs, targets))
+        case "macro_f1":
+            return macro_f1(confusion(outputs, targets))
+        case "roc_auc":
+            return roc_auc(outputs, targets)
+        case "rmse":
+            return mean(torch.square(outputs[..., 0] - targets)).sqrt() * unit
+        case "mae":
+            return mean((outputs[..., 0] - targets).abs()) * unit
+        case "r2":
+            return r2(outputs[..., 0], targets)
+    raise AssertionError(f"metric {metric} is refused by the study file")
+
+
+def mean(rows: Tensor) -> Tensor:
+    """Return the mean over the last axis, summed in float64. Shape: (T, N) -> (T,)."""
+    return rows.sum(dim=-1, dtype=torch.float64) / rows.shape[-1]
+
+
+def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Count rows by true class and predicted class. Shape: (T, N, C), (N,) -> (T, C, C) float64."""
+    members, _, classes = outputs.shape
+    cells = targets * classes + outputs.argmax(dim=-1)  # (T, N)
+    counts = torch.zeros(members, classes * classes, dtype=torch.int64, device=outputs.device)
+    counts.scatter_add_(1, cells, torch.ones_like(cells))
+    return counts.view(members, classes, classes).double()
+
+
+def balanced_accuracy(counts: Tensor) -> Tensor:
+    """Return the mean recall over the classes present. Shape: (T, C, C) -> (T,)."""
+    of_class = counts.sum(dim=2)  # (T, C)
+    recall = counts.diagonal(dim1=1, dim2=2) / of_class
+    return torch.where(of_class > 0, recall, torch.nan).nanmean(dim=1)
+
+
+def macro_f1(counts: Tensor) -> Tensor:
+    """Return the mean F1 over the classes present or predicted. Shape: (T, C, C) -> (T,)."""
+    hits = counts.diagonal(dim1=1, dim2=2)  # (T, C)
+    named = counts.sum(dim=1) + counts.sum(dim=2)  # predicted + true; 2 hits / named = F1
+    return torch.where(named > 0, 2.0 * hits / named, torch.nan).nanmean(dim=1)
+
+
+def roc_auc(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the area under the ROC curve; one-vs-rest mean over classes where there are several.
+
+    Shape: (T, N, C), (N,) -> (T,).
+    Source: the rank statistic of Mann and Whitney, ties at their mean rank.
+    """
+    chances = torch.softmax(outputs.double(), dim=-1)
+    classes = outputs.shape[-1]
+    if classes == 2:
+        return _rank_area(chances[..., 1], targets == 1)
+    present = one_hot(targets, classes).bool()  # (N, C)
+    areas = [_rank_area(chances[..., c], present[:, c]) for c in range(classes)]
+    return torch.stack(areas).nanmean(dim=0)
+
+
+def _rank_area(chances: Tensor, is_positive: Tensor) -> Tensor:
+    """Shape: (T, N), (N,) -> (T,); NaN where one side is empty."""
+    ordered = chances.sort(dim=-1).values
+    chances = chances.contiguous()
+    below = torch.searchsorted(ordered, chances, right=False)
+    up_to = torch.searchsorted(ordered, chances, right=True)
+    ranks = (below + up_to + 1).double() / 2.0
+    positives = is_positive.sum().double()
+    negatives = is_positive.numel() - positives
+    above = torch.where(is_positive, ranks, 0.0).sum(dim=-1) - positives * (positives + 1) / 2
+    area = above / (positives * negatives)
+    return torch.where(torch.isfinite(chances).all(dim=-1), area, torch.nan)
+
+
+def r2(predictions: Tensor, targets: Tensor) -> Tensor:
+    """Return the coefficient of determination. Shape: (T, N), (N,) -> (T,)."""
+    residual = torch.square(predictions - targets).sum(dim=-1, dtype=torch.float64)
+    centred = targets.double() - targets.double().mean()
+    total = torch.square(centred).sum()
+    flat = torch.where(residual == 0, 1.0, 0.0).double()
+    return torch.where(total > 0, 1.0 - residual / total, flat)

@@ -1,0 +1,179 @@
+"""Optimizers with one learning rate, penalty and momentum per member.
+
+Each follows torch.optim step for step; biases are never penalised. torch.optim itself takes one
+learning rate per group of parameters, not per slice of a tensor.
+Source: torch.optim.SGD, Adam, AdamW; Kingma and Ba 2015; Loshchilov and Hutter 2019.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from selection.study.setting import OptimizerName, Setting
+from selection.train.products import add_gradient
+
+BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+
+
+@dataclass(eq=False)
+class Layer:
+    """Hold one layer of all members. Shape: weight (M, D, H), bias (M, 1, H)."""
+
+    weight: Tensor
+    bias: Tensor
+
+
+class Optimizer:
+    """Update members in place. Rates are (M, 1, 1); states lie beside weights and biases."""
+
+    state_tensors = 0
+
+    def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
+        self.rate = _per_member([s.learning_rate for s in settings], folds, like)
+        self.penalty = _per_member([s.weight_decay + s.l2 for s in settings], folds, like)
+        self.is_penalised = any(s.weight_decay + s.l2 > 0 for s in settings)
+        self.states: list[list[Tensor]] = []
+
+    def watch(self, layers: Sequence[Layer]) -> None:
+        """Lay out the states of every weight and bias."""
+        self.states = [
+            [torch.zeros_like(parameter) for _ in range(self.state_tensors)]
+            for layer in layers
+            for parameter in (layer.weight, layer.bias)
+        ]
+
+    def keep(self, members: Tensor) -> None:
+        """Drop all members but these. Shape: (M',) int64."""
+        self.rate = self.rate[members]
+        self.penalty = self.penalty[members]
+        self.states = [[state[members] for state in states] for states in self.states]
+
+    def begin_step(self, members: int, delta: Tensor) -> None:
+        """Prepare one step of the first members; delta is the gradient of their outputs."""
+
+    def update(self, place: int, layer: Layer, rows: Tensor, delta: Tensor) -> None:
+        """Take one step with the gradient rows^T @ delta.
+
+        Shape: delta (M', B, H): the first M' members take the step.
+        """
+        members = len(delta)
+        weight, bias = layer.weight[:members], layer.bias[:members]
+        gradient = add_gradient(torch.empty_like(weight), rows, delta, keep=0.0)
+        if self.is_penalised:
+            self._penalise(weight, gradient)
+        self._move(weight, gradient, self.states[2 * place])
+        self._move(bias, delta.sum(dim=1, keepdim=True), self.states[2 * place + 1])
+
+    def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
+        gradient.addcmul_(weight, self.penalty[: len(weight)])
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        raise NotImplementedError
+
+
+class Sgd(Optimizer):
+    """Plain SGD: w <- (1 - lr * lambda) w - lr * g, without a gradient buffer.
+
+    Backpropagation is linear in the gradient of the outputs: scaled by -lr once, every gradient
+    arrives multiplied and is added to the weights by the product itself.
+    """
+
+    def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
+        super().__init__(settings, folds, like)
+        self.shrink = 1.0 - self.rate * self.penalty
+
+    def keep(self, members: Tensor) -> None:
+        super().keep(members)
+        self.shrink = self.shrink[members]
+
+    def begin_step(self, members: int, delta: Tensor) -> None:
+        delta.mul_(-self.rate[:members])
+
+    def update(self, place: int, layer: Layer, rows: Tensor, delta: Tensor) -> None:
+        members = len(delta)
+        weight = layer.weight[:members]
+        if self.is_penalised:
+            weight.mul_(self.shrink[:members])
+        add_gradient(weight, rows, delta)
+        layer.bias[:members].add_(delta.sum(dim=1, keepdim=True))
+
+
+class MomentumSgd(Optimizer):
+    """SGD with momentum, Nesterov's if asked; the penalty enters the velocity as in torch."""
+
+    state_tensors = 1
+
+    def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
+        super().__init__(settings, folds, like)
+        self.momentum = _per_member([s.momentum for s in settings], folds, like)
+        self.is_nesterov = settings[0].kind.nesterov
+
+    def keep(self, members: Tensor) -> None:
+        super().keep(members)
+        self.momentum = self.momentum[members]
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        members = len(parameter)
+        velocity, momentum = states[0][:members], self.momentum[:members]
+        velocity.mul_(momentum).add_(gradient)
+        direction = gradient.addcmul_(velocity, momentum) if self.is_nesterov else velocity
+        parameter.addcmul_(direction, -self.rate[:members])
+
+
+class Adam(Optimizer):
+    """Adam; its penalty is l2 in the gradient. As AdamW, the decay is decoupled from it."""
+
+    state_tensors = 2
+
+    def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
+        super().__init__(settings, folds, like)
+        self.is_decoupled = settings[0].kind.optimizer == "adamw"
+        self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
+        self.first = self.second = self.rate
+
+    def keep(self, members: Tensor) -> None:
+        super().keep(members)
+        self.steps = self.steps[members]
+
+    def begin_step(self, members: int, delta: Tensor) -> None:
+        steps = self.steps[:members].add_(1.0)
+        self.first = (self.rate[:members] / (1.0 - BETA_1**steps)).to(delta.dtype)
+        self.second = (1.0 - BETA_2**steps).sqrt().to(delta.dtype)
+
+    def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
+        if self.is_decoupled:
+            members = len(weight)
+            weight.mul_(1.0 - self.rate[:members] * self.penalty[:members])
+        else:
+            super()._penalise(weight, gradient)
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        members = len(parameter)
+        mean, square = states[0][:members], states[1][:members]
+        mean.lerp_(gradient, 1.0 - BETA_1)
+        square.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
+        spread = square.sqrt().div_(self.second).add_(EPSILON)
+        parameter.sub_(mean * self.first / spread)
+
+
+def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:
+    """Return the optimizer of a pack whose settings are of one kind."""
+    return optimizer_class(settings[0])(settings, folds, like)
+
+
+def optimizer_class(setting: Setting) -> type[Optimizer]:
+    """Return the class that trains a setting."""
+    name: OptimizerName = setting.kind.optimizer
+    if name != "sgd":
+        return Adam
+    return MomentumSgd if setting.momentum > 0 else Sgd
+
+
+def _per_member(values: Sequence[float], folds: int, like: Tensor) -> Tensor:
+    """Repeat one value per trial for every fold. Shape: (F * T, 1, 1)."""
+    column = torch.tensor(values, dtype=torch.float64).repeat(folds)
+    return column.to(like.device, like.dtype).view(-1, 1, 1)

@@ -1,0 +1,156 @@
+"""Decides which members train together: buckets of like widths, folds that fit the cache.
+
+The plan is a function of settings, rows and fixed limits, never of timings or of free memory, so
+that a resumed study trains the very packs of the uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from selection.study.setting import Setting
+from selection.train.batches import Rows
+from selection.train.optimizer import optimizer_class
+
+# One more bucket costs about this much per step, in operations that could have been done instead.
+STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
+# On a CPU the weights of a pack should stay in the cache from step to step.
+CPU_CACHE_BYTES = 16 * 2**20
+CPU_MEMORY_BYTES = 8 * 2**30
+CUDA_MEMORY_SHARE = 0.6
+
+
+@dataclass(frozen=True)
+class PackPlan:
+    """Name the members of one pack: buckets of trials (places in the cohort), folds (in rows)."""
+
+    buckets: tuple[tuple[int, ...], ...]
+    folds: tuple[int, ...]
+
+    @property
+    def trials(self) -> tuple[int, ...]:
+        return tuple(itertools.chain.from_iterable(self.buckets))
+
+    @property
+    def members(self) -> int:
+        return len(self.trials) * len(self.folds)
+
+    def halves(self) -> tuple[PackPlan, PackPlan]:
+        """Return two packs of about half the size: by folds, else by buckets, else by trials."""
+        if len(self.folds) > 1:
+            middle = len(self.folds) // 2
+            return (
+                PackPlan(self.buckets, self.folds[:middle]),
+                PackPlan(self.buckets, self.folds[middle:]),
+            )
+        parts = self.buckets
+        if len(parts) == 1:
+            parts = tuple((trial,) for trial in parts[0])
+        middle = len(parts) // 2
+        first, second = parts[:middle], parts[middle:]
+        if len(self.buckets) == 1:
+            first, second = (sum(first, ()),), (sum(second, ()),)
+        return PackPlan(first, self.folds), PackPlan(second, self.folds)
+
+
+def plan_packs(settings: Sequence[Setting], rows: Rows, max_members: int = 0) -> list[PackPlan]:
+    """Return the packs of one cohort; max_members = 0 sizes them by cache and memory.
+
+    Trials share a pack when they see the same minibatches: equal batch size and epochs.
+    """
+    groups: dict[tuple[int, int], list[int]] = {}
+    for place, setting in enumerate(settings):
+        key = (setting.kind.batch_size, setting.kind.epochs)
+        groups.setdefault(key, []).append(place)
+    plans = []
+    for group in groups.values():
+        most = max_members or _memory_members([settings[place] for place in group], rows)
+        for first in range(0, len(group), most):
+            part = group[first : first + most]
+            plans += _plan_group(part, settings, rows, max_members)
+    return plans
+
+
+def padded_weights(settings: Sequence[Setting], rows: Rows) -> int:
+    """Return the number of weights of one member, padded to the widest of these settings."""
+    depth = settings[0].kind.hidden_layers
+    widest = [max(setting.widths[place] for setting in settings) for place in range(depth)]
+    sizes = [rows.like.shape[1], *widest, rows.outputs]
+    return sum(a * b for a, b in itertools.pairwise(sizes))
+
+
+def _plan_group(
+    places: Sequence[int], settings: Sequence[Setting], rows: Rows, max_members: int
+) -> list[PackPlan]:
+    """Choose how many folds go into a pack, then the buckets of the trials in it."""
+    chosen = [settings[place] for place in places]
+    limit = max_members or _memory_members(chosen, rows)
+    folds = limit // len(places)
+    if not max_members and rows.like.device.type == "cpu":
+        weights = sum(padded_weights([setting], rows) for setting in chosen)
+        folds = min(folds, CPU_CACHE_BYTES // (weights * rows.like.element_size()))
+    folds = max(1, min(folds, len(rows.folds)))
+    kinds: dict[object, list[int]] = {}
+    for place in places:
+        key = (settings[place].kind, optimizer_class(settings[place]))
+        kinds.setdefault(key, []).append(place)
+    buckets = tuple(
+        bucket for kind in kinds.values() for bucket in _buckets(kind, settings, rows, folds)
+    )
+    every_fold = range(len(rows.folds))
+    return [
+        PackPlan(buckets, tuple(every_fold[first : first + folds]))
+        for first in range(0, len(every_fold), folds)
+    ]
+
+
+def _buckets(
+    places: Sequence[int], settings: Sequence[Setting], rows: Rows, folds: int
+) -> list[tuple[int, ...]]:
+    """Split trials of one kind, sorted by width, where padding costs more than a further bucket.
+
+    Dynamic programming over the sorted trials: best[j] = min over i of best[i] + cost(i..j).
+    """
+    order = sorted(places, key=lambda place: (settings[place].widths, place))
+    flops = 6.0 * settings[order[0]].kind.batch_size * folds
+    overhead = STEP_OVERHEAD[rows.like.device.type]
+    best = [0.0]
+    cut = [0]
+    for end in range(1, len(order) + 1):
+        costs = []
+        for start in range(end):
+            bucket = [settings[place] for place in order[start:end]]
+            costs.append(
+                best[start] + flops * len(bucket) * padded_weights(bucket, rows) + overhead
+            )
+        best.append(min(costs))
+        cut.append(costs.index(best[-1]))
+    buckets = []
+    end = len(order)
+    while end > 0:
+        buckets.append(tuple(sorted(order[cut[end] : end])))
+        end = cut[end]
+    return buckets[::-1]
+
+
+def _memory_members(settings: Sequence[Setting], rows: Rows) -> int:
+    """Return how many members as large as the largest of these fit into memory."""
+    largest = max(_member_bytes(setting, rows) for setting in settings)
+    return max(1, _memory_bytes(rows.like.device) // largest)
+
+
+def _member_bytes(setting: Setting, rows: Rows) -> int:
+    weights = padded_weights([setting], rows) * (2 + optimizer_class(setting).state_tensors)
+    step = 4 * setting.kind.batch_size * (sum(setting.widths) + rows.outputs)
+    kept = 3 * rows.count * rows.outputs
+    return rows.like.element_size() * (weights + step + kept)
+
+
+def _memory_bytes(device: torch.device) -> int:
+    if device.type == "cuda":
+        return int(torch.cuda.get_device_properties(device).total_memory * CUDA_MEMORY_SHARE)
+    return CPU_MEMORY_BYTES

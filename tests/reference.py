@@ -1,0 +1,202 @@
+"""The slow truth: one plain nn.Sequential, autograd and torch.optim, one member at a time.
+
+Shares with the packed engine only what is defined by a seed (initial weights, order of rows) and
+the study's values; dropout noise is written again in NumPy, scores come from scikit-learn.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+import sklearn.metrics as oracle
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from selection.data.prepare import FoldData
+from selection.study.setting import Setting
+from selection.train.batches import training_order
+from selection.train.dropout import dropout_key
+from selection.train.initial import initial_layer
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+
+
+class HashDropout(nn.Module):
+    """Inverted dropout whose noise is a MurmurHash3 finaliser over key, row and unit."""
+
+    def __init__(self, probability: float) -> None:
+        super().__init__()
+        self.probability = probability
+        self.key = 0
+
+    def forward(self, unit: Tensor) -> Tensor:
+        if not self.training or self.probability == 0:
+            return unit
+        rows = np.arange(1, unit.shape[0] + 1, dtype=np.int32)[:, None]
+        units = np.arange(1, unit.shape[1] + 1, dtype=np.int32)[None, :]
+        with np.errstate(over="ignore"):
+            left = _finalise(rows * _signed(0x9E3779B1) ^ np.int32(self.key))
+            word = (left ^ _finalise(units * _signed(0x7FEB352D))) * _signed(0x846CA68B)
+            word = (word ^ (word >> 15)) * _signed(0xC2B2AE35)
+        kept = word >= round(self.probability * 2**32) - 2**31
+        return unit * torch.from_numpy(kept).to(unit.dtype) / (1.0 - self.probability)
+
+
+def _finalise(word: NDArray[np.int32]) -> NDArray[np.int32]:
+    word = (word ^ (word >> 16)) * _signed(0x85EBCA6B)
+    word = (word ^ (word >> 13)) * _signed(0xC2B2AE35)
+    return word ^ (word >> 16)
+
+
+def _signed(word: int) -> np.int32:
+    return np.uint32(word).astype(np.int32)
+
+
+@dataclass
+class Reference:
+    """Hold what training one member left behind."""
+
+    points: NDArray[np.float64]
+    outputs: NDArray[np.float64]
+    model: nn.Sequential
+
+
+def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn.Sequential:
+    """Stack the layers of one MLP with their initial weights."""
+    sizes = [data.features.shape[1], *setting.widths, data.classes or 1]
+    layers: list[nn.Module] = []
+    for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        linear = nn.Linear(fan_in, fan_out, dtype=dtype)
+        weight, bias = initial_layer(
+            setting.kind.init,
+            setting.init_std,
+            fan_in,
+            fan_out,
+            seed,
+            data.repeat,
+            data.fold,
+            place,
+        )
+        with torch.no_grad():
+            linear.weight.copy_(weight.T)
+            linear.bias.copy_(bias)
+        layers.append(linear)
+        if place < len(setting.widths):
+            layers += [ACTIVATIONS[setting.kind.activation](), HashDropout(setting.dropout[place])]
+    return nn.Sequential(*layers)
+
+
+def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimizer:
+    """Put weights and biases into groups of their own: only weights are penalised."""
+    linears = [layer for layer in model if isinstance(layer, nn.Linear)]
+    groups = [
+        {
+            "params": [linear.weight for linear in linears],
+            "weight_decay": setting.weight_decay + setting.l2,
+        },
+        {"params": [linear.bias for linear in linears], "weight_decay": 0.0},
+    ]
+    match setting.kind.optimizer:
+        case "sgd":
+            return torch.optim.SGD(
+                groups,
+                lr=setting.learning_rate,
+                momentum=setting.momentum,
+                nesterov=setting.kind.nesterov,
+            )
+        case "adam":
+            return torch.optim.Adam(groups, lr=setting.learning_rate)
+        case "adamw":
+            return torch.optim.AdamW(groups, lr=setting.learning_rate)
+
+
+def train(
+    setting: Setting,
+    data: FoldData,
+    metric: str,
+    seed: int,
+    dtype: torch.dtype = torch.float64,
+    epochs: int | None = None,
+) -> Reference:
+    """Train one member by the book."""
+    model = build(setting, data, seed, dtype)
+    optimizer = make_optimizer(setting, model)
+    features = torch.from_numpy(data.features).to(dtype)
+    targets = torch.from_numpy(data.targets)
+    if not data.classes:
+        targets = targets.to(dtype)
+    points = []
+    for epoch in range(1, (epochs or setting.kind.epochs) + 1):
+        model.train()
+        order = training_order(seed, data, epoch)
+        seen = []
+        for step, batch in enumerate(order.split(setting.kind.batch_size)):
+            _set_keys(model, data, seed, epoch, step)
+            outputs = model(features[batch])
+            optimizer.zero_grad()
+            _loss(outputs, targets[batch]).backward()
+            optimizer.step()
+            seen.append(outputs.detach())
+        model.eval()
+        with torch.no_grad():
+            everything = model(features)
+        row = []
+        for rows, outputs in (
+            (order, torch.cat(seen)),
+            (data.training, everything[data.training]),
+            (data.validation, everything[data.validation]),
+        ):
+            row += [
+                float(_loss(outputs, targets[rows])),
+                score(metric, outputs, targets[rows], data),
+            ]
+        points.append(row)
+    outputs = everything[data.validation].numpy() * data.target_std + data.target_mean
+    return Reference(np.array(points), outputs, model)
+
+
+def _set_keys(model: nn.Sequential, data: FoldData, seed: int, epoch: int, step: int) -> None:
+    drops = [layer for layer in model if isinstance(layer, HashDropout)]
+    for layer, drop in enumerate(drops):
+        drop.key = dropout_key(seed, data.repeat, data.fold, layer, epoch, step)
+
+
+def _loss(outputs: Tensor, targets: Tensor) -> Tensor:
+    if targets.dtype == torch.int64:
+        return nn.functional.cross_entropy(outputs, targets)
+    return nn.functional.mse_loss(outputs[:, 0], targets)
+
+
+def score(metric: str, outputs: Tensor, targets: Tensor, data: FoldData) -> float:
+    """Ask scikit-learn."""
+    true = targets.numpy()
+    if targets.dtype != torch.int64:
+        predicted = outputs[:, 0].numpy() * data.target_std
+        true = true * data.target_std
+        match metric:
+            case "rmse":
+                return float(oracle.root_mean_squared_error(true, predicted))
+            case "mae":
+                return float(oracle.mean_absolute_error(true, predicted))
+            case "r2":
+                return float(oracle.r2_score(true, predicted))
+    chances = torch.softmax(outputs.double(), dim=-1).numpy()
+    labels = np.arange(outputs.shape[1])
+    predicted = chances.argmax(axis=1)
+    match metric:
+        case "accuracy":
+            return float(oracle.accuracy_score(true, predicted))
+        case "balanced_accuracy":
+            return float(oracle.balanced_accuracy_score(true, predicted))
+        case "macro_f1":
+            return float(oracle.f1_score(true, predicted, average="macro"))
+        case "cross_entropy":
+            return float(oracle.log_loss(true, chances, labels=labels))
+        case "roc_auc" if len(labels) == 2:
+            return float(oracle.roc_auc_score(true, chances[:, 1]))
+        case "roc_auc":
+            return float(oracle.roc_auc_score(true, chances, multi_class="ovr", labels=labels))
+    raise AssertionError(metric)
