@@ -1,0 +1,116 @@
+"""One column of a table as an array: numbers, text, classes, groups; or what is wrong with it.
+
+Row numbers in messages count from 1, the first row under the header.
+"""
+
+from __future__ import annotations
+
+import math
+from decimal import Decimal
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from selection.errors import DataError, Fault
+from selection.study.faults import show
+
+FEATURE_MEND = "Add the column to categorical or to drop, or correct the value."
+
+
+def numeric_values(
+    column: pd.Series[Any], where: str, mend: str = FEATURE_MEND
+) -> NDArray[np.float64]:
+    """Return a column as float64, true and false as 1 and 0, missing values as NaN.
+
+    Raises: DataError naming the first text or infinity, and its row.
+    """
+    if pd.api.types.is_numeric_dtype(column.dtype):  # booleans are numeric to pandas
+        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
+    else:
+        values = np.array([_number(value) for value in column], dtype=np.float64)
+        _check_text(column, np.isnan(values) & column.notna().to_numpy(), where, mend)
+    infinite = np.flatnonzero(np.isinf(values))
+    if infinite.size:
+        got = f"{values[infinite[0]]} in row {infinite[0] + 1}"
+        raise DataError(Fault(where, "values must be finite", got, "Correct or remove that row."))
+    return values
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, Real | Decimal | np.bool_) else math.nan
+
+
+def _check_text(column: pd.Series[Any], is_text: NDArray[np.bool_], where: str, mend: str) -> None:
+    """Refuse text; one bad cell makes text of all, so name the first that is no number."""
+    rows = np.flatnonzero(is_text)
+    if not rows.size:
+        return
+    texts = column.iloc[rows].astype(str)
+    unreadable = rows[pd.to_numeric(texts, errors="coerce").isna().to_numpy()]
+    row = unreadable[0] if unreadable.size else rows[0]
+    got = f"{show(str(column.iloc[row]))} in row {row + 1}"
+    raise DataError(Fault(where, "a numeric column must be free of text", got, mend))
+
+
+def readable(name: str) -> str:
+    """Return a name as it can stand in one line: quoted where it is blank or not printable."""
+    return name if name.strip() and name.isprintable() else show(name)
+
+
+def missing_count(column: pd.Series[Any]) -> int:
+    """Return how many values of a column are missing."""
+    return int(column.isna().sum())
+
+
+def text_values(column: pd.Series[Any]) -> NDArray[np.object_]:
+    """Return the values of a column as text."""
+    return np.array([str(value) for value in column], dtype=object)
+
+
+def group_codes(column: pd.Series[Any]) -> NDArray[np.int64]:
+    """Return a number per row, equal where the column's values are equal."""
+    codes: NDArray[np.int64] = np.unique(text_values(column), return_inverse=True)[1]
+    return codes.astype(np.int64)
+
+
+def class_codes(column: pd.Series[Any], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return class indices and class names; classes are the sorted distinct values.
+
+    Raises: DataError if the values are continuous, or all the same.
+    """
+    values: NDArray[Any]
+    if pd.api.types.is_numeric_dtype(column.dtype):
+        values = _whole_numbers(numeric_values(column, where), where)
+    else:
+        values = text_values(column)
+    classes, codes = np.unique(values, return_inverse=True)
+    if len(classes) < 2:
+        got = f"only {show(str(classes[0]))}"
+        mend = "Choose another target, or add rows of another class."
+        raise DataError(Fault(where, "classification needs at least two classes", got, mend))
+    return codes.astype(np.int64), tuple(str(name) for name in classes)
+
+
+def _whole_numbers(values: NDArray[np.float64], where: str) -> NDArray[np.int64]:
+    broken = np.flatnonzero(values != np.floor(values))
+    if broken.size:
+        got = f"{values[broken[0]]} in row {broken[0] + 1}"
+        mend = "Choose a regression metric: rmse, mae or r2."
+        raise DataError(Fault(where, "classes are words or whole numbers", got, mend))
+    return values.astype(np.int64)
+
+
+def rows_with(column: pd.Series[Any], value: str | int | float | bool) -> NDArray[np.bool_]:
+    """Return which rows hold a value: numbers match by value, everything else by its text."""
+    is_numeric = pd.api.types.is_numeric_dtype(column.dtype)
+    if is_numeric and isinstance(value, int | float):
+        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
+        matches: NDArray[np.bool_] = numbers == float(value)
+        return matches
+    texts = text_values(column)
+    # TOML writes true where Python and pandas write True.
+    wanted = {str(value), show(value)} if isinstance(value, bool) else {str(value)}
+    return np.array([text in wanted for text in texts], dtype=np.bool_)

@@ -1,0 +1,70 @@
+"""Rows as a source gives them, and the hash of their content.
+
+Sources and tables make Rows; dataset.py decides which of them the sweep may see.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.study.setting import Task
+
+Part = Literal["development", "held_out"]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Hold rows in the order of their source, with the columns the study uses.
+
+    Shape: features is (N, D), uint8 for images and float64 for tables, NaN where a value is
+    missing; categories has (N,) text per categorical column; target is (N,) int64 class indices
+    or float64; groups is (N,) int64; marks is (N,), True where a column says "held out".
+    """
+
+    name: str
+    task: Task
+    features: NDArray[Any]
+    feature_names: tuple[str, ...]
+    categories: Mapping[str, NDArray[np.object_]]
+    target: NDArray[Any]
+    class_names: tuple[str, ...]
+    groups: NDArray[np.int64] | None = None
+    marks: NDArray[np.bool_] | None = None
+    file_hash: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def take(self, numbers: NDArray[np.int64]) -> Rows:
+        """Return the rows with these numbers, in that order."""
+        return Rows(
+            name=self.name,
+            task=self.task,
+            features=self.features[numbers],
+            feature_names=self.feature_names,
+            categories={name: column[numbers] for name, column in self.categories.items()},
+            target=self.target[numbers],
+            class_names=self.class_names,
+            groups=None if self.groups is None else self.groups[numbers],
+        )
+
+
+def hash_rows(rows: Rows) -> str:
+    """Return the SHA-256 of columns, values, target, groups and their order, not of the name."""
+    columns = {name: column.tolist() for name, column in rows.categories.items()}
+    header = [rows.task, rows.feature_names, rows.class_names, list(columns)]
+    digest = hashlib.sha256(json.dumps(header).encode())
+    for array in (rows.features, rows.target, rows.groups):
+        if array is not None:
+            little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
+            digest.update(f"{little_endian.dtype.str}{array.shape}".encode())
+            digest.update(little_endian.tobytes())
+    digest.update(json.dumps(columns).encode())
+    return digest.hexdigest()
