@@ -9,10 +9,10 @@ import torch
 from selection.errors import DeviceError, Fault
 
 DeviceName = Literal["auto", "cpu", "cuda"]
-DTYPES = {"float32": torch.float32, "float64": torch.float64}
+Device = torch.device
 
 
-def choose_device(name: DeviceName) -> torch.device:
+def choose_device(name: DeviceName) -> Device:
     """Return the device to train on; "auto" takes CUDA where it is present.
 
     Raises: DeviceError if CUDA is asked for and absent.
@@ -36,3 +36,10 @@ def choose_device(name: DeviceName) -> torch.device:
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Say whether a RuntimeError means that memory ran out, on a GPU or in the host."""
     return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def describe_device(device: Device) -> dict[str, str | int]:
+    """Return what the record should say of the device: results are repeatable on the same one."""
+    if device.type == "cuda":
+        return {"device": torch.cuda.get_device_name(device), "threads": torch.get_num_threads()}
+    return {"device": "cpu", "threads": torch.get_num_threads()}

@@ -146,7 +146,7 @@ class _Cohort:
         return self._halve(plan, epochs)
 
     def _halve(self, plan: PackPlan, epochs: int) -> list[Pack]:
-        if self.trainer.rows.features.device.type == "cuda":
+        if self.trainer.rows.like.device.type == "cuda":
             torch.cuda.empty_cache()
         if plan.members > 1:
             return [pack for half in plan.halves() for pack in self._build(half, epochs)]

@@ -1,0 +1,1 @@
+"""Pure arithmetic on arrays: who wins and how sure; no torch, no SQL, no files."""

@@ -1,0 +1,1 @@
+"""What came out of a study, as text and JSON."""

@@ -1,0 +1,126 @@
+"""The view of a running sweep on stderr: bars on a terminal, a line per epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from selection.assess.rules import rank
+from selection.report.text import make_console
+from selection.report.values import count_states
+from selection.study.trial import TrialState
+from selection.sweep import SweepNews
+
+
+class SweepView:
+    """Show SweepNews as it comes; use as a context manager."""
+
+    def __init__(self, metric: str, *, is_minimised: bool, is_quiet: bool = False) -> None:
+        self._console = make_console(stderr=True)
+        self._metric = metric
+        self._is_minimised = is_minimised
+        self._is_quiet = is_quiet
+        self._rate = _Rate()
+        self._bars = _bars(self._console) if self._console.is_terminal and not is_quiet else None
+        if self._bars is not None:
+            self._study = self._bars.add_task("study", total=None, note="")
+            self._cohort = self._bars.add_task("cohort", total=None, note="")
+
+    def __enter__(self) -> SweepView:
+        if self._bars is not None:
+            self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._bars is not None:
+            self._bars.stop()
+
+    def show(self, news: SweepNews) -> None:
+        """Show how far the sweep is."""
+        self._rate.count(news)
+        if self._bars is not None:
+            self._draw(self._bars, news)
+        elif not self._is_quiet and (news.epoch is not None or not news.training):
+            self._console.print(self._line(news))
+
+    def _draw(self, bars: Progress, news: SweepNews) -> None:
+        part = 0.0
+        if news.epoch is not None and news.training:
+            part = news.training * news.epoch.epoch / news.epoch.epochs
+        done = len(news.finished) + part
+        bars.update(self._study, total=news.budget, completed=done, note=self._so_far(news))
+        epoch = news.epoch
+        bars.update(
+            self._cohort,
+            description=f"cohort {news.cohort}",
+            total=epoch.epochs if epoch else None,
+            completed=epoch.epoch if epoch else 0,
+            note=self._now(news),
+        )
+
+    def _line(self, news: SweepNews) -> str:
+        where = f"trials {len(news.finished)}/{news.budget}"
+        if news.epoch is None:
+            return f"{where}  cohort {news.cohort} done  {self._so_far(news)}"
+        epoch = f"epoch {news.epoch.epoch}/{news.epoch.epochs}"
+        return f"{where}  cohort {news.cohort}  {epoch}  {self._now(news)}"
+
+    def _so_far(self, news: SweepNews) -> str:
+        counts = count_states(news.finished)
+        note = f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAILED]} failed"
+        ranked = rank(news.finished, is_minimised=self._is_minimised)
+        if ranked:
+            note += f", best {self._metric} {ranked[0].value:.4f} (trial {ranked[0].number})"
+        return note
+
+    def _now(self, news: SweepNews) -> str:
+        if news.epoch is None:
+            return ""
+        rate = self._rate.per_second
+        members = f"{news.epoch.trials} trials, {news.epoch.members} members training"
+        return f"{members}, {rate:.1f} member-epochs/s" if rate else members
+
+
+class _Rate:
+    """Count member-epochs against the time spent training."""
+
+    def __init__(self) -> None:
+        self._done = 0
+        self._in_cohort = 0
+        self._started = time.monotonic()
+
+    def count(self, news: SweepNews) -> None:
+        now = news.epoch.member_epochs if news.epoch is not None else 0
+        self._done += max(now - self._in_cohort, 0)
+        self._in_cohort = now
+
+    @property
+    def per_second(self) -> float:
+        return self._done / max(time.monotonic() - self._started, 1e-9)
+
+
+def _bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+        console=console,
+    )

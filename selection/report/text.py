@@ -1,0 +1,198 @@
+"""What came out of a study as text: tables on a terminal, aligned plain lines elsewhere."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from selection.assess.rules import rank
+from selection.data.sources import DataSetInfo
+from selection.report.values import FINISHED, count_states
+from selection.store.study_record import StudyRecord, StudySummary
+from selection.study.trial import CURVE_COLUMNS, FoldResult, Trial, TrialState, Value
+
+PLAIN_WIDTH = 240
+LEADERS = 12
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """Return a console that never wraps or colours what a pipe or a file will read."""
+    console = Console(stderr=stderr, highlight=False)
+    return (
+        console
+        if console.is_terminal
+        else Console(stderr=stderr, highlight=False, width=PLAIN_WIDTH, color_system=None)
+    )
+
+
+def leaderboard(
+    console: Console, study: StudyRecord, trials: Sequence[Trial], limit: int | None = LEADERS
+) -> None:
+    """Print COMPLETE trials by rank, then the others by how far they came."""
+    spec = study.spec()
+    ranked = rank(trials, is_minimised=spec.is_minimised)
+    others = [trial for trial in trials if trial.state is not TrialState.COMPLETE]
+    ranked += sorted(others, key=lambda trial: (-trial.epochs, trial.number))
+    table = _table(console, "number", *spec.space, f"{spec.metric} (mean +- s.e.)", "training")
+    table.add_column("epochs", justify="right")
+    table.add_column("state")
+    for trial in ranked[:limit]:
+        table.add_row(
+            str(trial.number),
+            *(show_value(trial.params[name]) for name in spec.space),
+            show_score(trial),
+            f"{_mean(trial.train_scores):.4f}" if trial.train_scores else "",
+            str(trial.epochs),
+            show_state(trial),
+        )
+    console.print(table)
+    if limit is not None and len(ranked) > limit:
+        console.print(f"... and {len(ranked) - limit} more: selection trials {quoted(study.name)}")
+
+
+def winner(console: Console, study: StudyRecord, trials: Sequence[Trial]) -> None:
+    """Print who won, by which rule, and where it stands against the default setting."""
+    spec = study.spec()
+    ranked = rank(trials, is_minimised=spec.is_minimised)
+    counts = count_states(trials)
+    states = ", ".join(f"{counts[state]} {state.value}" for state in FINISHED)
+    console.print(
+        f"study {escape(study.name)}: {sum(counts[s] for s in FINISHED)} trials ({states})"
+    )
+    if not ranked:
+        console.print("no trial is complete, so none has won")
+        return
+    best = ranked[0]
+    params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
+    console.print(f"winner: trial {best.number} by the best mean over folds: {escape(params)}")
+    console.print(
+        f"cross-validated {spec.metric}: {show_score(best)} over {len(best.fold_scores)} folds"
+        " (observed, and optimistic: the winner was chosen by it)"
+    )
+    default = next((trial for trial in ranked if trial.number == 0), None)
+    if default is not None and default is not best:
+        console.print(f"the default setting, trial 0: {show_score(default)} (observed)")
+
+
+def curves(console: Console, folds: Sequence[FoldResult]) -> None:
+    """Print one line per fold and epoch."""
+    table = _table(console, "repeat", "fold", "epoch", *CURVE_COLUMNS)
+    for fold in folds:
+        for epoch, point in enumerate(fold.curve.points.tolist(), start=1):
+            numbers = [f"{number:.5f}" for number in point]
+            table.add_row(str(fold.repeat), str(fold.fold), str(epoch), *numbers)
+    console.print(table)
+
+
+def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
+    """Print one line per study."""
+    table = _table(console)
+    table.add_column("study")
+    for name in ("trials", "complete", "pruned", "failed", "best (observed)"):
+        table.add_column(name, justify="right")
+    table.add_column("begun (UTC)")
+    for summary in summaries:
+        finished = sum(summary.counts.get(state, 0) for state in FINISHED)
+        table.add_row(
+            escape(summary.name),
+            f"{finished}/{summary.budget}",
+            *(str(summary.counts.get(state, 0)) for state in FINISHED),
+            "" if summary.best_value is None else f"{summary.best_value:.4f}",
+            f"{summary.created_at:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+
+
+def status(console: Console, value: Mapping[str, Any]) -> None:
+    """Print how far a study is, from the object behind `status --json`."""
+    counts = value["trials"]
+    finished = sum(counts[state.value] for state in FINISHED)
+    states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
+    end = "finished" if value["is_finished"] else "not finished"
+    console.print(f"study {escape(value['study'])}: {finished}/{value['budget']} trials, {end}")
+    console.print(f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
+    console.print(f"rows: {value['rows']} development, {value['held_out_rows']} held out")
+    if value["best"] is not None:
+        score = f"{value['best']['cv_mean']:.4f}"
+        console.print(
+            f"best {value['metric']}: {score} (observed), trial {value['best']['number']}"
+        )
+    for warning in value["warnings"]:
+        console.print(f"warning: {escape(warning)}")
+
+
+def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:
+    """Print one line per data set that a study file can name."""
+    table = _table(console)
+    table.add_column("dataset")
+    table.add_column("task")
+    for name in ("rows", "held out", "features", "classes"):
+        table.add_column(name, justify="right")
+    table.add_column("source")
+    for info in infos:
+        table.add_row(
+            info.name,
+            info.task,
+            str(info.rows),
+            str(info.held_out_rows or ""),
+            str(info.features),
+            str(info.classes or ""),
+            info.source,
+        )
+    console.print(table)
+
+
+def next_steps(console: Console, study: StudyRecord, storage: str | None) -> None:
+    """Print the commands that lead on from here."""
+    name = quoted(study.name)
+    option = f" --storage {quoted(storage)}" if storage else ""
+    console.print("what next:")
+    console.print(f"  selection best {name}{option}")
+    console.print(f"  selection trials {name} -f csv{option} > trials.csv")
+    console.print(f"  selection curves {name} --trial 0{option}")
+
+
+def show_value(value: Value) -> str:
+    """Return a hyperparameter at reading precision."""
+    if isinstance(value, tuple):
+        return " ".join(show_value(item) for item in value)
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)
+
+
+def show_score(trial: Trial) -> str:
+    """Return the fold mean and its standard error; a trial cut short shows its last mean."""
+    if not trial.fold_scores or trial.state is TrialState.FAILED:
+        return ""
+    mean, error = _mean(trial.fold_scores), trial.standard_error
+    return f"{mean:.4f}" if error is None else f"{mean:.4f} +- {error:.4f}"
+
+
+def show_state(trial: Trial) -> str:
+    """Return the state, and the reason where it says more than the state and the epochs do."""
+    if not trial.reason or (trial.reason.startswith("pruned after") and "(" not in trial.reason):
+        return trial.state.value
+    return f"{trial.state.value}: {escape(trial.reason)}"
+
+
+def quoted(name: str) -> str:
+    """Return a study name as a shell takes it."""
+    return escape(shlex.quote(name))
+
+
+def _table(console: Console, *numbers: str) -> Table:
+    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
+    for name in numbers:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _mean(scores: Sequence[float]) -> float:
+    return sum(scores) / len(scores)
