@@ -17,7 +17,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import click
 import typer
 
 from selection.errors import Fault, SelectionError, StudyStateError
@@ -59,7 +58,7 @@ Storage = Annotated[
     str,
     typer.Option(envvar="SELECTION_STORAGE", help="Database URL: SQLite or PostgreSQL."),
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object instead of text.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Name = Annotated[str, typer.Argument(help="Name of a study.")]
 OptionalName = Annotated[str | None, typer.Argument(help="Name of a study; the newest if omitted.")]
 FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the table.")]
@@ -135,11 +134,15 @@ def status(
 
 @app.command(epilog="Example: selection trials fashion-mnist -f csv > trials.csv")
 def trials(
-    name: Name, form: FormatOption = Format.TABLE, storage: Storage = DEFAULT_STORAGE
+    name: Name,
+    form: FormatOption = Format.TABLE,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
 ) -> None:
     """Print every trial of a study."""
     from selection.report import text, values
 
+    form = Format.JSON if as_json else form
     with _records(storage) as records:
         study = _study(records, name)
         found = records.trials(study, with_curves=False)
@@ -157,10 +160,12 @@ def curves(
     trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
     form: FormatOption = Format.TABLE,
     storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
 ) -> None:
     """Print the learning curves of one trial, per fold and epoch."""
     from selection.report import text, values
 
+    form = Format.JSON if as_json else form
     with _records(storage) as records:
         folds = records.curves(_study(records, name), trial)
     if form is Format.TABLE:
@@ -242,37 +247,34 @@ def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
 
 def main() -> None:
     """Run the command line and turn every error into its exit code."""
-    signal.signal(signal.SIGTERM, _terminate)
-    debug = "--debug" in sys.argv
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
     try:
-        code = app(standalone_mode=False)
+        app()
     except SelectionError as error:
-        if debug:
+        if "--debug" in sys.argv:
             raise
         _say(str(error))
         sys.exit(error.exit_code)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        _say("interrupted: what is finished is kept; the same command goes on from there")
-        sys.exit(130)
-    except _TerminatedError:
-        _say("terminated: what is finished is kept; the same command goes on from there")
-        sys.exit(143)
+    except _StoppedError as error:
+        _say(f"{error}: what is finished is kept; the same command goes on from there")
+        sys.exit(128 + error.number)
     except BrokenPipeError:
         # The reader of a pipe went away; Python must not complain about it again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(141)
-    sys.exit(code if isinstance(code, int) else 0)
 
 
-class _TerminatedError(BaseException):
-    """Unwind as an interrupt does, so that the running cohort is released."""
+class _StoppedError(BaseException):
+    """Unwind on SIGINT and SIGTERM, so that the running cohort is released."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.strsignal(number) or f"signal {number}")
+        self.number = number
 
 
-def _terminate(_number: int, _frame: Any) -> None:
-    raise _TerminatedError
+def _stop(number: int, _frame: Any) -> None:
+    raise _StoppedError(number)
 
 
 @contextmanager

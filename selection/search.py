@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -162,7 +163,10 @@ def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
         case "percentile":
             return optuna.pruners.PercentilePruner(**options)
         case "patient":
-            return optuna.pruners.PatientPruner(None, **options)
+            with warnings.catch_warnings():
+                # Optuna has called it experimental since 2021.
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                return optuna.pruners.PatientPruner(None, **options)
         case "threshold":
             return optuna.pruners.ThresholdPruner(**options)
         case _:

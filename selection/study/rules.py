@@ -121,8 +121,12 @@ def _layer_faults(
 ) -> list[Fault]:
     """Refuse lists per layer whose length is not the depth."""
     depths = _depths(sections, space, constants, default)
+    is_stated = _possible("hidden_layers", sections, space, constants) != [None]
     faults = []
     for name in PER_LAYER_FIELDS:
+        if name == "width" and not is_stated:
+            # A list of widths sets the depth itself.
+            continue
         values = _possible(name, sections, space, constants)
         if name in default:
             values.append(default[name])

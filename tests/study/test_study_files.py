@@ -1,0 +1,236 @@
+"""Study files: what is accepted, what is refused, and in which words."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selection.errors import StudyFileError
+from selection.study.space import Choices, Range, nearest_inside, outside
+from selection.study.spec import differences, parse_study, read_study
+
+STUDIES = Path(__file__).parents[2] / "studies"
+
+
+def study(**sections: Any) -> dict[str, Any]:
+    content: dict[str, Any] = {
+        "name": "s",
+        "data": {"dataset": "iris"},
+        "space": {"learning_rate": {"low": 0.01, "high": 1.0, "log": True}},
+    }
+    for name, section in sections.items():
+        if isinstance(section, dict) and name != "space":
+            content[name] = content.get(name, {}) | section
+        else:
+            content[name] = section
+    return content
+
+
+def faults(content: dict[str, Any]) -> list[str]:
+    with pytest.raises(StudyFileError) as caught:
+        parse_study(content, "s.toml")
+    return [str(fault) for fault in caught.value.faults]
+
+
+@pytest.mark.parametrize("path", sorted(STUDIES.rglob("*.toml")), ids=lambda path: path.stem)
+def test_every_study_of_the_house_is_accepted(path: Path) -> None:
+    spec = read_study(path)
+    assert spec.setting(spec.default).kind.epochs >= 1
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (study(naem="x"), ["naem", "Did you mean name?"]),
+        (study(cv={"fold": 3}), ["[cv] fold", "Did you mean folds?"]),
+        (study(space={"widht": 3}), ["[space] widht", "Did you mean width?"]),
+        (study(search={"metric": "acuracy"}), ['"acuracy"', "Did you mean accuracy?"]),
+        (study(space={"width": {"low": 5, "high": 2}}), ["low must be below high", "high = 2"]),
+        (study(space={"width": {"low": 5, "high": 5}}), ["low must be below high"]),
+        (
+            study(space={"dropout": {"low": 0, "high": 0.5, "log": True}}),
+            ["logarithmic range needs low above 0"],
+        ),
+        (study(space={"width": {"low": 1.5, "high": 2}}), ["low must be a whole number"]),
+        (study(space={"width": {"low": 1}}), ["needs high"]),
+        (study(space={"width": {"low": 1, "high": 9, "logg": True}}), ["Did you mean log?"]),
+        (study(space={"activation": {"low": 1, "high": 2}}), ["this is a word"]),
+        (study(space={"activation": {"choices": ["relu", "gelu"]}}), ['"gelu"']),
+        (study(space={"activation": {"choices": []}}), ["a value in it"]),
+        (study(space={"width": {"choices": [8, 8]}}), ["choices must differ"]),
+        (study(space={"dropout": 1.0}), ["[space] dropout", "less than 1"]),
+        (study(space={"learning_rate": True}), ["[space] learning_rate", "true"]),
+        (study(cv={"folds": 1}), ["[cv] folds", "greater than or equal to 2"]),
+        (study(cv={"kind": "time_series", "repeats": 2}), ["repeats must be 1"]),
+        (study(cv={"kind": "group"}), ["group needs groups"]),
+        (study(name="x" * 513), ["at most 512"]),
+        (study(name="a\x1b[31mb"), ["control characters", "\\x1b"]),
+        (study(name=" "), ["visible"]),
+        (study(data={"path": "x.csv"}), ["either dataset or path"]),
+        (study(data={"held_out": 1.5}), ["[data] held_out"]),
+        (study(search={"default": {"width": 3}}), ["default sets what [space] searches"]),
+        (study(search={"default": {"learning_rate": -1}}), ["greater than 0"]),
+        (study(search={"pruner": "percentile"}), ["percentile needs percentile"]),
+        (study(search={"pruner": "threshold"}), ["needs lower or upper"]),
+        (study(search={"pruner_options": {"patience": 3}}), ["must know the option"]),
+        (study(search={"pruner_options": {"reduction_factor": 1}}), ["from 2"]),
+        (study(search={"sampler": "grid"}), ["a grid needs choices or a step"]),
+        (study(space={"width": 8}), ["needs something to search"]),
+        (
+            study(
+                space={"width": [8, 8], "dropout": {"low": 0.0, "high": 0.5}},
+                model={"hidden_layers": 1},
+            ),
+            ["a list per layer"],
+        ),
+        (study(space={"dropout": {"choices": [0.0, [0.2, 0.5]]}}), ["a list per layer"]),
+        (
+            study(
+                training={"optimizer": "adam"}, space={"weight_decay": {"low": 0.0, "high": 0.1}}
+            ),
+            ["called l2"],
+        ),
+        (study(space={"l2": {"low": 0.0, "high": 0.1}}), ["l2 belongs to adam"]),
+        (study(training={"nesterov": True}), ["nesterov needs momentum"]),
+        (study(seed=-1), ["seed"]),
+        (study(training={"precision": "float8"}), ["precision"]),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_with_rule_value_and_mend(
+    content: dict[str, Any], words: list[str]
+) -> None:
+    found = faults(content)
+    assert len(found) == 1, found
+    assert "\n" not in found[0]
+    assert "but got" in found[0]
+    for word in words:
+        assert word in found[0]
+
+
+def test_all_faults_of_a_file_are_shown_at_once() -> None:
+    content = study(
+        cv={"folds": 0}, search={"metric": "acuracy", "trails": 3}, space={"widht": 1, "l2": -1}
+    )
+    assert len(faults(content)) == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("name = ", "TOML"), (b"\xff\xfe".decode("latin1"), "TOML"), ("", "must be given")],
+)
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "s.toml"
+    path.write_text(text)
+    with pytest.raises(StudyFileError, match=words):
+        read_study(path)
+
+
+def test_a_missing_file_and_other_bytes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(StudyFileError, match="readable"):
+        read_study(tmp_path / "none.toml")
+    (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(StudyFileError, match="UTF-8"):
+        read_study(tmp_path / "bytes.toml")
+
+
+def test_settings_merge_params_constants_and_sections() -> None:
+    spec = parse_study(
+        study(
+            model={"hidden_layers": 2, "activation": "tanh"},
+            training={"momentum": 0.5, "epochs": 7},
+            space={
+                "width": {"low": 4, "high": 64},
+                "dropout": [0.2, 0.5],
+                "epochs": {"choices": [3, 5]},
+            },
+        ),
+        "s.toml",
+    )
+    setting = spec.setting({"width": 10, "epochs": 5})
+    assert setting.widths == (10, 10)
+    assert setting.dropout == (0.2, 0.5)
+    assert (setting.kind.activation, setting.kind.epochs, setting.momentum) == ("tanh", 5, 0.5)
+    # The default is the section's value where the space has it, and the nearest otherwise.
+    assert spec.default == {"width": 64, "epochs": 3}
+
+
+def test_a_list_of_widths_sets_the_depth() -> None:
+    spec = parse_study(study(space={"width": {"choices": [[8], [8, 4], [8, 4, 2]]}}), "s.toml")
+    assert spec.setting({"width": (8, 4)}).kind.hidden_layers == 2
+
+
+def test_fields_without_effect_do_not_tell_settings_apart() -> None:
+    spec = parse_study(
+        study(
+            space={
+                "hidden_layers": {"choices": [0, 1]},
+                "width": {"low": 4, "high": 64},
+                "dropout": {"low": 0.0, "high": 0.5},
+                "optimizer": {"choices": ["sgd", "adam"]},
+                "weight_decay": {"low": 0.0, "high": 0.1},
+            }
+        ),
+        "s.toml",
+    )
+    linear = {
+        "hidden_layers": 0,
+        "width": 8,
+        "dropout": 0.1,
+        "optimizer": "sgd",
+        "weight_decay": 0.0,
+    }
+    assert spec.setting(linear) == spec.setting(linear | {"width": 9, "dropout": 0.2})
+    deep = linear | {"hidden_layers": 1}
+    assert spec.setting(deep) != spec.setting(deep | {"width": 9})
+    adam = deep | {"optimizer": "adam"}
+    assert spec.setting(adam) == spec.setting(adam | {"weight_decay": 0.1})
+
+
+def test_the_default_may_lie_outside_and_has_a_nearest_point_inside() -> None:
+    space = {"decay": Range(1e-6, 1e-2, log=True), "width": Range(4, 8, integer=True)}
+    params = {"decay": 0.0, "width": 6}
+    assert nearest_inside(space, params) == {"decay": 1e-6, "width": 6}
+    assert outside(space, params) == {"decay": 0.0}
+
+
+def test_grids_list_every_point() -> None:
+    assert Range(2, 8, step=3, integer=True).grid() == (2, 5, 8)
+    assert Range(0.0, 0.3, step=0.1).grid() == pytest.approx((0.0, 0.1, 0.2, 0.3))
+    assert Range(1, 3, integer=True).grid() == (1, 2, 3)
+    assert Range(0.0, 1.0).grid() is None
+    assert Range(1, 9, log=True, integer=True).grid() is None
+    assert Choices(("a", "b")).grid() == ("a", "b")
+
+
+def test_a_grid_has_no_more_trials_than_points() -> None:
+    content = study(
+        space={"width": {"choices": [4, 8]}, "learning_rate": {"choices": [0.1, 0.2, 0.3]}},
+        search={"sampler": "grid", "trials": 100, "default": {"width": 8, "learning_rate": 0.1}},
+    )
+    assert parse_study(content, "s.toml").budget == 6
+    content["search"]["default"]["learning_rate"] = 0.15
+    assert parse_study(content, "s.toml").budget == 7
+
+
+def test_fingerprint_and_differences_see_every_change() -> None:
+    content = study()
+    spec = parse_study(content, "s.toml")
+    same = parse_study(copy.deepcopy(content) | {"seed": 0}, "elsewhere.toml")
+    other = parse_study(copy.deepcopy(content) | {"seed": 1}, "s.toml")
+    assert spec.fingerprint == same.fingerprint
+    assert spec.fingerprint != other.fingerprint
+    assert differences(spec.to_json(), other.to_json()) == ["seed: 0 -> 1"]
+    assert parse_study(spec.to_json(), "json").fingerprint == spec.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("metric", "task", "is_minimised"),
+    [("accuracy", "classification", False), ("cross_entropy", "classification", True),
+     ("rmse", "regression", True), ("r2", "regression", False)],
+)  # fmt: skip
+def test_the_metric_gives_task_and_direction(metric: str, task: str, is_minimised: bool) -> None:
+    spec = parse_study(study(search={"metric": metric}), "s.toml")
+    assert (spec.task, spec.is_minimised) == (task, is_minimised)

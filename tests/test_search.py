@@ -1,0 +1,215 @@
+"""Proposals and pruning beside Optuna's own loop."""
+
+from __future__ import annotations
+
+import random
+import warnings
+from typing import Any
+
+import optuna
+import pytest
+
+from selection.search import CohortPruner, propose
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import Trial, TrialState
+
+
+def make_spec(**search: Any) -> StudySpec:
+    return parse_study(
+        {
+            "name": "s",
+            "data": {"dataset": "iris"},
+            "training": {"epochs": 9},
+            "space": {
+                "width": {"low": 4, "high": 64, "log": True},
+                "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
+                "activation": {"choices": ["relu", "tanh"]},
+            },
+            "search": {"default": {"width": 32, "weight_decay": 0.0}, **search},
+        },
+        "s.toml",
+    )
+
+
+def finished(number: int, params: Any, means: list[float], **options: Any) -> Trial:
+    state = options.pop("state", TrialState.COMPLETE)
+    value = means[-1] if state is TrialState.COMPLETE else None
+    return Trial(number, state, params, 0, value=value, fold_means=tuple(means), **options)
+
+
+def some_told(spec: StudySpec, count: int) -> list[Trial]:
+    rng = random.Random(1)
+    told = []
+    for number, params in enumerate(propose(spec, [], count, 0)):
+        means = [rng.random() for _ in range(9)]
+        if number % 3 == 1:
+            told.append(finished(number, params, means[:4], state=TrialState.PRUNED))
+        elif number % 7 == 5:
+            told.append(finished(number, params, means[:2], state=TrialState.FAILED))
+        else:
+            told.append(finished(number, params, means))
+    return told
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
+    spec = make_spec(sampler=sampler)
+    told = some_told(spec, 12)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        first = propose(spec, told, 4, cohort=3)
+    assert propose(spec, told, 4, cohort=3) == first
+    assert propose(spec, told, 4, cohort=4) != first
+    assert len(first) == 4
+    for params in first:
+        assert list(params) == ["width", "weight_decay", "activation"]
+        assert isinstance(params["width"], int)
+        assert 4 <= params["width"] <= 64
+        assert 1e-6 <= params["weight_decay"] <= 1e-2
+        assert params["activation"] in ("relu", "tanh")
+
+
+def test_the_first_trial_is_the_default_even_outside_the_space() -> None:
+    spec = make_spec()
+    first = propose(spec, [], 3, cohort=0)
+    assert first[0] == {"width": 32, "weight_decay": 0.0, "activation": "relu"}
+    assert first[1] != first[2]
+
+
+def test_tpe_learns_from_what_is_told() -> None:
+    spec = make_spec(metric="accuracy")
+    rng = random.Random(0)
+    told = [
+        finished(number, params, [1.0 - abs(params["width"] - 50) / 64])  # type: ignore[operator]
+        for number, params in enumerate(propose(make_spec(sampler="random"), [], 60, 0))
+    ]
+    rng.shuffle(told)
+    widths = [params["width"] for params in propose(spec, told, 30, cohort=1)]
+    assert sum(widths) / 30 > 35, "random proposals on a log scale have a mean near 21"
+
+
+def test_a_grid_visits_every_point_once_in_an_order_by_seed() -> None:
+    def grid(seed: int) -> list[Any]:
+        spec = parse_study(
+            {
+                "name": "s",
+                "seed": seed,
+                "data": {"dataset": "iris"},
+                "space": {
+                    "width": {"low": 4, "high": 6},
+                    "activation": {"choices": ["relu", "tanh"]},
+                },
+                "search": {"sampler": "grid", "trials": 99, "default": {"width": 5}},
+            },
+            "s.toml",
+        )
+        told: list[Trial] = []
+        for cohort in range(5):
+            n = min(2, spec.budget - len(told))
+            for params in propose(spec, told, n, cohort):
+                told.append(finished(len(told), params, [0.5]))
+        return [(trial.params["width"], trial.params["activation"]) for trial in told]
+
+    visited = grid(0)
+    assert visited[0] == (5, "relu")
+    assert sorted(visited) == [(w, a) for w in (4, 5, 6) for a in ("relu", "tanh")]
+    assert any(grid(seed) != visited for seed in range(1, 5))
+
+
+def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePruner:
+    match name:
+        case "successive_halving":
+            return optuna.pruners.SuccessiveHalvingPruner(**options)
+        case "hyperband":
+            return optuna.pruners.HyperbandPruner(max_resource=9, **options)
+        case "median":
+            return optuna.pruners.MedianPruner(**options)
+        case "percentile":
+            return optuna.pruners.PercentilePruner(**options)
+        case "patient":
+            with pytest.warns(optuna.exceptions.ExperimentalWarning):
+                return optuna.pruners.PatientPruner(None, **options)
+    return optuna.pruners.ThresholdPruner(**options)
+
+
+@pytest.mark.parametrize("direction", ["maximize", "minimize"])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("successive_halving", {"min_resource": 1, "reduction_factor": 2}),
+        (
+            "successive_halving",
+            {"min_resource": 2, "reduction_factor": 2, "min_early_stopping_rate": 1},
+        ),
+        ("hyperband", {"min_resource": 1, "reduction_factor": 3}),
+        ("median", {"n_startup_trials": 3, "n_warmup_steps": 1}),
+        ("percentile", {"percentile": 30.0, "n_startup_trials": 2}),
+        ("patient", {"patience": 2}),
+        ("threshold", {"lower": 0.2, "upper": 0.9}),
+    ],
+)
+def test_one_trial_at_a_time_is_judged_as_by_optuna(
+    name: str, options: dict[str, Any], direction: str
+) -> None:
+    metric = "accuracy" if direction == "maximize" else "cross_entropy"
+    spec = make_spec(pruner=name, pruner_options=options, metric=metric)
+    study = optuna.create_study(
+        study_name="s", direction=direction, pruner=optuna_pruner(name, options)
+    )
+    rng = random.Random(5)
+    told: list[Trial] = []
+    ends = []
+    for number in range(40):
+        params = dict(spec.default)
+        theirs = study.ask()
+        pruner = CohortPruner(spec, told, {number: params})
+        means: list[float] = []
+        state = TrialState.COMPLETE
+        for epoch in range(1, 10):
+            means.append(rng.random())
+            theirs.report(means[-1], epoch)
+            ours, expected = pruner.decide(epoch, {number: means[-1]}), theirs.should_prune()
+            assert ours == ({number} if expected and number > 0 else set())
+            if ours:
+                state = TrialState.PRUNED
+                break
+        told.append(finished(number, params, means, state=state))
+        pruned = optuna.trial.TrialState.PRUNED
+        if state is TrialState.PRUNED:
+            study.tell(theirs, state=pruned)
+        else:
+            study.tell(theirs, means[-1])
+        ends.append(len(means))
+    assert min(ends) < 9, "nothing was pruned: the test shows nothing"
+    assert max(ends) == 9
+
+
+def test_successive_halving_keeps_the_best_half_of_a_cohort_whatever_their_numbers() -> None:
+    spec = make_spec(
+        pruner="successive_halving", pruner_options={"min_resource": 2, "reduction_factor": 2}
+    )
+    values = [0.1, 0.9, 0.3, 0.7, 0.5, 0.6, 0.2, 0.8]
+    rng = random.Random(2)
+    for _ in range(5):
+        rng.shuffle(values)
+        cohort = {number: dict(spec.default) for number in range(1, 9)}
+        pruner = CohortPruner(spec, [], cohort)
+        means = dict(zip(cohort, values, strict=True))
+        assert pruner.decide(1, means) == set()
+        out = pruner.decide(2, means)
+        assert sorted(means[number] for number in out) == [0.1, 0.2, 0.3, 0.5]
+        living = {number: mean for number, mean in means.items() if number not in out}
+        assert pruner.decide(3, living) == set()
+        assert sorted(means[n] for n in pruner.decide(4, living)) == [0.6, 0.7]
+
+
+def test_the_default_is_never_pruned() -> None:
+    spec = make_spec(pruner="threshold", pruner_options={"lower": 0.5})
+    pruner = CohortPruner(spec, [], {0: dict(spec.default), 1: dict(spec.default)})
+    assert pruner.decide(1, {0: 0.1, 1: 0.1}) == {1}
+
+
+def test_no_pruner_prunes_nobody() -> None:
+    spec = make_spec(pruner="none")
+    pruner = CohortPruner(spec, [], {1: dict(spec.default)})
+    assert pruner.decide(1, {1: -1e9}) == set()

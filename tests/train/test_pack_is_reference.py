@@ -1,0 +1,130 @@
+"""The packed engine beside plain torch: one nn.Sequential, autograd and torch.optim per member."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+import torch
+from examples import make_folds, make_setting
+
+from selection.study.setting import Setting
+from selection.study.trial import TrialState
+from selection.train.fit import Trainer
+
+SEED = 7
+OPTIMIZERS = {
+    "sgd": {"weight_decay": 0.1},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.1},
+    "nesterov": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
+    "adam": {"optimizer": "adam", "l2": 0.1, "learning_rate": 0.01},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.2, "learning_rate": 0.01},
+}
+METRICS = {3: "macro_f1", 2: "roc_auc", 0: "rmse"}
+
+
+def assert_equal_to_reference(
+    settings: list[Setting],
+    folds: list,
+    metric: str,
+    *,
+    dtype: torch.dtype = torch.float64,
+    tolerance: float = 1e-9,
+) -> None:
+    task = "classification" if folds[0].classes else "regression"
+    trainer = Trainer(folds, task, metric, SEED, torch.device("cpu"), dtype=dtype)
+    results = trainer.train(settings)
+    assert len(results) == len(settings)
+    for setting, result in zip(settings, results, strict=True):
+        assert result.state is TrialState.COMPLETE, result.reason
+        assert len(result.folds) == len(folds)
+        for data, fold in zip(folds, result.folds, strict=True):
+            truth = reference.train(setting, data, metric, SEED, dtype=dtype)
+            np.testing.assert_allclose(
+                fold.curve.points, truth.points, rtol=tolerance, atol=tolerance
+            )
+            np.testing.assert_allclose(fold.outputs, truth.outputs, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+@pytest.mark.parametrize("classes", [3, 2, 0])
+def test_every_kind_equals_plain_torch(
+    classes: int, depth: int, activation: str, optimizer: str
+) -> None:
+    # Ragged widths, one member with dropout, a partial last batch, unequal folds.
+    options = {"depth": depth, "activation": activation, **OPTIMIZERS[optimizer]}
+    settings = [
+        make_setting(**options),
+        make_setting(widths=[9 - place for place in range(depth)], dropout=0.3, **options),
+    ]
+    folds = make_folds(classes=classes, is_shared=depth % 2 == 0)
+    assert_equal_to_reference(settings, folds, METRICS[classes])
+
+
+@pytest.mark.parametrize("init", ["default", "normal", "xavier_uniform", "xavier_normal"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_every_init_equals_plain_torch(init: str, depth: int) -> None:
+    settings = [
+        make_setting(depth=depth, init=init),
+        make_setting(depth=depth, init=init, widths=[12] * depth),
+    ]
+    assert_equal_to_reference(settings, make_folds(is_shared=False), "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_two_hundred_steps_stay_within_1e_9(optimizer: str) -> None:
+    options = {"depth": 2, "batch_size": 8, "epochs": 23, **OPTIMIZERS[optimizer]}
+    settings = [
+        make_setting(widths=[9, 4], dropout=0.2, **options),
+        make_setting(widths=[6, 7], **options),
+    ]
+    folds = make_folds(rows=107)
+    steps = -(-len(folds[0].training) // 8) * 23
+    assert steps >= 200
+    assert_equal_to_reference(settings, folds, "cross_entropy")
+
+
+@pytest.mark.parametrize(("epochs", "tolerance"), [(12, 1e-5), (1, 1e-4)])
+def test_float32_stays_close(epochs: int, tolerance: float) -> None:
+    # 100 steps on small rows; one epoch of a network as wide as real ones.
+    wide = epochs == 1
+    folds = make_folds(rows=2000 if wide else 128, features=100 if wide else 10, classes=5)
+    setting = make_setting(
+        depth=1,
+        widths=[128 if wide else 16],
+        batch_size=64 if wide else 10,
+        epochs=epochs,
+        dropout=0.2,
+        weight_decay=1e-3,
+    )
+    assert_equal_to_reference(
+        [setting], folds, "cross_entropy", dtype=torch.float32, tolerance=tolerance
+    )
+
+
+def test_a_fold_without_rows_left_takes_no_step() -> None:
+    # 48 training rows in one fold and 49 in the others: one batch of a single row in two of three.
+    folds = make_folds(rows=73, folds=3)
+    sizes = [len(fold.training) for fold in folds]
+    assert sorted(sizes) == [48, 49, 49]
+    for name in OPTIMIZERS:
+        settings = [make_setting(batch_size=16, **OPTIMIZERS[name])]
+        assert_equal_to_reference(settings, folds, "accuracy")
+
+
+def test_batches_larger_than_the_data_are_one_batch() -> None:
+    assert_equal_to_reference([make_setting(batch_size=5000)], make_folds(), "accuracy")
+
+
+def test_settings_of_different_kinds_train_in_one_cohort() -> None:
+    settings = [
+        make_setting(activation="relu"),
+        make_setting(activation="tanh", depth=2),
+        make_setting(optimizer="adam", learning_rate=0.01),
+        make_setting(batch_size=32),
+        make_setting(epochs=2),
+        make_setting(depth=0),
+    ]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")

@@ -1,0 +1,243 @@
+"""What the engine promises of a trial whatever its neighbours, its number and its pack."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from examples import make_folds, make_setting
+
+from selection.data.prepare import FoldData
+from selection.study.setting import Setting
+from selection.study.trial import TrialResult, TrialState
+from selection.train.batches import Epoch, load_rows
+from selection.train.bucket import Bucket
+from selection.train.fit import Decide, Trainer
+from selection.train.optimizer import Layer, make_optimizer
+from selection.train.pack import Pack
+from selection.train.plan import PackPlan
+
+SEED = 3
+CPU = torch.device("cpu")
+
+
+def train(
+    settings: list[Setting],
+    folds: list[FoldData] | None = None,
+    decide: Decide = lambda epoch, means: (),
+    **options: object,
+) -> list[TrialResult]:
+    trainer = Trainer(
+        folds or make_folds(), "classification", "cross_entropy", SEED, CPU, **options
+    )
+    return trainer.train(settings, decide)
+
+
+def points(result: TrialResult) -> np.ndarray:
+    return np.stack([fold.curve.points for fold in result.folds])
+
+
+def test_a_rerun_is_bitwise_equal() -> None:
+    settings = [make_setting(dropout=0.2), make_setting(widths=[20], weight_decay=0.1)]
+    first, second = train(settings), train(settings)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(points(one), points(other))
+        for a, b in zip(one.folds, other.folds, strict=True):
+            np.testing.assert_array_equal(a.outputs, b.outputs)
+
+
+@pytest.mark.parametrize(
+    "neighbour",
+    [
+        make_setting(dropout=0.7, weight_decay=0.5, learning_rate=0.3),
+        make_setting(learning_rate=1e30),
+    ],
+    ids=["random", "diverging"],
+)
+def test_a_neighbour_changes_no_bit_at_fixed_pack_shape(neighbour: Setting) -> None:
+    rows = load_rows(make_folds(), "classification", CPU, torch.float32)
+    plan = PackPlan(((0, 1),), (0, 1, 2))
+    calm, beside = (
+        Pack(plan, [make_setting(), other], rows, "cross_entropy", SEED)
+        for other in (make_setting(learning_rate=0.01), neighbour)
+    )
+    for _ in range(4):
+        calm.train_epoch()
+        beside.train_epoch()
+        one, other = calm.evaluate(), beside.evaluate()
+        assert torch.equal(one[:, 0], other[:, 0])
+        assert not torch.equal(one[:, 1], other[:, 1])
+    assert torch.isfinite(other[:, 1]).all() == (neighbour.learning_rate < 1)
+
+
+def test_alone_or_among_diverging_pruned_and_wider_neighbours_is_the_same_curve() -> None:
+    setting = make_setting(widths=[11], epochs=6, dropout=0.1)
+    crowd = [
+        make_setting(widths=[40], epochs=6),
+        make_setting(widths=[12], epochs=6, learning_rate=1e30),
+        make_setting(widths=[3], epochs=6, dropout=0.5),
+        setting,
+    ]
+    alone = train([setting])[0]
+    results = train(crowd, decide=lambda epoch, means: {0} if epoch == 2 else set())
+    assert [r.state for r in results] == [
+        TrialState.PRUNED,
+        TrialState.FAILED,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    np.testing.assert_allclose(points(results[3]), points(alone), rtol=1e-4, atol=1e-5)
+    assert (points(alone)[:, 0] != points(alone)[:, -1]).any(), "the curve must move"
+
+
+@pytest.mark.parametrize("members", [1, 2, 3, 5, 100])
+def test_the_size_of_packs_changes_no_curve(members: int) -> None:
+    settings = [make_setting(widths=[w], dropout=0.2) for w in (4, 9, 30)]
+    for one, other in zip(train(settings), train(settings, max_members=members), strict=True):
+        np.testing.assert_allclose(points(one), points(other), rtol=1e-4, atol=1e-5)
+
+
+def test_a_diverged_trial_fails_with_its_place_and_never_counts_inf() -> None:
+    result = train([make_setting(learning_rate=1e30), make_setting()])
+    assert result[0].state is TrialState.FAILED
+    assert result[0].reason.startswith("diverged: non-finite loss in repeat 0, fold ")
+    assert result[0].value is None
+    assert result[0].epochs < 3
+    assert all(fold.outputs is None for fold in result[0].folds)
+    assert result[1].state is TrialState.COMPLETE
+
+
+def test_pruned_trials_keep_their_curve_and_stop_there() -> None:
+    settings = [make_setting(epochs=5, widths=[w]) for w in (4, 5, 6)]
+    told: list[tuple[int, tuple[int, ...]]] = []
+
+    def decide(epoch: int, means: object) -> set[int]:
+        told.append((epoch, tuple(means)))  # type: ignore[call-overload]
+        return {1} if epoch == 2 else set()
+
+    results = train(settings, decide=decide)
+    assert results[1].state is TrialState.PRUNED
+    assert results[1].epochs == 2
+    assert points(results[1]).shape == (3, 2, 6)
+    # Finished trials are not asked about: the last epoch has nobody left.
+    assert told == [(1, (0, 1, 2)), (2, (0, 1, 2)), (3, (0, 2)), (4, (0, 2))]
+
+
+def test_fold_means_are_what_decide_was_told() -> None:
+    told: dict[int, float] = {}
+
+    def decide(epoch: int, means: dict[int, float]) -> set[int]:
+        told[epoch] = means[0]
+        return set()
+
+    result = train([make_setting(epochs=3)], decide=decide)[0]
+    assert result.fold_means[:2] == (told[1], told[2])
+    assert result.value == result.fold_means[2]
+
+
+def test_weights_are_drawn_at_the_true_shape_of_each_member() -> None:
+    folds = make_folds(features=50, is_shared=False)
+    rows = load_rows(folds, "classification", CPU, torch.float64)
+    settings = [make_setting(init="xavier_normal", widths=[w]) for w in (20, 400)]
+    bucket = Bucket(settings, [0, 1, 2], rows, SEED)
+    for fold, features in enumerate((50, 49, 50)):
+        for trial, width in enumerate((20, 400)):
+            member = fold * 2 + trial
+            drawn = bucket.layers[0].weight[member, :features, :width]
+            expected = (2.0 / (features + width)) ** 0.5
+            assert float(drawn.std()) == pytest.approx(expected, rel=0.1)
+            assert not bucket.layers[0].weight[member, :, width:].any()
+            assert not bucket.layers[0].weight[member, features:].any()
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_padded_units_stay_exactly_zero(activation: str, optimizer: str) -> None:
+    rows = load_rows(make_folds(), "classification", CPU, torch.float32)
+    settings = [
+        make_setting(
+            depth=2, activation=activation, optimizer=optimizer, widths=w, weight_decay=0.1
+        )
+        for w in ([3, 8], [7, 4])
+    ]
+    bucket = Bucket(settings, [0, 1, 2], rows, SEED)
+    epoch = Epoch(rows, [0, 1, 2], SEED, 1, 16, bucket.dropped_units)
+    for step in range(epoch.steps):
+        bucket.step(epoch.minibatch(step))
+    for trial, (first, second) in enumerate(([3, 8], [7, 4])):
+        for member in (trial, 2 + trial, 4 + trial):
+            one, two, three = (layer.weight[member] for layer in bucket.layers)
+            assert not one[:, first:].any()
+            assert not two[first:].any()
+            assert not two[:, second:].any()
+            assert not three[second:].any()
+            assert not bucket.layers[0].bias[member, 0, first:].any()
+            assert one[:, :first].all()
+
+
+def test_one_step_without_gradient_scales_weights_and_leaves_biases() -> None:
+    setting = make_setting(learning_rate=0.1, weight_decay=0.5)
+    layer = Layer(torch.full((1, 3, 2), 2.0), torch.full((1, 1, 2), 2.0))
+    optimizer = make_optimizer([setting], 1, layer.weight)
+    optimizer.watch([layer])
+    delta = torch.zeros(1, 4, 2)
+    optimizer.begin_step(1, delta)
+    optimizer.update(0, layer, torch.ones(1, 4, 3), delta)
+    torch.testing.assert_close(layer.weight, torch.full((1, 3, 2), 2.0 * 0.95))
+    assert (layer.bias == 2.0).all()
+
+
+def test_out_of_memory_halves_the_pack_and_loses_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = [make_setting(widths=[w], epochs=4) for w in (4, 4, 9, 9)]
+    calm = train(settings)
+    limit = 5
+    sizes: list[int] = []
+    honest = Pack.train_epoch
+
+    def greedy(self: Pack) -> None:
+        if self.plan.members > limit and self.epoch == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(self.plan.members)
+        honest(self)
+
+    monkeypatch.setattr(Pack, "train_epoch", greedy)
+    squeezed = train(settings)
+    assert max(sizes) == 12
+    assert sizes[-1] <= limit
+    for one, other in zip(calm, squeezed, strict=True):
+        assert other.state is TrialState.COMPLETE
+        np.testing.assert_allclose(points(one), points(other), rtol=1e-5, atol=1e-6)
+
+
+def test_one_member_too_large_for_memory_fails_its_trial_only(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = Pack.train_epoch
+
+    def greedy(self: Pack) -> None:
+        if any(setting.widths == (50,) for setting in self._buckets_settings()):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        honest(self)
+
+    monkeypatch.setattr(
+        Pack,
+        "_buckets_settings",
+        lambda self: [s for bucket in self._buckets for s in bucket.settings],
+        raising=False,
+    )
+    monkeypatch.setattr(Pack, "train_epoch", greedy)
+    small, large = train([make_setting(widths=[4]), make_setting(widths=[50])])
+    assert small.state is TrialState.COMPLETE
+    assert large.state is TrialState.FAILED
+    assert large.reason.startswith("out of memory")
+
+
+def test_other_runtime_errors_are_not_taken_for_lack_of_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(_self: Pack) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(Pack, "train_epoch", broken)
+    with pytest.raises(RuntimeError, match="shapes do not match"):
+        train([make_setting()])
