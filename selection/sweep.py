@@ -198,7 +198,8 @@ class _Sweep:
         search = self.spec.sections.search
         seconds = self.seconds_before + time.monotonic() - self.started
         n = min(search.cohort, self.spec.budget - len(self.told))
-        if n <= 0 or 0 < search.timeout_seconds <= seconds:
+        is_late = bool(self.told) and 0 < search.timeout_seconds <= seconds
+        if n <= 0 or is_late:
             return {}
         proposed = propose(self.spec, self.told, n, number)
         numbers = self.records.begin_cohort(self.study, number, proposed, self.spec.space)

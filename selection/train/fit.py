@@ -92,7 +92,7 @@ class _Cohort:
         settings = [run.setting for run in self.runs]
         for plan in plan_packs(settings, self.trainer.rows, self.trainer.max_members):
             self.packs += self._build(plan, epochs=0)
-        epochs = max(setting.kind.epochs for setting in settings)
+        epochs = max((setting.kind.epochs for setting in settings), default=0)
         epoch = 0
         while self.packs:
             epoch += 1

@@ -1,0 +1,241 @@
+"""The loop over a real (small) data set: identical reruns, resumption, repeated settings."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selection.errors import StudyStateError
+from selection.store.database import open_database
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import Trial, TrialState
+from selection.sweep import SweepNews, enter_study, load_study_data, make_trainer, run_sweep
+from selection.train.device import choose_device
+
+
+def make_spec(**search: Any) -> StudySpec:
+    content: dict[str, Any] = {
+        "name": "iris",
+        "data": {"dataset": "iris"},
+        "cv": {"folds": 3},
+        "training": {"epochs": 4, "batch_size": 16},
+        "space": {
+            "width": {"low": 2, "high": 16},
+            "learning_rate": {"low": 0.01, "high": 1.0, "log": True},
+        },
+        "search": {
+            "trials": 9,
+            "cohort": 4,
+            "pruner_options": {"min_resource": 1, "reduction_factor": 2},
+        },
+    }
+    space = search.pop("space", None)
+    content["search"] |= search
+    if space is not None:
+        content["space"] = space
+    return parse_study(content, "iris.toml")
+
+
+class Bench:
+    """Run sweeps on one database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = open_database(f"sqlite:///{folder}/s.db", create=True, write=True)
+        self.records = Records(self.database)
+        self.news: list[SweepNews] = []
+
+    def run(self, spec: StudySpec, watch: Any = None) -> StudyRecord:
+        device = choose_device("cpu")
+        data = load_study_data(spec, self.folder)
+        study = enter_study(spec, data, self.records, device)
+        trainer = make_trainer(spec, data, device, 0)
+        run_sweep(spec, study, self.records, trainer, watch or self.news.append)
+        return study
+
+    def table(self, spec: StudySpec, watch: Any = None) -> list[dict[str, Any]]:
+        return [as_row(trial) for trial in self.records.trials(self.run(spec, watch))]
+
+
+def as_row(trial: Trial) -> dict[str, Any]:
+    """Return everything about a trial but how long it took."""
+    row = {field.name: getattr(trial, field.name) for field in dataclasses.fields(trial)}
+    return row | {"seconds": None, "params": dict(trial.params)}
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def other_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("other"))
+    yield made
+    made.database.close()
+
+
+def test_a_sweep_spends_its_budget_and_prunes(bench: Bench) -> None:
+    table = bench.table(make_spec())
+    assert [row["number"] for row in table] == list(range(9))
+    assert [row["cohort"] for row in table] == [0] * 4 + [1] * 4 + [2]
+    states = {row["state"] for row in table}
+    assert states == {TrialState.COMPLETE, TrialState.PRUNED}
+    for row in table:
+        if row["state"] is TrialState.COMPLETE:
+            assert row["epochs"] == 4
+            assert len(row["fold_scores"]) == 3
+            assert row["value"] == row["fold_means"][-1]
+        else:
+            assert row["epochs"] < 4
+            assert row["value"] is None
+    assert max(row["value"] or 0 for row in table) > 0.6, "chance is 1/3"
+
+
+def test_the_same_seed_gives_the_identical_table(bench: Bench, other_bench: Bench) -> None:
+    assert bench.table(make_spec()) == other_bench.table(make_spec())
+
+
+def test_what_the_loop_remembers_is_what_the_record_tells(bench: Bench) -> None:
+    table = bench.table(make_spec())
+    remembered = [as_row(trial) for trial in bench.news[-1].finished]
+    assert remembered == table
+
+
+class Killed(BaseException):
+    """Stand for a kill: nothing in the house catches it on purpose."""
+
+
+@pytest.mark.parametrize("cohort", [0, 1, 2])
+@pytest.mark.parametrize("is_released", [True, False], ids=["interrupted", "killed"])
+def test_a_stopped_study_ends_as_the_uninterrupted_one(
+    bench: Bench,
+    other_bench: Bench,
+    monkeypatch: pytest.MonkeyPatch,
+    cohort: int,
+    is_released: bool,
+) -> None:
+    def stop(news: SweepNews) -> None:
+        if news.cohort == cohort and news.epoch is not None and news.epoch.epoch == 1:
+            raise Killed
+
+    with monkeypatch.context() as patch:
+        if not is_released:
+            patch.setattr(Records, "release", lambda *_: None)
+        with pytest.raises(Killed):
+            bench.run(make_spec(), stop)
+    study = bench.records.find_study("iris")
+    assert study is not None
+    states = [trial.state for trial in bench.records.trials(study)]
+    left = TrialState.WAITING if is_released else TrialState.RUNNING
+    assert states.count(left) == len(states) - 4 * cohort > 0
+    assert bench.table(make_spec()) == other_bench.table(make_spec())
+
+
+def test_a_finished_study_is_not_trained_again(bench: Bench) -> None:
+    first = bench.table(make_spec())
+    bench.news.clear()
+    assert bench.table(make_spec()) == first
+    assert bench.news == []
+
+
+def test_a_changed_study_is_refused_with_the_difference(bench: Bench) -> None:
+    before = bench.table(make_spec())
+    with pytest.raises(StudyStateError, match=r"search.trials: 9 -> 12") as caught:
+        bench.run(make_spec(trials=12))
+    assert "\n" not in str(caught.value)
+    assert bench.table(make_spec()) == before
+
+
+def test_changed_rows_are_refused(bench: Bench, tmp_path: Path) -> None:
+    def table_spec() -> StudySpec:
+        return parse_study(
+            {
+                "name": "t",
+                "data": {"path": str(tmp_path / "t.csv"), "target": "y"},
+                "cv": {"folds": 2},
+                "training": {"epochs": 1},
+                "search": {"trials": 1},
+            },
+            "t.toml",
+        )
+
+    lines = [f"{i},{i % 7},{i % 2}" for i in range(40)]
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *lines]))
+    bench.run(table_spec())
+    lines[3] = "3,99,1"
+    (tmp_path / "t.csv").write_text("\n".join(["a,b,y", *lines]))
+    with pytest.raises(StudyStateError, match="keeps its rows"):
+        bench.run(table_spec())
+
+
+def test_a_setting_asked_twice_is_answered_from_the_record(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selection.train.fit import Trainer
+
+    trained: list[int] = []
+    honest = Trainer.train
+
+    def counting(self: Trainer, settings: Any, *rest: Any) -> Any:
+        trained.append(len(settings))
+        return honest(self, settings, *rest)
+
+    monkeypatch.setattr(Trainer, "train", counting)
+    space = {"width": {"choices": [4, 8]}, "dropout": {"choices": [0.0, 0.5]}}
+    spec = make_spec(space=space, trials=24, cohort=6, sampler="random")
+    study = bench.run(spec)
+    trials = bench.records.trials(study)
+    assert len(trials) == 24
+    assert sum(trained) == 4, "there are four settings"
+    by_params: dict[Any, list[Trial]] = {}
+    for trial in trials:
+        by_params.setdefault(tuple(trial.params.items()), []).append(trial)
+    for first, *others in by_params.values():
+        assert others, "every setting is asked again in 24 trials"
+        for other in others:
+            assert (other.state, other.value) == (first.state, first.value)
+            assert other.fold_means == first.fold_means
+            assert f"same setting as trial {first.number}" in other.reason
+            assert first.number < other.number
+
+
+def test_a_timeout_ends_the_study_after_the_cohort_it_falls_into(bench: Bench) -> None:
+    table = bench.table(make_spec(timeout_seconds=1e-6))
+    assert len(table) == 4
+    assert bench.table(make_spec(timeout_seconds=1e-6)) == table
+
+
+def test_searched_structure_trains_and_regression_too(bench: Bench) -> None:
+    spec = parse_study(
+        {
+            "name": "diabetes",
+            "data": {"dataset": "diabetes"},
+            "cv": {"folds": 3, "repeats": 2},
+            "training": {"epochs": 3},
+            "space": {
+                "hidden_layers": {"low": 0, "high": 2},
+                "activation": {"choices": ["relu", "sigmoid"]},
+                "optimizer": {"choices": ["sgd", "adam"]},
+                "batch_size": {"choices": [16, 64]},
+                "epochs": {"choices": [2, 3]},
+                "init": {"choices": ["default", "xavier_normal"]},
+                "width": {"choices": [8, 16]},
+                "learning_rate": {"low": 0.001, "high": 0.01, "log": True},
+            },
+            "search": {"metric": "rmse", "trials": 8, "cohort": 8, "pruner": "none"},
+        },
+        "d.toml",
+    )
+    table = bench.table(spec)
+    assert all(row["state"] is TrialState.COMPLETE for row in table)
+    assert all(len(row["fold_scores"]) == 6 for row in table)
+    assert min(row["value"] for row in table) < 77, "the target's standard deviation is 77"
