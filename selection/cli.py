@@ -249,6 +249,9 @@ def main() -> None:
     """Run the command line and turn every error into its exit code."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)
+    # Threads that spin while they wait make a busy machine several times slower. OpenMP reads this
+    # when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except SelectionError as error:
