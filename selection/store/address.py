@@ -1,0 +1,197 @@
+"""Where a database lies: reads a storage URL and refuses what cannot be kept safely.
+
+Turns what the database says into the house's one-line faults. Never connects, never shows a
+password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from alembic.util import CommandError
+from optuna.exceptions import StorageInternalError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+
+from selection.errors import Fault, StorageError
+from selection.study.faults import show
+
+SPELLINGS = "Write sqlite:///FILE.db or postgresql+psycopg://USER@HOST/DATABASE."
+KEEP_SECRET = "Keep it in a libpq service or password file: postgresql+psycopg:///?service=NAME."
+SECRET_KEYS = ("password", "sslpassword")
+
+
+@dataclass(frozen=True)
+class Address:
+    """Hold a checked storage URL; printed, it hides its password."""
+
+    url: URL
+
+    def __str__(self) -> str:
+        return self.url.render_as_string(hide_password=True)
+
+    def __repr__(self) -> str:
+        return f"Address({self})"
+
+    @property
+    def secret_url(self) -> str:
+        """The URL with its password, for those who connect; never to be printed.
+
+        Braces are written as percent signs and digits: Optuna would take them for a template.
+        """
+        return self.url.render_as_string(hide_password=False)
+
+    @property
+    def path(self) -> Path | None:
+        """The file of an SQLite database; None for a server."""
+        return sqlite_path(self.url) if self.url.get_backend_name() == "sqlite" else None
+
+    def fault(self, rule: str, got: str, mend: str) -> StorageError:
+        """Return the error that says what is wrong with this database."""
+        return StorageError(Fault(str(self), rule, got, mend))
+
+
+def sqlite_path(url: URL) -> Path:
+    """Return the file of an SQLite URL, which may also name it as file:NAME."""
+    name = url.database or ""
+    return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
+
+
+def read_address(text: str) -> Address:
+    """Read and check a storage URL.
+
+    Raises: StorageError.
+    """
+    try:
+        address = Address(make_url(text))
+    except (ArgumentError, ValueError):
+        # What cannot be parsed cannot have its password hidden either.
+        shown = "an address that cannot be read" if "@" in text or "=" in text else show(text)
+        raise StorageError(
+            Fault("storage", "the storage must be a database URL", shown, SPELLINGS)
+        ) from None
+    url = address.url
+    if secret := next((key for key in SECRET_KEYS if key in url.query), None):
+        rule = "a URL holds no password among its options, where logs would show it"
+        raise StorageError(Fault(_without_query(url), rule, f"?{secret}=...", KEEP_SECRET))
+    if url.drivername == "postgresql+psycopg":
+        return address
+    if url.drivername not in ("sqlite", "sqlite+pysqlite"):
+        rule = "the database must be SQLite, or PostgreSQL through psycopg"
+        raise address.fault(rule, show(url.drivername), SPELLINGS)
+    if url.database in (None, "", ":memory:"):
+        raise address.fault("a study must outlive its process", "no file", SPELLINGS)
+    return address
+
+
+def _without_query(url: URL) -> str:
+    return url.set(query={}).render_as_string(hide_password=True)
+
+
+def require_file(address: Address, *, create: bool) -> None:
+    """Refuse an SQLite file that is not there, or a folder in its place.
+
+    Raises: StorageError.
+    """
+    path = address.path
+    if path is None:
+        return
+    if path.is_dir():
+        raise address.fault("a database is a file", "a folder", "Name a file in it.")
+    if not path.parent.is_dir():
+        raise address.fault(
+            "the folder of the database must exist",
+            show(str(path.parent)),
+            "Make it, or name another.",
+        )
+    if not create and not path.exists():
+        raise address.fault(
+            "the database must exist", "no such file", "Run a study first: selection run FILE."
+        )
+
+
+# What a database says, the rule behind it, and the mend; the first that is found counts.
+_SAYINGS = (
+    (
+        "file is not a database",
+        "the file must be an SQLite database",
+        "Name another file, or restore a copy.",
+    ),
+    ("malformed", "the database must be undamaged", "Restore a copy of the file."),
+    (
+        "unable to open database file",
+        "the database file must be readable",
+        "Check the folder and whose it is.",
+    ),
+    (
+        "readonly database",
+        "the database must be writable",
+        "Make the file writable, or copy it elsewhere.",
+    ),
+    (
+        "read-only transaction",
+        "the database must be writable",
+        "Name a server that takes writes.",
+    ),
+    (
+        "database is locked",
+        "one process writes an SQLite database at a time",
+        "Wait for the other, or use PostgreSQL for several workers.",
+    ),
+    (
+        "is full",
+        "the disk must have room",
+        "Free some space and run the same command again.",
+    ),
+    (
+        "No space left",
+        "the disk must have room",
+        "Free some space and run the same command again.",
+    ),
+    (
+        "connection",
+        "the server must be reachable",
+        "Start the server, or check host, user and database.",
+    ),
+)
+
+
+@contextmanager
+def faults_at(address: Address) -> Iterator[None]:
+    """Turn every error of the database into a StorageError of one line.
+
+    A broken constraint is our own mistake and keeps its stack.
+    """
+    try:
+        yield
+    except (DBAPIError, StorageInternalError, CommandError) as error:
+        cause = error.__cause__ if isinstance(error, StorageInternalError) else error
+        if isinstance(cause, IntegrityError | DataError):
+            raise
+        got = _one_line(cause, address)
+        for saying, rule, mend in _SAYINGS:
+            if saying in got:
+                raise address.fault(rule, got, mend) from None
+        rule = "the database must do what it is asked"
+        raise address.fault(rule, got, "Run selection db check.") from None
+    except OSError as error:
+        rule = "the folder of the database must be ours to use"
+        mend = "Check whose it is, or name another."
+        raise address.fault(rule, error.strerror or str(error), mend) from None
+    except ImportError as error:
+        if "psycopg" not in f"{error.name} {error}" and "pq wrapper" not in str(error):
+            raise
+        rule = "PostgreSQL needs the package psycopg"
+        mend = 'Install it: pip install "selection[postgres]".'
+        raise address.fault(rule, "no such package", mend) from None
+
+
+def _one_line(error: BaseException | None, address: Address) -> str:
+    text = str(error.orig if isinstance(error, DBAPIError) and error.orig else error)
+    line = text.strip().partition("\n")[0].strip().rstrip(".")
+    password = address.url.password
+    return line.replace(str(password), "***") if password else line

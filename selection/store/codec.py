@@ -1,0 +1,117 @@
+"""Learning curves and predictions as bytes and back, bit for bit, little-endian.
+
+Also the few numbers of a finished trial that Optuna's tables show.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.study.trial import CURVE_COLUMNS, FoldResult, LearningCurve, Trial, TrialResult
+
+MAX_POINTS = 20
+
+
+@dataclass(frozen=True)
+class FoldRow:
+    """Hold what one row of selection_fold keeps of a member."""
+
+    trial_uuid: str
+    repeat: int
+    fold: int
+    attempt: int
+    score: float | None
+    train_score: float | None
+    curve: bytes
+    outputs_rows: int | None
+    outputs_columns: int | None
+    outputs: bytes | None
+
+    @property
+    def row_hash(self) -> str:
+        """The SHA-256 of all the row says, by which damage is seen."""
+        head = (self.trial_uuid, self.repeat, self.fold, self.attempt)
+        numbers = (self.score, self.train_score, self.outputs_rows, self.outputs_columns)
+        digest = sha256(repr((head, numbers, len(self.curve))).encode())
+        digest.update(self.curve)
+        digest.update(self.outputs or b"")
+        return digest.hexdigest()
+
+
+def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
+    """Return a member as its row."""
+    outputs = result.outputs
+    points = np.ascontiguousarray(result.curve.points, dtype="<f8")
+    assert points.ndim == 2, "a learning curve has epochs and columns"
+    assert points.shape[1] == len(CURVE_COLUMNS), "a learning curve has six columns"
+    return FoldRow(
+        trial_uuid=trial_uuid,
+        repeat=result.repeat,
+        fold=result.fold,
+        attempt=attempt,
+        score=_number(result.score),
+        train_score=_number(result.train_score),
+        curve=points.tobytes(),
+        outputs_rows=None if outputs is None else outputs.shape[0],
+        outputs_columns=None if outputs is None else outputs.shape[1],
+        outputs=None if outputs is None else np.ascontiguousarray(outputs, dtype="<f4").tobytes(),
+    )
+
+
+def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
+    """Return the member of a row; its predictions only if they are asked for."""
+    predictions: NDArray[np.float32] | None = None
+    if outputs and row.outputs is not None:
+        flat = np.frombuffer(row.outputs, dtype="<f4").astype(np.float32, copy=False)
+        predictions = flat.reshape(row.outputs_rows or 0, row.outputs_columns or 0)
+    return FoldResult(row.repeat, row.fold, decode_curve(row.curve), predictions)
+
+
+def decode_curve(blob: bytes) -> LearningCurve:
+    """Return the learning curve of its bytes."""
+    points = np.frombuffer(blob, dtype="<f8").astype(np.float64, copy=False)
+    return LearningCurve(points.reshape(-1, len(CURVE_COLUMNS)))
+
+
+def score_from_row(score: float | None) -> float:
+    """Return a score as the house knows it: what is no number is NaN."""
+    return math.nan if score is None else score
+
+
+def thinned_points(means: tuple[float, ...]) -> dict[int, float]:
+    """Return at most 20 fold means by epoch, counted from 1; the first and the last always."""
+    last = len(means) - 1
+    count = min(len(means), MAX_POINTS)
+    places = [round(place * last / (count - 1)) if count > 1 else 0 for place in range(count)]
+    return {place + 1: means[place] for place in places}
+
+
+def shown_attrs(result: TrialResult) -> dict[str, Any]:
+    """Return the numbers of a finished trial that Optuna's tools show as user attributes.
+
+    What is not finite is left out: JSON has no word for it.
+    """
+    scores = tuple(fold.score for fold in result.folds)
+    summary = Trial(number=0, state=result.state, params={}, cohort=0, fold_scores=scores)
+    numbers: dict[str, float | None] = {
+        f"fold_{place}": score for place, score in enumerate(scores)
+    }
+    numbers["cv_standard_error"] = summary.standard_error
+    if result.folds:
+        numbers["train_score"] = float(np.mean([fold.train_score for fold in result.folds]))
+    finite = {
+        name: number
+        for name, number in numbers.items()
+        if number is not None and math.isfinite(number)
+    }
+    return {**finite, "epochs": result.epochs}
+
+
+def _number(score: float) -> float | None:
+    return None if math.isnan(score) else score

@@ -1,0 +1,245 @@
+"""Opens the database of a study: makes it, checks it, or says in one line why it cannot be had."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from types import TracebackType
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from selection.store.address import Address, faults_at, read_address, require_file
+from selection.store.engine import build_engine
+from selection.store.migrations import (
+    Revisions,
+    exclusive,
+    optuna_head,
+    our_history,
+    read_revisions,
+    upgrade_to_head,
+)
+from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, make_optuna_tables
+from selection.store.tables import VERSION_TABLE
+
+
+@dataclass(frozen=True, eq=False)
+class Database:
+    """Hold an open database: where it is and the storage whose engine everything shares."""
+
+    address: Address
+    storage: BatchedStorage
+
+    @property
+    def engine(self) -> Engine:
+        return self.storage.engine
+
+    @property
+    def url(self) -> str:
+        """The URL as it may be printed, without its password."""
+        return str(self.address)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """Begin a transaction that sees one moment of the database, whoever writes meanwhile.
+
+        Raises: StorageError.
+        """
+        with faults_at(self.address), self.engine.connect() as connection:
+            if self.engine.dialect.name == "postgresql":
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def writing(self) -> Iterator[Connection]:
+        """Begin a transaction that is kept as a whole or not at all.
+
+        Raises: StorageError.
+        """
+        with faults_at(self.address), self.engine.begin() as connection:
+            yield connection
+
+    def close(self) -> None:
+        """Give every connection back."""
+        self.storage.remove_session()
+        self.engine.dispose()
+
+    def __enter__(self) -> Database:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+@dataclass(frozen=True)
+class DatabaseCheck:
+    """Hold what `selection db check` prints."""
+
+    url: str
+    revision: str | None
+    head: str
+    optuna_revision: str | None
+    optuna_head: str | None
+
+    @property
+    def is_ok(self) -> bool:
+        return self.revision == self.head and self.optuna_revision == self.optuna_head
+
+
+def open_database(url: str, *, create: bool, write: bool) -> Database:
+    """Open a database; with create, make what is missing, but never change what is older.
+
+    Raises: StorageError.
+    """
+    address = read_address(url)
+    require_file(address, create=create)
+    with faults_at(address):
+        with _probe(address, write=False) as engine:
+            revisions = read_revisions(engine)
+            if create and (revisions.ours is None or revisions.optuna is None):
+                _build(address, engine)
+                revisions = read_revisions(engine)
+        _refuse_unusable(address, revisions)
+        storage = BatchedStorage(address.secret_url, write=write)
+        storage.is_batched = revisions.optuna == KNOWN_REVISION
+        database = Database(address, storage)
+        try:
+            if write:
+                _refuse_read_only(database.engine)
+        except BaseException:
+            database.close()
+            raise
+        return database
+
+
+def upgrade_database(url: str) -> None:
+    """Bring an existing database to our newest revision.
+
+    Raises: StorageError.
+    """
+    address = read_address(url)
+    require_file(address, create=False)
+    with faults_at(address), _probe(address, write=False) as engine:
+        _build(address, engine)
+
+
+def check_database(url: str) -> DatabaseCheck:
+    """Say where an existing database stands; SQLite's file is read through for damage.
+
+    Raises: StorageError.
+    """
+    address = read_address(url)
+    require_file(address, create=False)
+    with faults_at(address), _probe(address, write=False) as engine:
+        if address.path is not None:
+            _refuse_damage(address, engine)
+        revisions = read_revisions(engine)
+    head = our_history()[0]
+    return DatabaseCheck(str(address), revisions.ours, head, revisions.optuna, optuna_head())
+
+
+@contextmanager
+def writer_lock(url: str) -> Iterator[None]:
+    """Be the only process that writes to an SQLite database; a server needs no such lock.
+
+    The kernel gives the lock back however the process ends. Its file stays: removing it would let
+    two processes lock two different files.
+
+    Raises: StorageError.
+    """
+    address = read_address(url)
+    require_file(address, create=True)
+    if address.path is None:
+        yield
+        return
+    try:
+        descriptor = os.open(f"{address.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+    except OSError as error:
+        rule = "the folder of the database must be writable"
+        mend = "Name a database in a folder of yours."
+        raise address.fault(rule, error.strerror or "no access", mend) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            got = f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'} writing to it"
+            rule = "one process writes an SQLite database at a time"
+            mend = "Wait for it, or use PostgreSQL for several workers."
+            raise address.fault(rule, got, mend) from None
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+@contextmanager
+def _probe(address: Address, *, write: bool) -> Iterator[Engine]:
+    engine = build_engine(address.secret_url, write=write)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _build(address: Address, engine: Engine) -> None:
+    """Make Optuna's tables where they are missing, then bring ours to the newest revision."""
+    with exclusive(engine):
+        revisions = read_revisions(engine)
+        if revisions.optuna is not None:
+            _refuse_other_optuna(address, revisions.optuna)
+        if revisions.ours is not None:
+            _refuse_newer(address, revisions.ours)
+        make_optuna_tables(address.secret_url)
+        with _probe(address, write=True) as writer:
+            upgrade_to_head(writer)
+
+
+def _refuse_unusable(address: Address, revisions: Revisions) -> None:
+    if revisions.ours is None or revisions.optuna is None:
+        raise address.fault(
+            "the database must hold a study of ours",
+            "none of our tables" if revisions.optuna else "an empty database",
+            "Run a study first: selection run FILE.",
+        )
+    _refuse_other_optuna(address, revisions.optuna)
+    _refuse_newer(address, revisions.ours)
+    head = our_history()[0]
+    if revisions.ours != head:
+        rule = f"its tables must be of revision {head}"
+        raise address.fault(rule, revisions.ours, "Run selection db upgrade.")
+
+
+def _refuse_newer(address: Address, revision: str) -> None:
+    if revision not in our_history():
+        rule = f"its tables must be of a revision up to {our_history()[0]}"
+        raise address.fault(rule, revision, "It was made by a newer selection: update selection.")
+
+
+def _refuse_other_optuna(address: Address, revision: str) -> None:
+    if revision != optuna_head():
+        rule = f"Optuna's tables must be of revision {optuna_head()}"
+        mend = "Run optuna storage upgrade --storage URL, or install the Optuna that made them."
+        raise address.fault(rule, revision, mend)
+
+
+def _refuse_read_only(engine: Engine) -> None:
+    """Try a write that changes nothing, so that training for hours is not in vain."""
+    with engine.begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM {VERSION_TABLE} WHERE 1 = 0")
+
+
+def _refuse_damage(address: Address, engine: Engine) -> None:
+    with engine.connect() as connection:
+        found = str(connection.execute(sa.text("PRAGMA quick_check(1)")).scalar())
+    if found != "ok":
+        raise address.fault("the database must be undamaged", found, "Restore a copy of the file.")

@@ -1,0 +1,126 @@
+"""How we talk to SQLite and PostgreSQL: settings given to every connection of one engine.
+
+They hang on the engine that Optuna builds, through SQLAlchemy's documented plugin hook, and so
+follow it when Optuna copies it into another process. Nothing is set on other people's engines.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+from sqlite3 import Connection as SqliteConnection
+from sqlite3 import OperationalError
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.dialects import plugins
+from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine
+
+from selection.store.address import sqlite_path
+
+PLUGIN = "selection"
+BUSY_MILLISECONDS = 30_000
+SERVER_SETTINGS = {
+    "timezone": "UTC",
+    "lock_timeout": "30s",
+    "statement_timeout": "120s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+CONNECT_SECONDS = 10
+# Write-ahead logging needs memory shared between processes, which these cannot give.
+NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|vboxsf|fuse\.")
+
+
+def engine_arguments(*, write: bool) -> dict[str, Any]:
+    """Return what create_engine needs for our settings."""
+    return {"plugins": [PLUGIN], "selection_write": write}
+
+
+class EngineSettings(CreateEnginePlugin):
+    """Give every connection of one engine its settings and its kind of BEGIN."""
+
+    def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
+        self._write = bool(kwargs.pop("selection_write"))
+        kwargs["hide_parameters"] = True
+        if url.get_backend_name() == "postgresql":
+            # Without a ping the first call after a restart of the server fails.
+            kwargs["pool_pre_ping"] = True
+            if "connect_timeout" not in url.query:
+                kwargs["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+
+    def update_url(self, url: URL) -> URL:
+        return url
+
+    def engine_created(self, engine: Engine) -> None:
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", self._on_sqlite_connect)
+            event.listen(engine, "begin", self._on_sqlite_begin)
+            self._journal = "DELETE" if is_on_network(sqlite_path(engine.url)) else "WAL"
+        else:
+            event.listen(engine, "connect", self._on_server_connect)
+
+    def _on_sqlite_connect(self, connection: SqliteConnection, _record: object) -> None:
+        # The driver must not begin transactions of its own: _on_sqlite_begin does.
+        connection.isolation_level = None
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
+        connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA synchronous=FULL")
+        if self._write:
+            _set_journal(connection, self._journal)
+        else:
+            connection.execute("PRAGMA query_only=ON")
+
+    def _on_sqlite_begin(self, connection: Connection) -> None:
+        # A transaction that reads first and writes later can lose against another writer; one
+        # that takes the write lock at once can only wait.
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if self._write else "BEGIN")
+
+    def _on_server_connect(self, connection: Any, _record: object) -> None:
+        settings = dict(SERVER_SETTINGS)
+        if not self._write:
+            settings["default_transaction_read_only"] = "on"
+        # Inside a transaction the settings would be undone by a rollback.
+        connection.autocommit = True
+        with connection.cursor() as cursor:
+            for name, value in settings.items():
+                cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
+        connection.autocommit = False
+
+
+plugins.register(PLUGIN, __name__, EngineSettings.__name__)
+
+
+def build_engine(url: str, *, write: bool) -> Engine:
+    """Return an engine of its own with our settings, to look into a database before Optuna does."""
+    return sa.create_engine(url, **engine_arguments(write=write))
+
+
+def _set_journal(connection: SqliteConnection, mode: str) -> None:
+    """Set the journal mode; SQLite keeps the old one where it cannot have the new one."""
+    deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
+    while True:
+        try:
+            connection.execute(f"PRAGMA journal_mode={mode}")
+        except OperationalError as error:
+            # SQLite does not wait by itself while another process changes the mode.
+            if "locked" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return
+
+
+def is_on_network(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
+    """Say whether the file lies on a network file system, as far as Linux tells."""
+    if not mounts.exists():
+        return False
+    place = path.resolve()
+    best, kind = Path(), ""
+    for line in mounts.read_text().splitlines():
+        _, point, name, *_ = line.split(" ")
+        root = Path(re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point))
+        if place.is_relative_to(root) and len(root.parts) >= len(best.parts):
+            best, kind = root, name
+    return NETWORK_FILE_SYSTEMS.match(kind) is not None

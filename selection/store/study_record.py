@@ -1,0 +1,76 @@
+"""What the database knows of a study, as frozen values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import Any
+
+from selection.study.space import SearchSpace
+from selection.study.space_file import read_space
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import TrialState
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRecord:
+    """Hold one study as it was when it began.
+
+    Units: created_at is UTC, with its zone.
+    """
+
+    uuid: str
+    name: str
+    optuna_study_id: int
+    spec_json: Mapping[str, Any]
+    spec_fingerprint: str
+    data_fingerprint: str
+    held_out_fingerprint: str | None
+    facts: Mapping[str, Any]
+    environment: Mapping[str, Any]
+    created_at: datetime
+
+    def spec(self) -> StudySpec:
+        """Return the study file as it was when the study began."""
+        return parse_study(dict(self.spec_json), self.name)
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The search space, whatever else later versions ask of a study file."""
+        return read_space(self.spec_json["space"], self.name)[0]
+
+    @property
+    def members_per_trial(self) -> int:
+        """The number of folds that a complete trial has, over all repeats."""
+        cv = self.spec_json["cv"]
+        return int(cv["folds"]) * int(cv["repeats"])
+
+
+@dataclass(frozen=True)
+class StudySummary:
+    """Hold one line of the list of studies."""
+
+    name: str
+    created_at: datetime
+    counts: Mapping[TrialState, int]
+    best_value: float | None
+    budget: int
+
+
+def record_from_row(row: Any) -> StudyRecord:
+    """Return the study of a row of selection_study with Optuna's study_name beside it."""
+    return StudyRecord(
+        uuid=row.uuid,
+        name=row.study_name,
+        optuna_study_id=row.optuna_study_id,
+        spec_json=json.loads(row.spec_json),
+        spec_fingerprint=row.spec_fingerprint,
+        data_fingerprint=row.data_fingerprint,
+        held_out_fingerprint=row.held_out_fingerprint,
+        facts=json.loads(row.facts_json),
+        environment=json.loads(row.environment_json),
+        created_at=row.created_at.replace(tzinfo=UTC),
+    )

@@ -1,0 +1,96 @@
+"""Our tables: what Optuna has no place for, and nothing that it already keeps. No logic.
+
+Every name begins with selection_. The keys are our own; Optuna's integer ids are a cached pointer,
+and a deleted study takes our rows with it.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+PREFIX = "selection_"
+VERSION_TABLE = "selection_alembic_version"
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+# Optuna's tables, as far as our foreign keys need to see them; migrations leave them alone.
+sa.Table("studies", metadata, sa.Column("study_id", sa.Integer, primary_key=True))
+sa.Table("trials", metadata, sa.Column("trial_id", sa.Integer, primary_key=True))
+
+# Times are UTC without a zone, as in Optuna's tables. Texts named json hold JSON.
+study_table = sa.Table(
+    "selection_study",
+    metadata,
+    sa.Column("uuid", sa.String(36), primary_key=True),
+    sa.Column(
+        "optuna_study_id",
+        sa.Integer,
+        sa.ForeignKey("studies.study_id", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    sa.Column("spec_json", sa.Text, nullable=False),
+    sa.Column("spec_fingerprint", sa.String(128), nullable=False),
+    sa.Column("data_fingerprint", sa.String(128), nullable=False),
+    sa.Column("held_out_fingerprint", sa.String(128)),
+    sa.Column("facts_json", sa.Text, nullable=False),
+    sa.Column("environment_json", sa.Text, nullable=False),
+    sa.Column("created_at", sa.DateTime, nullable=False),
+)
+
+trial_table = sa.Table(
+    "selection_trial",
+    metadata,
+    sa.Column("uuid", sa.String(36), primary_key=True),
+    sa.Column(
+        "study_uuid",
+        sa.String(36),
+        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
+        nullable=False,
+    ),
+    sa.Column(
+        "optuna_trial_id",
+        sa.Integer,
+        sa.ForeignKey("trials.trial_id", ondelete="CASCADE"),
+        nullable=False,
+        unique=True,
+    ),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("cohort", sa.Integer, nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("epochs", sa.Integer, nullable=False),
+    sa.Column("seconds", sa.Double),
+    sa.UniqueConstraint("study_uuid", "number"),
+)
+
+# One row per member. A score is NULL where it is not a number. The big column stands last, so that
+# SQLite need not walk over it to reach the others.
+fold_table = sa.Table(
+    "selection_fold",
+    metadata,
+    sa.Column(
+        "trial_uuid",
+        sa.String(36),
+        sa.ForeignKey("selection_trial.uuid", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("repeat", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("score", sa.Double),
+    sa.Column("train_score", sa.Double),
+    sa.Column("row_hash", sa.String(64), nullable=False),
+    sa.Column("curve", sa.LargeBinary, nullable=False),
+    sa.Column("outputs_rows", sa.Integer),
+    sa.Column("outputs_columns", sa.Integer),
+    sa.Column("outputs", sa.LargeBinary),
+)

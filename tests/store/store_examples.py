@@ -1,0 +1,110 @@
+"""Small studies and results for the tests of the store; imported by their child processes too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import (
+    CURVE_COLUMNS,
+    FoldResult,
+    LearningCurve,
+    Params,
+    TrialResult,
+    TrialState,
+)
+
+FACTS = {"rows": 1437, "classes": [0, 1], "warnings": ["a class is rare"], "mean": 0.1}
+ENVIRONMENT = {"python": "3.11", "device": "cpu"}
+FOLDS, REPEATS = 3, 2
+
+
+def example_spec(name: str = "example", **search: object) -> StudySpec:
+    """Return a study with every kind of dimension, whose default lies outside the space."""
+    content = {
+        "name": name,
+        "data": {"dataset": "digits", "held_out": 0.2},
+        "cv": {"folds": FOLDS, "repeats": REPEATS},
+        "space": {
+            "width": {"choices": [[64], [32], [16]]},
+            "weight_decay": {"low": 1e-6, "high": 1e-2, "log": True},
+            "dropout": {"low": 0.0, "high": 0.65, "step": 0.1},
+            "batch_size": {"low": 16, "high": 128, "log": True},
+            "activation": {"choices": ["relu", "tanh"]},
+            "nesterov": {"choices": [True, False]},
+        },
+        "training": {"momentum": 0.9},
+        "search": {
+            "trials": 12,
+            "default": {"weight_decay": 0.0, "dropout": 0.25, "width": [128], "batch_size": 4},
+            **search,
+        },
+    }
+    return parse_study(content, "example.toml")
+
+
+def example_params(spec: StudySpec, count: int) -> list[Params]:
+    """Return the default and count - 1 further settings inside the space."""
+    others: list[Params] = [
+        {
+            "width": ((64,), (32,), (16,))[place % 3],
+            "weight_decay": 1e-6 * 1.7**place,
+            "dropout": (place % 7) * 0.1,
+            "batch_size": 16 + place % 100,
+            "activation": ("relu", "tanh")[place % 2],
+            "nesterov": place % 2 == 0,
+        }
+        for place in range(count - 1)
+    ]
+    return [spec.default, *others]
+
+
+def example_result(
+    number: int,
+    state: TrialState = TrialState.COMPLETE,
+    *,
+    epochs: int = 7,
+    folds: int = FOLDS * REPEATS,
+    rows: int = 5,
+) -> TrialResult:
+    """Return a result whose every number is a function of the trial's number."""
+    generator = np.random.default_rng([number, epochs])
+    members = tuple(
+        FoldResult(
+            repeat=place // FOLDS,
+            fold=place % FOLDS,
+            curve=LearningCurve(generator.random((epochs, len(CURVE_COLUMNS)))),
+            outputs=generator.random((rows, 3)).astype(np.float32)
+            if state is TrialState.COMPLETE
+            else None,
+        )
+        for place in range(folds)
+    )
+    reason = "" if state is TrialState.COMPLETE else f"{state} for a test"
+    return TrialResult(state, reason, members, epochs, seconds=1.5 + number)
+
+
+def create_example(records: Records, spec: StudySpec | None = None) -> StudyRecord:
+    """Begin a study with made-up facts."""
+    return records.create_study(spec or example_spec(), "d" * 64, "h" * 64, FACTS, ENVIRONMENT)
+
+
+def begin_example(records: Records, study: StudyRecord, count: int, cohort: int = 0) -> list[int]:
+    """Begin a cohort of count trials."""
+    spec = study.spec()
+    return records.begin_cohort(study, cohort, example_params(spec, count), spec.space)
+
+
+def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> bool:
+    """Say whether members are equal bit for bit, predictions included."""
+    return len(left) == len(right) and all(
+        (a.repeat, a.fold) == (b.repeat, b.fold)
+        and a.curve.points.tobytes() == b.curve.points.tobytes()
+        and (a.outputs is None) == (b.outputs is None)
+        and (a.outputs is None or b.outputs is None or np.array_equal(a.outputs, b.outputs))
+        for a, b in zip(left, right, strict=True)
+    )

@@ -1,0 +1,526 @@
+"""The record of a study, on both databases and on both paths to Optuna's tables."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+
+import numpy as np
+import optuna
+import pytest
+import sqlalchemy as sa
+from optuna.storages._rdb.models import BaseModel
+from optuna.trial import TrialState as OptunaState
+from store_examples import (
+    ENVIRONMENT,
+    FACTS,
+    FOLDS,
+    REPEATS,
+    begin_example,
+    create_example,
+    example_params,
+    example_result,
+    example_spec,
+    same_members,
+)
+
+from selection.errors import StorageError, StudyStateError
+from selection.store.database import Database, open_database
+from selection.store.optuna_storage import trials as optuna_trials
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, metadata, study_table, trial_table
+from selection.study.spec import parse_study
+from selection.study.trial import FoldResult, LearningCurve, TrialState
+
+OURS = (study_table, trial_table, fold_table)
+
+
+def count_rows(database: Database) -> dict[str, int]:
+    """Return the number of rows of each table, Optuna's too."""
+    tables = [*BaseModel.metadata.sorted_tables, *OURS]
+    with database.reading() as connection:
+        return {
+            table.name: connection.scalar(sa.select(sa.func.count()).select_from(table)) or 0
+            for table in tables
+        }
+
+
+def test_study_is_read_back_as_it_was_written(records: Records) -> None:
+    spec = example_spec()
+    written = create_example(records, spec)
+    read = records.find_study(spec.name)
+    assert read is not None
+    assert vars(read) == vars(written)
+    assert (read.facts, read.environment) == (FACTS, ENVIRONMENT)
+    assert (read.data_fingerprint, read.held_out_fingerprint) == ("d" * 64, "h" * 64)
+    assert read.spec().fingerprint == read.spec_fingerprint == spec.fingerprint
+    assert list(read.space.items()) == list(spec.space.items())
+    assert dict(read.spec().default) == dict(spec.default)
+    assert read.members_per_trial == FOLDS * REPEATS
+
+
+def test_unknown_study_is_none(records: Records) -> None:
+    create_example(records)
+    assert records.find_study("another") is None
+
+
+def test_name_is_taken_by_our_study(records: Records) -> None:
+    create_example(records)
+    with pytest.raises(StudyStateError, match="got a study of that name\\."):
+        create_example(records)
+    assert len(records.list_studies()) == 1
+
+
+def test_name_is_taken_by_a_study_that_only_optuna_knows(
+    records: Records, database: Database
+) -> None:
+    optuna.create_study(storage=database.storage, study_name="example")
+    before = count_rows(database)
+    with pytest.raises(StudyStateError, match="only Optuna knows"):
+        create_example(records)
+    assert records.find_study("example") is None
+    assert records.list_studies() == []
+    assert count_rows(database) == before
+
+
+def test_trials_are_read_back_as_they_were_asked(records: Records) -> None:
+    study = create_example(records)
+    params = example_params(study.spec(), 9)
+    assert records.begin_cohort(study, 0, params[:4], study.space) == [0, 1, 2, 3]
+    assert records.begin_cohort(study, 1, params[4:], study.space) == [4, 5, 6, 7, 8]
+    trials = records.trials(study)
+    assert [trial.number for trial in trials] == list(range(9))
+    assert [trial.cohort for trial in trials] == [0] * 4 + [1] * 5
+    assert {trial.state for trial in trials} == {TrialState.RUNNING}
+    for trial, setting in zip(trials, params, strict=True):
+        assert list(trial.params.items()) == list(setting.items())
+        kinds = [type(value) for value in setting.values()]
+        assert [type(value) for value in trial.params.values()] == kinds
+
+
+def test_default_outside_the_space_is_kept_beside_its_nearest_point(
+    records: Records, database: Database
+) -> None:
+    study = create_example(records)
+    begin_example(records, study, 2)
+    default, inside = optuna.load_study(study_name=study.name, storage=database.storage).trials
+    assert default.params == {
+        "width": "[64]",
+        "weight_decay": 1e-6,
+        "dropout": 0.2,
+        "batch_size": 16,
+        "activation": "relu",
+        "nesterov": False,
+    }
+    assert default.user_attrs == {
+        "outside_space": {
+            "width": [128],
+            "weight_decay": 0.0,
+            "dropout": 0.25,
+            "batch_size": 4,
+        }
+    }
+    assert inside.user_attrs == {}
+
+
+def test_study_without_a_space_has_one_trial_without_params(records: Records) -> None:
+    content = example_spec().to_json()
+    content["space"], content["search"]["default"], content["search"]["trials"] = {}, {}, 1
+    study = create_example(records, parse_study(content, "constants.toml"))
+    assert records.begin_cohort(study, 0, [{}], {}) == [0]
+    records.finish_cohort(study, {0: example_result(0)})
+    (trial,) = records.trials(study)
+    assert dict(trial.params) == {}
+    assert trial.value == example_result(0).value
+
+
+def test_finished_trials_are_read_back_bit_for_bit(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 4)
+    results = {
+        0: example_result(0, epochs=31),
+        1: example_result(1, TrialState.PRUNED, epochs=2),
+        2: example_result(2, TrialState.FAILED, epochs=1),
+        3: example_result(3, TrialState.FAILED, epochs=0, folds=0),
+    }
+    records.finish_cohort(study, results)
+    for trial in records.trials(study):
+        result = results[trial.number]
+        assert (trial.state, trial.reason) == (result.state, result.reason)
+        assert (trial.epochs, trial.seconds) == (result.epochs, result.seconds)
+        assert trial.value == result.value
+        assert trial.fold_means == result.fold_means
+        assert trial.fold_scores == tuple(fold.score for fold in result.folds)
+        assert trial.train_scores == tuple(fold.train_score for fold in result.folds)
+        assert same_members(records.curves(study, trial.number, outputs=True), result.folds)
+    cheap = records.trials(study, with_curves=False)
+    assert [trial.fold_scores for trial in cheap] == [
+        trial.fold_scores for trial in records.trials(study)
+    ]
+    assert {trial.fold_means for trial in cheap} == {()}
+
+
+def test_curves_come_without_predictions_unless_asked(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    records.finish_cohort(study, {0: example_result(0)})
+    assert all(fold.outputs is None for fold in records.curves(study, 0))
+    assert all(fold.outputs is not None for fold in records.curves(study, 0, outputs=True))
+
+
+def test_curves_of_an_unknown_trial_are_refused(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    assert records.curves(study, 0) == ()
+    with pytest.raises(StudyStateError, match="trial 7 must exist"):
+        records.curves(study, 7)
+
+
+@pytest.mark.parametrize("column", ["curve", "outputs", "score"])
+def test_damaged_row_is_seen(records: Records, database: Database, column: str) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    records.finish_cohort(study, {0: example_result(0)})
+    damage = 0.5 if column == "score" else b"\0" * (7 * 48 if column == "curve" else 60)
+    with database.writing() as connection:
+        place = (fold_table.c.repeat == 1) & (fold_table.c.fold == 2)
+        connection.execute(sa.update(fold_table).where(place).values({column: damage}))
+    with pytest.raises(StorageError, match="trial 0, repeat 1, fold 2"):
+        records.curves(study, 0)
+
+
+def test_diverged_trial_keeps_what_is_not_a_number(records: Records, database: Database) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    result = example_result(0, TrialState.FAILED, epochs=3)
+    result.folds[1].curve.points[2] = [math.nan, math.inf, math.nan, math.nan, -math.inf, math.nan]
+    result.folds[0].curve.points[1, 5] = math.inf
+    records.finish_cohort(study, {0: replace(result, reason="diverged: not a number")})
+    (trial,) = records.trials(study)
+    assert trial.reason == "diverged: not a number"
+    assert math.isnan(trial.fold_scores[1])
+    assert np.array_equal(trial.fold_means, result.fold_means, equal_nan=True)
+    assert same_members(records.curves(study, 0), result.folds)
+    (shown,) = optuna.load_study(study_name=study.name, storage=database.storage).trials
+    assert shown.state is OptunaState.FAIL
+    assert shown.intermediate_values[2] == math.inf
+    assert math.isnan(shown.intermediate_values[3])
+    assert "fold_1" not in shown.user_attrs
+    json.dumps(shown.user_attrs, allow_nan=False)
+
+
+def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> None:
+    study = create_example(records)
+    begin_example(records, study, 3)
+    results = {
+        0: example_result(0, epochs=50),
+        1: example_result(1, TrialState.PRUNED, epochs=4),
+        2: example_result(2, epochs=50),
+    }
+    records.finish_cohort(study, results)
+    shown = optuna.load_study(study_name=study.name, storage=database.address.secret_url)
+    states = [OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.COMPLETE]
+    assert [trial.state for trial in shown.trials] == states
+    assert shown.user_attrs == {"selection_uuid": study.uuid}
+    assert shown.best_value == max(results[0].fold_means[-1], results[2].fold_means[-1])
+    for trial in shown.trials:
+        result = results[trial.number]
+        means = result.fold_means
+        assert trial.value == result.value
+        assert len(trial.intermediate_values) == min(len(means), 20)
+        assert {1, len(means)} <= set(trial.intermediate_values)
+        assert all(means[step - 1] == mean for step, mean in trial.intermediate_values.items())
+        scores = [fold.score for fold in result.folds]
+        assert [trial.user_attrs[f"fold_{place}"] for place in range(6)] == scores
+        error = np.std(scores, ddof=1) / math.sqrt(6)
+        assert trial.user_attrs["cv_standard_error"] == pytest.approx(error, rel=1e-12)
+        train = np.mean([fold.train_score for fold in result.folds])
+        assert trial.user_attrs["train_score"] == pytest.approx(train, rel=1e-12)
+        assert trial.user_attrs["epochs"] == result.epochs
+    shown._storage._backend.engine.dispose()
+
+
+def test_minimised_metric_gives_optuna_its_direction(records: Records, database: Database) -> None:
+    study = create_example(records, example_spec(metric="cross_entropy"))
+    begin_example(records, study, 2)
+    records.finish_cohort(study, {0: example_result(0), 1: example_result(1)})
+    shown = optuna.load_study(study_name=study.name, storage=database.storage)
+    values = [example_result(number).fold_means[-1] for number in (0, 1)]
+    assert shown.best_value == min(values) == records.list_studies()[0].best_value
+
+
+def test_list_of_studies_counts_states(records: Records) -> None:
+    first, second = create_example(records), create_example(records, example_spec("second"))
+    begin_example(records, first, 4)
+    begin_example(records, second, 2)
+    results = {0: example_result(0), 1: example_result(1, TrialState.FAILED)}
+    records.finish_cohort(first, {**results, 2: example_result(2)})
+    records.release(second)
+    one, two = records.list_studies()
+    assert (one.name, two.name) == ("example", "second")
+    assert one.created_at == first.created_at
+    assert {state: count for state, count in one.counts.items() if count} == {
+        TrialState.RUNNING: 1,
+        TrialState.COMPLETE: 2,
+        TrialState.FAILED: 1,
+    }
+    assert one.best_value == max(example_result(number).fold_means[-1] for number in (0, 2))
+    assert two.counts[TrialState.WAITING] == 2
+    assert two.best_value is None
+    assert two.budget == 12
+
+
+def test_killed_cohort_is_taken_up_again(records: Records, database: Database) -> None:
+    study = create_example(records)
+    begin_example(records, study, 3)
+    records.finish_cohort(study, {1: example_result(1)})
+    resumed = Records(database)
+    again = resumed.restart_cohort(study, 0)
+    asked = example_params(study.spec(), 3)
+    assert [(number, dict(params)) for number, params in again] == [
+        (0, dict(asked[0])),
+        (2, dict(asked[2])),
+    ]
+    resumed.finish_cohort(study, {0: example_result(0), 2: example_result(2)})
+    with database.reading() as connection:
+        attempts = connection.execute(
+            sa.select(trial_table.c.number, trial_table.c.attempt, fold_table.c.attempt)
+            .join(fold_table, fold_table.c.trial_uuid == trial_table.c.uuid)
+            .distinct()
+            .order_by(trial_table.c.number)
+        ).all()
+    assert [tuple(row) for row in attempts] == [(0, 2, 2), (1, 1, 1), (2, 2, 2)]
+    assert resumed.restart_cohort(study, 0) == []
+
+
+def test_released_cohort_waits_and_is_taken_up_again(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 2)
+    records.finish_cohort(study, {0: example_result(0)})
+    records.release(study)
+    states = [trial.state for trial in records.trials(study)]
+    assert states == [TrialState.COMPLETE, TrialState.WAITING]
+    with pytest.raises(StudyStateError, match="must be running to be finished, but got a waiting"):
+        records.finish_cohort(study, {1: example_result(1)})
+    assert [number for number, _ in records.restart_cohort(study, 0)] == [1]
+    records.finish_cohort(study, {1: example_result(1)})
+    assert records.trials(study)[1].value == example_result(1).value
+
+
+def test_restart_takes_up_one_cohort_only(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1, cohort=0)
+    begin_example(records, study, 2, cohort=1)
+    assert [number for number, _ in records.restart_cohort(study, 1)] == [1, 2]
+
+
+def test_cohort_begins_once(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 2)
+    with pytest.raises(StudyStateError, match="cohort 0 must be new"):
+        begin_example(records, study, 2)
+    assert len(records.trials(study)) == 2
+
+
+def test_finishing_twice_is_refused_and_writes_nothing(
+    records: Records, database: Database
+) -> None:
+    study = create_example(records)
+    begin_example(records, study, 2)
+    records.finish_cohort(study, {0: example_result(0)})
+    before = count_rows(database)
+    results = {0: example_result(5), 1: example_result(1)}
+    with pytest.raises(StudyStateError, match=r"trial 0 must be running.*got a complete one"):
+        records.finish_cohort(study, results)
+    assert count_rows(database) == before
+    first, second = records.trials(study)
+    assert (first.value, second.state) == (example_result(0).value, TrialState.RUNNING)
+
+
+def test_unknown_trial_cannot_be_finished(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    with pytest.raises(StudyStateError, match=r"trial 3 must be running.*no such trial"):
+        records.finish_cohort(study, {0: example_result(0), 3: example_result(3)})
+    assert records.trials(study)[0].state is TrialState.RUNNING
+
+
+def test_complete_trial_needs_every_fold_and_a_finite_score(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    with pytest.raises(StudyStateError, match="complete with 6 folds, but got 5 folds"):
+        records.finish_cohort(study, {0: example_result(0, folds=5)})
+    bad = example_result(0)
+    bad.folds[3].curve.points[-1, 5] = math.nan
+    with pytest.raises(StudyStateError, match="must have a finite score, but got nan"):
+        records.finish_cohort(study, {0: bad})
+    with pytest.raises(StudyStateError, match="can only end complete, pruned or failed"):
+        records.finish_cohort(study, {0: example_result(0, TrialState.RUNNING)})
+    assert records.trials(study)[0].state is TrialState.RUNNING
+
+
+def test_members_must_stand_in_order(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    result = example_result(0)
+    with pytest.raises(AssertionError, match="by repeat and fold"):
+        records.finish_cohort(study, {0: replace(result, folds=result.folds[::-1])})
+
+
+def test_nothing_to_begin_or_to_finish_is_fine(records: Records) -> None:
+    study = create_example(records)
+    assert records.begin_cohort(study, 0, [], study.space) == []
+    records.finish_cohort(study, {})
+    assert records.trials(study) == []
+
+
+@pytest.mark.parametrize("broken", ["selection_fold", "selection_trial", "trial_user_attributes"])
+def test_event_that_fails_half_way_leaves_no_trace(
+    records: Records, database: Database, broken: str
+) -> None:
+    study = create_example(records)
+    begin_example(records, study, 2)
+    before = count_rows(database)
+
+    def fail(*arguments: object) -> None:
+        statement = str(arguments[2])
+        if broken in statement and statement.startswith(("INSERT", "UPDATE")):
+            raise RuntimeError("half way")
+
+    sa.event.listen(database.engine, "before_cursor_execute", fail)
+    try:
+        with pytest.raises(RuntimeError, match="half way"):
+            records.finish_cohort(study, {0: example_result(0), 1: example_result(1)})
+        if broken == "selection_trial":
+            with pytest.raises(RuntimeError, match="half way"):
+                begin_example(records, study, 2, cohort=1)
+    finally:
+        sa.event.remove(database.engine, "before_cursor_execute", fail)
+    assert count_rows(database) == before
+    assert {trial.state for trial in records.trials(study)} == {TrialState.RUNNING}
+    records.finish_cohort(study, {0: example_result(0), 1: example_result(1)})
+
+
+def test_deleting_through_optuna_takes_our_rows_too(records: Records, database: Database) -> None:
+    kept, study = create_example(records, example_spec("kept")), create_example(records)
+    for owner in (kept, study):
+        begin_example(records, owner, 2)
+        records.finish_cohort(owner, {n: example_result(n) for n in range(2)})
+    optuna.delete_study(study_name=study.name, storage=database.storage)
+    assert records.find_study(study.name) is None
+    counts = count_rows(database)
+    assert [counts[table.name] for table in OURS] == [1, 2, 12]
+    with pytest.raises(StudyStateError, match="a deleted study"):
+        begin_example(records, study, 1, cohort=1)
+    assert [trial.value for trial in records.trials(kept)] == [
+        example_result(n).value for n in range(2)
+    ]
+
+
+@pytest.fixture
+def left_behind(
+    made_sqlite_url: str,
+) -> Iterator[tuple[Records, StudyRecord, optuna.storages.RDBStorage]]:
+    """A study deleted as Optuna's command line does it: on SQLite without foreign keys."""
+    with open_database(made_sqlite_url, create=True, write=True) as database:
+        records = Records(database)
+        study = create_example(records)
+        begin_example(records, study, 2)
+        records.finish_cohort(study, {n: example_result(n) for n in range(2)})
+        plain = optuna.storages.RDBStorage(made_sqlite_url)
+        optuna.delete_study(study_name=study.name, storage=plain)
+        assert count_rows(database)["selection_fold"] == 12
+        yield records, study, plain
+        plain.engine.dispose()
+
+
+def test_rows_left_behind_are_not_taken_for_a_study(
+    left_behind: tuple[Records, StudyRecord, optuna.storages.RDBStorage],
+) -> None:
+    records, study, plain = left_behind
+    assert records.find_study(study.name) is None
+    foreign = optuna.create_study(study_name=study.name, storage=plain)
+    foreign.set_user_attr("selection_uuid", "another")
+    assert foreign._study_id == study.optuna_study_id
+    assert records.find_study(study.name) is None
+    assert records.list_studies() == []
+    with pytest.raises(StudyStateError, match="a deleted study"):
+        records.release(study)
+
+
+@pytest.mark.parametrize("foreign_first", [False, True])
+def test_rows_left_behind_make_room_when_their_ids_are_given_again(
+    left_behind: tuple[Records, StudyRecord, optuna.storages.RDBStorage], foreign_first: bool
+) -> None:
+    records, study, plain = left_behind
+    if foreign_first:
+        optuna.create_study(study_name="foreign", storage=plain)
+    new = create_example(records)
+    assert (new.optuna_study_id == study.optuna_study_id) is not foreign_first
+    begin_example(records, new, 2)
+    records.finish_cohort(new, {n: example_result(n + 5) for n in range(2)})
+    values = [example_result(n + 5).value for n in range(2)]
+    assert [trial.value for trial in records.trials(new)] == values
+    with pytest.raises(StudyStateError, match="a deleted study"):
+        records.release(study)
+
+
+def test_elapsed_time_is_summed_over_cohorts(records: Records, database: Database) -> None:
+    study = create_example(records)
+    for cohort in range(3):
+        begin_example(records, study, 2, cohort)
+    records.finish_cohort(study, {n: example_result(n) for n in range(3)})
+    with database.writing() as connection:
+        for number, start, end in ((0, 0, 10), (1, 2, 9), (2, 30, 35), (3, 30, None)):
+            update = sa.update(optuna_trials).where(optuna_trials.c.number == number)
+            times = {
+                "datetime_start": datetime(2026, 1, 1, 0, 0, start),
+                "datetime_complete": end and datetime(2026, 1, 1, 0, 0, end),
+            }
+            connection.execute(update.values(times))
+    assert records.elapsed_seconds(study) == pytest.approx(15.0)
+
+
+def test_number_of_statements_does_not_grow_with_the_cohort(
+    records: Records, database: Database
+) -> None:
+    database.storage.is_batched = True  # the other path writes trial by trial
+    study = create_example(records)
+    counts = []
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        statements.append(str(arguments[2]))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    for cohort, size in enumerate((1, 30)):
+        statements.clear()
+        numbers = begin_example(records, study, size, cohort)
+        begun = len(statements)
+        records.finish_cohort(study, {n: example_result(n, epochs=30) for n in numbers})
+        finished = len(statements) - begun
+        records.trials(study)
+        counts.append((begun, finished, len(statements) - begun - finished))
+    sa.event.remove(database.engine, "before_cursor_execute", note)
+    assert counts[0] == counts[1]
+
+
+def test_fold_means_follow_the_house_formula(records: Records) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    curve = LearningCurve(np.full((4, 6), 0.1))
+    folds = tuple(FoldResult(place // FOLDS, place % FOLDS, curve) for place in range(6))
+    records.finish_cohort(study, {0: replace(example_result(0), folds=folds, epochs=4)})
+    (trial,) = records.trials(study)
+    assert trial.fold_means == tuple(float(np.mean([0.1] * 6)) for _ in range(4))
+    assert trial.value == trial.fold_means[-1]
+
+
+def test_metadata_holds_our_tables_only() -> None:
+    ours = {name for name in metadata.tables if name.startswith("selection_")}
+    assert ours == {table.name for table in OURS}
+    assert set(metadata.tables) - ours == {"studies", "trials"}
