@@ -97,7 +97,7 @@ class _Cohort:
         while self.packs:
             epoch += 1
             living = sorted({trial for pack in self.packs for trial in pack.trials})
-            self._advance(living)
+            self._advance(living, epoch)
             self._fail_diverged(living, epoch)
             self._finish(living, epoch)
             means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
@@ -107,8 +107,8 @@ class _Cohort:
             watch(self._news(epoch, epochs))
         return [run.result for run in self.runs if run.result is not None]
 
-    def _advance(self, living: Sequence[int]) -> None:
-        """Train and evaluate every pack for one epoch and note what came out."""
+    def _advance(self, living: Sequence[int], epoch: int) -> None:
+        """Train and evaluate every pack for this epoch and note what came out."""
         rows = self.trainer.rows
         points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
         waiting, self.packs = self.packs, []
@@ -120,7 +120,7 @@ class _Cohort:
             except RuntimeError as error:
                 if not is_out_of_memory(error):
                     raise
-                waiting = self._split(pack) + waiting
+                waiting = self._split(pack, epoch - 1) + waiting
                 continue
             self.packs.append(pack)
             self.member_epochs += block.shape[0] * block.shape[1]
@@ -153,11 +153,11 @@ class _Cohort:
         self._end(plan.trials[0], TrialState.FAILED, "out of memory: one member alone is too large")
         return []
 
-    def _split(self, pack: Pack) -> list[Pack]:
-        """Replace a pack that ran out of memory by halves, which replay what it had done."""
-        plan, done = pack.plan, pack.epoch - 1
+    def _split(self, pack: Pack, epochs: int) -> list[Pack]:
+        """Replace a pack that ran out of memory by halves, which replay its epochs."""
+        plan = pack.plan
         pack.keep(())
-        return self._halve(plan, done)
+        return self._halve(plan, epochs)
 
     def _fail_diverged(self, living: Sequence[int], epoch: int) -> None:
         """Fail every trial with a non-finite loss; a score may be undefined, a loss may not."""
