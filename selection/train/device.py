@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Literal
 
 import torch
@@ -31,6 +32,19 @@ def choose_device(name: DeviceName) -> Device:
             )
         )
     return torch.device("cpu")
+
+
+def make_workers(device: Device) -> ThreadPoolExecutor:
+    """Return the threads that train packs side by side: one per core, or one for a GPU.
+
+    On a CPU each pack computes on one core: packs need not wait for each other at every product,
+    and no result depends on how many cores there are.
+    """
+    if device.type == "cuda":
+        return ThreadPoolExecutor(1)
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    return ThreadPoolExecutor(cores)
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:

@@ -19,7 +19,7 @@ from selection.data.prepare import FoldData
 from selection.study.setting import Setting, Task
 from selection.study.trial import CURVE_COLUMNS, FoldResult, LearningCurve, TrialResult, TrialState
 from selection.train.batches import Rows, load_rows
-from selection.train.device import is_out_of_memory
+from selection.train.device import is_out_of_memory, make_workers
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan, plan_packs
 
@@ -62,6 +62,7 @@ class Trainer:
         max_members: int = 0,
     ) -> None:
         self.rows: Rows = load_rows(folds, task, device, dtype)
+        self.workers = make_workers(device)
         self.metric = metric
         self.seed = seed
         self.max_members = max_members
@@ -78,6 +79,21 @@ class Trainer:
         after this epoch, and returns the places to prune.
         """
         return _Cohort(self, settings).train(decide, watch)
+
+
+def _train_epoch(pack: Pack) -> NDArray[np.float64] | None:
+    """Take a pack through one epoch; None if memory ran out on the way.
+
+    Shape: (F, T, 6).
+    """
+    try:
+        pack.train_epoch()
+        block: NDArray[np.float64] = pack.evaluate().cpu().numpy()
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+    return block
 
 
 class _Cohort:
@@ -113,20 +129,18 @@ class _Cohort:
         points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
         waiting, self.packs = self.packs, []
         while waiting:
-            pack = waiting.pop(0)
-            try:
-                pack.train_epoch()
-                block = pack.evaluate().cpu().numpy()  # (F, T, 6)
-            except RuntimeError as error:
-                if not is_out_of_memory(error):
-                    raise
-                waiting = self._split(pack, epoch - 1) + waiting
-                continue
-            self.packs.append(pack)
-            self.member_epochs += block.shape[0] * block.shape[1]
-            for line, fold in enumerate(pack.folds):
-                for column, trial in enumerate(pack.trials):
-                    points[trial][fold] = block[line, column]
+            blocks = self.trainer.workers.map(_train_epoch, waiting)
+            split: list[Pack] = []
+            for pack, block in zip(waiting, blocks, strict=True):
+                if block is None:
+                    split += self._split(pack, epoch - 1)
+                    continue
+                self.packs.append(pack)
+                self.member_epochs += block.shape[0] * block.shape[1]
+                for line, fold in enumerate(pack.folds):
+                    for column, trial in enumerate(pack.trials):
+                        points[trial][fold] = block[line, column]
+            waiting = split
         for trial in living:
             self.runs[trial].points.append(points[trial])
 

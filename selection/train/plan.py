@@ -1,4 +1,4 @@
-"""Decides which members train together: buckets of like widths, folds that fit the cache.
+"""Decides which members train together: buckets of like widths, one fold per CPU core.
 
 The plan is a function of settings, rows and fixed limits, never of timings or of free memory, so
 that a resumed study trains the very packs of the uninterrupted one.
@@ -7,6 +7,7 @@ that a resumed study trains the very packs of the uninterrupted one.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -18,8 +19,9 @@ from selection.train.optimizer import optimizer_class
 
 # One more bucket costs about this much per step, in operations that could have been done instead.
 STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
-# On a CPU the weights of a pack should stay in the cache from step to step.
-CPU_CACHE_BYTES = 16 * 2**20
+# On a CPU packs run side by side, each on one core, with the weights of its members in that core's
+# cache: one fold per pack, or more where one fold's step is too little work to hide its overhead.
+CPU_STEP_WORK = 4e7
 CPU_MEMORY_BYTES = 8 * 2**30
 CUDA_MEMORY_SHARE = 0.6
 
@@ -58,7 +60,7 @@ class PackPlan:
 
 
 def plan_packs(settings: Sequence[Setting], rows: Rows, max_members: int = 0) -> list[PackPlan]:
-    """Return the packs of one cohort; max_members = 0 sizes them by cache and memory.
+    """Return the packs of one cohort; max_members = 0 sizes them by device and memory.
 
     Trials share a pack when they see the same minibatches: equal batch size and epochs.
     """
@@ -92,7 +94,8 @@ def _plan_group(
     folds = limit // len(places)
     if not max_members and rows.like.device.type == "cpu":
         weights = sum(padded_weights([setting], rows) for setting in chosen)
-        folds = min(folds, CPU_CACHE_BYTES // (weights * rows.like.element_size()))
+        work = 6.0 * chosen[0].kind.batch_size * weights
+        folds = min(folds, math.ceil(CPU_STEP_WORK / work))
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
     for place in places:
@@ -101,11 +104,9 @@ def _plan_group(
     buckets = tuple(
         bucket for kind in kinds.values() for bucket in _buckets(kind, settings, rows, folds)
     )
-    every_fold = range(len(rows.folds))
-    return [
-        PackPlan(buckets, tuple(every_fold[first : first + folds]))
-        for first in range(0, len(every_fold), folds)
-    ]
+    count = math.ceil(len(rows.folds) / folds)
+    parts = [tuple(range(first, len(rows.folds), count)) for first in range(count)]
+    return [PackPlan(buckets, part) for part in parts]
 
 
 def _buckets(
