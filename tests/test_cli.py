@@ -2,75 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import signal
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import optuna
 import pytest
-
-from selection.cli import main
-
-STUDY = """
-name = "small"
-[data]
-{data}
-[cv]
-folds = {folds}
-[training]
-epochs = 3
-batch_size = 32
-[space]
-width = {{ low = 2, high = 16 }}
-learning_rate = {{ low = 0.05, high = 1.0, log = true }}
-[search]
-metric = "{metric}"
-trials = 5
-cohort = 3
-pruner_options = {{ min_resource = 1, reduction_factor = 2 }}
-"""
-
-
-class Outcome:
-    """Hold what one command printed and how it ended."""
-
-    def __init__(self, code: int, out: str, err: str) -> None:
-        self.code, self.out, self.err = code, out, err
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Outcome]
-
-
-@pytest.fixture
-def cli(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Iterator[Cli]:
-    """Run a command line in a folder of its own."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("SELECTION_DATA_DIR", str(tmp_path / "data"))
-    monkeypatch.delenv("SELECTION_STORAGE", raising=False)
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-
-    def run(*words: object) -> Outcome:
-        monkeypatch.setattr(sys, "argv", ["selection", *map(str, words)])
-        code: Any = 0
-        try:
-            main()
-        except SystemExit as end:
-            code = end.code or 0
-        printed = capsys.readouterr()
-        return Outcome(code, printed.out, printed.err)
-
-    yield run
-    for number, handler in handlers.items():
-        signal.signal(number, handler)
+from command_line import STUDY, Cli
 
 
 def write_study(
