@@ -109,12 +109,30 @@ class MomentumSgd(Optimizer):
 
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
-        self.momentum = _per_member([s.momentum for s in settings], folds, like)
+        momenta = [s.momentum for s in settings]
+        self.momentum = _per_member(momenta, folds, like)
+        # One momentum for all is a factor of the product that adds the gradient.
+        self.shared = momenta[0] if len(set(momenta)) == 1 else None
         self.is_nesterov = settings[0].kind.nesterov
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
         self.momentum = self.momentum[members]
+
+    def update(self, place: int, layer: Layer, rows: Tensor, delta: Tensor) -> None:
+        if self.is_nesterov:
+            super().update(place, layer, rows, delta)
+            return
+        members = len(delta)
+        weight, bias = layer.weight[:members], layer.bias[:members]
+        velocity = self.states[2 * place][0][:members]
+        if self.shared is None:
+            velocity.mul_(self.momentum[:members])
+        add_gradient(velocity, rows, delta, keep=1.0 if self.shared is None else self.shared)
+        if self.is_penalised:
+            self._penalise(weight, velocity)
+        weight.addcmul_(velocity, -self.rate[:members])
+        self._move(bias, delta.sum(dim=1, keepdim=True), self.states[2 * place + 1])
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = len(parameter)

@@ -22,6 +22,9 @@ STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
 # On a CPU packs run side by side, each on one core, with the weights of its members in that core's
 # cache: one fold per pack, or more where one fold's step is too little work to hide its overhead.
 CPU_STEP_WORK = 4e7
+# One fold with more work than this per step is cut into packs of about this much, so that cores
+# which share few folds still finish together.
+CPU_PACK_WORK = 8e8
 CPU_MEMORY_BYTES = 8 * 2**30
 CUDA_MEMORY_SHARE = 0.6
 
@@ -72,8 +75,9 @@ def plan_packs(settings: Sequence[Setting], rows: Rows, max_members: int = 0) ->
     for group in groups.values():
         most = max_members or _memory_members([settings[place] for place in group], rows)
         for first in range(0, len(group), most):
-            part = group[first : first + most]
-            plans += _plan_group(part, settings, rows, max_members)
+            whole = group[first : first + most]
+            for part in [whole] if max_members else _parts(whole, settings, rows):
+                plans += _plan_group(part, settings, rows, max_members)
     return plans
 
 
@@ -85,6 +89,25 @@ def padded_weights(settings: Sequence[Setting], rows: Rows) -> int:
     return sum(a * b for a, b in itertools.pairwise(sizes))
 
 
+def _step_work(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -> float:
+    """Return the floating-point operations of one step of these trials on one fold."""
+    weights = sum(padded_weights([settings[place]], rows) for place in places)
+    return 6.0 * settings[places[0]].kind.batch_size * weights
+
+
+def _parts(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -> list[list[int]]:
+    """Split trials into parts of like work where a CPU core would be busy too long with one."""
+    work = _step_work(places, settings, rows)
+    count = 1 if rows.like.device.type != "cpu" else max(1, int(work // CPU_PACK_WORK))
+    parts: list[list[int]] = [[] for _ in range(min(count, len(places)))]
+    loads = [0.0] * len(parts)
+    for place in sorted(places, key=lambda place: -padded_weights([settings[place]], rows)):
+        lightest = loads.index(min(loads))
+        parts[lightest].append(place)
+        loads[lightest] += _step_work([place], settings, rows)
+    return [sorted(part) for part in parts]
+
+
 def _plan_group(
     places: Sequence[int], settings: Sequence[Setting], rows: Rows, max_members: int
 ) -> list[PackPlan]:
@@ -93,9 +116,7 @@ def _plan_group(
     limit = max_members or _memory_members(chosen, rows)
     folds = limit // len(places)
     if not max_members and rows.like.device.type == "cpu":
-        weights = sum(padded_weights([setting], rows) for setting in chosen)
-        work = 6.0 * chosen[0].kind.batch_size * weights
-        folds = min(folds, math.ceil(CPU_STEP_WORK / work))
+        folds = min(folds, math.ceil(CPU_STEP_WORK / _step_work(places, settings, rows)))
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
     for place in places:
