@@ -9,6 +9,8 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shlex
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -109,9 +111,17 @@ def run(
         _print_json(values.run_value(study, shown, trials, seconds))
         return
     console = text.make_console()
-    text.leaderboard(console, study, trials)
+    every = _command("trials", study.name, storage=storage)
+    text.leaderboard(console, study, trials, more=every)
     text.winner(console, study, trials)
-    text.next_steps(console, study, shown if storage != DEFAULT_STORAGE else None)
+    text.next_steps(
+        console,
+        [
+            _command("best", study.name, storage=storage),
+            _command("curves", study.name, "--trial", "0", storage=storage),
+            f"{_command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
+        ],
+    )
 
 
 @app.command(epilog="Example: selection status fashion-mnist")
@@ -147,7 +157,7 @@ def trials(
         study = _study(records, name)
         found = records.trials(study, with_curves=False)
     if form is Format.TABLE:
-        text.leaderboard(text.make_console(), study, found, limit=None)
+        text.leaderboard(text.make_console(), study, found)
     elif form is Format.JSON:
         _print_json([values.trial_value(trial) for trial in found])
     else:
@@ -261,11 +271,10 @@ def main() -> None:
         sys.exit(error.exit_code)
     except _StoppedError as error:
         _say(f"{error}: what is finished is kept; the same command goes on from there")
-        sys.exit(128 + error.number)
-    except BrokenPipeError:
-        # The reader of a pipe went away; Python must not complain about it again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+        # The cohort is released and nothing is left to save: do not wait for threads that train.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(128 + error.number)
 
 
 class _StoppedError(BaseException):
@@ -277,6 +286,9 @@ class _StoppedError(BaseException):
 
 
 def _stop(number: int, _frame: Any) -> None:
+    """Unwind once; a second signal ends the process on the spot, and the record survives that."""
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_DFL)
     raise _StoppedError(number)
 
 
@@ -306,6 +318,15 @@ def _newest(records: Records) -> StudyRecord:
         rule = "the database must hold a study"
         raise StudyStateError(Fault("study", rule, "none", "Begin one: selection run FILE."))
     return _study(records, summaries[-1].name)
+
+
+def _command(*words: str, storage: str) -> str:
+    """Return a command as this user can type it: by its path where it is not on PATH."""
+    program = "selection"
+    if shutil.which(program) is None:
+        program = os.path.relpath(sys.argv[0])
+    given = [] if "SELECTION_STORAGE" in os.environ or storage == DEFAULT_STORAGE else [storage]
+    return shlex.join([program, *words, *(f"--storage={url}" for url in given)])
 
 
 def _print_json(value: Any) -> None:

@@ -85,7 +85,9 @@ class SweepView:
         note = f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAILED]} failed"
         ranked = rank(news.finished, is_minimised=self._is_minimised)
         if ranked:
-            note += f", best {self._metric} {ranked[0].value:.4f} (trial {ranked[0].number})"
+            note += (
+                f", best observed {self._metric} {ranked[0].value:.4f} (trial {ranked[0].number})"
+            )
         return note
 
     def _now(self, news: SweepNews) -> str:

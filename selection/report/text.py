@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -32,17 +31,24 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def leaderboard(
-    console: Console, study: StudyRecord, trials: Sequence[Trial], limit: int | None = LEADERS
+    console: Console,
+    study: StudyRecord,
+    trials: Sequence[Trial],
+    *,
+    more: str = "",
 ) -> None:
-    """Print COMPLETE trials by rank, then the others by how far they came."""
+    """Print COMPLETE trials by rank, then the others by how far they came.
+
+    more is the command that prints all of them; with it, the leaders alone are printed.
+    """
     spec = study.spec()
     ranked = rank(trials, is_minimised=spec.is_minimised)
     others = [trial for trial in trials if trial.state is not TrialState.COMPLETE]
     ranked += sorted(others, key=lambda trial: (-trial.epochs, trial.number))
-    table = _table(console, "number", *spec.space, f"{spec.metric} (mean +- s.e.)", "training")
-    table.add_column("epochs", justify="right")
+    score = f"{spec.metric}_observed"
+    table = _table(console, "trial", *spec.space, score, "train", "epochs")
     table.add_column("state")
-    for trial in ranked[:limit]:
+    for trial in ranked[: LEADERS if more else None]:
         table.add_row(
             str(trial.number),
             *(show_value(trial.params[name]) for name in spec.space),
@@ -51,9 +57,9 @@ def leaderboard(
             str(trial.epochs),
             show_state(trial),
         )
-    console.print(table)
-    if limit is not None and len(ranked) > limit:
-        console.print(f"... and {len(ranked) - limit} more: selection trials {quoted(study.name)}")
+    _print_table(console, table)
+    if more and len(ranked) > LEADERS:
+        console.print(f"... and {len(ranked) - LEADERS} more: {escape(more)}", soft_wrap=True)
 
 
 def winner(console: Console, study: StudyRecord, trials: Sequence[Trial]) -> None:
@@ -70,10 +76,13 @@ def winner(console: Console, study: StudyRecord, trials: Sequence[Trial]) -> Non
         return
     best = ranked[0]
     params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
-    console.print(f"winner: trial {best.number} by the best mean over folds: {escape(params)}")
+    console.print(
+        f"winner: trial {best.number} by the best mean over folds: {escape(params)}", soft_wrap=True
+    )
     console.print(
         f"cross-validated {spec.metric}: {show_score(best)} over {len(best.fold_scores)} folds"
-        " (observed, and optimistic: the winner was chosen by it)"
+        " (observed, and optimistic: the winner was chosen by it)",
+        soft_wrap=True,
     )
     default = next((trial for trial in ranked if trial.number == 0), None)
     if default is not None and default is not best:
@@ -87,7 +96,7 @@ def curves(console: Console, folds: Sequence[FoldResult]) -> None:
         for epoch, point in enumerate(fold.curve.points.tolist(), start=1):
             numbers = [f"{number:.5f}" for number in point]
             table.add_row(str(fold.repeat), str(fold.fold), str(epoch), *numbers)
-    console.print(table)
+    _print_table(console, table)
 
 
 def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
@@ -106,7 +115,7 @@ def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
             "" if summary.best_value is None else f"{summary.best_value:.4f}",
             f"{summary.created_at:%Y-%m-%d %H:%M}",
         )
-    console.print(table)
+    _print_table(console, table)
 
 
 def status(console: Console, value: Mapping[str, Any]) -> None:
@@ -145,17 +154,14 @@ def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:
             str(info.classes or ""),
             info.source,
         )
-    console.print(table)
+    _print_table(console, table)
 
 
-def next_steps(console: Console, study: StudyRecord, storage: str | None) -> None:
+def next_steps(console: Console, commands: Sequence[str]) -> None:
     """Print the commands that lead on from here."""
-    name = quoted(study.name)
-    option = f" --storage {quoted(storage)}" if storage else ""
     console.print("what next:")
-    console.print(f"  selection best {name}{option}")
-    console.print(f"  selection trials {name} -f csv{option} > trials.csv")
-    console.print(f"  selection curves {name} --trial 0{option}")
+    for command in commands:
+        console.print(f"  {escape(command)}", soft_wrap=True)
 
 
 def show_value(value: Value) -> str:
@@ -182,16 +188,25 @@ def show_state(trial: Trial) -> str:
     return f"{trial.state.value}: {escape(trial.reason)}"
 
 
-def quoted(name: str) -> str:
-    """Return a study name as a shell takes it."""
-    return escape(shlex.quote(name))
-
-
-def _table(console: Console, *numbers: str) -> Table:
-    table = Table(box=box.SIMPLE_HEAD if console.is_terminal else None, pad_edge=False)
-    for name in numbers:
-        table.add_column(name, justify="right", no_wrap=True)
+def _table(console: Console, *names: str) -> Table:
+    """Return a table of right-aligned columns; a terminal breaks their names to save width."""
+    table = Table(
+        box=box.SIMPLE_HEAD if console.is_terminal else None,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 1 if console.is_terminal else 2, 0, 0),
+    )
+    for name in names:
+        shown = name.replace("_", "\n") if console.is_terminal else name
+        table.add_column(shown, justify="right", no_wrap=True)
     return table
+
+
+def _print_table(console: Console, table: Table) -> None:
+    """Print a table at its natural width: a narrow terminal breaks lines, and loses nothing."""
+    unlimited = console.options.update(max_width=PLAIN_WIDTH)
+    width = max(console.width, console.measure(table, options=unlimited).maximum)
+    console.print(table, width=width, soft_wrap=True, crop=False, no_wrap=True)
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -130,7 +130,7 @@ def summary_value(summary: StudySummary) -> dict[str, Any]:
         "created_at": summary.created_at.isoformat(),
         "budget": summary.budget,
         "trials": {state.value: summary.counts.get(state, 0) for state in TrialState},
-        "best": summary.best_value,
+        "best_observed": summary.best_value,
     }
 
 
