@@ -48,7 +48,7 @@ class StorageError(SelectionError):
 
 
 class DeviceError(SelectionError):
-    """The device asked for is absent, or too small for one single member."""
+    """The device asked for is absent."""
 
 
 class StudyStateError(SelectionError):

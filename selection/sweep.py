@@ -7,8 +7,8 @@ in and ends with the trials of the uninterrupted study.
 from __future__ import annotations
 
 import platform
-import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -23,7 +23,7 @@ from selection.data.folds import (
     make_splits,
 )
 from selection.data.prepare import prepare_folds
-from selection.errors import Fault, StudyStateError
+from selection.errors import Fault, SelectionError, StudyStateError
 from selection.search import CohortPruner, propose
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
@@ -143,7 +143,9 @@ def run_sweep(
         while sweep.run_cohort():
             pass
     except BaseException:
-        records.release(study)
+        # Where even that fails, the trials stay running, and the next run takes them up as well.
+        with suppress(SelectionError):
+            records.release(study)
         raise
 
 
@@ -171,8 +173,6 @@ class _Sweep:
         self.told = [trial for trial in trials if trial.state.is_finished]
         self.unfinished = {trial.cohort for trial in trials if not trial.state.is_finished}
         self.next_cohort = max((trial.cohort for trial in self.told), default=-1) + 1
-        self.seconds_before = records.elapsed_seconds(study)
-        self.started = time.monotonic()
 
     def run_cohort(self) -> bool:
         """Train one more cohort; return False where the budget is spent."""
@@ -196,10 +196,10 @@ class _Sweep:
     def _begin(self, number: int) -> dict[int, Params]:
         """Ask for the next cohort and write it down; nothing where the budget is spent."""
         search = self.spec.sections.search
-        seconds = self.seconds_before + time.monotonic() - self.started
         n = min(search.cohort, self.spec.budget - len(self.told))
-        is_late = bool(self.told) and 0 < search.timeout_seconds <= seconds
-        if n <= 0 or is_late:
+        # The clock is the record's, so that a study that ran out of time stays so when run again.
+        seconds = self.records.elapsed_seconds(self.study)
+        if n <= 0 or (self.told and 0 < search.timeout_seconds <= seconds):
             return {}
         proposed = propose(self.spec, self.told, n, number)
         numbers = self.records.begin_cohort(self.study, number, proposed, self.spec.space)
@@ -212,7 +212,9 @@ class _Sweep:
         repeat them.
         """
         settings = {place: self.spec.setting(params) for place, params in cohort.items()}
-        seen = {self.spec.setting(trial.params): trial for trial in self.told if _is_settled(trial)}
+        seen: dict[Setting, Trial] = {}
+        for trial in filter(_is_settled, self.told):
+            seen.setdefault(self.spec.setting(trial.params), trial)
         first: dict[Setting, int] = {}
         for place, setting in settings.items():
             if setting not in seen:
@@ -246,7 +248,7 @@ class _Sweep:
 
 def _is_settled(trial: Trial) -> bool:
     """Say whether training the same setting again could only repeat this trial."""
-    return trial.state is not TrialState.FAILED or trial.reason.startswith("diverged")
+    return trial.state is not TrialState.FAILED or not trial.reason.startswith("out of memory")
 
 
 def _repeated(result: TrialResult, number: int) -> TrialResult:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import signal
 import subprocess
@@ -36,13 +35,9 @@ pruner_options = { min_resource = 2, reduction_factor = 2 }
 
 
 def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    # Bytecode is cached in the folder: each of these processes imports torch again.
-    environment = os.environ | {"PYTHONPYCACHEPREFIX": str(folder.parent / "bytecode")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     return subprocess.Popen(
         [sys.executable, "-m", "selection", *words],
         cwd=folder,
-        env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

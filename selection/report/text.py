@@ -194,7 +194,7 @@ def _table(console: Console, *names: str) -> Table:
         box=box.SIMPLE_HEAD if console.is_terminal else None,
         pad_edge=False,
         show_edge=False,
-        padding=(0, 1 if console.is_terminal else 2, 0, 0),
+        padding=(0, 0 if console.is_terminal else 2, 0, 0),
     )
     for name in names:
         shown = name.replace("_", "\n") if console.is_terminal else name
@@ -204,9 +204,11 @@ def _table(console: Console, *names: str) -> Table:
 
 def _print_table(console: Console, table: Table) -> None:
     """Print a table at its natural width: a narrow terminal breaks lines, and loses nothing."""
+    width = console.width
     unlimited = console.options.update(max_width=PLAIN_WIDTH)
-    width = max(console.width, console.measure(table, options=unlimited).maximum)
-    console.print(table, width=width, soft_wrap=True, crop=False, no_wrap=True)
+    console.width = max(width, console.measure(table, options=unlimited).maximum)
+    console.print(table, soft_wrap=True, crop=False)
+    console.width = width
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -69,10 +69,12 @@ def status_value(study: StudyRecord, trials: Sequence[Trial], seconds: float) ->
     counts = count_states(trials)
     spec = study.spec()
     finished = sum(counts[state] for state in FINISHED)
+    limit = spec.sections.search.timeout_seconds
+    is_late = finished > 0 and 0 < limit <= seconds and finished == len(trials)
     return {
         "study": study.name,
         "metric": spec.metric,
-        "is_finished": finished >= spec.budget,
+        "is_finished": finished >= spec.budget or is_late,
         "budget": spec.budget,
         "trials": {state.value: counts[state] for state in TrialState},
         "best": best_value(study, trials),

@@ -42,8 +42,14 @@ def faults_of(error: ValidationError, model: type[BaseModel], where: str) -> lis
     faults: dict[tuple[str, ...], Fault] = {}
     for item in error.errors():
         place = _place(model, item["loc"])
-        faults.setdefault(place, _fault(model, item, place, where))
+        if place not in faults or _fits(item):
+            faults[place] = _fault(model, item, place, where)
     return list(faults.values())
+
+
+def _fits(item: Any) -> bool:
+    """Say whether a fault is of the branch of a union that the user had in mind."""
+    return item["type"] in ("extra_forbidden", "missing") or item["type"].endswith("_than")
 
 
 def place_name(where: str, place: tuple[str, ...]) -> str:
@@ -74,16 +80,22 @@ def _fault(model: type[BaseModel], item: Any, place: tuple[str, ...], where: str
     match item["type"]:
         case "extra_forbidden":
             known = owner.model_fields
-            return Fault(at, "the key must be known", place[-1], nearest_name(place[-1], known))
+            key = str(item["loc"][-1])
+            if key != place[-1]:
+                return Fault(at, "the key must be known", key, "Known: column, value.")
+            return Fault(at, "the key must be known", key, nearest_name(key, known))
         case "missing":
-            return Fault(at, "the key must be given", "nothing", f"Add {place[-1]} = ...")
+            key = str(item["loc"][-1])
+            return Fault(at, f"the key {key} must be given", "nothing", f"Add {key} = ...")
+        case "model_type":
+            return Fault(at, "must be a section", show(item["input"]), f"Write [{place[0]}].")
         case "literal_error":
             expected = item["ctx"]["expected"].replace("'", '"')
             options = [option.strip('"') for option in expected.replace(" or ", ", ").split(", ")]
             mend = nearest_name(str(item["input"]), options)
             return Fault(at, f"must be one of {expected}", show(item["input"]), mend)
         case "value_error":
-            got = "this section" if isinstance(item["input"], dict) else show(item["input"])
+            got = show(item["input"])
             return Fault(at, str(item["ctx"]["error"]), got, "Mend this line.")
     rule = item["msg"].replace("Input should be", "must be")
     return Fault(at, rule, show(item["input"]), "Mend this value.")

@@ -62,7 +62,7 @@ class DataSection(Section):
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
         if (self.dataset is None) == (self.path is None):
-            raise ValueError("needs either dataset or path, not both and not neither")
+            raise ValueError("needs dataset or path, and not both")
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
@@ -156,7 +156,12 @@ def is_whole(value: object) -> bool:
 
 def is_number(value: object) -> bool:
     """Say whether value is a finite number (True and False are not)."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
 
 
 Width = Annotated[int, Field(ge=1)]

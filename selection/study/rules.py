@@ -8,7 +8,7 @@ from typing import Any
 from selection.errors import Fault
 from selection.study.faults import nearest_name, place_name, show
 from selection.study.fields import PER_LAYER_FIELDS, StudySections, is_number, is_whole
-from selection.study.space import Choices, SearchSpace
+from selection.study.space import Choices, Range, SearchSpace
 from selection.study.trial import Params
 
 PRUNER_OPTIONS: Mapping[str, tuple[str, ...]] = {
@@ -52,6 +52,7 @@ def rule_faults(
         *_optimizer_faults(sections, space, constants, where),
         *_layer_faults(sections, space, constants, default, where),
         *_pruner_faults(sections, where),
+        *_rung_faults(sections, space, constants, where),
         *_fold_faults(sections, where),
     ]
 
@@ -176,10 +177,29 @@ def _pruner_faults(sections: StudySections, where: str) -> list[Fault]:
         if name not in search.pruner_options:
             mend = f"Write pruner_options = {{ {name} = ... }}."
             faults.append(Fault(at, f"{search.pruner} needs {name}", "nothing", mend))
+    lower, upper = (search.pruner_options.get(name) for name in ("lower", "upper"))
+    if lower is not None and upper is not None and lower >= upper:
+        got = f"lower = {lower}, upper = {upper}"
+        faults.append(Fault(at, "lower must be below upper", got, "Swap them."))
     if search.pruner == "threshold" and not {"lower", "upper"} & set(search.pruner_options):
         mend = "Write pruner_options = { lower = ... }."
         faults.append(Fault(at, "threshold needs lower or upper", "neither", mend))
     return faults
+
+
+def _rung_faults(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[Fault]:
+    """Refuse a first rung beyond the last epoch: Hyperband has no bracket then, halving no rung."""
+    search = sections.search
+    epochs = _possible("epochs", sections, space, constants)
+    most = max(each.high if isinstance(each, Range) else each for each in epochs)
+    first = search.pruner_options.get("min_resource", 1)
+    if search.pruner not in ("hyperband", "successive_halving") or first <= most:
+        return []
+    at = place_name(where, ("search", "pruner_options"))
+    got = f"min_resource = {first} with {most:g} epochs"
+    return [Fault(at, "min_resource must be at most the epochs", got, "Lower min_resource.")]
 
 
 def _fold_faults(sections: StudySections, where: str) -> list[Fault]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, TypeAlias
 
 from selection.study.trial import Params, Value
@@ -30,9 +31,10 @@ class Range:
             return self.low
         inside = min(max(value, self.low), self.high)
         if self.step is not None:
-            last = math.floor((self.high - self.low) / self.step + 1e-9)
-            steps = min(round((inside - self.low) / self.step), last)
-            inside = self.low + steps * self.step
+            low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
+            steps = min(round((Decimal(str(inside)) - low) / step), int((high - low) / step))
+            # In decimals: 0.1 + 2 * 0.1 is to be the 0.3 that a study file says.
+            inside = float(low + steps * step)
         return round(inside) if self.integer else float(inside)
 
     def grid(self) -> tuple[Value, ...] | None:

@@ -124,6 +124,8 @@ class _Values:
         for layer in self._layers:
             if name in layer:
                 return layer[name]
+        if name == "learning_rate":
+            return usual_learning_rate(self["optimizer"])
         return section_value(self._sections, name)
 
 
@@ -132,9 +134,14 @@ def section_value(sections: StudySections, name: str) -> Any:
     for section in (sections.model, sections.training):
         if name in type(section).model_fields:
             return getattr(section, name)
-    if name == "learning_rate" and sections.training.optimizer != "sgd":
-        return 0.001
+    if name == "learning_rate":
+        return usual_learning_rate(sections.training.optimizer)
     return section_of(name).model_fields[name].get_default()
+
+
+def usual_learning_rate(optimizer: str) -> float:
+    """Return the learning rate that a study has where it names none."""
+    return 0.1 if optimizer == "sgd" else 0.001
 
 
 def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:
@@ -190,7 +197,7 @@ def parse_study(content: dict[str, Any], where: str) -> StudySpec:
     faults += space_faults
     if sections is None:
         raise StudyFileError(*faults)
-    default, default_faults = _read_default(sections, space, where)
+    default, default_faults = _read_default(sections, space, constants, where)
     faults += default_faults
     if not faults:
         faults += rule_faults(sections, space, constants, default, where)
@@ -200,7 +207,7 @@ def parse_study(content: dict[str, Any], where: str) -> StudySpec:
 
 
 def _read_default(
-    sections: StudySections, space: SearchSpace, where: str
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
 ) -> tuple[dict[str, Value], list[Fault]]:
     """Return the params of trial 0: those given, and the nearest to the usual for the rest."""
     faults: list[Fault] = []
@@ -214,9 +221,14 @@ def _read_default(
             faults.append(fault)
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
+    usual = {name: section_value(sections, name) for name in space}
+    if "hidden_layers" in space and usual["hidden_layers"] is None:
+        usual["hidden_layers"] = 1
+    if "learning_rate" in space:
+        optimizer = given.get("optimizer") or constants.get("optimizer") or usual.get("optimizer")
+        usual["learning_rate"] = usual_learning_rate(str(optimizer or sections.training.optimizer))
     default = {
-        name: given.get(name, dimension.nearest(section_value(sections, name)))
-        for name, dimension in space.items()
+        name: given.get(name, dimension.nearest(usual[name])) for name, dimension in space.items()
     }
     return default, faults
 

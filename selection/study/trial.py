@@ -136,4 +136,13 @@ def fold_means(curves: list[LearningCurve]) -> tuple[float, ...]:
     if not curves:
         return ()
     scores = np.stack([curve.column("validation_score") for curve in curves])  # (K, T)
-    return tuple(float(mean) for mean in scores.mean(axis=0))
+    return tuple(mean_over_folds(epoch) for epoch in scores.T)
+
+
+def mean_over_folds(scores: NDArray[np.float64]) -> float:
+    """Return the mean over folds, with the same bits wherever it is taken.
+
+    Shape: (K,).
+    """
+    # NumPy adds strided and contiguous numbers in another order.
+    return float(np.mean(np.ascontiguousarray(scores)))

@@ -143,7 +143,8 @@ class Epoch:
     ) -> None:
         self.rows = rows
         self.sizes = [len(rows.folds[fold].training) for fold in folds]
-        self.batch_size = batch_size
+        # A batch larger than the longest fold is that fold.
+        self.batch_size = batch_size = min(batch_size, self.sizes[0])
         self.steps = -(-self.sizes[0] // batch_size)
         self.units = units
         order = torch.zeros(len(folds), self.steps * batch_size, dtype=torch.int64)

@@ -49,7 +49,9 @@ def make_workers(device: Device) -> ThreadPoolExecutor:
 
 def is_out_of_memory(error: RuntimeError) -> bool:
     """Say whether a RuntimeError means that memory ran out, on a GPU or in the host."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+    texts = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
+    is_named = any(text in str(error) for text in texts)
+    return isinstance(error, torch.OutOfMemoryError) or is_named
 
 
 def describe_device(device: Device) -> dict[str, str | int]:

@@ -17,12 +17,20 @@ from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting, Task
-from selection.study.trial import CURVE_COLUMNS, FoldResult, LearningCurve, TrialResult, TrialState
+from selection.study.trial import (
+    CURVE_COLUMNS,
+    FoldResult,
+    LearningCurve,
+    TrialResult,
+    TrialState,
+    mean_over_folds,
+)
 from selection.train.batches import Rows, load_rows
 from selection.train.device import is_out_of_memory, make_workers
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan, plan_packs
 
+SCORE = CURVE_COLUMNS.index("validation_score")
 Decide = Callable[[int, Mapping[int, float]], Collection[int]]
 Watch = Callable[["EpochNews"], None]
 
@@ -114,7 +122,7 @@ class _Cohort:
             epoch += 1
             living = sorted({trial for pack in self.packs for trial in pack.trials})
             self._advance(living, epoch)
-            self._fail_diverged(living, epoch)
+            self._fail_unsound(living, epoch)
             self._finish(living, epoch)
             means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
             for trial in decide(epoch, means) if means else ():
@@ -146,18 +154,22 @@ class _Cohort:
 
     def _build(self, plan: PackPlan, epochs: int) -> list[Pack]:
         """Make a pack and bring it to an epoch; halve it as often as memory asks for it."""
+        pack = self._replay(plan, epochs)
+        return self._halve(plan, epochs) if pack is None else [pack]
+
+    def _replay(self, plan: PackPlan, epochs: int) -> Pack | None:
+        """Return the pack at an epoch; None if memory ran out, and then nothing of it is left."""
+        settings = [run.setting for run in self.runs]
+        trainer = self.trainer
         try:
-            settings = [run.setting for run in self.runs]
-            trainer = self.trainer
             pack = Pack(plan, settings, trainer.rows, trainer.metric, trainer.seed)
             for _ in range(epochs):
                 pack.train_epoch()
         except RuntimeError as error:
-            if not is_out_of_memory(error):
-                raise
-        else:
-            return [pack]
-        return self._halve(plan, epochs)
+            if is_out_of_memory(error):
+                return None
+            raise
+        return pack
 
     def _halve(self, plan: PackPlan, epochs: int) -> list[Pack]:
         if self.trainer.rows.like.device.type == "cuda":
@@ -170,28 +182,36 @@ class _Cohort:
     def _split(self, pack: Pack, epochs: int) -> list[Pack]:
         """Replace a pack that ran out of memory by halves, which replay its epochs."""
         plan = pack.plan
-        pack.keep(())
+        pack.free()
         return self._halve(plan, epochs)
 
-    def _fail_diverged(self, living: Sequence[int], epoch: int) -> None:
-        """Fail every trial with a non-finite loss; a score may be undefined, a loss may not."""
+    def _fail_unsound(self, living: Sequence[int], epoch: int) -> None:
+        """Fail every trial with a non-finite loss, or with a score that some fold does not have.
+
+        A fold without a score is never averaged away.
+        """
         losses = [CURVE_COLUMNS.index(name) for name in CURVE_COLUMNS if name.endswith("_loss")]
-        for trial in living:
-            is_finite = np.isfinite(self.runs[trial].points[-1][:, losses]).all(axis=1)
-            if not is_finite.all() and self._is_living(trial):
-                data = self.trainer.rows.folds[int(np.argmin(is_finite))]
-                place = f"repeat {data.repeat}, fold {data.fold}, epoch {epoch}"
-                self._end(trial, TrialState.FAILED, f"diverged: non-finite loss in {place}")
+        for trial in filter(self._is_living, living):
+            points = self.runs[trial].points[-1]
+            is_finite: NDArray[np.bool_] = np.all(np.isfinite(points[:, losses]), axis=1)
+            has_score: NDArray[np.bool_] = np.isfinite(points[:, SCORE])
+            if not is_finite.all():
+                reason = f"diverged: non-finite loss in {self._where(is_finite, epoch)}"
+                self._end(trial, TrialState.FAILED, reason)
+            elif not has_score.all():
+                where = self._where(has_score, epoch)
+                reason = f"{self.trainer.metric} is not defined in {where}"
+                self._end(trial, TrialState.FAILED, reason)
+
+    def _where(self, is_sound: NDArray[np.bool_], epoch: int) -> str:
+        data = self.trainer.rows.folds[int(np.argmin(is_sound))]
+        return f"repeat {data.repeat}, fold {data.fold}, epoch {epoch}"
 
     def _finish(self, living: Sequence[int], epoch: int) -> None:
         """Complete the trials that have trained all their epochs."""
-        for trial in living:
-            if self._is_living(trial) and self.runs[trial].setting.kind.epochs == epoch:
-                if np.isfinite(self._mean(trial)):
-                    self._end(trial, TrialState.COMPLETE, "", self._outputs(trial))
-                else:
-                    reason = f"{self.trainer.metric} is not defined on some fold"
-                    self._end(trial, TrialState.FAILED, reason)
+        for trial in filter(self._is_living, living):
+            if self.runs[trial].setting.kind.epochs == epoch:
+                self._end(trial, TrialState.COMPLETE, "", self._outputs(trial))
 
     def _outputs(self, trial: int) -> dict[int, NDArray[np.float32]]:
         """Return one trial's outputs on the validation rows, by fold."""
@@ -237,8 +257,7 @@ class _Cohort:
         return self.runs[trial].result is None
 
     def _mean(self, trial: int) -> float:
-        scores = self.runs[trial].points[-1][:, CURVE_COLUMNS.index("validation_score")]
-        return float(scores.mean())
+        return mean_over_folds(self.runs[trial].points[-1][:, SCORE])
 
     def _news(self, epoch: int, epochs: int) -> EpochNews:
         members = sum(pack.plan.members for pack in self.packs)

@@ -15,9 +15,7 @@ from selection.study.setting import Setting
 from selection.train import metrics
 from selection.train.batches import Epoch, Rows
 from selection.train.bucket import Bucket
-from selection.train.plan import PackPlan
-
-EVALUATION_ROWS = 1024
+from selection.train.plan import EVALUATION_ROWS, PackPlan
 
 
 class Pack:
@@ -65,6 +63,11 @@ class Pack:
                 bucket.keep(kept)
             self._buckets.append(bucket)
             self._places.append([places[line] for line in kept])
+
+    def free(self) -> None:
+        """Give all tensors back; the pack is of no use any more."""
+        self.keep(())
+        self._running = self._outputs = self._order = self.rows.like.new_empty(0)
 
     def train_epoch(self) -> None:
         """Take every step of the next epoch."""

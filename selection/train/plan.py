@@ -25,6 +25,8 @@ CPU_STEP_WORK = 4e7
 # One fold with more work than this per step is cut into packs of about this much, so that cores
 # which share few folds still finish together.
 CPU_PACK_WORK = 8e8
+# Rows that are evaluated at once.
+EVALUATION_ROWS = 1024
 CPU_MEMORY_BYTES = 8 * 2**30
 CUDA_MEMORY_SHARE = 0.6
 
@@ -167,7 +169,8 @@ def _memory_members(settings: Sequence[Setting], rows: Rows) -> int:
 
 def _member_bytes(setting: Setting, rows: Rows) -> int:
     weights = padded_weights([setting], rows) * (2 + optimizer_class(setting).state_tensors)
-    step = 4 * setting.kind.batch_size * (sum(setting.widths) + rows.outputs)
+    batch = max(4 * min(setting.kind.batch_size, rows.count), EVALUATION_ROWS)
+    step = batch * (sum(setting.widths) + rows.outputs)
     kept = 3 * rows.count * rows.outputs
     return rows.like.element_size() * (weights + step + kept)
 

@@ -69,7 +69,7 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
         (study(name="x" * 513), ["at most 512"]),
         (study(name="a\x1b[31mb"), ["control characters", "\\x1b"]),
         (study(name=" "), ["visible"]),
-        (study(data={"path": "x.csv"}), ["either dataset or path"]),
+        (study(data={"path": "x.csv"}), ["needs dataset or path"]),
         (study(data={"held_out": 1.5}), ["[data] held_out"]),
         (study(search={"default": {"width": 3}}), ["default sets what [space] searches"]),
         (study(search={"default": {"learning_rate": -1}}), ["greater than 0"]),
@@ -96,6 +96,19 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
         (study(space={"l2": {"low": 0.0, "high": 0.1}}), ["l2 belongs to adam"]),
         (study(training={"nesterov": True}), ["nesterov needs momentum"]),
         (study(seed=-1), ["seed"]),
+        (study(data={"held_out": {"colum": "p", "value": 1}}), ["colum"]),
+        (study(search="x"), ["must be a section"]),
+        (study(space={"learning_rate": {"low": 0.1, "high": 10**400}}), ["high must be a number"]),
+        (
+            study(
+                search={"pruner": "threshold", "pruner_options": {"lower": 0.9, "upper": 0.2}}
+            ),
+            ["lower must be below upper"],
+        ),
+        (
+            study(search={"pruner": "hyperband", "pruner_options": {"min_resource": 20}}),
+            ["at most the epochs"],
+        ),
         (study(training={"precision": "float8"}), ["precision"]),
     ],
 )  # fmt: skip
@@ -196,7 +209,22 @@ def test_the_default_may_lie_outside_and_has_a_nearest_point_inside() -> None:
     assert outside(space, params) == {"decay": 0.0}
 
 
+def test_the_usual_learning_rate_and_depth_follow_what_is_searched() -> None:
+    def default(**space: Any) -> Any:
+        spec = parse_study(study(space=space), "s.toml")
+        return spec.setting(spec.default)
+
+    rate = {"low": 1e-4, "high": 1.0, "log": True}
+    assert default(optimizer="adam", learning_rate=rate).learning_rate == 0.001
+    assert default(optimizer={"choices": ["adamw", "sgd"]}, learning_rate=rate).learning_rate == 0.1
+    assert default(optimizer="adam", width={"low": 4, "high": 9}).learning_rate == 0.001
+    assert default(hidden_layers={"low": 0, "high": 2}).kind.hidden_layers == 1
+
+
 def test_grids_list_every_point() -> None:
+    tenths = Range(0.1, 0.5, step=0.1)
+    assert tenths.grid() == (0.1, 0.2, 0.3, 0.4, 0.5)
+    assert all(tenths.nearest(point) == point for point in tenths.grid() or ())
     assert Range(2, 8, step=3, integer=True).grid() == (2, 5, 8)
     assert Range(0.0, 0.3, step=0.1).grid() == pytest.approx((0.0, 0.1, 0.2, 0.3))
     assert Range(1, 3, integer=True).grid() == (1, 2, 3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import reference
@@ -10,6 +13,7 @@ from examples import make_folds, make_setting
 
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
+from selection.train import fit, products
 from selection.train.fit import Trainer
 
 SEED = 7
@@ -30,9 +34,11 @@ def assert_equal_to_reference(
     *,
     dtype: torch.dtype = torch.float64,
     tolerance: float = 1e-9,
+    max_members: int = 0,
 ) -> None:
     task = "classification" if folds[0].classes else "regression"
-    trainer = Trainer(folds, task, metric, SEED, torch.device("cpu"), dtype=dtype)
+    cpu = torch.device("cpu")
+    trainer = Trainer(folds, task, metric, SEED, cpu, dtype=dtype, max_members=max_members)
     results = trainer.train(settings)
     assert len(results) == len(settings)
     for setting, result in zip(settings, results, strict=True):
@@ -61,6 +67,34 @@ def test_every_kind_equals_plain_torch(
     ]
     folds = make_folds(classes=classes, is_shared=depth % 2 == 0)
     assert_equal_to_reference(settings, folds, METRICS[classes])
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [0, 1, 4])
+def test_rows_shared_without_a_copy_equal_plain_torch(
+    monkeypatch: pytest.MonkeyPatch, depth: int, optimizer: str
+) -> None:
+    # Wide minibatches, such as Fashion-MNIST's, are not copied for each trial.
+    monkeypatch.setattr(products, "SMALL_ROWS", 0)
+    options = {"depth": depth, **OPTIMIZERS[optimizer]}
+    settings = [
+        make_setting(**options),
+        make_setting(widths=[7] * depth, dropout=0.3, **options),
+    ]
+    assert_equal_to_reference(settings, make_folds(is_shared=False), "accuracy")
+    assert_equal_to_reference(settings, make_folds(), "accuracy", max_members=100)
+
+
+def test_a_probability_and_a_width_per_layer_equal_plain_torch() -> None:
+    setting = make_setting(depth=3, widths=[9, 4, 6])
+    setting = dataclasses.replace(setting, dropout=(0.2, 0.0, 0.5))
+    assert_equal_to_reference([setting, make_setting(depth=3)], make_folds(), "accuracy")
+
+
+def test_many_workers_and_packs_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fit, "make_workers", lambda device: ThreadPoolExecutor(4))
+    settings = [make_setting(widths=[w], dropout=0.1 * place) for place, w in enumerate((4, 9, 30))]
+    assert_equal_to_reference(settings, make_folds(folds=5), "accuracy", max_members=1)
 
 
 @pytest.mark.parametrize("init", ["default", "normal", "xavier_uniform", "xavier_normal"])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 import torch
@@ -185,6 +188,40 @@ def test_one_step_without_gradient_scales_weights_and_leaves_biases() -> None:
     optimizer.update(0, layer, torch.ones(1, 4, 3), delta)
     torch.testing.assert_close(layer.weight, torch.full((1, 3, 2), 2.0 * 0.95))
     assert (layer.bias == 2.0).all()
+
+
+@pytest.mark.parametrize("metric", ["roc_auc"])
+def test_a_fold_without_a_score_fails_its_trial_and_is_never_pruned(metric: str) -> None:
+    folds = make_folds(classes=2)
+    for fold in folds:
+        fold.targets[folds[1].validation] = 0
+    trainer = Trainer(folds, "classification", metric, SEED, CPU)
+    asked: list[int] = []
+    (result,) = trainer.train([make_setting()], lambda epoch, means: asked.append(epoch) or ())
+    assert result.state is TrialState.FAILED
+    assert result.reason == "roc_auc is not defined in repeat 0, fold 1, epoch 1"
+    assert asked == []
+
+
+def test_packs_that_ran_out_of_memory_are_gone_before_their_halves_train(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    honest = Pack.train_epoch
+    alive: weakref.WeakSet[Pack] = weakref.WeakSet()
+    most: list[int] = []
+
+    def greedy(self: Pack) -> None:
+        alive.add(self)
+        gc.collect()
+        most.append(sum(pack.plan.members for pack in alive))
+        if self.plan.members > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        honest(self)
+
+    monkeypatch.setattr(Pack, "train_epoch", greedy)
+    results = train([make_setting(widths=[w]) for w in (4, 9)], max_members=100)
+    assert [result.state for result in results] == [TrialState.COMPLETE] * 2
+    assert max(most) == 6, "halves lived beside the pack they replace"
 
 
 def test_out_of_memory_halves_the_pack_and_loses_no_trial(monkeypatch: pytest.MonkeyPatch) -> None:
