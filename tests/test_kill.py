@@ -65,11 +65,11 @@ def stop_while_it_trains(
     line = process.stderr.readline()
     assert not line or "epoch" in line, line
     time.sleep(delay)
-    if process.poll() is not None:
-        return None
-    process.send_signal(number)
+    is_done = process.poll() is not None
+    if not is_done:
+        process.send_signal(number)
     process.communicate(timeout=120)
-    return process
+    return None if is_done else process
 
 
 @pytest.fixture
