@@ -151,6 +151,34 @@ def test_bad_data_is_one_line_and_leaves_no_database(cli: Cli, case: str) -> Non
     assert not list(Path().glob("*.db*"))
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "word"),
+    [
+        ("folds = 3", "fold = 3", "Did you mean folds?"),
+        ("low = 2, high = 16", "low = 16, high = 2", "low must be below high"),
+        ("low = 0.05", "low = 0", "greater than 0"),
+        ("folds = 3", "folds = 1", "[cv] folds"),
+        ('name = "small"', f'name = "{"x" * 513}"', "at most 512"),
+        ('name = "small"', 'name = "a\\u001bb"', "control characters"),
+        ('dataset = "iris"', 'dataset = "irsi"', "Did you mean iris?"),
+        ('"accuracy"', '"rmse"', "rmse"),
+    ],
+)
+def test_a_bad_study_file_is_one_line_and_leaves_the_database_as_it_was(
+    cli: Cli, old: str, new: str, word: str
+) -> None:
+    study = write_study()
+    cli("run", study)
+    before = Path("selection.db").read_bytes()
+    assert study.read_text().count(old) == 1
+    study.write_text(study.read_text().replace(old, new))
+    done = cli("run", study)
+    assert (done.code, done.out) == (1, "")
+    assert len(done.err.splitlines()) == 1, done.err
+    assert word in done.err
+    assert Path("selection.db").read_bytes() == before
+
+
 def test_more_folds_than_rows_is_one_line(cli: Cli) -> None:
     done = cli("run", write_study(write_table(GOOD_TABLE), folds=31))
     assert (done.code, len(done.err.splitlines())) == (1, 1)
