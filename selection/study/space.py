@@ -74,12 +74,6 @@ def nearest_inside(space: SearchSpace, params: Params) -> dict[str, Value]:
     return {name: dimension.nearest(params[name]) for name, dimension in space.items()}
 
 
-def outside(space: SearchSpace, params: Params) -> dict[str, Value]:
-    """Return those params that are not points of the space."""
-    inside = nearest_inside(space, params)
-    return {name: value for name, value in params.items() if inside[name] != value}
-
-
 def value_to_json(value: Value) -> Any:
     """Return the value as JSON knows it: tuples become lists."""
     return list(value) if isinstance(value, tuple) else value

@@ -1,4 +1,4 @@
-"""Chooses the device and the number format; the only place that asks what hardware there is."""
+"""Chooses the device, its worker threads, and what counts as running out of its memory."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from selection.errors import StudyFileError
-from selection.study.space import Choices, Range, nearest_inside, outside
+from selection.study.space import Choices, Range, nearest_inside
 from selection.study.spec import differences, parse_study, read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
@@ -206,7 +206,6 @@ def test_the_default_may_lie_outside_and_has_a_nearest_point_inside() -> None:
     space = {"decay": Range(1e-6, 1e-2, log=True), "width": Range(4, 8, integer=True)}
     params = {"decay": 0.0, "width": 6}
     assert nearest_inside(space, params) == {"decay": 1e-6, "width": 6}
-    assert outside(space, params) == {"decay": 0.0}
 
 
 def test_the_usual_learning_rate_and_depth_follow_what_is_searched() -> None:
