@@ -53,3 +53,13 @@ class DeviceError(SelectionError):
 
 class StudyStateError(SelectionError):
     """The record of the study does not allow what was asked."""
+
+
+class ExportError(SelectionError):
+    """A folder cannot be written as asked, or does not hold a model that can be read."""
+
+
+class RefusedError(SelectionError):
+    """The held-out set may not be opened, or the study may not go on because it was."""
+
+    exit_code = 3

@@ -9,7 +9,18 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import Literal
 
-Purpose = Literal["folds", "held_out", "rows", "weights", "order", "dropout", "sampler", "grid"]
+Purpose = Literal[
+    "folds",
+    "held_out",
+    "rows",
+    "weights",
+    "order",
+    "dropout",
+    "sampler",
+    "grid",
+    "bootstrap",
+    "final",
+]
 
 
 def seed_for(study_seed: int, purpose: Purpose, *path: int) -> int:

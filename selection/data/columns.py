@@ -1,6 +1,7 @@
 """One column of a table as an array: numbers, text, classes, groups; or what is wrong with it.
 
-Row numbers in messages count from 1, the first row under the header.
+A column is indexed by the numbers of its rows in the table, from 0. Row numbers in messages count
+from 1, the first row under the header.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def numeric_values(
         _check_text(column, np.isnan(values) & column.notna().to_numpy(), where, mend)
     infinite = np.flatnonzero(np.isinf(values))
     if infinite.size:
-        got = f"{values[infinite[0]]} in row {infinite[0] + 1}"
+        got = f"{values[infinite[0]]} in row {_row(column, infinite[0])}"
         raise DataError(Fault(where, "values must be finite", got, "Correct or remove that row."))
     return values
 
@@ -51,7 +52,7 @@ def _check_text(column: pd.Series[Any], is_text: NDArray[np.bool_], where: str, 
     texts = column.iloc[rows].astype(str)
     unreadable = rows[pd.to_numeric(texts, errors="coerce").isna().to_numpy()]
     row = unreadable[0] if unreadable.size else rows[0]
-    got = f"{show(str(column.iloc[row]))} in row {row + 1}"
+    got = f"{show(str(column.iloc[row]))} in row {_row(column, row)}"
     raise DataError(Fault(where, "a numeric column must be free of text", got, mend))
 
 
@@ -76,28 +77,40 @@ def group_codes(column: pd.Series[Any]) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
+def _row(column: pd.Series[Any], place: Any) -> int:
+    return int(column.index[int(place)]) + 1
+
+
 def class_codes(column: pd.Series[Any], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return class indices and class names; classes are the sorted distinct values.
 
-    Raises: DataError if the values are continuous, or all the same.
+    Raises: DataError if the values are continuous.
     """
     values: NDArray[Any]
     if pd.api.types.is_numeric_dtype(column.dtype):
-        values = _whole_numbers(numeric_values(column, where), where)
+        values = _whole_numbers(column, where)
     else:
         values = text_values(column)
     classes, codes = np.unique(values, return_inverse=True)
-    if len(classes) < 2:
-        got = f"only {show(str(classes[0]))}"
-        mend = "Choose another target, or add rows of another class."
-        raise DataError(Fault(where, "classification needs at least two classes", got, mend))
     return codes.astype(np.int64), tuple(str(name) for name in classes)
 
 
-def _whole_numbers(values: NDArray[np.float64], where: str) -> NDArray[np.int64]:
+def check_two_classes(classes: tuple[str, ...], where: str) -> None:
+    """Refuse a target that has one value only.
+
+    Raises: DataError.
+    """
+    if len(classes) < 2:
+        got = f"only {show(classes[0])}"
+        mend = "Choose another target, or add rows of another class."
+        raise DataError(Fault(where, "classification needs at least two classes", got, mend))
+
+
+def _whole_numbers(column: pd.Series[Any], where: str) -> NDArray[np.int64]:
+    values = numeric_values(column, where)
     broken = np.flatnonzero(values != np.floor(values))
     if broken.size:
-        got = f"{values[broken[0]]} in row {broken[0] + 1}"
+        got = f"{values[broken[0]]} in row {_row(column, broken[0])}"
         mend = "Choose a regression metric: rmse, mae or r2."
         raise DataError(Fault(where, "classes are words or whole numbers", got, mend))
     return values.astype(np.int64)

@@ -1,6 +1,6 @@
 """Rows as a source gives them, and the hash of their content.
 
-Sources and tables make Rows; dataset.py decides which of them the sweep may see.
+Sources and tables make Rows; split.py decides which of them the sweep may see.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Rows:
 
     Shape: features is (N, D), uint8 for images and float64 for tables, NaN where a value is
     missing; categories has (N,) text per categorical column; target is (N,) int64 class indices
-    or float64; groups is (N,) int64; marks is (N,), True where a column says "held out".
+    or float64; groups is (N,) int64.
     """
 
     name: str
@@ -36,11 +36,14 @@ class Rows:
     target: NDArray[Any]
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None = None
-    marks: NDArray[np.bool_] | None = None
-    file_hash: str | None = None
 
     def __len__(self) -> int:
         return len(self.target)
+
+    def keys(self) -> RowKeys:
+        """Return what decides which rows are held out."""
+        codes = self.target if self.task == "classification" else None
+        return RowKeys(len(self), codes, self.class_names, self.groups, None)
 
     def take(self, numbers: NDArray[np.int64]) -> Rows:
         """Return the rows with these numbers, in that order."""
@@ -54,6 +57,21 @@ class Rows:
             class_names=self.class_names,
             groups=None if self.groups is None else self.groups[numbers],
         )
+
+
+@dataclass(frozen=True, eq=False)
+class RowKeys:
+    """Hold what decides which rows of a source are held out.
+
+    Shape: codes, groups and marks are (N,): class indices where the split is stratified, groups
+    that stay whole, and True where the source itself says "held out".
+    """
+
+    count: int
+    codes: NDArray[np.int64] | None
+    class_names: tuple[str, ...]
+    groups: NDArray[np.int64] | None
+    marks: NDArray[np.bool_] | None
 
 
 def hash_rows(rows: Rows) -> str:

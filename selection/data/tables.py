@@ -1,13 +1,19 @@
 """Reads a table of the user's, CSV or Parquet, into the rows and columns a study asks for.
 
-Every broken column is named at once. Nothing is scaled, filled or dropped silently here.
+The cells of a CSV file stay text until it is known which rows are asked for: what a held-out row
+says never decides how a development row is read. Every broken column is named at once. Nothing is
+scaled, filled or dropped silently here.
 """
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
+import json
 import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selection.data.columns import (
+    check_two_classes,
     class_codes,
     group_codes,
     missing_count,
@@ -24,49 +31,140 @@ from selection.data.columns import (
     rows_with,
     text_values,
 )
-from selection.data.rows import Rows
+from selection.data.rows import RowKeys, Rows
 from selection.errors import DataError, Fault
 from selection.study.faults import nearest_name, show
 from selection.study.fields import DataSection, HeldOutColumn
 from selection.study.setting import Task
 
 SUFFIXES = (".csv", ".parquet")
+TARGET_RULE = "the target must have no missing values"
+FILL = "Fill the values, or remove their rows or columns."
 
 
-def read_table(section: DataSection, task: Task) -> Rows:
-    """Return all rows of a table with the columns the study uses.
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Hold a table as its file has it, and what the study makes of its columns.
 
-    Raises: DataError with every fault of the table.
+    frame is indexed by the numbers of its rows, from 0.
+    """
+
+    frame: pd.DataFrame
+    section: DataSection
+    task: Task
+
+    @property
+    def where(self) -> str:
+        return str(self.section.path)
+
+    def take(self, numbers: NDArray[np.int64]) -> Table:
+        """Return the rows with these numbers, in that order."""
+        return replace(self, frame=self.frame.loc[numbers])
+
+    def keys(self) -> RowKeys:
+        """Return what decides which rows are held out, and nothing else of them.
+
+        Raises: DataError if a column that decides is broken.
+        """
+        section = self.section
+        groups = None
+        if section.groups is not None:
+            groups = group_codes(_typed(self.frame[[section.groups]], self.where)[section.groups])
+        if isinstance(section.held_out, HeldOutColumn):
+            # The file itself says who is held out: their labels are not looked at.
+            return RowKeys(len(self.frame), None, (), groups, _marks(self.frame, section))
+        if self.task == "regression":
+            return RowKeys(len(self.frame), None, (), groups, None)
+        target = str(section.target)
+        column = _typed(self.frame[[target]], self.where)[target]
+        if missing := missing_count(column):
+            raise DataError(_missing_target(self.where, [f"{readable(target)} ({missing})"]))
+        where = f"{self.where}: column {readable(target)}"
+        codes, names = class_codes(column, where)
+        check_two_classes(names, where)
+        return RowKeys(len(self.frame), codes, names, groups, None)
+
+    def rows(self, class_names: tuple[str, ...] = ()) -> Rows:
+        """Return these rows with the columns the study uses.
+
+        class_names are the known classes; without them, the classes are the values found here.
+
+        Raises: DataError with every fault of these rows.
+        """
+        section = self.section
+        unused = _not_features(section)
+        names = [name for name in self.frame.columns if name not in unused]
+        used = {section.target, section.groups, *section.categorical, *names}
+        kept = self.frame[[name for name in self.frame.columns if name in used]]
+        frame = _typed(kept, self.where)
+        _check_missing(frame, names, section, self.where)
+        columns = _Columns(frame, self.where)
+        features = columns.read_features(names)
+        target, classes = columns.read_target(str(section.target), self.task, class_names)
+        if not names and not section.categorical:
+            rule = "the table needs a feature"
+            columns.faults.append(Fault(self.where, rule, "a target alone", "Drop fewer columns."))
+        if columns.faults:
+            raise DataError(*columns.faults)
+        return Rows(
+            name=self.where,
+            task=self.task,
+            features=features,
+            feature_names=tuple(names),
+            categories={name: text_values(frame[name]) for name in section.categorical},
+            target=target,
+            class_names=classes,
+            groups=None if section.groups is None else group_codes(frame[section.groups]),
+        )
+
+    def identity(self) -> str:
+        """Return the SHA-256 of every cell of these rows, as the file writes them."""
+        cells = self.frame.astype(str)
+        content = [list(cells.columns), cells.to_numpy(dtype=object).tolist()]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+
+
+def open_table(section: DataSection, task: Task) -> Table:
+    """Read the file of a table and check that the study's columns are there.
+
+    Raises: DataError if it cannot be read, or names are unknown, doubled or used twice.
     """
     assert section.path is not None
-    assert section.target is not None
-    where = section.path
-    content = _read_bytes(Path(section.path))
-    frame = _read_frame(content, Path(section.path))
-    _check_names(frame, section, where)
-    names = [name for name in frame.columns if name not in _not_features(section)]
-    _check_missing(frame, names, section, where)
+    path = Path(section.path)
+    frame = _read_frame(_read_bytes(path), path)
+    _check_names(frame, section, section.path)
+    return Table(frame, section, task)
 
+
+def read_features(
+    path: Path, names: Sequence[str], categorical: Sequence[str]
+) -> tuple[NDArray[np.float64], dict[str, NDArray[np.object_]]]:
+    """Return the numeric features of a table by name, NaN where missing, and its categories.
+
+    Shape: (N, D) and (N,) per categorical column; other columns are left unread.
+
+    Raises: DataError if a column is missing or broken.
+    """
+    where = str(path)
+    frame = _read_frame(_read_bytes(path), path)
+    absent = [name for name in (*names, *categorical) if name not in frame.columns]
+    if absent:
+        rule = "the table must have the features of the model"
+        shown = f"none named {', '.join(map(readable, absent[:5]))}"
+        more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
+        mend = nearest_name(absent[0], list(map(readable, frame.columns)))
+        raise DataError(Fault(where, rule, f"{shown}{more}", mend))
+    frame = _typed(frame[[*names, *categorical]], where)
     columns = _Columns(frame, where)
-    features = columns.read_features(names)
-    target, class_names = columns.read_target(section.target, task)
-    if not names and not section.categorical:
-        rule = "the table needs a feature"
-        columns.faults.append(Fault(where, rule, "a target alone", "Drop fewer columns."))
+    features = columns.read_features(list(names))
+    for name in categorical:
+        if count := missing_count(frame[name]):
+            rule = "categorical columns must have no missing values"
+            got = f"{readable(name)} ({count})"
+            columns.faults.append(Fault(where, rule, got, "Fill the values."))
     if columns.faults:
         raise DataError(*columns.faults)
-    return Rows(
-        name=section.path,
-        task=task,
-        features=features,
-        feature_names=tuple(names),
-        categories={name: text_values(frame[name]) for name in section.categorical},
-        target=target,
-        class_names=class_names,
-        groups=None if section.groups is None else group_codes(frame[section.groups]),
-        marks=_marks(frame, section, where),
-        file_hash=hashlib.sha256(content).hexdigest(),
-    )
+    return features, {name: text_values(frame[name]) for name in categorical}
 
 
 class _Columns:
@@ -87,16 +185,34 @@ class _Columns:
                 self.faults += error.faults
         return features
 
-    def read_target(self, name: str, task: Task) -> tuple[NDArray[Any], tuple[str, ...]]:
-        """Return the target and its class names."""
+    def read_target(
+        self, name: str, task: Task, known: tuple[str, ...]
+    ) -> tuple[NDArray[Any], tuple[str, ...]]:
+        """Return the target and its class names: the known ones, or those found here."""
         try:
             if task == "classification":
-                return class_codes(self.frame[name], self._place(name))
+                codes, found = class_codes(self.frame[name], self._place(name))
+                if not known:
+                    check_two_classes(found, self._place(name))
+                    return codes, found
+                return self._known_codes(name, codes, found, known), known
             mend = "Choose a classification metric, such as accuracy, or another target."
             return numeric_values(self.frame[name], self._place(name), mend), ()
         except DataError as error:
             self.faults += error.faults
             return np.empty(0), ()
+
+    def _known_codes(
+        self, name: str, codes: NDArray[np.int64], found: tuple[str, ...], known: tuple[str, ...]
+    ) -> NDArray[np.int64]:
+        """Return indices into the known classes."""
+        strange = [each for each in found if each not in known]
+        if strange:
+            rule = "every class must have a development row"
+            mend = "Hold out other rows, or remove the class."
+            raise DataError(Fault(self._place(name), rule, f"none of {show(strange)}", mend))
+        places = np.array([known.index(each) for each in found], dtype=np.int64)
+        return places[codes]
 
     def _place(self, name: str) -> str:
         return f"{self.where}: column {readable(name)}"
@@ -142,28 +258,37 @@ def _read_frame(content: bytes, path: Path) -> pd.DataFrame:
 
 
 def _read_csv(content: bytes) -> pd.DataFrame:
+    """Return every cell as the text that the file has."""
     # pandas renames a second column of one name, so the names are read as cells.
-    header = pd.read_csv(
-        io.BytesIO(content),
-        header=None,
-        nrows=1,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-    )
+    options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
+    header = pd.read_csv(io.BytesIO(content), header=None, nrows=1, **options)
     with warnings.catch_warnings():
         warnings.simplefilter("error", pd.errors.ParserWarning)  # it says that values are lost
-        frame = pd.read_csv(
-            io.BytesIO(content), index_col=False, low_memory=False, encoding="utf-8-sig"
-        )
+        cells = pd.read_csv(io.BytesIO(content), index_col=False, na_filter=False, **options)
+    frame = pd.DataFrame(cells)
     frame.columns = pd.Index(header.iloc[0].tolist())
     return frame
+
+
+def _typed(frame: pd.DataFrame, where: str) -> pd.DataFrame:
+    """Return text cells as the numbers, booleans and missing values that they spell.
+
+    The columns of a Parquet file have types already.
+    """
+    if Path(where).suffix != ".csv" or not len(frame.columns):
+        return frame
+    text = io.StringIO()
+    frame.to_csv(text, index=False, quoting=csv.QUOTE_ALL)
+    text.seek(0)
+    typed = pd.read_csv(text, index_col=False, low_memory=False)
+    typed.columns, typed.index = frame.columns, frame.index
+    return typed
 
 
 def _read_parquet(content: bytes) -> pd.DataFrame:
     frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
     frame.columns = frame.columns.map(str)
-    return frame
+    return frame.reset_index(drop=True)
 
 
 def _not_features(section: DataSection) -> set[str | None]:
@@ -207,11 +332,10 @@ def _check_missing(
     frame: pd.DataFrame, numeric: list[str], section: DataSection, where: str
 ) -> None:
     impute = 'Write impute = "median", drop the columns, or fill them.'
-    fill = "Fill the values, or remove their rows or columns."
     checks = [
-        ("the target must have no missing values", [section.target], fill),
-        ("categorical columns must have no missing values", section.categorical, fill),
-        ("groups must have no missing values", [section.groups], fill),
+        (TARGET_RULE, [section.target], FILL),
+        ("categorical columns must have no missing values", section.categorical, FILL),
+        ("groups must have no missing values", [section.groups], FILL),
     ]
     if section.impute is None:
         checks.append(("features must have no missing values", numeric, impute))
@@ -225,12 +349,16 @@ def _check_missing(
         raise DataError(*faults)
 
 
-def _marks(frame: pd.DataFrame, section: DataSection, where: str) -> NDArray[np.bool_] | None:
+def _missing_target(where: str, broken: list[str]) -> Fault:
+    return Fault(where, TARGET_RULE, ", ".join(broken), FILL)
+
+
+def _marks(frame: pd.DataFrame, section: DataSection) -> NDArray[np.bool_]:
     """Return which rows the study's column holds out; some must be, and not all."""
     held_out = section.held_out
-    if not isinstance(held_out, HeldOutColumn):
-        return None
-    column = frame[held_out.column]
+    assert isinstance(held_out, HeldOutColumn)
+    where = str(section.path)
+    column = _typed(frame[[held_out.column]], where)[held_out.column]
     marks = rows_with(column, held_out.value)
     if marks.any() and not marks.all():
         return marks

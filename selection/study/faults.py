@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -71,7 +71,10 @@ def _place(model: type[BaseModel], loc: tuple[Any, ...]) -> tuple[str, ...]:
 def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     field = model.model_fields.get(name)
     kind = field.annotation if field is not None else None
-    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+    for option in (kind, *get_args(kind)):  # a section that may be left out is a union with None
+        if isinstance(option, type) and issubclass(option, BaseModel):
+            return option
+    return None
 
 
 def _fault(model: type[BaseModel], item: Any, place: tuple[str, ...], where: str) -> Fault:

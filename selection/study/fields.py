@@ -27,6 +27,8 @@ Metric = Literal[
     "mae",
     "r2",
 ]
+Rule = Literal["best", "one_standard_error"]
+FinalModel = Literal["refit", "fold_ensemble"]
 
 
 class Section(BaseModel):
@@ -125,6 +127,44 @@ class SearchSection(Section):
     default: dict[str, Any] = Field(default_factory=dict)
 
 
+class SelectionSection(Section):
+    """Say how the winner is chosen among complete trials."""
+
+    rule: Rule = "best"
+
+
+class AssessmentSection(Section):
+    """Say how sure a score is.
+
+    Units: level is the coverage of every interval; rope is half the width of the region of
+    practical equivalence, in units of the metric.
+    """
+
+    level: float = Field(default=0.95, gt=0.0, lt=1.0)
+    bootstraps: int = Field(default=1000, ge=100)
+    rope: float | None = Field(default=None, ge=0.0)
+    nested: bool = False
+
+
+class FinalSection(Section):
+    """Say what is made of the winner before it meets the held-out set."""
+
+    model: FinalModel = "refit"
+    seeds: int = Field(default=1, ge=1)
+
+
+class ProvenanceSection(Section):
+    """Say where an exported study file comes from; nothing of the study depends on it."""
+
+    study: str
+    number: int
+    rule: Rule
+    data_fingerprint: str
+    held_out_fingerprint: str
+    fold_fingerprint: str
+    versions: dict[str, str] = Field(default_factory=dict)
+
+
 class StudySections(Section):
     """Hold a whole study file as it was written, section by section."""
 
@@ -136,6 +176,10 @@ class StudySections(Section):
     training: TrainingSection = TrainingSection()
     space: dict[str, Any] = Field(default_factory=dict)
     search: SearchSection = SearchSection()
+    selection: SelectionSection = SelectionSection()
+    assessment: AssessmentSection = AssessmentSection()
+    final: FinalSection = FinalSection()
+    provenance: ProvenanceSection | None = None
 
     @field_validator("name")
     @classmethod

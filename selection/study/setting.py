@@ -6,6 +6,7 @@ settings give equal scores, whatever their trial numbers.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,3 +47,8 @@ class Setting:
     l2: float
     momentum: float
     init_std: float
+
+    def count_parameters(self, inputs: int, outputs: int) -> int:
+        """Return the number of weights and biases of this MLP."""
+        sizes = [inputs, *self.widths, outputs]
+        return sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))

@@ -10,7 +10,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from selection.data.dataset import Dataset, load_development, read_rows, split_rows
+from selection.data.dataset import Dataset, load_development
+from selection.data.held_out import open_held_out
+from selection.data.split import split_source
 from selection.errors import DataError
 from selection.study.spec import StudySpec
 
@@ -98,10 +100,10 @@ def test_column_holds_out_its_rows(study: Study, table: Table, frame: pd.DataFra
 
 def test_split_gives_back_every_row_once(study: Study, data: dict[str, Any]) -> None:
     spec = study(data)
-    rows = read_rows(spec, NOWHERE)
-    development, held_out = split_rows(rows, spec)
-    np.testing.assert_array_equal(np.sort(np.concatenate([development, held_out])), np.arange(60))
-    assert set(held_out.tolist()) == held_out_numbers(load_development(spec, NOWHERE))
+    parts = split_source(spec, NOWHERE)
+    both = np.concatenate([parts.development, parts.held_out])
+    np.testing.assert_array_equal(np.sort(both), np.arange(60))
+    assert set(parts.held_out.tolist()) == held_out_numbers(load_development(spec, NOWHERE))
 
 
 def test_seed_decides_which_rows(study: Study, ungrouped: dict[str, Any]) -> None:
@@ -123,7 +125,8 @@ def test_fingerprint_sees_one_changed_cell(
     table(frame.assign(**{column: frame[column].where(frame.index != row, other)}))
     after = load(study, data)
     assert before.fingerprint != after.fingerprint
-    assert before.held_out_fingerprint != after.held_out_fingerprint
+    # The held-out rows are the same: a second study on them must be known as such.
+    assert before.held_out_fingerprint == after.held_out_fingerprint
 
 
 def test_fingerprint_sees_order_and_names_but_not_the_path(
@@ -197,20 +200,83 @@ def test_class_of_one_row_cannot_be_stratified(study: Study, table: Table) -> No
     )
 
 
-def test_class_that_is_held_out_only(study: Study, table: Table) -> None:
+GARBAGE = {
+    "number": "nonsense",
+    "noise": "-inf",
+    "colour": "",
+    "y": "no such class",
+    "site": "0.123",
+}
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
+def test_garbage_in_held_out_cells_changes_nothing_of_the_development_rows(
+    study: Study, data: dict[str, Any], table: Table, frame: pd.DataFrame, name: str
+) -> None:
+    frame["part"] = np.where(frame["number"] % 4 == 0, "late", "early")
+    held_out = {"column": "part", "value": "late"}
+    data = {**data, "groups": None, "drop": ["site"], "held_out": held_out}
+    before = load(study, data | {"path": table(frame, name)})
+    garbage = frame.astype(str)
+    garbage.loc[frame["part"] == "late", list(GARBAGE)] = list(GARBAGE.values())
+    # A column of a Parquet file has one type, so garbage there is made of numbers.
+    if name == "t.parquet":
+        garbage = frame.assign(noise=frame["noise"].where(frame["part"] != "late", -np.inf))
+    after = load(study, data | {"path": table(garbage, name)})
+    assert after.fingerprint == before.fingerprint
+    assert after.held_out_fingerprint != before.held_out_fingerprint
+    assert after.warnings == before.warnings
+    np.testing.assert_array_equal(after.features, before.features)
+    np.testing.assert_array_equal(after.target, before.target)
+    assert after.class_names == before.class_names == ("a", "b")
+
+
+def test_the_door_opens_to_the_very_rows_that_were_held_out(
+    study: Study, data: dict[str, Any], frame: pd.DataFrame
+) -> None:
+    spec = study(data)
+    development = load_development(spec, NOWHERE)
+    rows = open_held_out(spec, development, NOWHERE)
+    numbers = sorted(held_out_numbers(development))
+    assert len(rows) == development.held_out_rows == len(numbers)
+    np.testing.assert_array_equal(rows.features[:, 0], numbers)
+    np.testing.assert_array_equal(rows.categories["colour"], frame["colour"][numbers])
+    np.testing.assert_array_equal(
+        np.array(development.class_names)[rows.target], frame["y"][numbers]
+    )
+
+
+def test_the_door_numbers_classes_as_the_development_rows_do(study: Study, table: Table) -> None:
+    path = table("p,a,y\n" + "0,1,u\n0,2,v\n" * 9 + "1,3,v\n")
+    spec = study({"path": path, "target": "y", "held_out": {"column": "p", "value": 1}})
+    development = load_development(spec, NOWHERE)
+    assert open_held_out(spec, development, NOWHERE).target.tolist() == [1]
+
+
+def test_the_door_stays_shut_where_the_held_out_rows_have_changed(
+    study: Study, data: dict[str, Any], table: Table, frame: pd.DataFrame
+) -> None:
+    spec = study({**data, "held_out": {"column": "number", "value": 59}})
+    development = load_development(spec, NOWHERE)
+    frame.loc[59, "noise"] = 0.5
+    table(frame)
+    with pytest.raises(DataError, match="must stay as they were when the study began"):
+        open_held_out(spec, development, NOWHERE)
+
+
+def test_a_class_that_is_held_out_only_is_refused_at_the_door(study: Study, table: Table) -> None:
     path = table("p,a,y\n" + "0,1,u\n0,2,v\n" * 9 + "1,3,w\n")
-    data = {"path": path, "target": "y", "held_out": {"column": "p", "value": 1}}
-    assert 'every class needs a development row, but got none of ["w"]' in refusal(study, data)
+    spec = study({"path": path, "target": "y", "held_out": {"column": "p", "value": 1}})
+    development = load_development(spec, NOWHERE)
+    with pytest.raises(DataError, match=r'a development row, but got none of \["w"\]'):
+        open_held_out(spec, development, NOWHERE)
 
 
-def test_what_weakens_the_held_out_score_is_said(study: Study, table: Table) -> None:
+def test_groups_on_both_sides_are_said(study: Study, table: Table) -> None:
     path = table("p,a,g,y\n" + "0,1,7,u\n0,2,8,v\n" * 9 + "1,3,7,u\n")
     held_out = {"column": "p", "value": 1}
     dataset = load(study, {"path": path, "target": "y", "groups": "g", "held_out": held_out})
-    assert dataset.warnings == (
-        'class "v" has no held-out row',
-        "1 groups have development rows and held-out rows",
-    )
+    assert dataset.warnings == ("1 groups have development rows and held-out rows",)
 
 
 def test_one_group_cannot_be_split(study: Study, table: Table) -> None:

@@ -1,0 +1,32 @@
+"""The locked door: the held-out rows of a study.
+
+Only final.py may import this room, and the import contract says so. What stands here is read once
+the ledger has been written.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from selection.data.dataset import Dataset
+from selection.data.rows import Rows
+from selection.data.sources import read_named
+from selection.data.split import is_official, split_source
+from selection.errors import DataError, Fault
+from selection.study.spec import StudySpec
+
+
+def open_held_out(spec: StudySpec, development: Dataset, folder: Path) -> Rows:
+    """Return the held-out rows of a study, their classes numbered as the development rows' are.
+
+    Raises: DataError if they are not those the study began with, cannot be read, or have a class
+    that no development row has.
+    """
+    if is_official(spec):
+        return read_named(str(spec.sections.data.dataset), spec.seed, folder, "held_out")
+    parts = split_source(spec, folder)
+    if parts.held_out_identity != development.held_out_fingerprint:
+        rule = "held-out rows must stay as they were when the study began"
+        mend = "Put the data back, or give the study another name."
+        raise DataError(Fault(development.name, rule, "other content", mend))
+    return parts.rows(parts.held_out, development.class_names)

@@ -1,0 +1,180 @@
+"""Splits held-out rows off, before anything else sees a row.
+
+Only what decides the split is looked at: the number of rows, groups, the classes of a stratified
+split, or the column that says who is held out.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
+
+from selection.data.rows import RowKeys, Rows, hash_rows
+from selection.data.sources import data_set_info, official_identity, read_named
+from selection.data.tables import Table, open_table
+from selection.errors import DataError, Fault
+from selection.seeds import seed32_for
+from selection.study.faults import place_name, show
+from selection.study.fields import HeldOutColumn
+from selection.study.spec import StudySpec
+
+DEFAULT_FRACTION = 0.2
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Hold a source and the numbers of its development and of its held-out rows, both ascending.
+
+    An official held-out set lies outside the source: then all its rows are development rows.
+    """
+
+    source: Rows | Table
+    keys: RowKeys
+    development: NDArray[np.int64]
+    held_out: NDArray[np.int64]
+    held_out_identity: str
+
+    def rows(self, numbers: NDArray[np.int64], class_names: tuple[str, ...] = ()) -> Rows:
+        """Return the rows with these numbers.
+
+        Raises: DataError if a cell of theirs is broken.
+        """
+        part = self.source.take(numbers)
+        return part.rows(class_names) if isinstance(part, Table) else part
+
+
+def split_source(spec: StudySpec, folder: Path) -> Parts:
+    """Find the rows of a study and split off those that are held out.
+
+    A fraction is stratified by class, takes whole groups, or the latest rows of a time series.
+
+    Raises: DataError if the rows cannot be had, do not fit the metric or held_out, or if either
+    side would be empty or lack a class.
+    """
+    source = _open_source(spec, folder)
+    keys = source.keys()
+    numbers = np.arange(keys.count, dtype=np.int64)
+    if is_official(spec):
+        held_out = numbers[:0]
+        identity = official_identity(str(spec.sections.data.dataset), spec.seed)
+    else:
+        held_out = numbers[keys.marks] if keys.marks is not None else _by_fraction(keys, spec)
+        part = source.take(held_out)
+        identity = part.identity() if isinstance(part, Table) else hash_rows(part)
+    development = np.setdiff1d(numbers, held_out)
+    if keys.codes is not None:
+        _check_classes(keys.codes[development], keys.class_names, spec)
+    return Parts(source, keys, development, held_out, identity)
+
+
+def is_official(spec: StudySpec) -> bool:
+    """Say whether the study holds out the official held-out set of its data set."""
+    data = spec.sections.data
+    if data.dataset is None or data.held_out not in (None, "official"):
+        return False
+    return data_set_info(data.dataset).held_out_rows > 0
+
+
+def border_warnings(parts: Parts) -> tuple[str, ...]:
+    """Return what weakens the held-out score: groups that lie on both sides."""
+    groups = parts.keys.groups
+    if groups is None or not len(parts.held_out):
+        return ()
+    shared = np.intersect1d(groups[parts.development], groups[parts.held_out])
+    if not len(shared):
+        return ()
+    return (f"{len(shared)} groups have development rows and held-out rows",)
+
+
+def _open_source(spec: StudySpec, folder: Path) -> Rows | Table:
+    """Return the rows that a study may split; an official held-out set is not among them."""
+    data = spec.sections.data
+    if data.dataset is None:
+        if data.held_out == "official":
+            mend = "Give a fraction, or { column = ..., value = ... }."
+            raise DataError(_held_out_fault(spec, "a table has no official held-out set", mend))
+        return open_table(data, spec.task)
+    info = data_set_info(data.dataset)
+    if data.held_out == "official" and not info.held_out_rows:
+        rule = f"{info.name} has no official held-out set"
+        raise DataError(_held_out_fault(spec, rule, "Give a fraction, such as 0.2."))
+    if isinstance(data.held_out, HeldOutColumn):
+        rule = "held_out by column belongs to path"
+        raise DataError(_held_out_fault(spec, rule, "Give a fraction, such as 0.2."))
+    if info.task != spec.task:
+        at = place_name(spec.name, ("search", "metric"))
+        needed = "classification" if info.classes else "regression"
+        some = "accuracy" if info.classes else "rmse"
+        rule = f"{info.name} needs a metric of {needed}"
+        raise DataError(Fault(at, rule, show(spec.metric), f"Choose another, such as {some}."))
+    return read_named(info.name, spec.seed, folder)
+
+
+def _by_fraction(keys: RowKeys, spec: StudySpec) -> NDArray[np.int64]:
+    held_out = spec.sections.data.held_out
+    fraction = held_out if isinstance(held_out, float) else DEFAULT_FRACTION
+    seed = seed32_for(spec.seed, "held_out")
+    numbers = np.arange(keys.count, dtype=np.int64)
+    if keys.groups is not None:
+        _check_size(len(np.unique(keys.groups)), fraction, "groups", 1, spec)
+        splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
+        _, chosen = next(splitter.split(numbers, groups=keys.groups))
+        return np.sort(numbers[chosen])
+    if spec.sections.cv.kind == "time_series":
+        _check_size(keys.count, fraction, "rows", 1, spec)
+        return numbers[keys.count - ceil(fraction * keys.count) :]
+    if keys.codes is None:
+        _check_size(keys.count, fraction, "rows", 1, spec)
+        _, chosen = train_test_split(numbers, test_size=fraction, random_state=seed)
+        return np.sort(chosen)
+    _check_class_sizes(keys.codes, keys.class_names, spec)
+    _check_size(keys.count, fraction, "rows", len(keys.class_names), spec)
+    _, chosen = train_test_split(
+        numbers, test_size=fraction, random_state=seed, stratify=keys.codes
+    )
+    return np.sort(chosen)
+
+
+def _check_size(count: int, fraction: float, unit: str, least: int, spec: StudySpec) -> None:
+    """Refuse a fraction that leaves a side with fewer than it needs."""
+    held_out = ceil(fraction * count)
+    if min(held_out, count - held_out) >= least:
+        return
+    rule = f"both sides of held_out = {fraction} need at least {least} {unit}"
+    got = f"{count - held_out} development and {held_out} held-out {unit}"
+    at = place_name(spec.name, ("data", "held_out"))
+    raise DataError(Fault(at, rule, got, "Change the fraction, or add rows."))
+
+
+def _check_class_sizes(
+    codes: NDArray[np.int64], class_names: tuple[str, ...], spec: StudySpec
+) -> None:
+    counts = np.bincount(codes, minlength=len(class_names))
+    alone = [class_names[index] for index in np.flatnonzero(counts < 2)]
+    if alone:
+        at = place_name(spec.name, ("data", "held_out"))
+        rule = "a class needs two rows, one for each side of held_out"
+        got = f"one row of {show(alone)}"
+        raise DataError(Fault(at, rule, got, "Add rows of it, or remove it."))
+
+
+def _check_classes(codes: NDArray[np.int64], class_names: tuple[str, ...], spec: StudySpec) -> None:
+    counts = np.bincount(codes, minlength=len(class_names))
+    absent = [class_names[index] for index in np.flatnonzero(counts == 0)]
+    if absent:
+        at = place_name(spec.name, ("data", "held_out"))
+        rule = "every class needs a development row"
+        got = f"none of {show(absent)}"
+        raise DataError(Fault(at, rule, got, "Hold out other rows, or remove the class."))
+
+
+def _held_out_fault(spec: StudySpec, rule: str, mend: str) -> Fault:
+    data = spec.sections.data
+    held_out = data.held_out
+    shown = held_out.model_dump() if isinstance(held_out, HeldOutColumn) else held_out
+    return Fault(place_name(spec.name, ("data", "held_out")), rule, show(shown), mend)
