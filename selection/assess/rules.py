@@ -1,13 +1,28 @@
-"""Who wins: the stated rule by which trials are ranked.
+"""Who wins: the stated rules by which complete trials are compared.
 
-Only COMPLETE trials rank; a pruned trial has no cross-validated score and never wins.
+Only COMPLETE trials rank; a pruned trial has no cross-validated score and never wins. The rules are
+written once, over many resamplings of the folds at a time: the record is one of them.
+Source: Breiman, Friedman, Olshen, Stone (1984) for the rule of one standard error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.study.fields import Rule
+from selection.study.setting import Setting
 from selection.study.trial import Trial, TrialState
+
+RULES: dict[Rule, str] = {
+    "best": "the best mean over folds",
+    "one_standard_error": (
+        "the simplest within one standard error of the best mean: "
+        "fewer parameters, then more weight decay, then more dropout"
+    ),
+}
 
 
 def rank(trials: Sequence[Trial], *, is_minimised: bool) -> list[Trial]:
@@ -15,6 +30,61 @@ def rank(trials: Sequence[Trial], *, is_minimised: bool) -> list[Trial]:
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     sign = 1.0 if is_minimised else -1.0
     return sorted(complete, key=lambda trial: (sign * _score(trial), trial.number))
+
+
+def simplicity_ranks(settings: Sequence[Setting], inputs: int, outputs: int) -> NDArray[np.int64]:
+    """Return the place of each setting in the order of simplicity, 0 for the simplest.
+
+    Equally simple settings share a place. Shape: (T,).
+    """
+    keys = [_complexity(setting, inputs, outputs) for setting in settings]
+    places = {key: place for place, key in enumerate(sorted(set(keys)))}
+    return np.array([places[key] for key in keys], dtype=np.int64)
+
+
+def choose(
+    fold_scores: NDArray[np.float64],
+    rule: Rule,
+    simplicity: NDArray[np.int64],
+    *,
+    is_minimised: bool,
+) -> NDArray[np.int64]:
+    """Return the winner of each resampling; of equals the first.
+
+    A score that is NaN (a class absent from a resampled fold) is left out of its mean.
+    Shape: fold_scores (B, T, J), simplicity (T,) -> (B,).
+    """
+    counts = np.isfinite(fold_scores).sum(axis=2)  # (B, T)
+    means = np.nansum(fold_scores, axis=2) / np.maximum(counts, 1)
+    gains = np.where(counts > 0, -means if is_minimised else means, -np.inf)  # (B, T)
+    best: NDArray[np.int64] = gains.argmax(axis=1)
+    if rule == "best":
+        return best
+    lines = np.arange(len(best))
+    errors = _standard_error(fold_scores[lines, best])  # (B,)
+    is_near = gains >= (gains[lines, best] - errors)[:, None]  # (B, T)
+    places = np.where(is_near, simplicity, np.iinfo(np.int64).max)
+    is_simplest = places == places.min(axis=1, keepdims=True)
+    chosen: NDArray[np.int64] = np.where(is_simplest, gains, -np.inf).argmax(axis=1)
+    return chosen
+
+
+def _standard_error(scores: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return s / sqrt(J) with ddof = 1, 0 where fewer than two scores are defined.
+
+    Shape: (B, J) -> (B,).
+    """
+    counts = np.isfinite(scores).sum(axis=1)
+    means = np.nansum(scores, axis=1) / np.maximum(counts, 1)
+    squares = np.nansum(np.square(scores - means[:, None]), axis=1)
+    errors: NDArray[np.float64] = np.sqrt(squares / np.maximum(counts - 1, 1) / counts.clip(1))
+    return errors
+
+
+def _complexity(setting: Setting, inputs: int, outputs: int) -> tuple[float, ...]:
+    dropout = sum(setting.dropout) / max(len(setting.dropout), 1)
+    decay = setting.weight_decay + setting.l2
+    return (setting.count_parameters(inputs, outputs), -decay, -dropout)
 
 
 def _score(trial: Trial) -> float:

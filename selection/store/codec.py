@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
@@ -60,7 +61,7 @@ def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
         curve=points.tobytes(),
         outputs_rows=None if outputs is None else outputs.shape[0],
         outputs_columns=None if outputs is None else outputs.shape[1],
-        outputs=None if outputs is None else np.ascontiguousarray(outputs, dtype="<f4").tobytes(),
+        outputs=None if outputs is None else encode_outputs(outputs),
     )
 
 
@@ -68,9 +69,19 @@ def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
     """Return the member of a row; its predictions only if they are asked for."""
     predictions: NDArray[np.float32] | None = None
     if outputs and row.outputs is not None:
-        flat = np.frombuffer(row.outputs, dtype="<f4").astype(np.float32, copy=False)
-        predictions = flat.reshape(row.outputs_rows or 0, row.outputs_columns or 0)
+        predictions = decode_outputs(row.outputs, row.outputs_columns or 0)
     return FoldResult(row.repeat, row.fold, decode_curve(row.curve), predictions)
+
+
+def encode_outputs(outputs: NDArray[np.float32]) -> bytes:
+    """Return predictions as bytes. Shape: (N, C)."""
+    return np.ascontiguousarray(outputs, dtype="<f4").tobytes()
+
+
+def decode_outputs(blob: bytes, columns: int) -> NDArray[np.float32]:
+    """Return the predictions of their bytes. Shape: (N, C)."""
+    flat = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
+    return flat.reshape(-1, columns)
 
 
 def decode_curve(blob: bytes) -> LearningCurve:
@@ -115,3 +126,8 @@ def shown_attrs(result: TrialResult) -> dict[str, Any]:
 
 def _number(score: float) -> float | None:
     return None if math.isnan(score) else score
+
+
+def utc_now() -> datetime:
+    """Return the time as the tables keep it: UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)

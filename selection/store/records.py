@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
 
@@ -22,10 +20,24 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, StudyStateError
-from selection.store.codec import decode_fold, encode_fold, shown_attrs, thinned_points
+from selection.errors import Fault, RefusedError, StudyStateError
+from selection.store.codec import (
+    decode_fold,
+    encode_fold,
+    shown_attrs,
+    thinned_points,
+    utc_now,
+)
 from selection.store.database import Database
-from selection.store.optuna_storage import Ending, studies, study_user_attrs
+from selection.store.ledger import is_opened
+from selection.store.optuna_storage import Ending, studies
+from selection.store.study_event import (
+    UUID_ATTR,
+    find_study,
+    our_studies,
+    state_error,
+    study_event,
+)
 from selection.store.study_record import StudyRecord, StudySummary, record_from_row
 from selection.store.tables import fold_table, study_table, trial_table
 from selection.store.trial_reader import (
@@ -41,8 +53,6 @@ from selection.study.optuna_names import distribution_json, from_optuna, to_optu
 from selection.study.space import SearchSpace, nearest_inside, value_to_json
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Params, Trial, TrialResult, TrialState
-
-UUID_ATTR = "selection_uuid"
 
 
 class Records:
@@ -75,7 +85,7 @@ class Records:
             "held_out_fingerprint": held_out_fingerprint,
             "facts_json": json.dumps(facts),
             "environment_json": json.dumps(environment),
-            "created_at": _now(),
+            "created_at": utc_now(),
         }
         direction = StudyDirection.MINIMIZE if spec.is_minimised else StudyDirection.MAXIMIZE
         with self._database.writing() as connection:
@@ -83,7 +93,7 @@ class Records:
             try:
                 study_id = storage.create_new_study([direction], spec.name)
             except DuplicatedStudyError:
-                is_ours = _find(connection, studies.c.study_name == spec.name) is not None
+                is_ours = find_study(connection, studies.c.study_name == spec.name) is not None
                 raise _name_taken(spec.name, is_ours=is_ours) from None
             storage.set_study_user_attr(study_id, UUID_ATTR, row["uuid"])
             # Optuna's own tools delete on SQLite without foreign keys: our row stays behind and
@@ -91,19 +101,19 @@ class Records:
             left_behind = study_table.c.optuna_study_id == study_id
             connection.execute(sa.delete(study_table).where(left_behind))
             connection.execute(sa.insert(study_table), {**row, "optuna_study_id": study_id})
-            record = _find(connection, study_table.c.uuid == row["uuid"])
+            record = find_study(connection, study_table.c.uuid == row["uuid"])
         assert record is not None, "a study that was just written can be read"
         return record
 
     def find_study(self, name: str) -> StudyRecord | None:
         """Return a study of ours by name; None if there is none."""
         with self._database.reading() as connection:
-            return _find(connection, studies.c.study_name == name)
+            return find_study(connection, studies.c.study_name == name)
 
     def list_studies(self) -> list[StudySummary]:
         """Return a line for each study of ours, oldest first."""
         with self._database.reading() as connection:
-            query = _ours().order_by(study_table.c.created_at, studies.c.study_name)
+            query = our_studies().order_by(study_table.c.created_at, studies.c.study_name)
             records = [record_from_row(row) for row in connection.execute(query).all()]
             return [self._summary(connection, record) for record in records]
 
@@ -122,7 +132,7 @@ class Records:
         with self._database.reading() as connection:
             query = own_rows(study).where(trial_table.c.number == number)
             if connection.execute(query).first() is None:
-                raise _state_error(study, f"trial {number} must exist", "no such trial")
+                raise state_error(study, f"trial {number} must exist", "no such trial")
             rows = read_fold_rows(connection, study, number)
         for row, row_hash in rows:
             if row.row_hash != row_hash:
@@ -141,14 +151,16 @@ class Records:
     ) -> list[int]:
         """Write down the trials that are about to be trained and return their numbers.
 
-        Raises: StudyStateError where the cohort has begun already.
+        Raises: StudyStateError where the cohort has begun already; RefusedError where the held-out
+        set has been opened.
         """
         templates = [_template(setting, space) for setting in params]
-        with self._event(study) as connection:
+        with study_event(self._database, study) as connection:
+            _refuse_opened(connection, study)
             query = own_rows(study).where(trial_table.c.cohort == cohort)
             if connection.execute(query).first() is not None:
                 rule = f"cohort {cohort} must be new"
-                raise _state_error(study, rule, "a cohort that another process began")
+                raise state_error(study, rule, "a cohort that another process began")
             if not templates:
                 return []
             study_id = study.optuna_study_id
@@ -175,7 +187,8 @@ class Records:
 
     def restart_cohort(self, study: StudyRecord, cohort: int) -> list[tuple[int, Params]]:
         """Take up the unfinished trials of a cohort again and return their numbers and params."""
-        with self._event(study) as connection:
+        with study_event(self._database, study) as connection:
+            _refuse_opened(connection, study)
             unfinished = self._unfinished(connection, study, trial_table.c.cohort == cohort)
             storage = self._storage.joined(connection)
             for row, state in unfinished:
@@ -192,7 +205,7 @@ class Records:
 
     def release(self, study: StudyRecord) -> None:
         """Put running trials back, so that the next run takes them up."""
-        with self._event(study) as connection:
+        with study_event(self._database, study) as connection:
             storage = self._storage.joined(connection)
             for row, state in self._unfinished(connection, study, sa.true()):
                 if state is OptunaState.RUNNING:
@@ -208,7 +221,7 @@ class Records:
             _refuse_unsound(study, number, result)
         if not trained:
             return
-        with self._event(study) as connection:
+        with study_event(self._database, study) as connection:
             rows = self._running(connection, study, trained)
             endings = [_ending(row.optuna_trial_id, trained[row.number]) for row in rows]
             self._storage.finish_trials(connection, endings)
@@ -230,16 +243,6 @@ class Records:
                 connection.execute(
                     insert, [{**vars(member), "row_hash": member.row_hash} for member in members]
                 )
-
-    @contextmanager
-    def _event(self, study: StudyRecord) -> Iterator[Connection]:
-        """Begin a transaction that alone may write to the study."""
-        with self._database.writing() as connection:
-            is_there = self._storage.lock_study(connection, study.optuna_study_id)
-            found = _find(connection, study_table.c.uuid == study.uuid) if is_there else None
-            if found is None or found.optuna_study_id != study.optuna_study_id:
-                raise _state_error(study, "the study must still be there", "a deleted study")
-            yield connection
 
     def _unfinished(
         self, connection: Connection, study: StudyRecord, condition: sa.ColumnElement[bool]
@@ -264,7 +267,7 @@ class Records:
             if state is not OptunaState.RUNNING:
                 got = "no such trial" if state is None else f"a {STATES[state]} one"
                 rule = f"trial {number} must be running to be finished"
-                raise _state_error(study, rule, got)
+                raise state_error(study, rule, got)
         return rows
 
     def _summary(self, connection: Connection, record: StudyRecord) -> StudySummary:
@@ -281,25 +284,11 @@ class Records:
         )
 
 
-def _now() -> datetime:
-    """Return the time as the tables keep it: UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)
-
-
-def _ours() -> sa.Select[Any]:
-    """Return the query for studies that are ours by both pointers: id and uuid."""
-    uuid_json = sa.literal('"') + study_table.c.uuid + sa.literal('"')
-    return (
-        sa.select(study_table, studies.c.study_name)
-        .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
-        .join(study_user_attrs, study_user_attrs.c.study_id == studies.c.study_id)
-        .where(study_user_attrs.c.key == UUID_ATTR, study_user_attrs.c.value_json == uuid_json)
-    )
-
-
-def _find(connection: Connection, condition: sa.ColumnElement[bool]) -> StudyRecord | None:
-    row = connection.execute(_ours().where(condition)).first()
-    return None if row is None else record_from_row(row)
+def _refuse_opened(connection: Connection, study: StudyRecord) -> None:
+    if is_opened(connection, study):
+        rule = "a study takes no trials after its held-out set was opened"
+        mend = "Give the study another name to search on."
+        raise RefusedError(Fault(study.name, rule, "one more cohort", mend))
 
 
 def _template(params: Params, space: SearchSpace) -> FrozenTrial:
@@ -333,14 +322,14 @@ def _refuse_unsound(study: StudyRecord, number: int, result: TrialResult) -> Non
     assert places == sorted(set(places)), "members stand by repeat and fold, each once"
     if not result.state.is_finished:
         rule = f"trial {number} can only end complete, pruned or failed"
-        raise _state_error(study, rule, result.state)
+        raise state_error(study, rule, result.state)
     if result.state is not TrialState.COMPLETE:
         return
     if len(places) != study.members_per_trial:
         rule = f"trial {number} is complete with {study.members_per_trial} folds"
-        raise _state_error(study, rule, f"{len(places)} folds")
+        raise state_error(study, rule, f"{len(places)} folds")
     if result.value is None or not math.isfinite(result.value):
-        raise _state_error(study, f"trial {number} must have a finite score", str(result.value))
+        raise state_error(study, f"trial {number} must have a finite score", str(result.value))
 
 
 def _ending(trial_id: int, result: TrialResult) -> Ending:
@@ -367,8 +356,3 @@ def _name_taken(name: str, *, is_ours: bool) -> StudyStateError:
     got = "a study of that name" if is_ours else "a study of that name that only Optuna knows"
     mend = "Choose another name, or another database: --storage sqlite:///FILE.db."
     return StudyStateError(Fault(name, rule, got, mend))
-
-
-def _state_error(study: StudyRecord, rule: str, got: str) -> StudyStateError:
-    mend = "Nothing was written; run selection status to see the record."
-    return StudyStateError(Fault(study.name, rule, got, mend))

@@ -94,3 +94,91 @@ fold_table = sa.Table(
     sa.Column("outputs_columns", sa.Integer),
     sa.Column("outputs", sa.LargeBinary),
 )
+
+# What the assessment of a study rests on. Rows are written when the study begins.
+rows_table = sa.Table(
+    "selection_rows",
+    metadata,
+    sa.Column(
+        "study_uuid",
+        sa.String(36),
+        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("targets", sa.LargeBinary, nullable=False),
+    sa.Column("folds", sa.LargeBinary, nullable=False),
+    sa.Column("row_groups", sa.LargeBinary),
+)
+
+# One row per baseline, repeat and fold.
+baseline_table = sa.Table(
+    "selection_baseline",
+    metadata,
+    sa.Column(
+        "study_uuid",
+        sa.String(36),
+        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("repeat", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("score", sa.Double, nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("outputs_columns", sa.Integer, nullable=False),
+    sa.Column("outputs", sa.LargeBinary, nullable=False),
+)
+
+# One row per outer fold of a nested cross-validation: what the whole procedure chose and scored.
+nested_table = sa.Table(
+    "selection_nested",
+    metadata,
+    sa.Column(
+        "study_uuid",
+        sa.String(36),
+        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("params_json", sa.Text, nullable=False),
+    sa.Column("inner_score", sa.Double, nullable=False),
+    sa.Column("score", sa.Double, nullable=False),
+)
+
+# Final models: the document says what the weights, a safetensors file, mean.
+model_table = sa.Table(
+    "selection_model",
+    metadata,
+    sa.Column(
+        "study_uuid",
+        sa.String(36),
+        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
+        primary_key=True,
+    ),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("seed", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("document_json", sa.Text, nullable=False),
+    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("weights", sa.LargeBinary, nullable=False),
+)
+
+# The held-out ledger has no foreign key: it must outlive a deleted study.
+ledger_table = sa.Table(
+    "selection_ledger",
+    metadata,
+    sa.Column("data_fingerprint", sa.String(128), primary_key=True),
+    sa.Column("held_out_fingerprint", sa.String(128), primary_key=True),
+    sa.Column("study_uuid", sa.String(36), primary_key=True),
+    sa.Column("evaluation", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("study_name", sa.String(512), nullable=False),
+    sa.Column("number", sa.Integer, nullable=False),
+    sa.Column("rule", sa.String(32), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("claimed_at", sa.DateTime, nullable=False),
+    sa.Column("evaluated_at", sa.DateTime),
+    sa.Column("result_json", sa.Text),
+    sa.Column("outputs_columns", sa.Integer),
+    sa.Column("outputs", sa.LargeBinary),
+)

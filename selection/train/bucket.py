@@ -72,6 +72,19 @@ class Bucket:
         self.optimizer.keep(index)
         self._lay_out()
 
+    def weights_of(self, line: int, trial: int, fan_in: int) -> list[tuple[Tensor, Tensor]]:
+        """Return one member's layers at their true shapes, without padding.
+
+        Shape: (fan_in, fan_out) and (fan_out,) per layer.
+        """
+        member = line * self.trials + trial
+        outputs = self.layers[-1].weight.shape[2]
+        sizes = [fan_in, *self.settings[trial].widths, outputs]
+        return [
+            (layer.weight[member, :before, :after], layer.bias[member, 0, :after])
+            for layer, (before, after) in zip(self.layers, itertools.pairwise(sizes), strict=True)
+        ]
+
     def forward(self, features: Tensor) -> Tensor:
         """Return outputs in eval mode. Shape: features (F, B, D) -> (F, T, B, C)."""
         unit = lift(features, self.trials)

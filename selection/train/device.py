@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 from typing import Literal
 
 import torch
@@ -42,9 +43,15 @@ def make_workers(device: Device) -> ThreadPoolExecutor:
     """
     if device.type == "cuda":
         return ThreadPoolExecutor(1)
-    cores = torch.get_num_threads()
+    cores = _cores()
     torch.set_num_threads(1)
     return ThreadPoolExecutor(cores)
+
+
+@cache
+def _cores() -> int:
+    """Return torch's own number of threads, as it was before it was set to one."""
+    return torch.get_num_threads()
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
@@ -57,5 +64,5 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 def describe_device(device: Device) -> dict[str, str | int]:
     """Return what the record should say of the device: results are repeatable on the same one."""
     if device.type == "cuda":
-        return {"device": torch.cuda.get_device_name(device), "threads": torch.get_num_threads()}
-    return {"device": "cpu", "threads": torch.get_num_threads()}
+        return {"device": torch.cuda.get_device_name(device), "threads": _cores()}
+    return {"device": "cpu", "threads": _cores()}

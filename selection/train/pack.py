@@ -103,6 +103,14 @@ class Pack:
         data = self.rows.folds[fold]
         return outputs * data.target_std + data.target_mean
 
+    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor]]:
+        """Return one member's layers. Shape: (fan_in, fan_out) and (fan_out,) per layer."""
+        fan_in = self.rows.fan_in[self.folds[line]]
+        for bucket, span in self._spans():
+            if span.start <= column < span.stop:
+                return bucket.weights_of(line, column - span.start, fan_in)
+        raise AssertionError("a member is in one of the buckets")
+
     def _spans(self) -> list[tuple[Bucket, slice]]:
         """Return each bucket with the columns of its trials."""
         spans = []

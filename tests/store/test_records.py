@@ -32,11 +32,11 @@ from selection.store.database import Database, open_database
 from selection.store.optuna_storage import trials as optuna_trials
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, metadata, study_table, trial_table
+from selection.store.tables import fold_table, metadata, trial_table
 from selection.study.spec import parse_study
 from selection.study.trial import FoldResult, LearningCurve, TrialState
 
-OURS = (study_table, trial_table, fold_table)
+OURS = tuple(table for table in metadata.sorted_tables if table.name.startswith("selection_"))
 
 
 def count_rows(database: Database) -> dict[str, int]:
@@ -521,6 +521,17 @@ def test_fold_means_follow_the_house_formula(records: Records) -> None:
 
 
 def test_metadata_holds_our_tables_only() -> None:
-    ours = {name for name in metadata.tables if name.startswith("selection_")}
-    assert ours == {table.name for table in OURS}
-    assert set(metadata.tables) - ours == {"studies", "trials"}
+    assert {table.name for table in OURS} == {
+        f"selection_{name}"
+        for name in (
+            "study",
+            "trial",
+            "fold",
+            "rows",
+            "baseline",
+            "nested",
+            "model",
+            "ledger",
+        )
+    }
+    assert set(metadata.tables) - {table.name for table in OURS} == {"studies", "trials"}

@@ -1,0 +1,209 @@
+"""What the assessment of a study rests on: its rows, baselines, outer folds and final models.
+
+Each piece is written whole, in one transaction, and never changed. What is there is not made again.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from selection.store.codec import decode_outputs, encode_outputs
+from selection.store.database import Database
+from selection.store.study_event import study_event
+from selection.store.study_record import StudyRecord
+from selection.store.tables import baseline_table, model_table, nested_table, rows_table
+from selection.study.space import value_from_json, value_to_json
+from selection.study.trial import Params
+
+
+@dataclass(frozen=True, eq=False)
+class RowFacts:
+    """Hold what is known of the development rows without their features.
+
+    Shape: targets (N,), int64 class indices or float64; folds (R, N), the fold that validates a
+    row in each repeat, -1 for none; groups (N,) or None.
+    """
+
+    targets: NDArray[Any]
+    folds: NDArray[np.int64]
+    groups: NDArray[np.int64] | None
+
+
+@dataclass(frozen=True, eq=False)
+class BaselineFold:
+    """Hold what a baseline did on one fold. Shape: outputs as FoldResult's."""
+
+    name: str
+    repeat: int
+    fold: int
+    score: float
+    note: str
+    outputs: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class OuterFold:
+    """Hold what the whole procedure chose on one outer training set, and its score outside."""
+
+    fold: int
+    number: int
+    params: Params
+    inner_score: float
+    score: float
+
+
+@dataclass(frozen=True, eq=False)
+class StoredModel:
+    """Hold a final model: what its weights mean, and the weights as a safetensors file."""
+
+    seed: int
+    document: Mapping[str, Any]
+    weights: bytes
+
+
+class Evidence:
+    """Keep and tell what the assessments of one database rest on.
+
+    Every method raises StorageError where the database fails.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def rows(self, study: StudyRecord) -> RowFacts | None:
+        """Return the rows of a study; None if it began before they were kept."""
+        query = sa.select(rows_table).where(rows_table.c.study_uuid == study.uuid)
+        with self._database.reading() as connection:
+            row = connection.execute(query).first()
+        if row is None:
+            return None
+        kind = "<f8" if study.spec().task == "regression" else "<i8"
+        targets = np.frombuffer(row.targets, dtype=kind)
+        folds = np.frombuffer(row.folds, dtype="<i4").reshape(-1, len(targets))
+        groups = None if row.row_groups is None else np.frombuffer(row.row_groups, dtype="<i8")
+        return RowFacts(targets, folds.astype(np.int64), groups)
+
+    def keep_rows(self, study: StudyRecord, facts: RowFacts) -> None:
+        """Write the rows of a study, unless they are there."""
+        kind = "<f8" if study.spec().task == "regression" else "<i8"
+        row = {
+            "study_uuid": study.uuid,
+            "targets": facts.targets.astype(kind).tobytes(),
+            "folds": facts.folds.astype("<i4").tobytes(),
+            "row_groups": None if facts.groups is None else facts.groups.astype("<i8").tobytes(),
+        }
+        self._insert(study, rows_table, [row])
+
+    def baselines(self, study: StudyRecord) -> list[BaselineFold]:
+        """Return every fold of every baseline, by name, repeat and fold."""
+        columns = baseline_table.c
+        query = (
+            sa.select(baseline_table)
+            .where(columns.study_uuid == study.uuid)
+            .order_by(columns.name, columns.repeat, columns.fold)
+        )
+        with self._database.reading() as connection:
+            return [
+                BaselineFold(
+                    row.name,
+                    row.repeat,
+                    row.fold,
+                    row.score,
+                    row.note,
+                    decode_outputs(row.outputs, row.outputs_columns),
+                )
+                for row in connection.execute(query)
+            ]
+
+    def keep_baselines(self, study: StudyRecord, folds: Iterable[BaselineFold]) -> None:
+        """Write every fold of every baseline, unless they are there."""
+        rows = [
+            {
+                "study_uuid": study.uuid,
+                "name": fold.name,
+                "repeat": fold.repeat,
+                "fold": fold.fold,
+                "score": fold.score,
+                "note": fold.note,
+                "outputs_columns": fold.outputs.shape[1],
+                "outputs": encode_outputs(fold.outputs),
+            }
+            for fold in folds
+        ]
+        self._insert(study, baseline_table, rows)
+
+    def outer_folds(self, study: StudyRecord) -> list[OuterFold]:
+        """Return the outer folds that are done, in order."""
+        columns = nested_table.c
+        query = sa.select(nested_table).where(columns.study_uuid == study.uuid)
+        with self._database.reading() as connection:
+            return [
+                OuterFold(row.fold, row.number, _params(row), row.inner_score, row.score)
+                for row in connection.execute(query.order_by(columns.fold))
+            ]
+
+    def keep_outer_fold(self, study: StudyRecord, outer: OuterFold) -> None:
+        """Write one outer fold, unless it is there."""
+        params = {name: value_to_json(value) for name, value in outer.params.items()}
+        row = {
+            "study_uuid": study.uuid,
+            "fold": outer.fold,
+            "number": outer.number,
+            "params_json": json.dumps(params),
+            "inner_score": outer.inner_score,
+            "score": outer.score,
+        }
+        self._insert(study, nested_table, [row])
+
+    def models(self, study: StudyRecord, number: int) -> list[StoredModel]:
+        """Return the final models of one trial, by seed.
+
+        Raises: StorageError where the weights are damaged.
+        """
+        columns = model_table.c
+        query = sa.select(model_table).where(
+            columns.study_uuid == study.uuid, columns.number == number
+        )
+        with self._database.reading() as connection:
+            rows = connection.execute(query.order_by(columns.seed)).all()
+        for row in rows:
+            if sha256(row.weights).hexdigest() != row.sha256:
+                rule = "what was stored must be read back unchanged"
+                got = f"other bytes in the final model of trial {number}"
+                raise self._database.address.fault(rule, got, "Restore a copy of the database.")
+        return [StoredModel(row.seed, json.loads(row.document_json), row.weights) for row in rows]
+
+    def keep_models(self, study: StudyRecord, number: int, models: Sequence[StoredModel]) -> None:
+        """Write the final models of one trial, unless they are there."""
+        rows = [
+            {
+                "study_uuid": study.uuid,
+                "number": number,
+                "seed": model.seed,
+                "document_json": json.dumps(model.document, allow_nan=False),
+                "sha256": sha256(model.weights).hexdigest(),
+                "weights": model.weights,
+            }
+            for model in models
+        ]
+        self._insert(study, model_table, rows)
+
+    def _insert(self, study: StudyRecord, table: sa.Table, rows: list[dict[str, Any]]) -> None:
+        """Insert all rows, or none where the first is there already: another process was sooner."""
+        key = {column.name: rows[0][column.name] for column in table.primary_key}
+        is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
+        with study_event(self._database, study) as connection:
+            if connection.execute(sa.select(*table.primary_key).where(is_same)).first() is None:
+                connection.execute(sa.insert(table), rows)
+
+
+def _params(row: Any) -> Params:
+    return {name: value_from_json(value) for name, value in json.loads(row.params_json).items()}

@@ -1,0 +1,152 @@
+"""The held-out ledger: who opened which held-out rows, when, why, and what came out.
+
+A claim is written before the rows are touched, by one statement that one process alone can win. A
+claim without a result stays to be seen. The ledger outlives the studies it speaks of.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+
+from selection.store.codec import decode_outputs, encode_outputs, utc_now
+from selection.store.database import Database
+from selection.store.study_event import study_event
+from selection.store.study_record import StudyRecord
+from selection.store.tables import ledger_table
+from selection.study.fields import Rule
+
+CLAIMED, EVALUATED = "claimed", "evaluated"
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """Hold one line of the ledger; without a result it was claimed and never finished.
+
+    Shape: outputs are the model's outputs on the held-out rows, (N, C) float32.
+    Units: times are UTC, with their zone.
+    """
+
+    study_uuid: str
+    study_name: str
+    evaluation: int
+    number: int
+    rule: Rule
+    reason: str
+    state: str
+    claimed_at: datetime
+    evaluated_at: datetime | None
+    result: Mapping[str, Any] | None
+    outputs: NDArray[np.float32] | None
+
+
+class Ledger:
+    """Read and write the ledger of one database.
+
+    Every method raises StorageError where the database fails.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def evaluations(self, study: StudyRecord) -> list[Evaluation]:
+        """Return what this study did to its held-out rows, in order."""
+        with self._database.reading() as connection:
+            query = sa.select(ledger_table).where(_of(study)).order_by(ledger_table.c.evaluation)
+            return [_evaluation(row) for row in connection.execute(query)]
+
+    def openings_by_others(self, study: StudyRecord) -> list[Evaluation]:
+        """Return what other studies, deleted ones too, did to the same held-out rows."""
+        condition = (ledger_table.c.held_out_fingerprint == study.held_out_fingerprint) & (
+            ledger_table.c.study_uuid != study.uuid
+        )
+        with self._database.reading() as connection:
+            query = sa.select(ledger_table).where(condition).order_by(ledger_table.c.claimed_at)
+            return [_evaluation(row) for row in connection.execute(query)]
+
+    def claim(
+        self, study: StudyRecord, number: int, rule: Rule, *, evaluation: int, reason: str
+    ) -> bool:
+        """Take the right to open the held-out rows; False if another process has it.
+
+        evaluation counts the looks of this study, from 1: it is one more than those seen before.
+        """
+        row = {
+            "data_fingerprint": study.data_fingerprint,
+            "held_out_fingerprint": study.held_out_fingerprint,
+            "study_uuid": study.uuid,
+            "evaluation": evaluation,
+            "study_name": study.name,
+            "number": number,
+            "rule": rule,
+            "reason": reason,
+            "state": CLAIMED,
+            "claimed_at": utc_now(),
+        }
+        with study_event(self._database, study) as connection:
+            is_sqlite = connection.dialect.name == "sqlite"
+            insert = sqlite.insert if is_sqlite else postgresql.insert
+            statement = insert(ledger_table).on_conflict_do_nothing()
+            claimed = connection.execute(statement.returning(ledger_table.c.evaluation), row)
+            return claimed.first() is not None
+
+    def finish(
+        self,
+        study: StudyRecord,
+        evaluation: int,
+        result: Mapping[str, Any],
+        outputs: NDArray[np.float32],
+    ) -> None:
+        """Write what came out of a claim."""
+        update = (
+            sa.update(ledger_table)
+            .where(_of(study), ledger_table.c.evaluation == evaluation)
+            .where(ledger_table.c.state == CLAIMED)
+            .values(
+                state=EVALUATED,
+                evaluated_at=utc_now(),
+                result_json=json.dumps(result, allow_nan=False),
+                outputs_columns=outputs.shape[1],
+                outputs=encode_outputs(outputs),
+            )
+        )
+        with self._database.writing() as connection:
+            assert connection.execute(update).rowcount == 1, "a claim is finished once"
+
+
+def is_opened(connection: Connection, study: StudyRecord) -> bool:
+    """Say whether the study's held-out rows have been claimed, inside a running transaction."""
+    return connection.execute(sa.select(ledger_table.c.state).where(_of(study))).first() is not None
+
+
+def _of(study: StudyRecord) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        ledger_table.c.data_fingerprint == study.data_fingerprint,
+        ledger_table.c.held_out_fingerprint == study.held_out_fingerprint,
+        ledger_table.c.study_uuid == study.uuid,
+    )
+
+
+def _evaluation(row: Any) -> Evaluation:
+    return Evaluation(
+        study_uuid=row.study_uuid,
+        study_name=row.study_name,
+        evaluation=row.evaluation,
+        number=row.number,
+        rule=row.rule,
+        reason=row.reason,
+        state=row.state,
+        claimed_at=row.claimed_at.replace(tzinfo=UTC),
+        evaluated_at=None if row.evaluated_at is None else row.evaluated_at.replace(tzinfo=UTC),
+        result=None if row.result_json is None else json.loads(row.result_json),
+        outputs=None if row.outputs is None else decode_outputs(row.outputs, row.outputs_columns),
+    )
