@@ -6,28 +6,32 @@ Exit codes: 0 done, 1 a fault of the user's, 2 wrong usage, 3 refused, 130 inter
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import shlex
-import shutil
 import signal
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from selection.errors import Fault, SelectionError, StudyStateError
-
-if TYPE_CHECKING:
-    from selection.store.records import Records
-    from selection.store.study_record import StudyRecord
-
-DEFAULT_STORAGE = "sqlite:///selection.db"
+from selection import verdict_verbs
+from selection.command import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Device,
+    DeviceOption,
+    Format,
+    FormatOption,
+    Name,
+    OptionalName,
+    Storage,
+    command,
+    open_books,
+    print_csv,
+    print_json,
+    say,
+)
+from selection.errors import SelectionError
 
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
@@ -38,32 +42,6 @@ app = typer.Typer(
 )
 db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
 app.add_typer(db, name="db")
-
-
-class Format(StrEnum):
-    """Name how a table is printed."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-
-
-class DeviceOption(StrEnum):
-    """Name the device to train on."""
-
-    AUTO = "auto"
-    CPU = "cpu"
-    CUDA = "cuda"
-
-
-Storage = Annotated[
-    str,
-    typer.Option(envvar="SELECTION_STORAGE", help="Database URL: SQLite or PostgreSQL."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Name = Annotated[str, typer.Argument(help="Name of a study.")]
-OptionalName = Annotated[str | None, typer.Argument(help="Name of a study; the newest if omitted.")]
-FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the table.")]
 
 
 @app.callback()
@@ -77,7 +55,7 @@ def _common(
 def run(
     file: Annotated[Path, typer.Argument(help="A study file.")],
     storage: Storage = DEFAULT_STORAGE,
-    device: Annotated[DeviceOption, typer.Option(help="Where to train.")] = DeviceOption.AUTO,
+    device: Device = DeviceOption.AUTO,
     pack_members: Annotated[
         int, typer.Option(min=0, help="Members per pack at most; 0 sizes packs by itself.")
     ] = 0,
@@ -85,41 +63,42 @@ def run(
 ) -> None:
     """Run a study, or go on with it; a finished one only prints its result."""
     from selection.data.sources import data_folder
-    from selection.report import text, values
+    from selection.entry import enter_study, load_study_data, make_trainer, row_facts
+    from selection.procedure import run_procedure
+    from selection.report import text, values, verdict
     from selection.report.progress import SweepView
-    from selection.store.database import open_database, writer_lock
-    from selection.store.records import Records
+    from selection.store.database import writer_lock
     from selection.study.spec import read_study
-    from selection.sweep import enter_study, load_study_data, make_trainer, run_sweep
     from selection.train.device import choose_device
 
     spec = read_study(file)
     chosen = choose_device(device.value)
     data = load_study_data(spec, data_folder())
     for warning in data.facts["warnings"]:
-        _say(f"warning: {warning}")
-    with writer_lock(storage), open_database(storage, create=True, write=True) as database:
-        records = Records(database)
-        study = enter_study(spec, data, records, chosen)
+        say(f"warning: {warning}")
+    with writer_lock(storage), open_books(storage, create=True, write=True) as books:
+        study = enter_study(spec, data, books.records, chosen)
+        books.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, chosen, pack_members)
         with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
-            run_sweep(spec, study, records, trainer, view.show)
-        trials = records.trials(study, with_curves=False)
-        seconds = records.elapsed_seconds(study)
-        shown = database.url
+            run_procedure(spec, study, data, books.records, books.evidence, trainer, chosen, view)
+        assessment = books.assess(study)
+        seconds = books.records.elapsed_seconds(study)
+        shown = books.database.url
     if as_json:
-        _print_json(values.run_value(study, shown, trials, seconds))
+        print_json(values.run_value(assessment, shown, seconds))
         return
     console = text.make_console()
-    every = _command("trials", study.name, storage=storage)
-    text.leaderboard(console, study, trials, more=every)
-    text.winner(console, study, trials)
+    every = command("trials", study.name, storage=storage)
+    text.leaderboard(console, study, assessment.trials, more=every)
+    verdict.winner(console, assessment, command("evaluate", study.name, storage=storage))
     text.next_steps(
         console,
         [
-            _command("best", study.name, storage=storage),
-            _command("curves", study.name, "--trial", "0", storage=storage),
-            f"{_command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
+            command("best", study.name, storage=storage),
+            command("evaluate", study.name, storage=storage),
+            command("export", study.name, "--to", "exports", storage=storage),
+            f"{command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
         ],
     )
 
@@ -131,13 +110,13 @@ def status(
     """Say how far a study is."""
     from selection.report import text, values
 
-    with _records(storage) as records:
-        study = _newest(records) if name is None else _study(records, name)
-        trials = records.trials(study, with_curves=False)
-        seconds = records.elapsed_seconds(study)
+    with open_books(storage) as books:
+        study = books.newest_study() if name is None else books.study(name)
+        trials = books.records.trials(study, with_curves=False)
+        seconds = books.records.elapsed_seconds(study)
     value = values.status_value(study, trials, seconds)
     if as_json:
-        _print_json(value)
+        print_json(value)
     else:
         text.status(text.make_console(), value)
 
@@ -153,15 +132,15 @@ def trials(
     from selection.report import text, values
 
     form = Format.JSON if as_json else form
-    with _records(storage) as records:
-        study = _study(records, name)
-        found = records.trials(study, with_curves=False)
+    with open_books(storage) as books:
+        study = books.study(name)
+        found = books.records.trials(study, with_curves=False)
     if form is Format.TABLE:
         text.leaderboard(text.make_console(), study, found)
     elif form is Format.JSON:
-        _print_json([values.trial_value(trial) for trial in found])
+        print_json([values.trial_value(trial) for trial in found])
     else:
-        _print_csv([values.trial_row(trial) for trial in found])
+        print_csv(values.trial_rows(study, found))
 
 
 @app.command(epilog="Example: selection curves fashion-mnist --trial 3 -f csv")
@@ -176,28 +155,20 @@ def curves(
     from selection.report import text, values
 
     form = Format.JSON if as_json else form
-    with _records(storage) as records:
-        folds = records.curves(_study(records, name), trial)
+    with open_books(storage) as books:
+        folds = books.records.curves(books.study(name), trial)
     if form is Format.TABLE:
         text.curves(text.make_console(), folds)
     elif form is Format.JSON:
-        _print_json(values.curve_values(folds))
+        print_json(values.curve_values(folds))
     else:
-        _print_csv(values.curve_values(folds))
+        print_csv(values.curve_values(folds))
 
 
-@app.command(epilog="Example: selection best fashion-mnist")
-def best(name: Name, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Say which trial won, and with which score."""
-    from selection.report import text, values
-
-    with _records(storage) as records:
-        study = _study(records, name)
-        found = records.trials(study, with_curves=False)
-    if as_json:
-        _print_json(values.winner_value(study, found))
-    else:
-        text.winner(text.make_console(), study, found)
+app.command(epilog="Example: selection best fashion-mnist")(verdict_verbs.best)
+app.command(epilog="Example: selection evaluate fashion-mnist")(verdict_verbs.evaluate)
+app.command(epilog="Example: selection export fashion-mnist --to exports")(verdict_verbs.export)
+app.command(epilog="Example: selection predict exports --input new_rows.csv")(verdict_verbs.predict)
 
 
 @app.command(epilog="Example: selection datasets")
@@ -210,7 +181,7 @@ def datasets(as_json: AsJson = False) -> None:
 
     found = list_data_sets()
     if as_json:
-        _print_json([asdict(info) for info in found])
+        print_json([asdict(info) for info in found])
     else:
         text.data_sets(text.make_console(), found)
 
@@ -220,10 +191,10 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
     """List the studies of the database."""
     from selection.report import text, values
 
-    with _records(storage) as records:
-        found = records.list_studies()
+    with open_books(storage) as books:
+        found = books.records.list_studies()
     if as_json:
-        _print_json([values.summary_value(summary) for summary in found])
+        print_json([values.summary_value(summary) for summary in found])
     else:
         text.studies(text.make_console(), found)
 
@@ -246,7 +217,7 @@ def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
 
     found = check_database(storage)
     if as_json:
-        _print_json({**asdict(found), "is_ok": found.is_ok})
+        print_json({**asdict(found), "is_ok": found.is_ok})
     else:
         print(f"database           {found.url}")
         print(f"selection's tables {found.revision or 'none'} (this version has {found.head})")
@@ -267,10 +238,10 @@ def main() -> None:
     except SelectionError as error:
         if "--debug" in sys.argv:
             raise
-        _say(str(error))
+        say(str(error))
         sys.exit(error.exit_code)
     except _StoppedError as error:
-        _say(f"{error}: what is finished is kept; the same command goes on from there")
+        say(f"{error}: what is finished is kept; the same command goes on from there")
         # The cohort is released and nothing is left to save: do not wait for threads that train.
         sys.stdout.flush()
         sys.stderr.flush()
@@ -290,55 +261,3 @@ def _stop(number: int, _frame: Any) -> None:
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)
     raise _StoppedError(number)
-
-
-@contextmanager
-def _records(storage: str) -> Iterator[Records]:
-    from selection.store.database import open_database
-    from selection.store.records import Records
-
-    with open_database(storage, create=False, write=False) as database:
-        yield Records(database)
-
-
-def _study(records: Records, name: str) -> StudyRecord:
-    from selection.study.faults import nearest_name, show
-
-    study = records.find_study(name)
-    if study is None:
-        known = [summary.name for summary in records.list_studies()]
-        mend = nearest_name(name, known) if known else "Begin one: selection run FILE."
-        raise StudyStateError(Fault("study", "the database must know the study", show(name), mend))
-    return study
-
-
-def _newest(records: Records) -> StudyRecord:
-    summaries = records.list_studies()
-    if not summaries:
-        rule = "the database must hold a study"
-        raise StudyStateError(Fault("study", rule, "none", "Begin one: selection run FILE."))
-    return _study(records, summaries[-1].name)
-
-
-def _command(*words: str, storage: str) -> str:
-    """Return a command as this user can type it: by its path where it is not on PATH."""
-    program = "selection"
-    if shutil.which(program) is None:
-        program = os.path.relpath(sys.argv[0])
-    given = [] if "SELECTION_STORAGE" in os.environ or storage == DEFAULT_STORAGE else [storage]
-    return shlex.join([program, *words, *(f"--storage={url}" for url in given)])
-
-
-def _print_json(value: Any) -> None:
-    print(json.dumps(value, indent=2, allow_nan=False))
-
-
-def _print_csv(rows: list[dict[str, Any]]) -> None:
-    if rows:
-        writer = csv.DictWriter(sys.stdout, fieldnames=list(rows[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-
-
-def _say(line: str) -> None:
-    print(line, file=sys.stderr)

@@ -6,34 +6,18 @@ in and ends with the trials of the uninterrupted study.
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from importlib.metadata import version
-from pathlib import Path
-from typing import Any
 
-from selection.data.dataset import Dataset, load_development
-from selection.data.folds import (
-    FoldPlan,
-    duplicate_rows_across_folds,
-    fold_identity,
-    fold_kind,
-    make_splits,
-)
-from selection.data.prepare import prepare_folds
-from selection.errors import Fault, SelectionError, StudyStateError
+from selection.errors import SelectionError
 from selection.search import CohortPruner, propose
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
-from selection.study.spec import StudySpec, differences
+from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Params, Trial, TrialResult, TrialState
-from selection.train.device import Device, describe_device
 from selection.train.fit import EpochNews, Trainer
-
-VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
 
 
 @dataclass(frozen=True)
@@ -48,83 +32,6 @@ class SweepNews:
 
 
 Watch = Callable[[SweepNews], None]
-
-
-@dataclass(frozen=True, eq=False)
-class StudyData:
-    """Hold the development rows of a study and their folds."""
-
-    dataset: Dataset
-    plan: FoldPlan
-    facts: Mapping[str, Any]
-
-
-def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
-    """Load the development rows and split them; nothing is written.
-
-    Raises: DataError if the rows cannot be had or break a rule of the study.
-    """
-    dataset = load_development(spec, folder)
-    plan = make_splits(dataset, spec)
-    warnings = [*dataset.warnings, *plan.warnings]
-    duplicates = duplicate_rows_across_folds(dataset, plan.splits)
-    if duplicates:
-        warnings.append(
-            f"{duplicates} development rows have an exact copy in another fold: copies leak. "
-            "Give copies one group, or drop them."
-        )
-    facts = {
-        "rows": len(dataset),
-        "held_out_rows": dataset.held_out_rows,
-        "features": dataset.features.shape[1] + len(dataset.categories),
-        "class_counts": dataset.class_counts,
-        "fold_kind": fold_kind(dataset, spec),
-        "folds": [fold_identity(split) for split in plan.splits],
-        "duplicate_rows": duplicates,
-        "warnings": warnings,
-    }
-    return StudyData(dataset, plan, facts)
-
-
-def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Device) -> StudyRecord:
-    """Return the record of a study, begun now or earlier with the same file and the same rows.
-
-    Raises: StudyStateError if the study began with another file or other rows.
-    """
-    dataset = data.dataset
-    study = records.find_study(spec.name)
-    if study is None:
-        environment = {
-            "python": platform.python_version(),
-            "machine": platform.machine(),
-            **describe_device(device),
-            "versions": {name: version(name) for name in VERSIONS},
-        }
-        return records.create_study(
-            spec, dataset.fingerprint, dataset.held_out_fingerprint, data.facts, environment
-        )
-    where = f"study {spec.name}"
-    if changed := differences(dict(study.spec_json), spec.to_json()):
-        raise StudyStateError(
-            Fault(
-                where,
-                "a study that has begun keeps its file",
-                "; ".join(changed),
-                "Give the changed study another name, or put the file back.",
-            )
-        )
-    before = (study.data_fingerprint, study.held_out_fingerprint, list(study.facts["folds"]))
-    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts["folds"])
-    if before != now:
-        raise StudyStateError(
-            Fault(
-                where,
-                "a study that has begun keeps its rows and folds",
-                "rows with another content",
-                "Put the data back, or give the study another name.",
-            )
-        )
-    return study
 
 
 def run_sweep(
@@ -149,10 +56,50 @@ def run_sweep(
         raise
 
 
-def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: int) -> Trainer:
-    """Prepare the folds and bring them to the device."""
-    folds = prepare_folds(data.dataset, data.plan.splits, spec)
-    return Trainer(folds, spec.task, spec.metric, spec.seed, device, max_members=max_members)
+def is_finished(spec: StudySpec, trials: Sequence[Trial], seconds: float) -> bool:
+    """Say whether a study takes no more trials: its budget of trials or of seconds is spent."""
+    finished = sum(trial.state.is_finished for trial in trials)
+    limit = spec.sections.search.timeout_seconds
+    is_late = finished > 0 and 0 < limit <= seconds and finished == len(trials)
+    return finished >= spec.budget or is_late
+
+
+def train_cohort(
+    spec: StudySpec,
+    trainer: Trainer,
+    told: Sequence[Trial],
+    cohort: Mapping[int, Params],
+    recall: Callable[[Trial], TrialResult],
+    tell: Callable[[int, EpochNews], None],
+) -> dict[int, TrialResult]:
+    """Train every setting not seen before; recall the result of those that were.
+
+    The scores of a trial are a pure function of its setting, so training one again would only
+    repeat them. tell is told how many trials train, epoch by epoch.
+    """
+    settings = {place: spec.setting(params) for place, params in cohort.items()}
+    seen: dict[Setting, Trial] = {}
+    for trial in filter(_is_settled, told):
+        seen.setdefault(spec.setting(trial.params), trial)
+    first: dict[Setting, int] = {}
+    for place, setting in settings.items():
+        if setting not in seen:
+            first.setdefault(setting, place)
+    places = list(first.values())
+    pruner = CohortPruner(spec, told, {place: cohort[place] for place in places})
+
+    def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
+        by_number = {places[index]: mean for index, mean in means.items()}
+        return [places.index(place) for place in pruner.decide(epoch, by_number)]
+
+    trained = trainer.train(list(first), decide, lambda news: tell(len(places), news))
+    results = dict(zip(places, trained, strict=True))
+    for place, setting in settings.items():
+        if setting in seen:
+            results[place] = _repeated(recall(seen[setting]), seen[setting].number)
+        elif place not in results:
+            results[place] = _repeated(results[first[setting]], first[setting])
+    return dict(sorted(results.items()))
 
 
 class _Sweep:
@@ -181,10 +128,17 @@ class _Sweep:
         if not cohort:
             return False
         self._tell(number, len(cohort), None)
-        results = self._train(number, cohort)
+        results = train_cohort(
+            self.spec,
+            self.trainer,
+            self.told,
+            cohort,
+            self._from_record,
+            lambda training, epoch: self._tell(number, training, epoch),
+        )
         self.records.finish_cohort(self.study, results)
         self.told += [
-            _trial(place, number, cohort[place], result) for place, result in results.items()
+            trial_of(place, number, cohort[place], result) for place, result in results.items()
         ]
         self.next_cohort += 1
         self._tell(number, 0, None)
@@ -205,42 +159,9 @@ class _Sweep:
         numbers = self.records.begin_cohort(self.study, number, proposed, self.spec.space)
         return dict(zip(numbers, proposed, strict=True))
 
-    def _train(self, number: int, cohort: Mapping[int, Params]) -> dict[int, TrialResult]:
-        """Train every setting not seen before; answer the others from the record.
-
-        The scores of a trial are a pure function of its setting, so training one again would only
-        repeat them.
-        """
-        settings = {place: self.spec.setting(params) for place, params in cohort.items()}
-        seen: dict[Setting, Trial] = {}
-        for trial in filter(_is_settled, self.told):
-            seen.setdefault(self.spec.setting(trial.params), trial)
-        first: dict[Setting, int] = {}
-        for place, setting in settings.items():
-            if setting not in seen:
-                first.setdefault(setting, place)
-        places = list(first.values())
-        pruner = CohortPruner(self.spec, self.told, {place: cohort[place] for place in places})
-
-        def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
-            by_number = {places[index]: mean for index, mean in means.items()}
-            return [places.index(place) for place in pruner.decide(epoch, by_number)]
-
-        trained = self.trainer.train(
-            list(first), decide, lambda news: self._tell(number, len(places), news)
-        )
-        results = dict(zip(places, trained, strict=True))
-        for place, setting in settings.items():
-            if setting in seen:
-                results[place] = self._from_record(seen[setting])
-            elif place not in results:
-                results[place] = _repeated(results[first[setting]], first[setting])
-        return dict(sorted(results.items()))
-
     def _from_record(self, trial: Trial) -> TrialResult:
         folds = self.records.curves(self.study, trial.number, outputs=True)
-        result = TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
-        return _repeated(result, trial.number)
+        return TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
 
     def _tell(self, cohort: int, training: int, epoch: EpochNews | None) -> None:
         self.watch(SweepNews(self.spec.budget, tuple(self.told), cohort, training, epoch))
@@ -258,7 +179,7 @@ def _repeated(result: TrialResult, number: int) -> TrialResult:
     return replace(result, reason=reason, seconds=0.0)
 
 
-def _trial(number: int, cohort: int, params: Params, result: TrialResult) -> Trial:
+def trial_of(number: int, cohort: int, params: Params, result: TrialResult) -> Trial:
     """Return the trial that the record will tell of this result."""
     folds: tuple[FoldResult, ...] = result.folds
     return Trial(

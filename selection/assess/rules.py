@@ -90,3 +90,30 @@ def _complexity(setting: Setting, inputs: int, outputs: int) -> tuple[float, ...
 def _score(trial: Trial) -> float:
     assert trial.value is not None, "a COMPLETE trial has a value"
     return trial.value
+
+
+def choose_trial(
+    trials: Sequence[Trial],
+    rule: Rule,
+    settings: Sequence[Setting],
+    inputs: int,
+    outputs: int,
+    *,
+    is_minimised: bool,
+) -> Trial | None:
+    """Return the winner; None without a COMPLETE trial.
+
+    settings are those of the trials, in the same order; inputs and outputs size every MLP.
+    """
+    pairs = [
+        (trial, setting)
+        for trial, setting in zip(trials, settings, strict=True)
+        if trial.state is TrialState.COMPLETE
+    ]
+    if not pairs:
+        return None
+    scores = np.array([trial.fold_scores for trial, _ in pairs])[None]  # (1, T, J)
+    simplicity = simplicity_ranks([setting for _, setting in pairs], inputs, outputs)
+    (place,) = choose(scores, rule, simplicity, is_minimised=is_minimised).tolist()
+    winner: Trial = pairs[place][0]
+    return winner

@@ -70,6 +70,34 @@ class Preparation:
         return ((target - self.target_mean) / self.target_std).astype(dtype)
 
 
+def preparation_to_json(preparation: Preparation) -> dict[str, Any]:
+    """Return the constants as JSON knows them: a column that is never filled has null."""
+    fill = [None if np.isnan(value) else value for value in preparation.fill.tolist()]
+    return {
+        "fill": fill,
+        "center": preparation.center.tolist(),
+        "scale": preparation.scale.tolist(),
+        "categories": {name: list(values) for name, values in preparation.categories.items()},
+        "target_mean": preparation.target_mean,
+        "target_std": preparation.target_std,
+    }
+
+
+def preparation_from_json(value: Mapping[str, Any]) -> Preparation:
+    """Return the constants that preparation_to_json wrote.
+
+    Raises: KeyError, TypeError or ValueError where the JSON is not such.
+    """
+    return Preparation(
+        fill=np.array([np.nan if each is None else each for each in value["fill"]], dtype=float),
+        center=np.array(value["center"], dtype=np.float64),
+        scale=np.array(value["scale"], dtype=np.float64),
+        categories={name: tuple(values) for name, values in value["categories"].items()},
+        target_mean=float(value["target_mean"]),
+        target_std=float(value["target_std"]),
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class FoldData:
     """Hold all development rows as one fold sees them.

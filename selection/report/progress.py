@@ -58,6 +58,11 @@ class SweepView:
         elif not self._is_quiet and (news.epoch is not None or not news.training):
             self._console.print(self._line(news))
 
+    def say(self, line: str) -> None:
+        """Say what is done outside of the sweep."""
+        if not self._is_quiet:
+            self._console.print(line, markup=False)
+
     def _draw(self, bars: Progress, news: SweepNews) -> None:
         part = 0.0
         if news.epoch is not None and news.training:

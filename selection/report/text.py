@@ -12,7 +12,7 @@ from rich.table import Table
 
 from selection.assess.rules import rank
 from selection.data.sources import DataSetInfo
-from selection.report.values import FINISHED, count_states
+from selection.report.values import FINISHED
 from selection.store.study_record import StudyRecord, StudySummary
 from selection.study.trial import CURVE_COLUMNS, FoldResult, Trial, TrialState, Value
 
@@ -46,7 +46,7 @@ def leaderboard(
     others = [trial for trial in trials if trial.state is not TrialState.COMPLETE]
     ranked += sorted(others, key=lambda trial: (-trial.epochs, trial.number))
     score = f"{spec.metric}_observed"
-    table = _table(console, "trial", *spec.space, score, "train", "epochs")
+    table = make_table(console, "trial", *spec.space, score, "train", "epochs")
     table.add_column("state")
     for trial in ranked[: LEADERS if more else None]:
         table.add_row(
@@ -57,51 +57,24 @@ def leaderboard(
             str(trial.epochs),
             show_state(trial),
         )
-    _print_table(console, table)
+    print_table(console, table)
     if more and len(ranked) > LEADERS:
         console.print(f"... and {len(ranked) - LEADERS} more: {escape(more)}", soft_wrap=True)
 
 
-def winner(console: Console, study: StudyRecord, trials: Sequence[Trial]) -> None:
-    """Print who won, by which rule, and where it stands against the default setting."""
-    spec = study.spec()
-    ranked = rank(trials, is_minimised=spec.is_minimised)
-    counts = count_states(trials)
-    states = ", ".join(f"{counts[state]} {state.value}" for state in FINISHED)
-    console.print(
-        f"study {escape(study.name)}: {sum(counts[s] for s in FINISHED)} trials ({states})"
-    )
-    if not ranked:
-        console.print("no trial is complete, so none has won")
-        return
-    best = ranked[0]
-    params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
-    console.print(
-        f"winner: trial {best.number} by the best mean over folds: {escape(params)}", soft_wrap=True
-    )
-    console.print(
-        f"cross-validated {spec.metric}: {show_score(best)} over {len(best.fold_scores)} folds"
-        " (observed, and optimistic: the winner was chosen by it)",
-        soft_wrap=True,
-    )
-    default = next((trial for trial in ranked if trial.number == 0), None)
-    if default is not None and default is not best:
-        console.print(f"the default setting, trial 0: {show_score(default)} (observed)")
-
-
 def curves(console: Console, folds: Sequence[FoldResult]) -> None:
     """Print one line per fold and epoch."""
-    table = _table(console, "repeat", "fold", "epoch", *CURVE_COLUMNS)
+    table = make_table(console, "repeat", "fold", "epoch", *CURVE_COLUMNS)
     for fold in folds:
         for epoch, point in enumerate(fold.curve.points.tolist(), start=1):
             numbers = [f"{number:.5f}" for number in point]
             table.add_row(str(fold.repeat), str(fold.fold), str(epoch), *numbers)
-    _print_table(console, table)
+    print_table(console, table)
 
 
 def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
     """Print one line per study."""
-    table = _table(console)
+    table = make_table(console)
     table.add_column("study")
     for name in ("trials", "complete", "pruned", "failed", "best (observed)"):
         table.add_column(name, justify="right")
@@ -115,7 +88,7 @@ def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
             "" if summary.best_value is None else f"{summary.best_value:.4f}",
             f"{summary.created_at:%Y-%m-%d %H:%M}",
         )
-    _print_table(console, table)
+    print_table(console, table)
 
 
 def status(console: Console, value: Mapping[str, Any]) -> None:
@@ -138,7 +111,7 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
 
 def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:
     """Print one line per data set that a study file can name."""
-    table = _table(console)
+    table = make_table(console)
     table.add_column("dataset")
     table.add_column("task")
     for name in ("rows", "held out", "features", "classes"):
@@ -154,7 +127,7 @@ def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:
             str(info.classes or ""),
             info.source,
         )
-    _print_table(console, table)
+    print_table(console, table)
 
 
 def next_steps(console: Console, commands: Sequence[str]) -> None:
@@ -188,7 +161,7 @@ def show_state(trial: Trial) -> str:
     return f"{trial.state.value}: {escape(trial.reason)}"
 
 
-def _table(console: Console, *names: str) -> Table:
+def make_table(console: Console, *names: str) -> Table:
     """Return a table of right-aligned columns; a terminal breaks their names to save width."""
     table = Table(
         box=box.SIMPLE_HEAD if console.is_terminal else None,
@@ -202,7 +175,7 @@ def _table(console: Console, *names: str) -> Table:
     return table
 
 
-def _print_table(console: Console, table: Table) -> None:
+def print_table(console: Console, table: Table) -> None:
     """Print a table at its natural width: a narrow terminal breaks lines, and loses nothing."""
     width = console.width
     unlimited = console.options.update(max_width=PLAIN_WIDTH)

@@ -4,36 +4,35 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
+import numpy as np
+
 from selection.assess.rules import rank
+from selection.assessment import Assessment, Baseline
+from selection.store.ledger import Evaluation
 from selection.store.study_record import StudyRecord, StudySummary
 from selection.study.space import value_to_json
 from selection.study.trial import CURVE_COLUMNS, FoldResult, Params, Trial, TrialState
+from selection.sweep import is_finished
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
 
-def run_value(
-    study: StudyRecord, storage: str, trials: Sequence[Trial], seconds: float
-) -> dict[str, Any]:
+def run_value(assessment: Assessment, storage: str, seconds: float) -> dict[str, Any]:
     """Return what `run --json` prints."""
-    counts = count_states(trials)
+    counts = count_states(assessment.trials)
     return {
-        "study": study.name,
+        "study": assessment.study.name,
         "storage": storage,
         "trials": {state.value: counts[state] for state in FINISHED},
-        "best": best_value(study, trials),
+        "best": assessment.winner and _best_value(assessment.winner),
         "seconds": round(seconds, 3),
     }
 
 
-def best_value(study: StudyRecord, trials: Sequence[Trial]) -> dict[str, Any] | None:
-    """Return the winner with its observed score; None without a COMPLETE trial."""
-    ranked = rank(trials, is_minimised=study.spec().is_minimised)
-    if not ranked:
-        return None
-    best = ranked[0]
+def _best_value(best: Trial) -> dict[str, Any]:
     return {
         "number": best.number,
         "params": params_value(best.params),
@@ -42,25 +41,101 @@ def best_value(study: StudyRecord, trials: Sequence[Trial]) -> dict[str, Any] | 
     }
 
 
-def winner_value(study: StudyRecord, trials: Sequence[Trial]) -> dict[str, Any]:
-    """Return what `best --json` prints: who won by which rule, beside the default setting."""
-    spec = study.spec()
-    complete = rank(trials, is_minimised=spec.is_minimised)
-    default = next((trial for trial in complete if trial.number == 0), None)
-    best = complete[0] if complete else None
+def winner_value(assessment: Assessment) -> dict[str, Any]:
+    """Return what `best --json` prints: who won by which rule, and how sure that is."""
+    best, default = assessment.winner, assessment.default
     observed = best and {
         "mean": best.value,
         "standard_error": best.standard_error,
         "folds": list(best.fold_scores),
     }
+    correction = assessment.correction
+    corrected = correction and {
+        "method": correction.method,
+        "estimate": correction.estimate,
+        "low": correction.low,
+        "high": correction.high,
+        "level": correction.level,
+        "trials_used": correction.trials_used,
+        "trials_left_out": correction.trials_left_out,
+    }
     return {
-        "study": study.name,
-        "rule": "best",
+        "study": assessment.study.name,
+        "rule": assessment.rule,
         "number": best and best.number,
         "params": best and params_value(best.params),
-        "metric": spec.metric,
+        "metric": assessment.spec.metric,
         "observed": observed,
+        "corrected": corrected,
         "default": default and {"number": 0, "mean": default.value},
+        "baselines": {
+            name: _baseline_value(baseline) for name, baseline in assessment.baselines.items()
+        },
+        "indistinguishable": assessment.indistinguishable,
+        "rope": assessment.rope,
+        "rivals": [
+            {
+                "number": rival.number,
+                "mean": rival.mean,
+                "advantage": asdict(rival.advantage),
+                "chances": asdict(rival.chances),
+            }
+            for rival in assessment.rivals
+        ],
+        "nested": _nested_value(assessment),
+        "held_out": held_out_value(assessment.evaluations),
+        "held_out_openings_by_others": len(assessment.openings_by_others),
+    }
+
+
+def _baseline_value(baseline: Baseline) -> dict[str, Any]:
+    return {
+        "mean": baseline.mean,
+        "is_beaten": baseline.is_beaten,
+        "advantage": asdict(baseline.advantage),
+        "out_of_bag": baseline.out_of_bag and list(baseline.out_of_bag),
+        "note": baseline.note,
+    }
+
+
+def _nested_value(assessment: Assessment) -> dict[str, Any] | None:
+    """Return the score of the whole procedure; null until every outer fold is done."""
+    folds = assessment.spec.sections.cv.folds
+    if len(assessment.nested) < folds:
+        return None
+    scores = [outer.score for outer in assessment.nested]
+    return {
+        "mean": float(np.mean(scores)),
+        "standard_error": float(np.std(scores, ddof=1) / math.sqrt(folds)),
+        "folds": scores,
+        "winners": [params_value(outer.params) for outer in assessment.nested],
+    }
+
+
+def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
+    """Return the state of the ledger and the newest result; null if nothing was opened."""
+    if not evaluations:
+        return None
+    done = [each.result for each in evaluations if each.result is not None]
+    newest = done[-1] if done else None
+    return {
+        "state": evaluations[-1].state,
+        "score": newest and newest["score"],
+        "low": newest and newest["low"],
+        "high": newest and newest["high"],
+        "evaluations": len(evaluations),
+        "number": newest and newest["number"],
+        "looks": [
+            {
+                "evaluation": each.evaluation,
+                "number": each.number,
+                "rule": each.rule,
+                "state": each.state,
+                "reason": each.reason,
+                "claimed_at": each.claimed_at.isoformat(),
+            }
+            for each in evaluations
+        ],
     }
 
 
@@ -68,16 +143,14 @@ def status_value(study: StudyRecord, trials: Sequence[Trial], seconds: float) ->
     """Return what `status --json` prints."""
     counts = count_states(trials)
     spec = study.spec()
-    finished = sum(counts[state] for state in FINISHED)
-    limit = spec.sections.search.timeout_seconds
-    is_late = finished > 0 and 0 < limit <= seconds and finished == len(trials)
+    ranked = rank(trials, is_minimised=spec.is_minimised)
     return {
         "study": study.name,
         "metric": spec.metric,
-        "is_finished": finished >= spec.budget or is_late,
+        "is_finished": is_finished(spec, trials, seconds),
         "budget": spec.budget,
         "trials": {state.value: counts[state] for state in TrialState},
-        "best": best_value(study, trials),
+        "best": _best_value(ranked[0]) if ranked else None,
         "seconds": round(seconds, 3),
         "rows": study.facts["rows"],
         "held_out_rows": study.facts["held_out_rows"],
@@ -85,14 +158,19 @@ def status_value(study: StudyRecord, trials: Sequence[Trial], seconds: float) ->
     }
 
 
-def trial_row(trial: Trial) -> dict[str, Any]:
-    """Return one trial as a row of `trials -f csv`: one column per param."""
+def trial_rows(study: StudyRecord, trials: Sequence[Trial]) -> list[dict[str, Any]]:
+    """Return the trials as rows of a table: one column per param, fold and training score."""
+    return [_trial_row(trial, study.members_per_trial) for trial in trials]
+
+
+def _trial_row(trial: Trial, members: int) -> dict[str, Any]:
     row = trial_value(trial)
     for name, value in row.pop("params").items():
         row[f"param_{name}"] = " ".join(map(str, value)) if isinstance(value, list) else value
-    fold_scores, train_scores = row.pop("fold_scores"), row.pop("train_scores")
-    row["fold_scores"] = " ".join(map(str, fold_scores))
-    row["train_scores"] = " ".join(map(str, train_scores))
+    for kind in ("fold", "train"):
+        scores = row.pop(f"{kind}_scores")
+        padded = [*scores, *[None] * (members - len(scores))]
+        row |= {f"{kind}_{place}": score for place, score in enumerate(padded)}
     return row
 
 

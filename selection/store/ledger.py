@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from selection.errors import Fault, RefusedError
 from selection.store.codec import decode_outputs, encode_outputs, utc_now
 from selection.store.database import Database
 from selection.store.study_event import study_event
@@ -63,6 +64,15 @@ class Ledger:
         with self._database.reading() as connection:
             query = sa.select(ledger_table).where(_of(study)).order_by(ledger_table.c.evaluation)
             return [_evaluation(row) for row in connection.execute(query)]
+
+    def check_first_look(self, study: StudyRecord) -> None:
+        """Refuse a second look.
+
+        Raises: RefusedError where the study's held-out rows were claimed before.
+        """
+        looks = self.evaluations(study)
+        if looks:
+            raise refusal(looks[0])
 
     def openings_by_others(self, study: StudyRecord) -> list[Evaluation]:
         """Return what other studies, deleted ones too, did to the same held-out rows."""
@@ -121,6 +131,15 @@ class Ledger:
         )
         with self._database.writing() as connection:
             assert connection.execute(update).rowcount == 1, "a claim is finished once"
+
+
+def refusal(first: Evaluation) -> RefusedError:
+    """Return the error that says when, and for which trial, the held-out rows were opened."""
+    what = "a look" if first.state == EVALUATED else "a claim without a result"
+    got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
+    mend = "A second look is recorded for good: --again --reason TEXT."
+    where = f"study {first.study_name}"
+    return RefusedError(Fault(where, "the held-out set is opened once", got, mend))
 
 
 def is_opened(connection: Connection, study: StudyRecord) -> bool:

@@ -1,0 +1,310 @@
+"""Who won, how sure that is, and how good the winner will really be.
+
+Joins what the record has with the arithmetic of assess/. Trains nothing, needs no data files, and
+never sees a held-out row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.assess.compare import (
+    Comparison,
+    Posterior,
+    corrected_resampled_t,
+    correlated_bayes,
+    paired_differences,
+    validation_ratio,
+)
+from selection.assess.interval import percentiles
+from selection.assess.optimism import METHOD, Draws, Rows, draw_out_of_bag
+from selection.assess.rules import choose, choose_trial, simplicity_ranks
+from selection.assess.scores import Floats, reduce_outputs
+from selection.seeds import seed_for
+from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts
+from selection.store.ledger import Evaluation, Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.fields import Rule
+from selection.study.spec import StudySpec
+from selection.study.trial import FoldResult, Trial, TrialState
+
+ROPE = 0.01
+UNBOUNDED_METRICS = ("cross_entropy", "rmse", "mae")
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Hold the corrected estimate; trials_used are those it chose among."""
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    trials_used: int
+    trials_left_out: int
+    method: str = METHOD
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """Hold a baseline beside the winner.
+
+    advantage is the winner's over paired folds, positive where the winner is better; out_of_bag
+    bounds it on rows that did not choose the winner, None where nothing was chosen.
+    """
+
+    mean: float
+    note: str
+    advantage: Comparison
+    out_of_bag: tuple[float, float] | None
+
+    @property
+    def is_beaten(self) -> bool:
+        """Say whether both intervals lie above 0."""
+        bounds = [self.advantage.low, *([self.out_of_bag[0]] if self.out_of_bag else [])]
+        return min(bounds) > 0
+
+
+@dataclass(frozen=True)
+class Rival:
+    """Hold a complete trial beside the winner; advantage is the winner's over paired folds."""
+
+    number: int
+    mean: float
+    advantage: Comparison
+    chances: Posterior
+
+
+@dataclass(frozen=True, eq=False)
+class Assessment:
+    """Hold all that can be said of a study before its held-out set is opened, and its ledger."""
+
+    study: StudyRecord
+    spec: StudySpec
+    rule: Rule
+    trials: Sequence[Trial]
+    winner: Trial | None
+    correction: Correction | None
+    why_uncorrected: str
+    rope: float
+    baselines: Mapping[str, Baseline]
+    rivals: Sequence[Rival]
+    nested: Sequence[OuterFold]
+    evaluations: Sequence[Evaluation]
+    openings_by_others: Sequence[Evaluation]
+
+    @property
+    def indistinguishable(self) -> list[int]:
+        """The complete trials that the folds cannot tell from the winner."""
+        limit = 1 - self.spec.sections.assessment.level
+        return [rival.number for rival in self.rivals if rival.advantage.p > limit]
+
+    @property
+    def default(self) -> Trial | None:
+        """Trial 0, the default setting, if it is complete."""
+        complete = (trial for trial in self.trials if trial.state is TrialState.COMPLETE)
+        return next((trial for trial in complete if trial.number == 0), None)
+
+
+def assess_study(
+    study: StudyRecord,
+    records: Records,
+    evidence: Evidence,
+    ledger: Ledger,
+    rule: Rule | None = None,
+) -> Assessment:
+    """Choose the winner by the study's rule, or another, and say how sure it is."""
+    spec = study.spec()
+    trials = records.trials(study, with_curves=False)
+    chosen_rule = rule or spec.sections.selection.rule
+    winner = _winner(study, spec, trials, chosen_rule)
+    folds = evidence.baselines(study)
+    facts = evidence.rows(study)
+    correction, draws, why = None, None, "no trial is complete"
+    if winner is not None:
+        correction, draws, why = _correct(spec, study, trials, records, facts, folds, chosen_rule)
+    return Assessment(
+        study=study,
+        spec=spec,
+        rule=chosen_rule,
+        trials=trials,
+        winner=winner,
+        correction=correction,
+        why_uncorrected=why,
+        rope=_rope(spec, winner),
+        baselines={} if winner is None else _baselines(spec, winner, folds, draws),
+        rivals=[] if winner is None else _rivals(spec, winner, trials),
+        nested=evidence.outer_folds(study),
+        evaluations=ledger.evaluations(study),
+        openings_by_others=ledger.openings_by_others(study),
+    )
+
+
+def _winner(
+    study: StudyRecord, spec: StudySpec, trials: Sequence[Trial], rule: Rule
+) -> Trial | None:
+    settings = [spec.setting(trial.params) for trial in trials]
+    inputs, outputs = mlp_ends(study)
+    return choose_trial(trials, rule, settings, inputs, outputs, is_minimised=spec.is_minimised)
+
+
+def mlp_ends(study: StudyRecord) -> tuple[int, int]:
+    """Return the number of inputs and outputs that every MLP of the study has."""
+    facts = study.facts
+    outputs = facts.get("outputs") or len(facts["class_counts"]) or 1
+    return int(facts.get("inputs", facts["features"])), int(outputs)
+
+
+def _correct(
+    spec: StudySpec,
+    study: StudyRecord,
+    trials: Sequence[Trial],
+    records: Records,
+    facts: RowFacts | None,
+    baselines: Sequence[BaselineFold],
+    rule: Rule,
+) -> tuple[Correction | None, Draws | None, str]:
+    """Return the corrected estimate and its draws, or the reason why there is none."""
+    if facts is None:
+        return None, None, "the study began before its rows were kept: run it once more"
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    if len(complete) < 2:
+        return None, None, "one trial is complete, so none was chosen among several"
+    rows = Rows(spec.metric, facts.targets, facts.folds, facts.groups)
+    predictions = _predictions(study, complete, records, rows)
+    settings = [spec.setting(trial.params) for trial in complete]
+    simplicity = simplicity_ranks(settings, *mlp_ends(study))
+
+    def choose_in_bag(scores: Floats) -> NDArray[np.int64]:
+        return choose(scores, rule, simplicity, is_minimised=spec.is_minimised)
+
+    section = spec.sections.assessment
+    draws = draw_out_of_bag(
+        rows,
+        predictions,
+        choose_in_bag,
+        section.bootstraps,
+        seed_for(spec.seed, "bootstrap"),
+        {name: _reduce(rows, folds) for name, folds in _by_name(baselines).items()},
+    )
+    low, high = percentiles(draws.scores, section.level)
+    finished = sum(trial.state.is_finished for trial in trials)
+    correction = Correction(
+        estimate=float(np.nanmean(draws.scores)),
+        low=low,
+        high=high,
+        level=section.level,
+        trials_used=len(complete),
+        trials_left_out=finished - len(complete),
+    )
+    return correction, draws, ""
+
+
+def _predictions(
+    study: StudyRecord,
+    complete: Sequence[Trial],
+    records: Records,
+    rows: Rows,
+) -> NDArray[Any]:
+    """Return what the metric needs of every out-of-fold prediction. Shape: (R, T, N[, C])."""
+    table: NDArray[Any] | None = None
+    for place, trial in enumerate(complete):
+        reduced = _reduce(rows, records.curves(study, trial.number, outputs=True))
+        if table is None:
+            shape = (len(reduced), len(complete), *reduced.shape[1:])
+            table = np.empty(shape, dtype=reduced.dtype)
+        table[:, place] = reduced
+    assert table is not None, "there are complete trials"
+    return table
+
+
+def _reduce(rows: Rows, folds: Sequence[FoldResult] | Sequence[BaselineFold]) -> NDArray[Any]:
+    """Return what the metric needs of one model's predictions. Shape: (R, N[, C])."""
+    table: NDArray[Any] | None = None
+    for fold in folds:
+        assert fold.outputs is not None, "a complete trial has predictions"
+        numbers = np.flatnonzero(rows.folds[fold.repeat] == fold.fold)
+        part = reduce_outputs(rows.metric, fold.outputs, rows.targets[numbers])
+        if table is None:
+            table = np.zeros((*rows.folds.shape, *part.shape[1:]), dtype=part.dtype)
+        table[fold.repeat, numbers] = part
+    assert table is not None, "there are folds"
+    return table
+
+
+def _by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:
+    names: dict[str, list[BaselineFold]] = {}
+    for fold in folds:
+        names.setdefault(fold.name, []).append(fold)
+    return names
+
+
+def _baselines(
+    spec: StudySpec, winner: Trial, folds: Sequence[BaselineFold], draws: Draws | None
+) -> dict[str, Baseline]:
+    sign = -1.0 if spec.is_minimised else 1.0
+    found = {}
+    for name, of_name in _by_name(folds).items():
+        scores = [fold.score for fold in of_name]
+        out_of_bag = None
+        if draws is not None:
+            advantage = sign * (draws.scores - draws.rivals[name])
+            out_of_bag = percentiles(advantage, spec.sections.assessment.level)
+        found[name] = Baseline(
+            mean=float(np.mean(scores)),
+            note=of_name[0].note,
+            advantage=_compare(spec, winner.fold_scores, scores),
+            out_of_bag=out_of_bag,
+        )
+    return found
+
+
+def _rivals(spec: StudySpec, winner: Trial, trials: Sequence[Trial]) -> list[Rival]:
+    rope = _rope(spec, winner)
+    rivals = []
+    for trial in trials:
+        if trial.state is not TrialState.COMPLETE or trial.number == winner.number:
+            continue
+        assert trial.value is not None
+        differences = _advantages(spec, winner.fold_scores, trial.fold_scores)
+        rivals.append(
+            Rival(
+                trial.number,
+                trial.value,
+                _compare(spec, winner.fold_scores, trial.fold_scores),
+                correlated_bayes(differences, _ratio(spec), rope),
+            )
+        )
+    return rivals
+
+
+def _compare(spec: StudySpec, first: Sequence[float], second: Sequence[float]) -> Comparison:
+    """Return the advantage of the first over the second, positive where it is better."""
+    differences = _advantages(spec, first, second)
+    return corrected_resampled_t(differences, _ratio(spec), spec.sections.assessment.level)
+
+
+def _advantages(spec: StudySpec, first: Sequence[float], second: Sequence[float]) -> list[float]:
+    better, worse = (second, first) if spec.is_minimised else (first, second)
+    return paired_differences(better, worse)
+
+
+def _ratio(spec: StudySpec) -> float:
+    cv = spec.sections.cv
+    return validation_ratio(cv.folds, is_time_series=cv.kind == "time_series")
+
+
+def _rope(spec: StudySpec, winner: Trial | None) -> float:
+    """Return half the width of what counts as equal: 0.01, or 1% of a score without bounds."""
+    stated = spec.sections.assessment.rope
+    if stated is not None:
+        return stated
+    if spec.metric in UNBOUNDED_METRICS and winner is not None and winner.value is not None:
+        return ROPE * abs(winner.value)
+    return ROPE

@@ -1,0 +1,140 @@
+"""How a study is entered: its development rows, its folds, and its record.
+
+Nothing here trains. A study that has begun keeps its file, its rows and its folds.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selection.data.dataset import Dataset, load_development
+from selection.data.folds import (
+    FoldPlan,
+    duplicate_rows_across_folds,
+    fold_identity,
+    fold_kind,
+    make_splits,
+)
+from selection.data.prepare import prepare_folds
+from selection.errors import Fault, StudyStateError
+from selection.store.evidence import RowFacts
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec, differences
+from selection.train.device import Device, describe_device
+from selection.train.fit import Trainer
+
+VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
+
+
+@dataclass(frozen=True, eq=False)
+class StudyData:
+    """Hold the development rows of a study and their folds."""
+
+    dataset: Dataset
+    plan: FoldPlan
+    facts: Mapping[str, Any]
+
+
+def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
+    """Load the development rows and split them; nothing is written.
+
+    Raises: DataError if the rows cannot be had or break a rule of the study.
+    """
+    dataset = load_development(spec, folder)
+    plan = make_splits(dataset, spec)
+    warnings = [*dataset.warnings, *plan.warnings]
+    duplicates = duplicate_rows_across_folds(dataset, plan.splits)
+    if duplicates:
+        warnings.append(
+            f"{duplicates} development rows have an exact copy in another fold: copies leak. "
+            "Give copies one group, or drop them."
+        )
+    facts = {
+        "rows": len(dataset),
+        "held_out_rows": dataset.held_out_rows,
+        "features": dataset.features.shape[1] + len(dataset.categories),
+        "inputs": dataset.inputs,
+        "outputs": len(dataset.class_names) or 1,
+        "class_counts": dataset.class_counts,
+        "fold_kind": fold_kind(dataset, spec),
+        "folds": [fold_identity(split) for split in plan.splits],
+        "duplicate_rows": duplicates,
+        "warnings": warnings,
+    }
+    return StudyData(dataset, plan, facts)
+
+
+def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Device) -> StudyRecord:
+    """Return the record of a study, begun now or earlier with the same file and the same rows.
+
+    Raises: StudyStateError if the study began with another file or other rows.
+    """
+    dataset = data.dataset
+    study = records.find_study(spec.name)
+    if study is None:
+        environment = {
+            "python": platform.python_version(),
+            "machine": platform.machine(),
+            **describe_device(device),
+            "versions": {name: version(name) for name in VERSIONS},
+        }
+        return records.create_study(
+            spec, dataset.fingerprint, dataset.held_out_fingerprint, data.facts, environment
+        )
+    where = f"study {spec.name}"
+    # Read by this version, so that a section it knows anew has its defaults on both sides.
+    if changed := differences(study.spec().to_json(), spec.to_json()):
+        raise StudyStateError(
+            Fault(
+                where,
+                "a study that has begun keeps its file",
+                "; ".join(changed),
+                "Give the changed study another name, or put the file back.",
+            )
+        )
+    check_rows(study, data)
+    return study
+
+
+def check_rows(study: StudyRecord, data: StudyData) -> None:
+    """Refuse rows or folds other than those the study began with.
+
+    Raises: StudyStateError.
+    """
+    dataset = data.dataset
+    before = (study.data_fingerprint, study.held_out_fingerprint, list(study.facts["folds"]))
+    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts["folds"])
+    if before != now:
+        where = f"study {study.name}"
+        raise StudyStateError(
+            Fault(
+                where,
+                "a study that has begun keeps its rows and folds",
+                "rows with another content",
+                "Put the data back, or give the study another name.",
+            )
+        )
+
+
+def row_facts(data: StudyData) -> RowFacts:
+    """Return what the record keeps of the development rows: targets, folds, groups."""
+    dataset, splits = data.dataset, data.plan.splits
+    repeats = 1 + max(split.repeat for split in splits)
+    folds = np.full((repeats, len(dataset)), -1, dtype=np.int64)
+    for split in splits:
+        folds[split.repeat, split.validation] = split.fold
+    return RowFacts(dataset.target, folds, dataset.groups)
+
+
+def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: int) -> Trainer:
+    """Prepare the folds and bring them to the device."""
+    folds = prepare_folds(data.dataset, data.plan.splits, spec)
+    return Trainer(folds, spec.task, spec.metric, spec.seed, device, max_members=max_members)

@@ -1,0 +1,46 @@
+"""What `selection run` does to a study: the sweep, then all that its verdict rests on.
+
+Each part is skipped where the record has it, so a killed study goes on with the part it was in.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from selection.baseline import score_baselines
+from selection.entry import StudyData
+from selection.nested import score_procedure
+from selection.store.evidence import Evidence
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec
+from selection.sweep import SweepNews, run_sweep
+from selection.train.device import Device
+from selection.train.fit import Trainer
+
+
+class View(Protocol):
+    """Show how far a study is."""
+
+    def show(self, news: SweepNews) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def run_procedure(
+    spec: StudySpec,
+    study: StudyRecord,
+    data: StudyData,
+    records: Records,
+    evidence: Evidence,
+    trainer: Trainer,
+    device: Device,
+    view: View,
+) -> None:
+    """Train every trial, the baselines, and the outer folds if the study asks for them."""
+    run_sweep(spec, study, records, trainer, view.show)
+    if not evidence.baselines(study):
+        view.say("baselines: training linear models on the same folds")
+        evidence.keep_baselines(study, score_baselines(spec, data, trainer))
+    if spec.sections.assessment.nested:
+        score_procedure(spec, data, study, evidence, device, view.say)

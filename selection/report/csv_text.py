@@ -1,0 +1,31 @@
+"""Rows as CSV that a spreadsheet can open without running any of it.
+
+Source: OWASP, "CSV Injection".
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Sequence
+from typing import Any
+
+# A spreadsheet takes text that begins so for a formula.
+FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_text(rows: Sequence[dict[str, Any]]) -> str:
+    """Return rows of equal keys as CSV with a header; text that looks like a formula is quoted."""
+    if not rows:
+        return ""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([_safe(name) for name in rows[0]])
+    writer.writerows([_safe(value) for value in row.values()] for row in rows)
+    return text.getvalue()
+
+
+def _safe(value: Any) -> Any:
+    """Return numbers as they are: a negative one is no formula."""
+    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
+    return f"'{value}" if is_formula else value

@@ -1,0 +1,217 @@
+"""MODEL_CARD.md: what a model is, what it scored, and how often its held-out rows were seen.
+
+Every number says whether it is observed, corrected or held out.
+Source: Mitchell et al. (2019), "Model cards for model reporting".
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from selection.assess.rules import RULES
+from selection.assessment import Assessment
+from selection.report.text import show_value
+from selection.report.values import held_out_value
+from selection.store.ledger import Evaluation
+from selection.study.trial import Trial
+
+
+def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any] | None) -> str:
+    """Return the card of one trial; document is the final model's, if one is exported."""
+    study, spec = assessment.study, assessment.spec
+    sections = [
+        f"# {_text(study.name)}: trial {trial.number}",
+        f"An MLP for {spec.task}, chosen among {len(assessment.trials)} trials by the rule "
+        f"`{assessment.rule}` ({RULES[assessment.rule]}).",
+        "## Setting",
+        _table(["hyperparameter", "value"], _setting_rows(assessment, trial)),
+        "## Scores",
+        _table(["score", spec.metric, "interval", "what it is"], _score_rows(assessment, trial)),
+        *_baseline_section(assessment),
+        "## Held-out ledger",
+        _ledger(assessment),
+        *_details(assessment, trial),
+        "## Data",
+        _table(["fact", "value"], _data_rows(assessment)),
+    ]
+    if document is not None:
+        sections += ["## Model", _table(["fact", "value"], _model_rows(document))]
+    return "\n\n".join(sections) + "\n"
+
+
+def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
+    setting = assessment.spec.setting(trial.params)
+    kind = setting.kind
+    rows = [
+        ["hidden layers", " ".join(map(str, setting.widths)) or "none (linear)"],
+        ["activation", kind.activation],
+        ["dropout", " ".join(map(show_value, setting.dropout)) or "none"],
+        ["optimizer", kind.optimizer],
+        ["learning rate", show_value(setting.learning_rate)],
+        ["weight decay", show_value(setting.weight_decay)],
+        ["l2", show_value(setting.l2)],
+        ["momentum", show_value(setting.momentum)],
+        ["batch size", str(kind.batch_size)],
+        ["epochs", str(kind.epochs)],
+        ["init", kind.init],
+    ]
+    return [row for row in rows if row[1] != "0"]
+
+
+def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
+    correction = assessment.correction
+    error = trial.standard_error
+    rows = [
+        ["corrected", "none", "", assessment.why_uncorrected]
+        if correction is None
+        else [
+            "corrected",
+            f"{correction.estimate:.4f}",
+            _interval(correction.low, correction.high, correction.level),
+            f"BBC-CV over {correction.trials_used} complete trials; "
+            f"{correction.trials_left_out} left out",
+        ],
+        [
+            "observed",
+            f"{trial.value:.4f}",
+            "" if error is None else f"+- {error:.4f} (standard error)",
+            "mean over folds; optimistic: the trial was chosen by it",
+        ],
+    ]
+    result = _newest(assessment.evaluations, trial)
+    if result is not None:
+        rows.append(
+            [
+                "held out",
+                f"{result['score']:.4f}",
+                _interval(result["low"], result["high"], result["level"]),
+                f"{result['rows']} rows; covers the sampling of these rows only",
+            ]
+        )
+        if len(result["seeds"]) > 1:
+            shown = " ".join(f"{score:.4f}" for score in result["seeds"])
+            rows.append(["held out, seeds", shown, "", "the same setting from other seeds"])
+    return rows
+
+
+def _baseline_section(assessment: Assessment) -> list[str]:
+    rows = [
+        [
+            name,
+            f"{baseline.mean:.4f}",
+            f"{baseline.advantage.mean:+.4f}",
+            "yes" if baseline.is_beaten else "not shown",
+        ]
+        for name, baseline in assessment.baselines.items()
+    ]
+    header = ["baseline", "observed", "the winner's advantage", "beaten"]
+    return ["## Baselines", _table(header, rows)] if rows else []
+
+
+def _ledger(assessment: Assessment) -> str:
+    lines = []
+    state = held_out_value(assessment.evaluations)
+    if state is None:
+        lines.append("Never opened by this study.")
+    else:
+        if state["evaluations"] > 1:
+            lines.append(f"**Re-used (n = {state['evaluations']}).**")
+        rows = [
+            [
+                str(look["evaluation"]),
+                look["claimed_at"],
+                str(look["number"]),
+                look["rule"],
+                look["state"],
+                _text(look["reason"]),
+            ]
+            for look in state["looks"]
+        ]
+        lines.append(_table(["look", "claimed", "trial", "rule", "state", "reason"], rows))
+    if assessment.openings_by_others:
+        names = sorted({each.study_name for each in assessment.openings_by_others})
+        count = len(assessment.openings_by_others)
+        lines.append(f"Other studies opened these rows {count} time(s): {_text(', '.join(names))}.")
+    return "\n\n".join(lines)
+
+
+def _details(assessment: Assessment, trial: Trial) -> list[str]:
+    result = _newest(assessment.evaluations, trial)
+    if result is None or "per_class" not in result:
+        return []
+    rows = [
+        [
+            _text(line["name"]),
+            str(line["rows"]),
+            *(_share(line[name]) for name in ("precision", "recall", "f1")),
+        ]
+        for line in result["per_class"]
+    ]
+    chances = result["calibration"]
+    return [
+        "## Held-out classes",
+        _table(["class", "rows", "precision", "recall", "F1"], rows),
+        f"Calibration on the held-out rows: NLL {chances['nll']:.4f}, Brier "
+        f"{chances['brier']:.4f} (0 to 2), ECE {chances['ece']:.4f}.",
+    ]
+
+
+def _data_rows(assessment: Assessment) -> list[list[str]]:
+    study, data = assessment.study, assessment.spec.sections.data
+    facts = study.facts
+    return [
+        ["source", _text(str(data.dataset or data.path))],
+        ["development rows", str(facts["rows"])],
+        ["held-out rows", str(facts["held_out_rows"])],
+        ["features", str(facts["features"])],
+        ["preparation", data.prepare],
+        ["folds", f"{facts['fold_kind']}, {len(facts['folds'])}"],
+        ["data fingerprint", f"`{study.data_fingerprint}`"],
+        ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],
+        *(["warning", _text(warning)] for warning in facts["warnings"]),
+    ]
+
+
+def _model_rows(document: Mapping[str, Any]) -> list[list[str]]:
+    training = document["training"]
+    return [
+        ["kind", document["model"]],
+        ["members", str(len(document["members"]))],
+        ["updates", " ".join(map(str, training["updates"]))],
+        ["updates in cross-validation", f"{training['updates_in_cross_validation']:.0f}"],
+        ["weights", f"SHA-256 `{document['weights']['sha256']}`"],
+        ["versions", ", ".join(f"{name} {own}" for name, own in document["versions"].items())],
+    ]
+
+
+def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> Mapping[str, Any] | None:
+    """Return the newest result of this trial."""
+    done = [
+        each.result
+        for each in evaluations
+        if each.result is not None and each.number == trial.number
+    ]
+    return done[-1] if done else None
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _text(value: str) -> str:
+    """Return words of the user's so that they stay text in Markdown and HTML."""
+    escaped = html.escape(value, quote=False)
+    for mark in "\\`*_[]|#":
+        escaped = escaped.replace(mark, f"\\{mark}")
+    return escaped
+
+
+def _interval(low: float, high: float, level: float) -> str:
+    return f"{low:.4f} to {high:.4f} ({100 * level:g}%)"
+
+
+def _share(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"

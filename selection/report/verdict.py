@@ -1,0 +1,242 @@
+"""The verdict on a study as text: who won, how sure that is, and what the held-out rows said.
+
+Every score says whether it is observed, corrected or held out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from selection.assess.rules import RULES
+from selection.assessment import Assessment, Baseline, Rival
+from selection.report.text import make_table, print_table, show_score, show_value
+from selection.report.values import FINISHED, count_states
+from selection.store.ledger import Evaluation
+from selection.study.trial import Trial
+
+
+def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
+    """Print who won, by which rule, and how sure it is; evaluate is the command that goes on."""
+    counts = count_states(assessment.trials)
+    states = ", ".join(f"{counts[state]} {state.value}" for state in FINISHED)
+    total = sum(counts[state] for state in FINISHED)
+    _say(console, f"study {assessment.study.name}: {total} trials ({states})")
+    best = assessment.winner
+    if best is None:
+        _say(console, "no trial is complete, so none has won")
+        return
+    params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
+    named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
+    _say(console, named)
+    _say(console, f"  rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}")
+    for line in _score_lines(assessment, best):
+        _say(console, f"  {line}")
+    for line in _rival_lines(assessment, best):
+        _say(console, f"  {line}")
+    for name, baseline in assessment.baselines.items():
+        _say(console, f"  {_baseline_line(name, baseline)}")
+    for line in _held_out_lines(assessment, evaluate):
+        _say(console, line)
+
+
+def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Evaluation]) -> None:
+    """Print a held-out result, and how often the rows were looked at; looks are this study's."""
+    metric, number = result["metric"], result["number"]
+    _say(console, f"study {result['study']}: trial {number} on its held-out set")
+    interval = _interval(result["low"], result["high"], result["level"])
+    _say(console, f"{metric}, held out: {result['score']:.4f} {interval} on {result['rows']} rows")
+    if len(result["seeds"]) > 1:
+        scores = " ".join(f"{score:.4f}" for score in result["seeds"])
+        _say(console, f"the same setting from {len(result['seeds'])} seeds: {scores}")
+    if result["corrected_estimate"] is None:
+        _say(console, "no corrected estimate to compare with")
+    else:
+        corrected = f"{result['corrected_estimate']:.4f}"
+        _say(
+            console,
+            f"{metric}, corrected: {corrected}; gap held out - corrected: {result['gap']:+.4f}",
+        )
+    _say(console, _training_line(result))
+    _print_details(console, result)
+    if result["against"] is not None:
+        _say(console, _against_line(result["against"]))
+    if len(looks) > 1:
+        reasons = "; ".join(look.reason for look in looks if look.reason)
+        _say(console, f"held-out set re-used (n = {len(looks)}): {reasons}")
+
+
+def _print_details(console: Console, result: Mapping[str, Any]) -> None:
+    if "scores" in result:
+        shown = ", ".join(f"{name} {score:.4g}" for name, score in result["scores"].items())
+        _say(console, f"on the same rows: {shown}")
+        return
+    names = [line["name"] for line in result["per_class"]]
+    table = make_table(console)
+    table.add_column("class")
+    for name in ("rows", "precision", "recall", "f1"):
+        table.add_column(name, justify="right")
+    for line in result["per_class"]:
+        shares = (_share(line[name]) for name in ("precision", "recall", "f1"))
+        table.add_row(escape(line["name"]), str(line["rows"]), *shares)
+    console.print()
+    print_table(console, table)
+    console.print()
+    table = make_table(console)
+    table.add_column("true \\ predicted")
+    for name in names:
+        table.add_column(escape(name), justify="right")
+    for name, counts in zip(names, result["confusion"], strict=True):
+        table.add_row(escape(name), *map(str, counts))
+    print_table(console, table)
+    console.print()
+    chances = result["calibration"]
+    _say(
+        console,
+        f"calibration: NLL {chances['nll']:.4f}, Brier {chances['brier']:.4f} (0 to 2), "
+        f"ECE {chances['ece']:.4f}",
+    )
+
+
+def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
+    metric = assessment.spec.metric
+    correction = assessment.correction
+    if correction is None:
+        corrected = f"{metric}, corrected: none ({assessment.why_uncorrected})"
+    else:
+        interval = _interval(correction.low, correction.high, correction.level)
+        left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
+        corrected = (
+            f"{metric}, corrected: {correction.estimate:.4f} {interval} "
+            f"(BBC-CV over {correction.trials_used} complete trials{left_out})"
+        )
+    label = "observed, and optimistic: the winner was chosen by it"
+    lines = [
+        corrected,
+        f"{metric}, observed:  {show_score(best)} over {len(best.fold_scores)} folds ({label})",
+    ]
+    outer = [fold.score for fold in assessment.nested]
+    if outer:
+        folds = assessment.spec.sections.cv.folds
+        mean = sum(outer) / len(outer)
+        done = "" if len(outer) == folds else f", {folds - len(outer)} still to come"
+        lines.append(
+            f"{metric}, nested:    {mean:.4f} over {len(outer)} outer folds{done} "
+            "(the whole procedure, scored on rows it never saw)"
+        )
+    return lines
+
+
+def _rival_lines(assessment: Assessment, best: Trial) -> list[str]:
+    lines = []
+    default = next((rival for rival in assessment.rivals if rival.number == 0), None)
+    if default is not None:
+        lines.append(f"the default, trial 0: {default.mean:.4f} observed; {_advantage(default)}")
+    elif best.number == 0:
+        lines.append("the winner is the default setting")
+    if assessment.rivals:
+        level = assessment.spec.sections.assessment.level
+        numbers = assessment.indistinguishable
+        named = f" (trials {', '.join(map(str, numbers[:10]))}{', ...' if numbers[10:] else ''})"
+        lines.append(
+            f"{len(numbers)} of {len(assessment.rivals)} other complete trials cannot be told from "
+            f"the winner{named if numbers else ''}: corrected resampled t, p > {1 - level:.4g}"
+        )
+    return lines
+
+
+def _advantage(rival: Rival) -> str:
+    match rival.advantage.word:
+        case "identical":
+            return "identical on every fold"
+        case "constant":
+            return f"the same difference on every fold, {rival.advantage.mean:.4f}"
+    chances = rival.chances
+    return (
+        f"the winner is better by {rival.advantage.mean:.4f} (p = {rival.advantage.p:.3f}), "
+        f"with chances {chances.better:.2f} better, {chances.equal:.2f} practically equal, "
+        f"{chances.worse:.2f} worse"
+    )
+
+
+def _baseline_line(name: str, baseline: Baseline) -> str:
+    note = f" ({baseline.note})" if baseline.note else ""
+    advantage = baseline.advantage
+    bounds = f"[{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
+    if baseline.out_of_bag is not None:
+        low, high = baseline.out_of_bag
+        bounds += f", [{low:.4f}, {high:.4f}] out of bag"
+    verdict = "better than it" if baseline.is_beaten else "not shown to be better than it"
+    return (
+        f"baseline {name}: {baseline.mean:.4f} observed{note}; the winner is {verdict}: "
+        f"by {advantage.mean:.4f} {bounds}"
+    )
+
+
+def _held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
+    rows = assessment.study.facts["held_out_rows"]
+    lines = []
+    if assessment.openings_by_others:
+        count = len(assessment.openings_by_others)
+        names = sorted({each.study_name for each in assessment.openings_by_others})
+        times = "once" if count == 1 else f"{count} times"
+        lines.append(f"these held-out rows were opened {times} before by: {', '.join(names)}")
+    looks = assessment.evaluations
+    done = [each.result for each in looks if each.result is not None]
+    if not looks:
+        lines.append(f"held-out set: {rows} rows, never opened by this study; once: {evaluate}")
+        return lines
+    if done:
+        newest = done[-1]
+        interval = _interval(newest["low"], newest["high"], newest["level"])
+        lines.append(
+            f"{newest['metric']}, held out: {newest['score']:.4f} {interval} "
+            f"for trial {newest['number']} on {newest['rows']} rows"
+        )
+    if looks[-1].result is None:
+        lines.append(
+            f"held-out set claimed at {looks[-1].claimed_at:%Y-%m-%d %H:%M} UTC without a result: "
+            "another process is at it, or one was stopped"
+        )
+    if len(looks) > 1:
+        lines.append(f"held-out set re-used (n = {len(looks)})")
+    return lines
+
+
+def _training_line(result: Mapping[str, Any]) -> str:
+    training = result["training"]
+    count = len(training["updates"])
+    what = "refit on all development rows" if result["model"] == "refit" else f"{count} fold models"
+    updates = sum(training["updates"]) / count
+    return (
+        f"model: {what}, {training['epochs']} epochs of batches of {training['batch_size']}, "
+        f"{updates:.0f} updates ({training['updates_in_cross_validation']:.0f} in a fold)"
+    )
+
+
+def _against_line(against: Mapping[str, Any]) -> str:
+    return (
+        f"against trial {against['number']} of evaluation {against['evaluation']}: "
+        f"{against['gained']} rows gained, {against['lost']} lost, "
+        f"exact McNemar p = {against['p']:.4f}"
+    )
+
+
+def _overridden(assessment: Assessment) -> str:
+    stated = assessment.spec.sections.selection.rule
+    return "" if assessment.rule == stated else f" (the study file says {stated})"
+
+
+def _interval(low: float, high: float, level: float) -> str:
+    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
+
+
+def _share(value: float | None) -> str:
+    return "n/a" if value is None else f"{value:.4f}"
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(escape(line), soft_wrap=True)

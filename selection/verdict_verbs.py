@@ -1,0 +1,241 @@
+"""The verbs that end a study: best, evaluate, export, predict."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from selection.command import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Books,
+    Device,
+    DeviceOption,
+    Name,
+    RuleOption,
+    Storage,
+    command,
+    open_books,
+    print_csv,
+    print_json,
+    say,
+)
+from selection.errors import DataError, ExportError, Fault, RefusedError, StudyStateError
+
+if TYPE_CHECKING:
+    from selection.assessment import Assessment
+    from selection.entry import StudyData
+    from selection.store.evidence import StoredModel
+    from selection.store.study_record import StudyRecord
+    from selection.study.fields import Rule
+    from selection.study.trial import Trial
+
+
+def best(
+    name: Name,
+    rule: RuleOption = None,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Say which trial won, and how good it will really be."""
+    from selection.report import text, values, verdict
+
+    with open_books(storage) as books:
+        assessment = books.assess(books.study(name), rule)
+    if as_json:
+        print_json(values.winner_value(assessment))
+        return
+    evaluate_command = command("evaluate", name, storage=storage)
+    verdict.winner(text.make_console(), assessment, evaluate_command)
+
+
+def evaluate(
+    name: Name,
+    rule: RuleOption = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Open the held-out set once more, on record.")
+    ] = False,
+    reason: Annotated[str, typer.Option(help="Why it is opened again; kept for good.")] = "",
+    unfinished: Annotated[
+        bool, typer.Option("--unfinished", help="End a study here that has trials left.")
+    ] = False,
+    device: Device = DeviceOption.AUTO,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Make the final model and open the held-out set, once."""
+    if again != bool(reason.strip()):
+        raise typer.BadParameter("--again and --reason TEXT belong together")
+    with open_books(storage, write=True) as books:
+        study = books.study(name)
+        try:
+            if not again:
+                books.ledger.check_first_look(study)
+            _evaluate(books, study, rule, device, reason.strip(), unfinished)
+        except RefusedError:
+            _print_evaluation(books, study, as_json, is_first=True)
+            raise
+        _print_evaluation(books, study, as_json, is_first=False)
+
+
+def export(
+    name: Name,
+    to: Annotated[Path, typer.Option("--to", help="The folder to write.")],
+    form: Annotated[
+        str, typer.Option("--format", help="Formats with commas between; all that can be made.")
+    ] = "",
+    force: Annotated[
+        bool, typer.Option("--force", help="Write into a folder that holds files.")
+    ] = False,
+    device: Device = DeviceOption.AUTO,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Write the winner as files: a study file, its model, a model card, all trials."""
+    from selection.export import MODEL_FORMATS, Winner, check_folder, make_files, write_files
+
+    formats = _formats(form)
+    check_folder(to, force=force)
+    with open_books(storage, write=True) as books:
+        assessment, trial = _exported(books, books.study(name))
+        model = None
+        if set(formats) & set(MODEL_FORMATS):
+            model = _final_model(books, assessment, trial, device)
+    files = make_files(Winner(assessment, trial, model), formats)
+    write_files(files, to, force=force)
+    if as_json:
+        print_json(
+            {"study": name, "number": trial.number, "folder": str(to), "files": sorted(files)}
+        )
+        return
+    print(f"trial {trial.number} of study {name} in {to}: {', '.join(sorted(files))}")
+
+
+def predict(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An exported model.")],
+    table: Annotated[Path, typer.Option("--input", help="A .csv or .parquet file.")],
+    as_json: AsJson = False,
+) -> None:
+    """Predict the rows of a table with an exported model."""
+    import pandas as pd
+
+    from selection.data.tables import read_features
+    from selection.model import ClassifierModel, load_model
+
+    model = load_model(folder)
+    names, categorical = model.document["feature_names"], model.document["categorical"]
+    features, categories = read_features(table, names, categorical)
+    frame = pd.concat([pd.DataFrame(features, columns=names), pd.DataFrame(categories)], axis=1)
+    try:
+        rows = [{"prediction": value} for value in model.predict(frame).tolist()]
+    except ValueError as error:
+        rule = "the rows must fit the model"
+        raise DataError(Fault(str(table), rule, str(error), "Mend the table.")) from None
+    if isinstance(model, ClassifierModel):
+        for row, chances in zip(rows, model.predict_proba(frame).tolist(), strict=True):
+            named = zip(model.class_names, chances, strict=True)
+            row |= {f"probability_{each}": chance for each, chance in named}
+    if as_json:
+        print_json(rows)
+    else:
+        print_csv(rows)
+
+
+def _evaluate(
+    books: Books,
+    study: StudyRecord,
+    rule: Rule | None,
+    device: DeviceOption,
+    reason: str,
+    unfinished: bool,
+) -> None:
+    from selection.data.sources import data_folder
+    from selection.final import check_evaluation, evaluate
+    from selection.sweep import is_finished
+    from selection.train.device import choose_device
+
+    assessment = books.assess(study, rule)
+    seconds = books.records.elapsed_seconds(study)
+    finished = is_finished(assessment.spec, assessment.trials, seconds)
+    check_evaluation(assessment, is_finished=finished, again=bool(reason), unfinished=unfinished)
+    chosen = choose_device(device.value)
+    data = _study_data(assessment)
+    if assessment.openings_by_others:
+        count = len(assessment.openings_by_others)
+        names = ", ".join(sorted({each.study_name for each in assessment.openings_by_others}))
+        say(f"warning: other studies opened these held-out rows before ({count}): {names}")
+    evaluate(assessment, data, books.evidence, books.ledger, chosen, data_folder(), reason)
+
+
+def _print_evaluation(books: Books, study: StudyRecord, as_json: bool, *, is_first: bool) -> None:
+    """Print the first or the newest result, if there is any."""
+    from selection.report import text, verdict
+
+    looks = books.ledger.evaluations(study)
+    results = [look.result for look in looks if look.result is not None]
+    if not results:
+        return
+    result = {**results[0 if is_first else -1], "evaluations": len(looks)}
+    if as_json:
+        print_json(result)
+    else:
+        verdict.evaluation(text.make_console(), result, looks)
+
+
+def _exported(books: Books, study: StudyRecord) -> tuple[Assessment, Trial]:
+    """Return what is exported: the trial that met the held-out set, else the rule's winner."""
+    done = [look for look in books.ledger.evaluations(study) if look.result is not None]
+    assessment = books.assess(study, done[-1].rule if done else None)
+    if assessment.winner is None:
+        mend = f"Look at selection trials {study.name}."
+        raise StudyStateError(
+            Fault(f"study {study.name}", "a winner must be complete", "no complete trial", mend)
+        )
+    number = done[-1].number if done else assessment.winner.number
+    return assessment, next(trial for trial in assessment.trials if trial.number == number)
+
+
+def _final_model(
+    books: Books, assessment: Assessment, trial: Trial, device: DeviceOption
+) -> StoredModel:
+    """Return the final model, trained now if it never was; the held-out set stays closed."""
+    from selection.final import final_models
+    from selection.train.device import choose_device
+
+    if not books.evidence.models(assessment.study, trial.number):
+        say("training the final model")
+        data, chosen = _study_data(assessment), choose_device(device.value)
+        final_models(assessment.study, assessment.spec, data, trial, books.evidence, chosen)
+    return books.evidence.models(assessment.study, trial.number)[0]
+
+
+def _study_data(assessment: Assessment) -> StudyData:
+    """Load the development rows of a study, and refuse any others."""
+    from selection.data.sources import data_folder
+    from selection.entry import check_rows, load_study_data
+
+    data = load_study_data(assessment.spec, data_folder())
+    check_rows(assessment.study, data)
+    return data
+
+
+def _formats(text: str) -> list[str]:
+    """Return the formats asked for; by default all whose packages are installed."""
+    from importlib.util import find_spec
+
+    from selection.export import EXTRAS, FORMATS
+    from selection.study.faults import nearest_name, show
+
+    if not text:
+        missing = [name for name, package in EXTRAS.items() if find_spec(package) is None]
+        for name in missing:
+            say(f"{FORMATS[name][0]} left out: pip install 'selection[{name}]'")
+        return [name for name in FORMATS if name not in missing]
+    asked = [name.strip() for name in text.split(",") if name.strip()]
+    for name in asked:
+        if name not in FORMATS:
+            rule = "the format must be known"
+            raise ExportError(Fault("--format", rule, show(name), nearest_name(name, FORMATS)))
+    return list(dict.fromkeys(asked))
