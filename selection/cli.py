@@ -64,6 +64,7 @@ def run(
     """Run a study, or go on with it; a finished one only prints its result."""
     from selection.data.sources import data_folder
     from selection.entry import enter_study, load_study_data, make_trainer, row_facts
+    from selection.nested import check_nested
     from selection.procedure import run_procedure
     from selection.report import text, values, verdict
     from selection.report.progress import SweepView
@@ -74,11 +75,14 @@ def run(
     spec = read_study(file)
     chosen = choose_device(device.value)
     data = load_study_data(spec, data_folder())
+    check_nested(spec, data)
     for warning in data.facts["warnings"]:
         say(f"warning: {warning}")
     with writer_lock(storage), open_books(storage, create=True, write=True) as books:
         study = enter_study(spec, data, books.records, chosen)
         books.evidence.keep_rows(study, row_facts(data))
+        if others := verdict.openings(books.ledger.openings_by_others(study)):
+            say(f"warning: {others}")
         trainer = make_trainer(spec, data, chosen, pack_members)
         with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
             run_procedure(spec, study, data, books.records, books.evidence, trainer, chosen, view)
@@ -114,7 +118,8 @@ def status(
         study = books.newest_study() if name is None else books.study(name)
         trials = books.records.trials(study, with_curves=False)
         seconds = books.records.elapsed_seconds(study)
-    value = values.status_value(study, trials, seconds)
+        looks = books.ledger.evaluations(study)
+    value = values.status_value(study, trials, seconds, looks)
     if as_json:
         print_json(value)
     else:
@@ -241,7 +246,7 @@ def main() -> None:
         say(str(error))
         sys.exit(error.exit_code)
     except _StoppedError as error:
-        say(f"{error}: what is finished is kept; the same command goes on from there")
+        say(f"{error}: what is finished is kept")
         # The cohort is released and nothing is left to save: do not wait for threads that train.
         sys.stdout.flush()
         sys.stderr.flush()

@@ -6,7 +6,7 @@ Nothing here trains. A study that has begun keeps its file, its rows and its fol
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -18,6 +18,7 @@ from selection.data.dataset import Dataset, load_development
 from selection.data.folds import (
     FoldPlan,
     duplicate_rows_across_folds,
+    fold_fingerprint,
     fold_identity,
     fold_kind,
     make_splits,
@@ -50,7 +51,8 @@ def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
     """
     dataset = load_development(spec, folder)
     plan = make_splits(dataset, spec)
-    warnings = [*dataset.warnings, *plan.warnings]
+    folds = [fold_identity(split) for split in plan.splits]
+    warnings = [*dataset.warnings, *plan.warnings, *_provenance_warnings(spec, dataset, folds)]
     duplicates = duplicate_rows_across_folds(dataset, plan.splits)
     if duplicates:
         warnings.append(
@@ -65,11 +67,28 @@ def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
         "outputs": len(dataset.class_names) or 1,
         "class_counts": dataset.class_counts,
         "fold_kind": fold_kind(dataset, spec),
-        "folds": [fold_identity(split) for split in plan.splits],
+        "folds": folds,
         "duplicate_rows": duplicates,
         "warnings": warnings,
     }
     return StudyData(dataset, plan, facts)
+
+
+def _provenance_warnings(spec: StudySpec, dataset: Dataset, folds: Sequence[str]) -> list[str]:
+    """Say where an exported study file meets other rows than those its trial was chosen on."""
+    source = spec.sections.provenance
+    if source is None:
+        return []
+    pairs = [
+        ("development rows", source.data_fingerprint, dataset.fingerprint),
+        ("held-out rows", source.held_out_fingerprint, dataset.held_out_fingerprint),
+        ("folds", source.fold_fingerprint, fold_fingerprint(folds)),
+    ]
+    return [
+        f"the {what} are not those of study {source.study}, where trial {source.number} was chosen"
+        for what, before, now in pairs
+        if before != now
+    ]
 
 
 def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Device) -> StudyRecord:

@@ -6,7 +6,6 @@ opens the held-out set, and no name of a study becomes a path.
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import os
@@ -22,6 +21,7 @@ import tomli_w
 import yaml
 
 from selection.assessment import Assessment
+from selection.data.folds import fold_fingerprint
 from selection.errors import ExportError, Fault
 from selection.model import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.onnx_graph import encode_onnx
@@ -141,17 +141,12 @@ def study_content(winner: Winner) -> dict[str, Any]:
         "rule": assessment.rule,
         "data_fingerprint": study.data_fingerprint,
         "held_out_fingerprint": study.held_out_fingerprint,
-        "fold_fingerprint": fold_fingerprint(assessment),
+        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
         "versions": _versions(winner),
     }
     again = parse_study(content, "best.toml")
     assert again.setting(again.default) == setting, "the study file trains the same setting"
     return content
-
-
-def fold_fingerprint(assessment: Assessment) -> str:
-    """Return the SHA-256 of the identities of all folds."""
-    return hashlib.sha256("/".join(assessment.study.facts["folds"]).encode()).hexdigest()
 
 
 def _toml(winner: Winner) -> bytes:
@@ -167,7 +162,7 @@ def _best(winner: Winner) -> dict[str, Any]:
         "seed": assessment.spec.seed,
         "data_fingerprint": study.data_fingerprint,
         "held_out_fingerprint": study.held_out_fingerprint,
-        "fold_fingerprint": fold_fingerprint(assessment),
+        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
         "versions": _versions(winner),
         "environment": dict(study.environment),
         "study_file": study_content(winner),

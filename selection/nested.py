@@ -64,11 +64,11 @@ def score_procedure(
 
 
 def check_nested(spec: StudySpec, data: StudyData) -> None:
-    """Refuse at the start of a study what would stop its nested cross-validation at the end.
+    """Refuse at the start of a study what would stop its nested cross-validation, if it has one.
 
     Raises: DataError if an outer training set cannot be split into the study's folds.
     """
-    for split in data.plan.splits:
+    for split in data.plan.splits if spec.sections.assessment.nested else ():
         if split.repeat == 0:
             make_splits(data.dataset.take(split.training), spec)
 

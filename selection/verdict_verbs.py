@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from selection.study.trial import Trial
 
 
+AGAIN = "to look again: --again --reason TEXT"
+
+
 def best(
     name: Name,
     rule: RuleOption = None,
@@ -70,12 +73,17 @@ def evaluate(
         raise typer.BadParameter("--again and --reason TEXT belong together")
     with open_books(storage, write=True) as books:
         study = books.study(name)
+        looks = len(books.ledger.evaluations(study))
         try:
             if not again:
                 books.ledger.check_first_look(study)
             _evaluate(books, study, rule, device, reason.strip(), unfinished)
         except RefusedError:
             _print_evaluation(books, study, as_json, is_first=True)
+            raise
+        except BaseException:
+            if len(books.ledger.evaluations(study)) > looks:
+                say(f"the claim stays on record without a result; {AGAIN}")
             raise
         _print_evaluation(books, study, as_json, is_first=False)
 
@@ -153,6 +161,7 @@ def _evaluate(
 ) -> None:
     from selection.data.sources import data_folder
     from selection.final import check_evaluation, evaluate
+    from selection.report import verdict
     from selection.sweep import is_finished
     from selection.train.device import choose_device
 
@@ -162,10 +171,8 @@ def _evaluate(
     check_evaluation(assessment, is_finished=finished, again=bool(reason), unfinished=unfinished)
     chosen = choose_device(device.value)
     data = _study_data(assessment)
-    if assessment.openings_by_others:
-        count = len(assessment.openings_by_others)
-        names = ", ".join(sorted({each.study_name for each in assessment.openings_by_others}))
-        say(f"warning: other studies opened these held-out rows before ({count}): {names}")
+    if others := verdict.openings(assessment.openings_by_others):
+        say(f"warning: {others}")
     evaluate(assessment, data, books.evidence, books.ledger, chosen, data_folder(), reason)
 
 

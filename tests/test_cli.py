@@ -61,6 +61,7 @@ def test_trials_curves_best_status_and_studies_agree(cli: Cli) -> None:
     assert (found["number"], found["observed"]["mean"]) == (best["number"], best["cv_mean"])
     assert found["observed"]["folds"] == winner["fold_scores"]
     assert found["default"] == {"number": 0, "mean": trials[0]["value"]}
+    assert found["rule"] == "best"
     assert cli("status", "small", "--json").json["is_finished"] is True
     assert cli("status", "--json").json["study"] == "small"
     assert [line["study"] for line in cli("studies", "--json").json] == ["small"]

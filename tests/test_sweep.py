@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+from selection.entry import enter_study, load_study_data, make_trainer
 from selection.errors import StudyStateError
-from selection.report.values import status_value
 from selection.store.database import open_database
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
-from selection.sweep import SweepNews, enter_study, load_study_data, make_trainer, run_sweep
+from selection.sweep import SweepNews, is_finished, run_sweep
 from selection.train.device import choose_device
 
 
@@ -220,7 +220,7 @@ def test_a_timeout_ends_the_study_after_the_cohort_it_falls_into(bench: Bench) -
     study = bench.records.find_study("iris")
     assert study is not None
     trials = bench.records.trials(study, with_curves=False)
-    assert status_value(study, trials, bench.records.elapsed_seconds(study))["is_finished"]
+    assert is_finished(study.spec(), trials, bench.records.elapsed_seconds(study))
 
 
 def test_searched_structure_trains_and_regression_too(bench: Bench) -> None:

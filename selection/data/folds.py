@@ -94,6 +94,11 @@ def fold_identity(split: Split) -> str:
     return digest.hexdigest()
 
 
+def fold_fingerprint(identities: Iterable[str]) -> str:
+    """Return the SHA-256 of the identities of all splits, in order."""
+    return hashlib.sha256("/".join(identities).encode()).hexdigest()
+
+
 def duplicate_rows_across_folds(dataset: Dataset, splits: Iterable[Split]) -> int:
     """Count the rows that some split validates while it trains an exact copy, target included."""
     codes = _copy_codes(dataset)

@@ -14,6 +14,7 @@ from selection.assess.rules import RULES
 from selection.assessment import Assessment
 from selection.report.text import show_value
 from selection.report.values import held_out_value
+from selection.report.verdict import openings
 from selection.store.ledger import Evaluation
 from selection.study.trial import Trial
 
@@ -130,10 +131,8 @@ def _ledger(assessment: Assessment) -> str:
             for look in state["looks"]
         ]
         lines.append(_table(["look", "claimed", "trial", "rule", "state", "reason"], rows))
-    if assessment.openings_by_others:
-        names = sorted({each.study_name for each in assessment.openings_by_others})
-        count = len(assessment.openings_by_others)
-        lines.append(f"Other studies opened these rows {count} time(s): {_text(', '.join(names))}.")
+    if others := openings(assessment.openings_by_others):
+        lines.append(f"Besides, {_text(others)}.")
     return "\n\n".join(lines)
 
 

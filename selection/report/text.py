@@ -100,6 +100,13 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
     console.print(f"study {escape(value['study'])}: {finished}/{value['budget']} trials, {end}")
     console.print(f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
     console.print(f"rows: {value['rows']} development, {value['held_out_rows']} held out")
+    held_out = value["held_out"]
+    if held_out is None:
+        console.print("held-out set: never opened by this study")
+    else:
+        looks = held_out["evaluations"]
+        again = f", re-used (n = {looks})" if looks > 1 else ""
+        console.print(f"held-out set: {held_out['state']}{again}")
     if value["best"] is not None:
         score = f"{value['best']['cv_mean']:.4f}"
         console.print(

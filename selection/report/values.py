@@ -139,7 +139,9 @@ def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
     }
 
 
-def status_value(study: StudyRecord, trials: Sequence[Trial], seconds: float) -> dict[str, Any]:
+def status_value(
+    study: StudyRecord, trials: Sequence[Trial], seconds: float, looks: Sequence[Evaluation]
+) -> dict[str, Any]:
     """Return what `status --json` prints."""
     counts = count_states(trials)
     spec = study.spec()
@@ -154,6 +156,7 @@ def status_value(study: StudyRecord, trials: Sequence[Trial], seconds: float) ->
         "seconds": round(seconds, 3),
         "rows": study.facts["rows"],
         "held_out_rows": study.facts["held_out_rows"],
+        "held_out": held_out_value(looks),
         "warnings": list(study.facts["warnings"]),
     }
 

@@ -69,6 +69,15 @@ def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Eval
         _say(console, f"held-out set re-used (n = {len(looks)}): {reasons}")
 
 
+def openings(others: Sequence[Evaluation]) -> str:
+    """Return how often other studies opened the same held-out rows; nothing if none did."""
+    if not others:
+        return ""
+    names = ", ".join(sorted({each.study_name for each in others}))
+    times = "once" if len(others) == 1 else f"{len(others)} times"
+    return f"these held-out rows were opened {times} before, by {names}"
+
+
 def _print_details(console: Console, result: Mapping[str, Any]) -> None:
     if "scores" in result:
         shown = ", ".join(f"{name} {score:.4g}" for name, score in result["scores"].items())
@@ -179,11 +188,8 @@ def _baseline_line(name: str, baseline: Baseline) -> str:
 def _held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     rows = assessment.study.facts["held_out_rows"]
     lines = []
-    if assessment.openings_by_others:
-        count = len(assessment.openings_by_others)
-        names = sorted({each.study_name for each in assessment.openings_by_others})
-        times = "once" if count == 1 else f"{count} times"
-        lines.append(f"these held-out rows were opened {times} before by: {', '.join(names)}")
+    if others := openings(assessment.openings_by_others):
+        lines.append(others)
     looks = assessment.evaluations
     done = [each.result for each in looks if each.result is not None]
     if not looks:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from examples import make_setting
 
-from selection.assess.rules import RULES, choose, rank, simplicity_ranks
+from selection.assess.rules import RULES, choose, choose_trial, rank, simplicity_ranks
 from selection.study.fields import Rule
 from selection.study.setting import Setting
 from selection.study.trial import Trial, TrialState
@@ -177,3 +177,54 @@ def test_equally_simple_settings_share_a_place() -> None:
 
 def test_no_hidden_layer_is_the_simplest() -> None:
     assert places(make_setting(widths=[4]), make_setting(depth=0)) == [1, 0]
+
+
+def scored(number: int, scores: list[float], state: TrialState = TrialState.COMPLETE) -> Trial:
+    return Trial(number, state, {}, 0, value=float(np.mean(scores)), fold_scores=tuple(scores))
+
+
+@pytest.mark.parametrize("folds", [2, 5, 9, 30])
+@pytest.mark.parametrize("is_minimised", [False, True])
+def test_the_best_trial_ranks_first(is_minimised: bool, folds: int) -> None:
+    """Folds in another order have the same mean up to rounding, and that decides alike."""
+    generator = np.random.default_rng(folds)
+    for _ in range(100):
+        scores = generator.random(folds)
+        trials = [scored(n, generator.permutation(scores).tolist()) for n in range(6)]
+        same = [make_setting()] * 6
+        best = choose_trial(trials, "best", same, 4, 2, is_minimised=is_minimised)
+        assert best is rank(trials, is_minimised=is_minimised)[0]
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_only_a_complete_trial_is_chosen(rule: Rule) -> None:
+    trials = [
+        scored(0, [0.9, 0.8], TrialState.PRUNED),
+        Trial(1, TrialState.RUNNING, {}, 0),
+        scored(2, [0.6, 0.5]),
+        Trial(3, TrialState.FAILED, {}, 0, fold_scores=(1.0,)),
+        scored(4, [0.1, 0.2]),
+    ]
+    alike = [make_setting()] * 5
+    assert choose_trial(trials, rule, alike, 4, 2, is_minimised=False) is trials[2]
+    assert choose_trial(trials, rule, alike, 4, 2, is_minimised=True) is trials[4]
+    assert choose_trial(trials[:2], rule, alike[:2], 4, 2, is_minimised=False) is None
+    assert choose_trial([], rule, [], 4, 2, is_minimised=False) is None
+
+
+def test_settings_stay_beside_their_trials() -> None:
+    """The simple setting is that of trial 3 although trials before it are left out."""
+    states = [TrialState.PRUNED, TrialState.COMPLETE, TrialState.FAILED, TrialState.COMPLETE]
+    scores = [[0.9, 0.7], [0.9, 0.7], [0.9, 0.7], [0.88, 0.7]]
+    trials = [scored(n, s, state) for n, (s, state) in enumerate(zip(scores, states, strict=True))]
+    settings = [make_setting(widths=[width]) for width in (3, 64, 2, 8)]
+    chosen = choose_trial(trials, "one_standard_error", settings, 4, 2, is_minimised=False)
+    assert chosen is trials[3]
+    assert choose_trial(trials, "best", settings, 4, 2, is_minimised=False) is trials[1]
+
+
+@pytest.mark.parametrize("rule", list(RULES))
+def test_of_equals_the_earlier_number_is_chosen_in_whatever_order(rule: Rule) -> None:
+    trials = [scored(number, [0.5, 0.75]) for number in (7, 2, 11)]
+    chosen = choose_trial(trials, rule, [make_setting()] * 3, 4, 2, is_minimised=False)
+    assert chosen is rank(trials, is_minimised=False)[0]
