@@ -66,9 +66,10 @@ class Baseline:
 
     @property
     def is_beaten(self) -> bool:
-        """Say whether both intervals lie above 0."""
-        bounds = [self.advantage.low, *([self.out_of_bag[0]] if self.out_of_bag else [])]
-        return min(bounds) > 0
+        """Say whether every interval there is lies above 0, and there is one."""
+        bounds = [self.advantage.low, self.out_of_bag and self.out_of_bag[0]]
+        known = [bound for bound in bounds if bound is not None]
+        return bool(known) and all(bound > 0 for bound in known)
 
 
 @dataclass(frozen=True)
@@ -103,7 +104,11 @@ class Assessment:
     def indistinguishable(self) -> list[int]:
         """The complete trials that the folds cannot tell from the winner."""
         limit = 1 - self.spec.sections.assessment.level
-        return [rival.number for rival in self.rivals if rival.advantage.p > limit]
+        return [
+            rival.number
+            for rival in self.rivals
+            if rival.advantage.p is None or rival.advantage.p > limit
+        ]
 
     @property
     def default(self) -> Trial | None:
@@ -193,6 +198,8 @@ def _correct(
         seed_for(spec.seed, "bootstrap"),
         {name: _reduce(rows, folds) for name, folds in _by_name(baselines).items()},
     )
+    if not np.isfinite(draws.scores).any():
+        return None, None, "no resampling of the rows leaves a score that is defined"
     low, high = percentiles(draws.scores, section.level)
     finished = sum(trial.state.is_finished for trial in trials)
     correction = Correction(

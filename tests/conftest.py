@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 from command_line import Cli, Outcome
+from sweep_bench import Bench
 
 from selection.cli import main
 
@@ -44,3 +45,17 @@ def cli(
     yield run
     for number, handler in handlers.items():
         signal.signal(number, handler)
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    made = Bench(tmp_path)
+    yield made
+    made.database.close()
+
+
+@pytest.fixture
+def other_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    made = Bench(tmp_path_factory.mktemp("other"))
+    yield made
+    made.database.close()

@@ -2,87 +2,18 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from sweep_bench import Bench, as_row, make_spec
 
-from selection.entry import enter_study, load_study_data, make_trainer
 from selection.errors import StudyStateError
-from selection.store.database import open_database
 from selection.store.records import Records
-from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
-from selection.sweep import SweepNews, is_finished, run_sweep
-from selection.train.device import choose_device
-
-
-def make_spec(**search: Any) -> StudySpec:
-    content: dict[str, Any] = {
-        "name": "iris",
-        "data": {"dataset": "iris"},
-        "cv": {"folds": 3},
-        "training": {"epochs": 4, "batch_size": 16},
-        "space": {
-            "width": {"low": 2, "high": 16},
-            "learning_rate": {"low": 0.01, "high": 1.0, "log": True},
-        },
-        "search": {
-            "trials": 9,
-            "cohort": 4,
-            "pruner_options": {"min_resource": 1, "reduction_factor": 2},
-        },
-    }
-    space = search.pop("space", None)
-    content["search"] |= search
-    if space is not None:
-        content["space"] = space
-    return parse_study(content, "iris.toml")
-
-
-class Bench:
-    """Run sweeps on one database."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.database = open_database(f"sqlite:///{folder}/s.db", create=True, write=True)
-        self.records = Records(self.database)
-        self.news: list[SweepNews] = []
-
-    def run(self, spec: StudySpec, watch: Any = None) -> StudyRecord:
-        device = choose_device("cpu")
-        data = load_study_data(spec, self.folder)
-        study = enter_study(spec, data, self.records, device)
-        trainer = make_trainer(spec, data, device, 0)
-        run_sweep(spec, study, self.records, trainer, watch or self.news.append)
-        return study
-
-    def table(self, spec: StudySpec, watch: Any = None) -> list[dict[str, Any]]:
-        return [as_row(trial) for trial in self.records.trials(self.run(spec, watch))]
-
-
-def as_row(trial: Trial) -> dict[str, Any]:
-    """Return everything about a trial but how long it took."""
-    row = {field.name: getattr(trial, field.name) for field in dataclasses.fields(trial)}
-    return row | {"seconds": None, "params": dict(trial.params)}
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    made = Bench(tmp_path)
-    yield made
-    made.database.close()
-
-
-@pytest.fixture
-def other_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
-    made = Bench(tmp_path_factory.mktemp("other"))
-    yield made
-    made.database.close()
+from selection.sweep import SweepNews, is_finished
 
 
 def test_a_sweep_spends_its_budget_and_prunes(bench: Bench) -> None:

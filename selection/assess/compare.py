@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats
 
 Word = Literal["", "identical", "constant"]
+ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -23,14 +24,14 @@ class Comparison:
     """Hold the difference between two models over paired folds.
 
     word is "identical" where every difference is 0 and "constant" where all are the same other
-    number: then there is no variance to test by, and the interval is that number.
+    number: then there is no variance to test by, and neither an interval nor a p.
     Units: those of the score; low and high bound the mean difference at the level asked for.
     """
 
     mean: float
-    low: float
-    high: float
-    p: float
+    low: float | None
+    high: float | None
+    p: float | None
     word: Word
 
 
@@ -54,13 +55,20 @@ def validation_ratio(folds: int, *, is_time_series: bool) -> float:
 
 
 def paired_differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
-    """Return first - second, fold by fold.
+    """Return first - second, fold by fold, to 12 digits of the scores.
+
+    So two differences that only the rounding of the scores tells apart are equal.
 
     Raises: ValueError where the folds are not paired.
     """
     if len(first) != len(second):
         raise ValueError(f"folds must be paired, but got {len(first)} and {len(second)} of them")
-    return [a - b for a, b in zip(first, second, strict=True)]
+    scale = max(map(abs, [*first, *second]), default=0.0)
+    if scale == 0:
+        return [0.0] * len(first)
+    # A power of two, by which division and multiplication are exact.
+    quantum = 2.0 ** math.floor(math.log2(scale * ROUNDING))
+    return [round((a - b) / quantum) * quantum for a, b in zip(first, second, strict=True)]
 
 
 def corrected_resampled_t(differences: Sequence[float], ratio: float, level: float) -> Comparison:
@@ -69,10 +77,10 @@ def corrected_resampled_t(differences: Sequence[float], ratio: float, level: flo
     t = mean(d) / sqrt((1/J + n_val/n_train) s_d^2), df = J - 1, two-sided.
     """
     count, mean, spread = len(differences), float(np.mean(differences)), _spread(differences)
+    if spread == 0 and mean == 0:
+        return Comparison(0.0, 0.0, 0.0, 1.0, "identical")
     if spread == 0:
-        is_zero = mean == 0
-        word: Word = "identical" if is_zero else "constant"
-        return Comparison(mean, mean, mean, 1.0 if is_zero else 0.0, word)
+        return Comparison(mean, None, None, None, "constant")
     error = spread * math.sqrt(1 / count + ratio)
     half = float(stats.t.ppf((1 + level) / 2, count - 1)) * error
     p = float(2 * stats.t.sf(abs(mean) / error, count - 1))
@@ -107,6 +115,6 @@ def exact_mcnemar(only_first: int, only_second: int) -> float:
 def _spread(differences: Sequence[float]) -> float:
     """Return s with ddof = 1; what only rounding tells from equal numbers counts as equal."""
     values = np.asarray(differences, dtype=np.float64)
-    if np.ptp(values) <= 1e-12 * max(1.0, float(np.abs(values).max())):
+    if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return 0.0
     return float(np.std(values, ddof=1))

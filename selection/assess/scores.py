@@ -98,11 +98,14 @@ def _errors(reduced: NDArray[Any], targets: NDArray[Any]) -> Floats:
 
 def _r2(reduced: NDArray[Any], targets: Floats, weights: NDArray[Any]) -> Floats:
     residual = _sums(weights, np.square(_errors(reduced, targets)))  # (B, T)
-    centred = targets - targets.mean()  # else the difference of squares would lose digits
-    first = _sums(weights, centred[None, :])
-    total = _sums(weights, np.square(centred)[None, :]) - np.square(first) / _total(weights)
+    means = _sums(weights, targets[None, :]) / _total(weights)  # (B, 1)
+    # About each weighting's own mean: a difference of squares would lose digits.
+    squares = weights * np.square(targets - means)  # (B, N)
+    total = squares.sum(axis=1, keepdims=True)
+    is_flat = total <= 1e-24 * _sums(weights, np.square(targets)[None, :])
     flat = np.where(residual == 0, 1.0, 0.0)
-    return np.where(total > 1e-12 * np.square(centred).sum(), 1.0 - residual / total, flat)
+    score = np.where(is_flat, flat, 1.0 - residual / total)
+    return np.where(_total(weights) > 0, score, np.nan)
 
 
 def _balanced_accuracy(codes: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]) -> Floats:

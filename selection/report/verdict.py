@@ -174,7 +174,9 @@ def _advantage(rival: Rival) -> str:
 def _baseline_line(name: str, baseline: Baseline) -> str:
     note = f" ({baseline.note})" if baseline.note else ""
     advantage = baseline.advantage
-    bounds = f"[{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
+    bounds = "the same on every fold"
+    if advantage.low is not None and advantage.high is not None:
+        bounds = f"[{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
     if baseline.out_of_bag is not None:
         low, high = baseline.out_of_bag
         bounds += f", [{low:.4f}, {high:.4f}] out of bag"

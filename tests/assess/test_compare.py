@@ -57,6 +57,10 @@ def test_the_interval_holds_0_exactly_where_p_is_large(
     differences: list[float], ratio: float, level: float
 ) -> None:
     found = corrected_resampled_t(differences, ratio, level)
+    assume(found.p is not None)
+    assert found.p is not None
+    assert found.low is not None
+    assert found.high is not None
     assert 0.0 <= found.p <= 1.0
     assume(abs(found.p - (1 - level)) > 1e-9)
     assert (found.low <= 0 <= found.high) == (found.p > 1 - level)
@@ -67,8 +71,15 @@ def test_the_interval_holds_0_exactly_where_p_is_large(
 def test_correction_only_widens(differences: list[float], ratio: float) -> None:
     naive = corrected_resampled_t(differences, 0.0, 0.95)
     found = corrected_resampled_t(differences, ratio, 0.95)
+    assume(found.p is not None)
+    assert found.p is not None
+    assert naive.p is not None
     assert found.p >= naive.p - 1e-12
+    assert found.low is not None
+    assert naive.low is not None
     assert found.low <= naive.low
+    assert found.high is not None
+    assert naive.high is not None
     assert found.high >= naive.high
 
 
@@ -85,14 +96,13 @@ def test_a_constant_difference_has_a_word(difference: float) -> None:
     differences = paired_differences(list(scores + difference), list(scores))
     found = corrected_resampled_t(differences, 0.25, 0.95)
     assert found.word == "constant"
-    assert found.p == 0.0
-    assert found.low == found.mean == found.high == pytest.approx(difference)
+    assert found.mean == pytest.approx(difference)
+    assert (found.low, found.high, found.p) == (None, None, None)
 
 
 def test_what_only_rounding_tells_apart_is_identical() -> None:
     """(.1 + .2) - .3 is 5.6e-17: no evidence against equal models."""
     differences = paired_differences([0.1 + 0.2, 0.5, 0.6], [0.3, 0.5, 0.6])
-    assert 0.0 < max(differences) < 1e-16
     found = corrected_resampled_t(differences, 0.5, 0.95)
     assert found.word == "identical"
     assert found.p == 1.0

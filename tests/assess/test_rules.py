@@ -224,7 +224,7 @@ def test_settings_stay_beside_their_trials() -> None:
 
 
 @pytest.mark.parametrize("rule", list(RULES))
-def test_of_equals_the_earlier_number_is_chosen_in_whatever_order(rule: Rule) -> None:
-    trials = [scored(number, [0.5, 0.75]) for number in (7, 2, 11)]
-    chosen = choose_trial(trials, rule, [make_setting()] * 3, 4, 2, is_minimised=False)
-    assert chosen is rank(trials, is_minimised=False)[0]
+def test_of_equals_the_earlier_trial_is_chosen(rule: Rule) -> None:
+    trials = [scored(0, [0.25, 0.5]), *(scored(number, [0.5, 0.75]) for number in (2, 7, 11))]
+    chosen = choose_trial(trials, rule, [make_setting()] * 4, 4, 2, is_minimised=False)
+    assert chosen is trials[1] is rank(trials, is_minimised=False)[0]

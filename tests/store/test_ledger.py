@@ -1,0 +1,426 @@
+"""The held-out ledger, on both databases: one claim wins, and what was done stays to be seen."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import optuna
+import pytest
+import sqlalchemy as sa
+from numpy.typing import NDArray
+from optuna.storages._rdb.models import BaseModel
+from store_examples import (
+    ENVIRONMENT,
+    FACTS,
+    begin_example,
+    create_example,
+    example_result,
+    example_spec,
+)
+
+from selection.errors import RefusedError, StudyStateError
+from selection.store.database import Database, open_database
+from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.tables import ledger_table, metadata
+from selection.study.trial import TrialState
+
+RESULT = {
+    "score": 0.1 + 0.2,
+    "low": 5e-324,
+    "high": 1.7976931348623157e308,
+    "gap": None,
+    "metric": "accuracy, größer ist besser",
+    "seeds": [0.3, -0.0, 1e-17],
+    "per_class": [{"name": "a", "precision": 2 / 3}, {"name": "b", "precision": None}],
+    "rows": 360,
+}
+RACERS, LOOKS = 20, 3
+# One child imports the house and splits into many, which is faster than many children. Each racer
+# opens the database for itself, waits for the others before each look, and claims it. A racer's
+# number stands in its claim.
+CHILD = """
+import json, multiprocessing, sys
+from selection.store.database import open_database
+from selection.store.ledger import Ledger
+from selection.store.records import Records
+
+url, racers, looks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+with open_database(url, create=False, write=False) as database:
+    study = Records(database).find_study("example")
+
+def race(number, gate, answers):
+    with open_database(url, create=False, write=True) as database:
+        ledger, reason = Ledger(database), f"racer {number}"
+        for look in range(1, looks + 1):
+            gate.wait(30)
+            won = ledger.claim(study, number, "best", evaluation=look, reason=reason)
+            answers.put((look, number, won))
+
+context = multiprocessing.get_context("fork")
+gate, answers = context.Barrier(racers), context.SimpleQueue()
+processes = [context.Process(target=race, args=(n, gate, answers)) for n in range(racers)]
+for process in processes:
+    process.start()
+for process in processes:
+    process.join()
+codes = [process.exitcode for process in processes]
+count = 0 if any(codes) else racers * looks
+print(json.dumps({"codes": codes, "answers": [answers.get() for _ in range(count)]}))
+"""
+
+
+@pytest.fixture
+def ledger(database: Database) -> Iterator[Ledger]:
+    """An empty ledger; emptied by hand afterwards, because it outlives every study."""
+    yield Ledger(database)
+    with database.writing() as connection:
+        connection.execute(sa.delete(ledger_table))
+
+
+@pytest.fixture
+def _far_from_greenwich(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let the local time be one that nobody can take for UTC."""
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "XXX-05:45")
+        time.tzset()
+        yield
+    time.tzset()
+
+
+def study_of(
+    records: Records, name: str, held_out: str | None = "h" * 64, data: str = "d" * 64
+) -> StudyRecord:
+    """Begin a study with held-out rows of one's own choice."""
+    return records.create_study(example_spec(name), data, held_out, FACTS, ENVIRONMENT)
+
+
+def example_outputs(rows: int = 5, columns: int = 3) -> NDArray[np.float32]:
+    """Return outputs with every kind of number, not in the order in which bytes are stored."""
+    outputs = np.random.default_rng(rows).normal(size=(columns, rows)).astype(np.float32)
+    outputs[0, :4] = [-0.0, np.inf, 1e-45, np.nan]
+    return outputs.T
+
+
+def contents(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all that Optuna's tables and ours hold."""
+    ours = [table for table in metadata.sorted_tables if table.name.startswith("selection_")]
+    with database.reading() as connection:
+        rows = {
+            table.name: [tuple(row) for row in connection.execute(sa.select(table))]
+            for table in (*BaseModel.metadata.sorted_tables, *ours)
+        }
+    return {name: sorted(found, key=repr) for name, found in rows.items()}
+
+
+def lines(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
+    """Return lines of the ledger such that they can be compared."""
+    return [
+        {**vars(line), "outputs": None if line.outputs is None else line.outputs.tobytes()}
+        for line in evaluations
+    ]
+
+
+def test_claim_is_read_back_without_a_result(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    assert ledger.evaluations(study) == []
+    assert ledger.claim(study, 7, "one_standard_error", evaluation=1, reason="") is True
+    (line,) = ledger.evaluations(study)
+    assert (line.study_uuid, line.study_name) == (study.uuid, study.name)
+    assert (line.evaluation, line.number, line.rule) == (1, 7, "one_standard_error")
+    assert (line.state, line.reason) == (CLAIMED, "")
+    assert CLAIMED == "claimed"
+    assert (line.evaluated_at, line.result, line.outputs) == (None, None, None)
+
+
+def test_claim_is_won_once(records: Records, ledger: Ledger, database: Database) -> None:
+    study = create_example(records)
+    assert ledger.claim(study, 7, "best", evaluation=1, reason="first")
+    before = contents(database)
+    assert ledger.claim(study, 8, "one_standard_error", evaluation=1, reason="second") is False
+    assert ledger.claim(study, 7, "best", evaluation=1, reason="first") is False
+    assert contents(database) == before
+    assert [row[5] for row in before["selection_ledger"]] == [7]
+
+
+def test_finished_look_cannot_be_claimed_again(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.finish(study, 1, RESULT, example_outputs())
+    before = lines(ledger.evaluations(study))
+    assert not ledger.claim(study, 8, "best", evaluation=1, reason="")
+    assert lines(ledger.evaluations(study)) == before
+
+
+def test_claims_of_two_studies_do_not_meet(records: Records, ledger: Ledger) -> None:
+    first, second = study_of(records, "first"), study_of(records, "second")
+    assert ledger.claim(first, 1, "best", evaluation=1, reason="")
+    assert ledger.claim(second, 2, "best", evaluation=1, reason="")
+    assert [line.number for line in ledger.evaluations(first)] == [1]
+    assert [line.number for line in ledger.evaluations(second)] == [2]
+
+
+def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
+    with open_database(new_url, create=True, write=True) as database:
+        study = create_example(Records(database))
+    child = subprocess.run(
+        [sys.executable, "-W", "error", "-c", CHILD, new_url, str(RACERS), str(LOOKS)],
+        # Only a process without threads may split without fear.
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+        timeout=120,
+        check=True,
+    )
+    told = json.loads(child.stdout)
+    assert told["codes"] == [0] * RACERS
+    assert len(told["answers"]) == RACERS * LOOKS
+    winners = sorted((look, number) for look, number, won in told["answers"] if won)
+    assert [look for look, _ in winners] == list(range(1, LOOKS + 1))
+    with open_database(new_url, create=False, write=False) as database:
+        found = Ledger(database).evaluations(study)
+    assert [(line.evaluation, line.number) for line in found] == winners
+    assert [line.reason for line in found] == [f"racer {number}" for _, number in winners]
+    assert {line.state for line in found} == {CLAIMED}
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_finish_keeps_result_and_outputs_bit_for_bit(
+    records: Records, ledger: Ledger, columns: int
+) -> None:
+    study = create_example(records)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    (claimed,) = ledger.evaluations(study)
+    outputs = example_outputs(columns=columns)
+    ledger.finish(study, 1, RESULT, outputs)
+    (line,) = ledger.evaluations(study)
+    assert line.state == EVALUATED == "evaluated"
+    assert repr(line.result) == repr(RESULT)
+    assert line.outputs is not None
+    assert (line.outputs.dtype, line.outputs.shape) == (np.dtype(np.float32), (5, columns))
+    assert line.outputs.tobytes() == outputs.tobytes()
+    changed = {"state", "evaluated_at", "result", "outputs"}
+    (left,), (right,) = lines([claimed]), lines([line])
+    assert {name for name in left if left[name] != right[name]} == changed
+
+
+def test_look_is_finished_once(records: Records, ledger: Ledger, database: Database) -> None:
+    study = create_example(records)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.finish(study, 1, RESULT, example_outputs())
+    before = contents(database)
+    with pytest.raises(AssertionError, match="a claim is finished once"):
+        ledger.finish(study, 1, {"score": 1.0}, np.ones((2, 2), np.float32))
+    assert contents(database) == before
+
+
+def test_only_a_claim_is_finished(records: Records, ledger: Ledger, database: Database) -> None:
+    study, other = study_of(records, "first"), study_of(records, "second")
+    ledger.claim(other, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=2, reason="")
+    before = contents(database)
+    with pytest.raises(AssertionError, match="a claim is finished once"):
+        ledger.finish(study, 1, RESULT, example_outputs())
+    assert contents(database) == before
+
+
+def test_result_that_json_cannot_hold_leaves_the_claim(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    before = lines(ledger.evaluations(study))
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        ledger.finish(study, 1, {"score": float("nan")}, example_outputs())
+    assert lines(ledger.evaluations(study)) == before
+    ledger.finish(study, 1, RESULT, example_outputs())
+
+
+def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.finish(study, 1, RESULT, example_outputs(5))
+    first = lines(ledger.evaluations(study))
+    reason = "the first rows were mislabelled; größer, 'quoted' and\non two lines"
+    assert ledger.claim(study, 3, "one_standard_error", evaluation=2, reason=reason)
+    assert [line.state for line in ledger.evaluations(study)] == [EVALUATED, CLAIMED]
+    ledger.finish(study, 2, {"score": 0.5}, example_outputs(9))
+    found = ledger.evaluations(study)
+    assert lines(found[:1]) == first
+    assert [line.evaluation for line in found] == [1, 2]
+    assert (found[1].number, found[1].rule) == (3, "one_standard_error")
+    assert (found[1].reason, found[1].result) == (reason, {"score": 0.5})
+    assert found[1].outputs is not None
+    assert found[1].outputs.tobytes() == example_outputs(9).tobytes()
+
+
+def test_looks_are_told_in_order_whatever_their_order_of_writing(
+    records: Records, ledger: Ledger
+) -> None:
+    study = create_example(records)
+    for evaluation in (10, 2, 1):
+        assert ledger.claim(study, 0, "best", evaluation=evaluation, reason="")
+    assert [line.evaluation for line in ledger.evaluations(study)] == [1, 2, 10]
+
+
+def test_first_look_is_free(records: Records, ledger: Ledger) -> None:
+    study, other = study_of(records, "first"), study_of(records, "second")
+    ledger.check_first_look(study)
+    ledger.claim(other, 7, "best", evaluation=1, reason="")
+    ledger.check_first_look(study)
+
+
+def test_second_look_is_refused_with_trial_and_time_of_the_first(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = create_example(records)
+    ledger.claim(study, 41, "best", evaluation=1, reason="")
+    with database.writing() as connection:
+        moment = datetime(2026, 3, 4, 15, 6, 7)
+        connection.execute(sa.update(ledger_table).values(claimed_at=moment))
+    with pytest.raises(RefusedError) as caught:
+        ledger.check_first_look(study)
+    assert caught.value.exit_code == 3
+    first = "trial 41 at 2026-03-04 15:06 UTC"
+    assert f"but got a claim without a result for {first}." in str(caught.value)
+    assert "study example: the held-out set is opened once" in str(caught.value)
+    ledger.finish(study, 1, RESULT, example_outputs())
+    ledger.claim(study, 5, "best", evaluation=2, reason="again")
+    with pytest.raises(RefusedError) as caught:
+        ledger.check_first_look(study)
+    assert f"but got a look for {first}." in str(caught.value)
+    assert "--again --reason" in str(caught.value)
+
+
+def test_ledger_outlives_its_study_and_warns_the_next(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = study_of(records, "deleted")
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.finish(study, 1, RESULT, example_outputs())
+    ledger.claim(study, 8, "best", evaluation=2, reason="again")
+    written = lines(ledger.evaluations(study))
+    assert ledger.openings_by_others(study) == []
+    optuna.delete_study(study_name=study.name, storage=database.storage)
+    assert records.find_study(study.name) is None
+    assert lines(ledger.evaluations(study)) == written
+
+    again = study_of(records, "deleted", data="e" * 64)
+    assert ledger.evaluations(again) == []
+    assert lines(ledger.openings_by_others(again)) == written
+    assert ledger.openings_by_others(study_of(records, "elsewhere", "i" * 64)) == []
+    ledger.claim(again, 9, "best", evaluation=1, reason="")
+    assert lines(ledger.openings_by_others(again)) == written
+    assert [line.number for line in ledger.openings_by_others(study)] == [9]
+
+
+def test_openings_by_others_are_told_in_order_of_time(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    studies = [study_of(records, name) for name in ("late", "middle", "early")]
+    for place, study in enumerate(studies):
+        ledger.claim(study, place, "best", evaluation=1, reason="")
+        with database.writing() as connection:
+            update = sa.update(ledger_table).where(ledger_table.c.study_uuid == study.uuid)
+            moment = datetime(2026, 1, 1) - timedelta(days=place)
+            connection.execute(update.values(claimed_at=moment))
+    told = ledger.openings_by_others(study_of(records, "new"))
+    assert [line.study_name for line in told] == ["early", "middle", "late"]
+
+
+def test_studies_without_held_out_rows_have_nothing_in_common(
+    records: Records, ledger: Ledger
+) -> None:
+    ledger.claim(study_of(records, "first"), 1, "best", evaluation=1, reason="")
+    without = study_of(records, "without", None)
+    study_of(records, "without too", None)
+    assert ledger.evaluations(without) == []
+    assert ledger.openings_by_others(without) == []
+    ledger.check_first_look(without)
+
+
+def test_look_goes_on_record_although_its_study_was_deleted_meanwhile(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = create_example(records)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    optuna.delete_study(study_name=study.name, storage=database.storage)
+    ledger.finish(study, 1, RESULT, example_outputs())
+    (line,) = ledger.evaluations(study)
+    assert (line.state, line.result) == (EVALUATED, RESULT)
+
+
+def test_deleted_study_cannot_be_claimed(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = create_example(records)
+    optuna.delete_study(study_name=study.name, storage=database.storage)
+    with pytest.raises(StudyStateError, match="a deleted study"):
+        ledger.claim(study, 7, "best", evaluation=1, reason="")
+    # Not under the name and the ids of a new study either.
+    new = create_example(records)
+    with pytest.raises(StudyStateError, match="a deleted study"):
+        ledger.claim(study, 7, "best", evaluation=1, reason="")
+    assert contents(database)["selection_ledger"] == []
+    assert ledger.claim(new, 7, "best", evaluation=1, reason="")
+
+
+def test_no_cohort_begins_after_a_claim(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study, other = study_of(records, "opened"), study_of(records, "free")
+    for owner in (study, other):
+        begin_example(records, owner, 3, cohort=0)
+        records.finish_cohort(owner, {0: example_result(0)})
+    ledger.claim(study, 0, "best", evaluation=1, reason="")
+    before = contents(database)
+    rule = "opened: a study takes no trials after its held-out set was opened"
+    for cohort in (0, 1):
+        with pytest.raises(RefusedError, match=rule) as caught:
+            begin_example(records, study, 2, cohort)
+        assert caught.value.exit_code == 3
+        with pytest.raises(RefusedError, match=rule):
+            records.restart_cohort(study, cohort)
+    assert contents(database) == before
+    # Nor once the look has ended; another study of the same rows is free to go on.
+    ledger.finish(study, 1, RESULT, example_outputs())
+    before = contents(database)
+    with pytest.raises(RefusedError, match=rule):
+        begin_example(records, study, 2, cohort=1)
+    assert contents(database) == before
+    assert [number for number, _ in records.restart_cohort(other, 0)] == [1, 2]
+    assert begin_example(records, other, 2, cohort=1) == [3, 4]
+
+
+def test_running_cohort_is_finished_after_a_claim(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    begin_example(records, study, 2)
+    ledger.claim(study, 0, "best", evaluation=1, reason="")
+    records.finish_cohort(study, {number: example_result(number) for number in range(2)})
+    trials = records.trials(study)
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
+    assert [trial.value for trial in trials] == [example_result(n).value for n in range(2)]
+
+
+@pytest.mark.usefixtures("_far_from_greenwich")
+def test_times_are_utc_with_their_zone(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    begun = datetime.now(UTC)
+    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    between = datetime.now(UTC)
+    ledger.finish(study, 1, RESULT, example_outputs())
+    ended = datetime.now(UTC)
+    (line,) = ledger.evaluations(study)
+    assert line.evaluated_at is not None
+    assert line.claimed_at.tzinfo is UTC
+    assert line.evaluated_at.tzinfo is UTC
+    assert begun <= line.claimed_at <= between <= line.evaluated_at <= ended

@@ -1,0 +1,93 @@
+"""Small sweeps on a real data set and a real database, without the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from selection.assessment import Assessment, assess_study
+from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
+from selection.procedure import run_procedure
+from selection.store.database import open_database
+from selection.store.evidence import Evidence
+from selection.store.ledger import Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import Trial
+from selection.sweep import SweepNews, run_sweep
+from selection.train.device import choose_device
+
+
+def make_spec(sections: dict[str, Any] | None = None, **search: Any) -> StudySpec:
+    """Return a study of iris; search are keys of [search], sections replace whole sections."""
+    content: dict[str, Any] = {
+        "name": "iris",
+        "data": {"dataset": "iris"},
+        "cv": {"folds": 3},
+        "training": {"epochs": 4, "batch_size": 16},
+        "space": {
+            "width": {"low": 2, "high": 16},
+            "learning_rate": {"low": 0.01, "high": 1.0, "log": True},
+        },
+        "search": {
+            "trials": 9,
+            "cohort": 4,
+            "pruner_options": {"min_resource": 1, "reduction_factor": 2},
+        },
+    }
+    space = search.pop("space", None)
+    content["search"] |= search
+    if space is not None:
+        content["space"] = space
+    return parse_study({**content, **(sections or {})}, "iris.toml")
+
+
+class Bench:
+    """Run sweeps on one database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.database = open_database(f"sqlite:///{folder}/s.db", create=True, write=True)
+        self.records = Records(self.database)
+        self.evidence = Evidence(self.database)
+        self.ledger = Ledger(self.database)
+        self.news: list[SweepNews] = []
+        self.lines: list[str] = []
+
+    def run(self, spec: StudySpec, watch: Any = None) -> StudyRecord:
+        device = choose_device("cpu")
+        data = load_study_data(spec, self.folder)
+        study = enter_study(spec, data, self.records, device)
+        trainer = make_trainer(spec, data, device, 0)
+        run_sweep(spec, study, self.records, trainer, watch or self.news.append)
+        return study
+
+    def procedure(self, spec: StudySpec) -> tuple[StudyRecord, StudyData]:
+        """Do all that `selection run` does."""
+        device = choose_device("cpu")
+        data = load_study_data(spec, self.folder)
+        study = enter_study(spec, data, self.records, device)
+        self.evidence.keep_rows(study, row_facts(data))
+        trainer = make_trainer(spec, data, device, 0)
+        run_procedure(spec, study, data, self.records, self.evidence, trainer, device, self)
+        return study, data
+
+    def show(self, news: SweepNews) -> None:
+        self.news.append(news)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+    def assess(self, study: StudyRecord, rule: Any = None) -> Assessment:
+        return assess_study(study, self.records, self.evidence, self.ledger, rule)
+
+    def table(self, spec: StudySpec, watch: Any = None) -> list[dict[str, Any]]:
+        return [as_row(trial) for trial in self.records.trials(self.run(spec, watch))]
+
+
+def as_row(trial: Trial) -> dict[str, Any]:
+    """Return everything about a trial but how long it took."""
+    row = {field.name: getattr(trial, field.name) for field in dataclasses.fields(trial)}
+    return row | {"seconds": None, "params": dict(trial.params)}
