@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import Any
 
 # A spreadsheet takes text that begins so for a formula.
-FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+FORMULA_STARTS = ("=", "+", "-", "@", "\t")
 
 
 def csv_text(rows: Sequence[dict[str, Any]]) -> str:
@@ -27,5 +27,7 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 
 def _safe(value: Any) -> Any:
     """Return numbers as they are: a negative one is no formula."""
-    is_formula = isinstance(value, str) and value.startswith(FORMULA_STARTS)
-    return f"'{value}" if is_formula else value
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")  # which csv would leave unquoted, and readers take for a line
+    return f"'{text}" if text.startswith(FORMULA_STARTS) else text
