@@ -1,4 +1,4 @@
-"""Final training beside plain torch, and its weights as bytes, as layers of torch and as outputs."""
+"""Final training beside plain torch; its weights as outputs, as bytes and as layers of torch."""
 
 from __future__ import annotations
 
@@ -85,8 +85,7 @@ def make_whole(classes: int = 3) -> FoldData:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("dropout", [0.0, 0.3])
-@pytest.mark.parametrize("depth", [0, 1, 2])
+@pytest.mark.parametrize(("depth", "dropout"), [(0, 0.0), (1, 0.3), (2, 0.0), (2, 0.3)])
 @pytest.mark.parametrize("classes", [3, 0])
 def test_weights_equal_plain_torch(
     classes: int, depth: int, dropout: float, optimizer: str
@@ -272,11 +271,10 @@ def test_weights_return_bit_for_bit() -> None:
 
 def test_weights_that_are_views_return_bit_for_bit() -> None:
     base = make_layers((5, 4))[0].weight
-    turned = LayerWeights(base.T, np.repeat(base[:, 0], 3)[::3][:5].copy()[:5])
-    member = (LayerWeights(turned.weight, base[0][::-1]),)
-    assert not member[0].weight.flags.c_contiguous
-    assert not member[0].bias.flags.c_contiguous
-    assert_same_bits([member], decode_weights(encode_weights([member], {}), [1]))
+    layer = LayerWeights(base.T, base[0, ::-1])
+    assert not layer.weight.flags.c_contiguous
+    assert not layer.bias.flags.c_contiguous
+    assert_same_bits([[layer]], decode_weights(encode_weights([[layer]], {}), [1]))
 
 
 def test_metadata_and_names_are_those_that_others_read(tmp_path: Any) -> None:

@@ -1,0 +1,154 @@
+"""Does the verdict stay honest where there is nothing to find? Whole studies on pure-noise labels.
+
+Each study: 100 development rows, 10 features, labels drawn without regard to them, 30 trials, 5
+folds. Chance is 0.5. Writes a table in Markdown to stdout.
+Run: python benchmarks/noise.py > docs/noise.md
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from selection.assessment import Assessment, assess_study
+from selection.entry import enter_study, load_study_data, make_trainer, row_facts
+from selection.procedure import run_procedure
+from selection.store.database import open_database
+from selection.store.evidence import Evidence
+from selection.store.ledger import Ledger
+from selection.store.records import Records
+from selection.study.spec import StudySpec, parse_study
+from selection.sweep import SweepNews
+from selection.train.device import choose_device
+
+ROWS, HELD_OUT, FEATURES, TRIALS, FOLDS, CHANCE = 100, 100, 10, 30, 5, 0.5
+
+
+@dataclass(frozen=True)
+class NoiseResult:
+    """Hold the verdict on one study of noise."""
+
+    seed: int
+    observed: float
+    estimate: float
+    low: float
+    high: float
+    claims: int
+
+    @property
+    def contains_chance(self) -> bool:
+        return self.low <= CHANCE <= self.high
+
+
+class _Silence:
+    def show(self, news: SweepNews) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def noise_results(seeds: int) -> Iterator[NoiseResult]:
+    """Run one study per seed."""
+    for seed in range(seeds):
+        with tempfile.TemporaryDirectory() as folder:
+            assessment = _assess(_spec(seed, Path(folder)), Path(folder))
+        assert assessment.winner is not None
+        assert assessment.winner.value is not None
+        assert assessment.correction is not None
+        claims = [baseline.is_beaten for baseline in assessment.baselines.values()]
+        yield NoiseResult(
+            seed,
+            assessment.winner.value,
+            assessment.correction.estimate,
+            assessment.correction.low,
+            assessment.correction.high,
+            sum(claims),
+        )
+
+
+def _spec(seed: int, folder: Path) -> StudySpec:
+    generator = np.random.default_rng(seed)
+    features = generator.normal(size=(ROWS + HELD_OUT, FEATURES))
+    # Half of the development rows of each class, so that the majority class is at chance too.
+    labels = np.concatenate(
+        [generator.permutation(np.arange(count) % 2) for count in (ROWS, HELD_OUT)]
+    )
+    names = ",".join(f"x{place}" for place in range(FEATURES))
+    lines = [
+        f"{','.join(map(str, row))},{label},{int(place >= ROWS)}"
+        for place, (row, label) in enumerate(zip(features, labels, strict=True))
+    ]
+    table = folder / "noise.csv"
+    table.write_text("\n".join([f"{names},y,held_out", *lines]))
+    return parse_study(
+        {
+            "name": f"noise-{seed}",
+            "seed": seed,
+            "data": {
+                "path": str(table),
+                "target": "y",
+                "held_out": {"column": "held_out", "value": 1},
+            },
+            "cv": {"folds": FOLDS},
+            "training": {"epochs": 20, "batch_size": 16},
+            "space": {
+                "width": {"low": 4, "high": 64, "log": True},
+                "weight_decay": {"low": 1e-6, "high": 1e-1, "log": True},
+                "dropout": {"low": 0.0, "high": 0.5},
+                "learning_rate": {"low": 0.01, "high": 1.0, "log": True},
+            },
+            "search": {"trials": TRIALS, "cohort": 10, "pruner": "none"},
+        },
+        "noise",
+    )
+
+
+def _assess(spec: StudySpec, folder: Path) -> Assessment:
+    device = choose_device("cpu")
+    data = load_study_data(spec, folder)
+    with open_database(f"sqlite:///{folder}/s.db", create=True, write=True) as database:
+        records, evidence = Records(database), Evidence(database)
+        study = enter_study(spec, data, records, device)
+        evidence.keep_rows(study, row_facts(data))
+        trainer = make_trainer(spec, data, device, 0)
+        run_procedure(spec, study, data, records, evidence, trainer, device, _Silence())
+        return assess_study(study, records, evidence, Ledger(database))
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=20)
+    seeds = parser.parse_args().seeds
+    results = list(noise_results(seeds))
+    print("# The verdict on pure noise\n")
+    print(
+        f"`python benchmarks/noise.py --seeds {seeds} > docs/noise.md`: {ROWS} development rows, "
+        f"{FEATURES} features, labels\ndrawn without regard to them, {TRIALS} trials, {FOLDS} "
+        f'folds. Chance is {CHANCE}. A claim is "better than the baseline",\nof two baselines.\n'
+    )
+    print("| seed | observed | corrected | interval (95%) | holds chance | claims |")
+    print("| ---: | ---: | ---: | :---: | :---: | ---: |")
+    for result in results:
+        holds = "yes" if result.contains_chance else "no"
+        print(
+            f"| {result.seed} | {result.observed:.3f} | {result.estimate:.3f} "
+            f"| {result.low:.3f} to {result.high:.3f} | {holds} | {result.claims} |"
+        )
+    observed = np.mean([result.observed for result in results])
+    estimate = np.mean([result.estimate for result in results])
+    holding = sum(result.contains_chance for result in results)
+    claiming = sum(result.claims > 0 for result in results)
+    print(
+        f"\nMean observed score of the winner: {observed:.3f}. Mean corrected estimate: "
+        f"{estimate:.3f}. The corrected interval\nholds chance in {holding} of {seeds} studies; "
+        f"a claim is made in {claiming}."
+    )
+
+
+if __name__ == "__main__":
+    main()
