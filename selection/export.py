@@ -23,7 +23,7 @@ import yaml
 from selection.assessment import Assessment
 from selection.data.folds import fold_fingerprint
 from selection.errors import ExportError, Fault
-from selection.model import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
+from selection.model_file import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
 from selection.report.model_card import model_card

@@ -26,7 +26,8 @@ from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
 from selection.entry import VERSIONS, StudyData
 from selection.errors import Fault, StudyStateError
-from selection.model import AnyModel, ModelMember, decode_model, encode_model
+from selection.model import AnyModel, ModelMember
+from selection.model_file import decode_model, encode_model
 from selection.seeds import seed_for
 from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal

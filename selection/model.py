@@ -1,17 +1,10 @@
-"""A final model: preparation and weights together, used as scikit-learn's estimators are.
-
-Made by final.py, kept in the record, written by export.py and read back by load_model. The document
-is JSON and the weights are safetensors: nothing in a model can be run.
-"""
+"""A final model as an estimator: preparation and weights together, with scikit-learn's manners."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,15 +14,11 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 
 from selection.assess.scores import log_softmax
-from selection.data.prepare import Preparation, preparation_from_json, preparation_to_json
-from selection.errors import ExportError, Fault
+from selection.data.prepare import Preparation
 from selection.study.setting import Activation
 from selection.train.mlp import predict
-from selection.train.weights import LayerWeights, decode_weights, encode_weights
+from selection.train.weights import LayerWeights
 
-FORMAT = "selection-model"
-VERSION = 1
-DOCUMENT_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
 Categories = Mapping[str, NDArray[np.object_]]
 
 
@@ -56,7 +45,14 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         """Return no parameters: a final model is fitted, and cannot be fitted again."""
         return {}
 
-    def __repr__(self, N_CHAR_MAX: int = 700) -> str:  # noqa: N803  # scikit-learn's name
+    def fit(self, X: Any, y: Any = None) -> Any:
+        """Refuse: scikit-learn's tools only ask whether an estimator has this method."""
+        raise TypeError("a final model is fitted already; train another with selection run")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return True
+
+    def __repr__(self, N_CHAR_MAX: int = 700) -> str:
         sizes = "-".join(map(str, self.document["members"][0]["sizes"]))
         count = f"{len(self.members)} x " if len(self.members) > 1 else ""
         return f"{type(self).__name__}({count}{sizes}, {self.document['study']})"
@@ -120,6 +116,9 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             if missing:
                 raise ValueError(f"the table lacks the columns {missing}")
             features = table[self._numeric].to_numpy(dtype=np.float64, na_value=np.nan)
+            empty = [name for name in self._categorical if table[name].isna().any()]
+            if empty:
+                raise ValueError(f"categorical columns must not be missing, as in {empty}")
             categories = {
                 name: table[name].map(str).to_numpy(dtype=object) for name in self._categorical
             }
@@ -127,6 +126,8 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             raise ValueError(f"a DataFrame is needed: {self._categorical} are categorical columns")
         else:
             features, categories = np.asarray(table), {}
+            if features.dtype.kind not in "biuf":
+                features = features.astype(np.float64)
         if features.ndim != 2 or features.shape[1] != len(self._numeric):
             expected = f"(N, {len(self._numeric)})"
             raise ValueError(f"features must be {expected}, but got {features.shape}")
@@ -134,7 +135,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         return features, categories
 
     def _check_missing(self, features: NDArray[Any]) -> None:
-        if not np.issubdtype(features.dtype, np.floating):
+        if features.dtype.kind != "f":
             return
         if np.isinf(features).any():
             raise ValueError("features must be finite")
@@ -150,116 +151,56 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
     def classes_(self) -> NDArray[np.object_]:
         return np.array(self.class_names, dtype=object)
 
-    def predict(self, table: ArrayLike | pd.DataFrame) -> NDArray[np.object_]:
+    def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.object_]:
         """Return the most likely class of each row. Shape: (N,)."""
-        places = self.outputs(*self._read(table)).argmax(axis=1)
+        places = self.outputs(*self._read(X)).argmax(axis=1)
         named: NDArray[np.object_] = self.classes_[places]
         return named
 
-    def predict_proba(self, table: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
+    def predict_proba(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         """Return the chance of each class, in the order of classes_. Shape: (N, C)."""
-        return np.exp(log_softmax(self.outputs(*self._read(table))))
+        return np.exp(log_softmax(self.outputs(*self._read(X))))
 
-    def score(self, table: ArrayLike | pd.DataFrame, target: ArrayLike) -> float:
+    def score(
+        self,
+        X: ArrayLike | pd.DataFrame,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return the accuracy; classes may be given as names or as the numbers that they spell."""
-        wanted = np.array([str(value) for value in np.asarray(target)], dtype=object)
-        return float(accuracy_score(wanted, self.predict(table)))
+        wanted = np.array([_class_name(value) for value in np.asarray(y)], dtype=object)
+        return float(accuracy_score(wanted, self.predict(X), sample_weight=sample_weight))
 
 
 class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-learn has no types
     """Predict numbers, in units of the target."""
 
-    def predict(self, table: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
+    def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         """Return the prediction for each row. Shape: (N,)."""
-        return self.outputs(*self._read(table))[:, 0].astype(np.float64)
+        return self.outputs(*self._read(X))[:, 0].astype(np.float64)
 
-    def score(self, table: ArrayLike | pd.DataFrame, target: ArrayLike) -> float:
+    def score(
+        self,
+        X: ArrayLike | pd.DataFrame,
+        y: ArrayLike,
+        sample_weight: ArrayLike | None = None,
+    ) -> float:
         """Return the coefficient of determination."""
-        return float(r2_score(np.asarray(target), self.predict(table)))
+        return float(r2_score(np.asarray(y), self.predict(X), sample_weight=sample_weight))
 
 
 AnyModel = ClassifierModel | RegressorModel
 
 
+def _class_name(value: Any) -> str:
+    """Return a label as a study names its classes: whole numbers and booleans as integers."""
+    is_whole = (
+        isinstance(value, bool | np.bool_ | float | np.floating) and float(value).is_integer()
+    )
+    return str(int(value)) if is_whole else str(value)
+
+
 def make_model(document: Mapping[str, Any], members: Sequence[ModelMember]) -> AnyModel:
-    """Return the estimator of a document."""
+    """Return the estimator that a document speaks of."""
     kind = ClassifierModel if document["class_names"] else RegressorModel
     return kind(document, members)
-
-
-def encode_model(
-    facts: Mapping[str, Any], members: Sequence[ModelMember]
-) -> tuple[dict[str, Any], bytes]:
-    """Return the document and the safetensors file of a model; facts are what else it says."""
-    weights = encode_weights([member.layers for member in members], {"format": FORMAT})
-    document = {
-        "format": FORMAT,
-        "version": VERSION,
-        **facts,
-        "members": [
-            {
-                "sizes": _sizes(member),
-                "preparation": preparation_to_json(member.preparation),
-            }
-            for member in members
-        ],
-        "weights": {"file": WEIGHTS_FILE, "sha256": sha256(weights).hexdigest()},
-    }
-    return document, weights
-
-
-def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> AnyModel:
-    """Return the model of a document and its weights.
-
-    Raises: ExportError if they do not belong together or cannot be read.
-    """
-    mend = "Export the study anew."
-    try:
-        if document["format"] != FORMAT or document["version"] != VERSION:
-            rule = f"a model must be of format {FORMAT} {VERSION}"
-            got = f"{document['format']} {document['version']}"
-            raise ExportError(Fault(where, rule, got, "Read it with the selection that wrote it."))
-        if sha256(weights).hexdigest() != document["weights"]["sha256"]:
-            rule = "the weights must be those the document speaks of"
-            raise ExportError(Fault(where, rule, "other bytes", mend))
-        depths = [len(member["sizes"]) - 1 for member in document["members"]]
-        layers = decode_weights(weights, depths)
-        members = [
-            ModelMember(preparation_from_json(member["preparation"]), tuple(own))
-            for member, own in zip(document["members"], layers, strict=True)
-        ]
-        if [_sizes(member) for member in members] != [m["sizes"] for m in document["members"]]:
-            raise ValueError("weights of other sizes")
-        return make_model(document, members)
-    except (KeyError, TypeError, ValueError) as error:
-        got = " ".join(str(error).split())
-        raise ExportError(Fault(where, "a model must be whole", got, mend)) from None
-
-
-def load_model(folder: str | Path) -> AnyModel:
-    """Read a model that `selection export` wrote.
-
-    Raises: ExportError if the folder holds no model, or a damaged one.
-    """
-    where = str(folder)
-    try:
-        document = json.loads(Path(folder, DOCUMENT_FILE).read_text(encoding="utf-8"))
-        weights = Path(folder, WEIGHTS_FILE).read_bytes()
-    except OSError as error:
-        rule = f"the folder must hold {DOCUMENT_FILE} and {WEIGHTS_FILE}"
-        mend = "Write it with selection export NAME --to DIR."
-        raise ExportError(Fault(where, rule, error.strerror or "no access", mend)) from None
-    except ValueError as error:
-        got = " ".join(str(error).split())
-        mend = "Export the study anew."
-        raise ExportError(Fault(where, f"{DOCUMENT_FILE} must be JSON", got, mend)) from None
-    if not isinstance(document, dict):
-        raise ExportError(
-            Fault(where, "a model must be whole", "no JSON object", "Export the study anew.")
-        )
-    return decode_model(document, weights, where)
-
-
-def _sizes(member: ModelMember) -> list[int]:
-    first = member.layers[0].weight.shape[1]
-    return [int(first), *(len(layer.bias) for layer in member.layers)]

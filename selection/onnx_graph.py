@@ -82,7 +82,9 @@ class _Graph:
         else:
             wide = [self._cast(name, "DOUBLE") for name in logits]
             chances = [self._node("Softmax", [name], axis=1) for name in wide]
-            mean = self._node("Mean", chances)
+            # onnxruntime has no Mean of float64.
+            count = self._constant(np.array(len(chances), dtype=np.float64))
+            mean = self._node("Div", [self._node("Sum", chances), count])
             smallest = self._constant(np.array(np.finfo(np.float32).tiny, dtype=np.float64))
             log = self._node("Log", [self._node("Max", [mean, smallest])])
             self._cast(log, "FLOAT", "logits")

@@ -56,14 +56,6 @@ def run_sweep(
         raise
 
 
-def is_finished(spec: StudySpec, trials: Sequence[Trial], seconds: float) -> bool:
-    """Say whether a study takes no more trials: its budget of trials or of seconds is spent."""
-    finished = sum(trial.state.is_finished for trial in trials)
-    limit = spec.sections.search.timeout_seconds
-    is_late = finished > 0 and 0 < limit <= seconds and finished == len(trials)
-    return finished >= spec.budget or is_late
-
-
 def train_cohort(
     spec: StudySpec,
     trainer: Trainer,

@@ -71,6 +71,8 @@ def evaluate(
     """Make the final model and open the held-out set, once."""
     if again != bool(reason.strip()):
         raise typer.BadParameter("--again and --reason TEXT belong together")
+    if not reason.isprintable():
+        raise typer.BadParameter("--reason must be one line of readable text")
     with open_books(storage, write=True) as books:
         study = books.study(name)
         looks = len(books.ledger.evaluations(study))
@@ -130,7 +132,8 @@ def predict(
     import pandas as pd
 
     from selection.data.tables import read_features
-    from selection.model import ClassifierModel, load_model
+    from selection.model import ClassifierModel
+    from selection.model_file import load_model
 
     model = load_model(folder)
     names, categorical = model.document["feature_names"], model.document["categorical"]
@@ -162,7 +165,7 @@ def _evaluate(
     from selection.data.sources import data_folder
     from selection.final import check_evaluation, evaluate
     from selection.report import verdict
-    from selection.sweep import is_finished
+    from selection.study.budget import is_finished
     from selection.train.device import choose_device
 
     assessment = books.assess(study, rule)

@@ -172,7 +172,8 @@ def test_other_metrics_have_a_bootstrap_interval(
     cli("run", write(metric=metric))
     value = cli("evaluate", "s", "--json").json
     assert cli("export", "s", "--to", "out", "--format", "safetensors").code == 0
-    from selection.model import ClassifierModel, load_model
+    from selection.model import ClassifierModel
+    from selection.model_file import load_model
 
     model, table = load_model("out"), late(frame)
 
@@ -292,6 +293,8 @@ def test_another_trial_is_compared_row_by_row(cli: Cli, write: Write) -> None:
         (["--again", "--reason", " "], 2, "belong together"),
         (["--again", "--reason", "why"], 1, "a second look needs a first one"),
         (["--rule", "luck"], 2, "luck"),
+        (["--again", "--reason", "a\nb"], 2, "one line"),
+        (["--again", "--reason", "\udcff"], 2, "one line"),
     ],
 )
 def test_what_cannot_be_asked_opens_nothing(

@@ -59,11 +59,11 @@ def trial_table(folder: Path) -> list[dict[str, Any]]:
 def stop_while_it_trains(
     folder: Path, number: signal.Signals, delay: float
 ) -> subprocess.Popen[str] | None:
-    """Start the study, wait for its first epoch and delay, send the signal; None if it was done."""
+    """Start the study, wait until it trains and delay, send the signal; None if it was done."""
     process = start(folder, "run", "study.toml")
     assert process.stderr is not None
     line = process.stderr.readline()
-    assert not line or "epoch" in line, line
+    assert not line or "epoch" in line or "baselines" in line, line
     time.sleep(delay)
     is_done = process.poll() is not None
     if not is_done:

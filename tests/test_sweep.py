@@ -11,9 +11,10 @@ from sweep_bench import Bench, as_row, make_spec
 
 from selection.errors import StudyStateError
 from selection.store.records import Records
+from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
-from selection.sweep import SweepNews, is_finished
+from selection.sweep import SweepNews
 
 
 def test_a_sweep_spends_its_budget_and_prunes(bench: Bench) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -11,10 +11,12 @@ from rich.markup import escape
 from rich.table import Table
 
 from selection.assess.rules import rank
-from selection.data.sources import DataSetInfo
 from selection.report.values import FINISHED
-from selection.store.study_record import StudyRecord, StudySummary
 from selection.study.trial import CURVE_COLUMNS, FoldResult, Trial, TrialState, Value
+
+if TYPE_CHECKING:
+    from selection.data.sources import DataSetInfo
+    from selection.store.study_record import StudyRecord, StudySummary
 
 PLAIN_WIDTH = 240
 LEADERS = 12

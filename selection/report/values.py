@@ -5,17 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from selection.assess.rules import rank
-from selection.assessment import Assessment, Baseline
-from selection.store.ledger import Evaluation
-from selection.store.study_record import StudyRecord, StudySummary
+from selection.study.budget import is_finished
 from selection.study.space import value_to_json
 from selection.study.trial import CURVE_COLUMNS, FoldResult, Params, Trial, TrialState
-from selection.sweep import is_finished
+
+if TYPE_CHECKING:
+    # What is only named here would be imported by every verb, with scipy and SQLAlchemy behind it.
+    from selection.assessment import Assessment, Baseline
+    from selection.store.ledger import Evaluation
+    from selection.store.study_record import StudyRecord, StudySummary
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 

@@ -6,17 +6,19 @@ Every score says whether it is observed, corrected or held out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from selection.assess.rules import RULES
-from selection.assessment import Assessment, Baseline, Rival
 from selection.report.text import make_table, print_table, show_score, show_value
 from selection.report.values import FINISHED, count_states
-from selection.store.ledger import Evaluation
 from selection.study.trial import Trial
+
+if TYPE_CHECKING:
+    from selection.assessment import Assessment, Baseline, Rival
+    from selection.store.ledger import Evaluation
 
 
 def winner(console: Console, assessment: Assessment, evaluate: str) -> None:

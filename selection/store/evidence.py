@@ -72,7 +72,7 @@ class StoredModel:
 class Evidence:
     """Keep and tell what the assessments of one database rest on.
 
-    Every method raises StorageError where the database fails.
+    Every method raises StorageError where the database fails or a row is damaged.
     """
 
     def __init__(self, database: Database) -> None:
@@ -81,8 +81,7 @@ class Evidence:
     def rows(self, study: StudyRecord) -> RowFacts | None:
         """Return the rows of a study; None if it began before they were kept."""
         query = sa.select(rows_table).where(rows_table.c.study_uuid == study.uuid)
-        with self._database.reading() as connection:
-            row = connection.execute(query).first()
+        row = next(iter(self._read(query, "rows")), None)
         if row is None:
             return None
         kind = "<f8" if study.spec().task == "regression" else "<i8"
@@ -110,18 +109,17 @@ class Evidence:
             .where(columns.study_uuid == study.uuid)
             .order_by(columns.name, columns.repeat, columns.fold)
         )
-        with self._database.reading() as connection:
-            return [
-                BaselineFold(
-                    row.name,
-                    row.repeat,
-                    row.fold,
-                    row.score,
-                    row.note,
-                    decode_outputs(row.outputs, row.outputs_columns),
-                )
-                for row in connection.execute(query)
-            ]
+        return [
+            BaselineFold(
+                row.name,
+                row.repeat,
+                row.fold,
+                row.score,
+                row.note,
+                decode_outputs(row.outputs, row.outputs_columns),
+            )
+            for row in self._read(query, "baselines")
+        ]
 
     def keep_baselines(self, study: StudyRecord, folds: Iterable[BaselineFold]) -> None:
         """Write every fold of every baseline, unless they are there."""
@@ -144,11 +142,10 @@ class Evidence:
         """Return the outer folds that are done, in order."""
         columns = nested_table.c
         query = sa.select(nested_table).where(columns.study_uuid == study.uuid)
-        with self._database.reading() as connection:
-            return [
-                OuterFold(row.fold, row.number, _params(row), row.inner_score, row.score)
-                for row in connection.execute(query.order_by(columns.fold))
-            ]
+        return [
+            OuterFold(row.fold, row.number, _params(row), row.inner_score, row.score)
+            for row in self._read(query.order_by(columns.fold), "outer folds")
+        ]
 
     def keep_outer_fold(self, study: StudyRecord, outer: OuterFold) -> None:
         """Write one outer fold, unless it is there."""
@@ -164,21 +161,12 @@ class Evidence:
         self._insert(study, nested_table, [row])
 
     def models(self, study: StudyRecord, number: int) -> list[StoredModel]:
-        """Return the final models of one trial, by seed.
-
-        Raises: StorageError where the weights are damaged.
-        """
+        """Return the final models of one trial, by seed."""
         columns = model_table.c
         query = sa.select(model_table).where(
             columns.study_uuid == study.uuid, columns.number == number
         )
-        with self._database.reading() as connection:
-            rows = connection.execute(query.order_by(columns.seed)).all()
-        for row in rows:
-            if sha256(row.weights).hexdigest() != row.sha256:
-                rule = "what was stored must be read back unchanged"
-                got = f"other bytes in the final model of trial {number}"
-                raise self._database.address.fault(rule, got, "Restore a copy of the database.")
+        rows = self._read(query.order_by(columns.seed), f"final model of trial {number}")
         return [StoredModel(row.seed, json.loads(row.document_json), row.weights) for row in rows]
 
     def keep_models(self, study: StudyRecord, number: int, models: Sequence[StoredModel]) -> None:
@@ -189,12 +177,25 @@ class Evidence:
                 "number": number,
                 "seed": model.seed,
                 "document_json": json.dumps(model.document, allow_nan=False),
-                "sha256": sha256(model.weights).hexdigest(),
                 "weights": model.weights,
             }
             for model in models
         ]
         self._insert(study, model_table, rows)
+
+    def _read(self, query: sa.Select[Any], what: str) -> list[Any]:
+        """Return the rows of a query.
+
+        Raises: StorageError where one is damaged.
+        """
+        with self._database.reading() as connection:
+            rows = list(connection.execute(query).all())
+        for row in rows:
+            if _row_hash(dict(row._mapping)) != row.row_hash:
+                rule = "what was stored must be read back unchanged"
+                got = f"other bytes in the {what}"
+                raise self._database.address.fault(rule, got, "Restore a copy of the database.")
+        return rows
 
     def _insert(self, study: StudyRecord, table: sa.Table, rows: list[dict[str, Any]]) -> None:
         """Insert all rows, or none where the first is there already: another process was sooner."""
@@ -202,8 +203,19 @@ class Evidence:
         is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
         with study_event(self._database, study) as connection:
             if connection.execute(sa.select(*table.primary_key).where(is_same)).first() is None:
-                connection.execute(sa.insert(table), rows)
+                hashed = [{**row, "row_hash": _row_hash(row)} for row in rows]
+                connection.execute(sa.insert(table), hashed)
 
 
 def _params(row: Any) -> Params:
     return {name: value_from_json(value) for name, value in json.loads(row.params_json).items()}
+
+
+def _row_hash(row: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of all that a row says, but for this hash itself."""
+    digest = sha256()
+    for name in sorted(set(row) - {"row_hash"}):
+        value = row[name]
+        content = bytes(value) if isinstance(value, bytes | memoryview) else repr(value).encode()
+        digest.update(f"{name}:{len(content)}:".encode() + content)
+    return digest.hexdigest()

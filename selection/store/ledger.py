@@ -80,8 +80,10 @@ class Ledger:
             ledger_table.c.study_uuid != study.uuid
         )
         with self._database.reading() as connection:
-            query = sa.select(ledger_table).where(condition).order_by(ledger_table.c.claimed_at)
-            return [_evaluation(row) for row in connection.execute(query)]
+            columns = ledger_table.c
+            query = sa.select(ledger_table).where(condition)
+            order = (columns.claimed_at, columns.study_uuid, columns.evaluation)
+            return [_evaluation(row) for row in connection.execute(query.order_by(*order))]
 
     def claim(
         self, study: StudyRecord, number: int, rule: Rule, *, evaluation: int, reason: str

@@ -95,7 +95,8 @@ fold_table = sa.Table(
     sa.Column("outputs", sa.LargeBinary),
 )
 
-# What the assessment of a study rests on. Rows are written when the study begins.
+# What the assessment of a study rests on. A row_hash is the SHA-256 of all else in its row, by
+# which damage is seen. Rows are written when the study begins.
 rows_table = sa.Table(
     "selection_rows",
     metadata,
@@ -105,6 +106,7 @@ rows_table = sa.Table(
         sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
         primary_key=True,
     ),
+    sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("targets", sa.LargeBinary, nullable=False),
     sa.Column("folds", sa.LargeBinary, nullable=False),
     sa.Column("row_groups", sa.LargeBinary),
@@ -123,6 +125,7 @@ baseline_table = sa.Table(
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("repeat", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("score", sa.Double, nullable=False),
     sa.Column("note", sa.Text, nullable=False),
     sa.Column("outputs_columns", sa.Integer, nullable=False),
@@ -140,6 +143,7 @@ nested_table = sa.Table(
         primary_key=True,
     ),
     sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
     sa.Column("params_json", sa.Text, nullable=False),
     sa.Column("inner_score", sa.Double, nullable=False),
@@ -159,7 +163,7 @@ model_table = sa.Table(
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("seed", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("document_json", sa.Text, nullable=False),
-    sa.Column("sha256", sa.String(64), nullable=False),
+    sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("weights", sa.LargeBinary, nullable=False),
 )
 

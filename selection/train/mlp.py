@@ -1,5 +1,7 @@
 """One MLP in eval mode: the arithmetic of a model that has left its pack.
 
+Sums are taken in float64 and rounded to float32 after each layer: in float32 the bits of a row
+would depend on where it stands among the rows of one call.
 Source: torch.nn.functional.linear, whose weight is (out, in).
 """
 
@@ -16,8 +18,7 @@ from torch.nn.functional import linear
 from selection.study.setting import Activation
 from selection.train.weights import LayerWeights
 
-# Rows are taken in blocks of one size, so that a prediction does not depend on who asked how many.
-ROWS = 1024
+BLOCK_ROWS = 4096
 _ACTIVATE: dict[str, Any] = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
@@ -25,18 +26,17 @@ def predict(
     layers: Sequence[LayerWeights], activation: Activation, features: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the outputs of one MLP. Shape: (N, D) -> (N, C)."""
-    pairs = [(torch.from_numpy(layer.weight), torch.from_numpy(layer.bias)) for layer in layers]
-    blocks = []
+    pairs = [
+        (torch.from_numpy(layer.weight).double(), torch.from_numpy(layer.bias).double())
+        for layer in layers
+    ]
+    blocks = [np.empty((0, len(layers[-1].bias)), dtype=np.float32)]
     with torch.inference_mode():
-        for first in range(0, len(features), ROWS):
-            unit = torch.zeros(ROWS, features.shape[1])
-            part = torch.from_numpy(features[first : first + ROWS])
-            unit[: len(part)] = part
+        for first in range(0, len(features), BLOCK_ROWS):
+            unit = torch.from_numpy(features[first : first + BLOCK_ROWS])
             for place, (weight, bias) in enumerate(pairs):
-                unit = linear(unit, weight, bias)  # (ROWS, H)
+                unit = linear(unit.double(), weight, bias).float()  # (B, H)
                 if place < len(pairs) - 1:
                     unit = _ACTIVATE[activation](unit)
-            blocks.append(unit[: len(part)].numpy())
-    if not blocks:
-        return np.empty((0, len(layers[-1].bias)), dtype=np.float32)
+            blocks.append(unit.numpy())
     return np.concatenate(blocks)

@@ -38,11 +38,11 @@ def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
 def decode_weights(content: bytes, depths: Sequence[int]) -> list[list[LayerWeights]]:
     """Return the members of a safetensors file, given the number of layers of each.
 
-    Raises: ValueError if the file is damaged or lacks a tensor.
+    Raises: ValueError if the file is damaged, lacks a tensor or has one too many.
     """
     try:
         tensors = load(content)
-        return [
+        members = [
             [
                 LayerWeights(
                     tensors[f"member_{place}.layer_{layer}.weight"].astype(np.float32),
@@ -54,3 +54,6 @@ def decode_weights(content: bytes, depths: Sequence[int]) -> list[list[LayerWeig
         ]
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from None
+    if len(tensors) != 2 * sum(depths):
+        raise ValueError(f"{2 * sum(depths)} tensors are needed, but got {len(tensors)}")
+    return members

@@ -18,8 +18,15 @@ from selection.store.database import Database
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.store.tables import metadata, model_table
+from selection.store.tables import (
+    baseline_table,
+    metadata,
+    model_table,
+    nested_table,
+    rows_table,
+)
 from selection.study.spec import parse_study
+from selection.study.trial import Params
 
 TABLES = tuple(
     metadata.tables[f"selection_{name}"] for name in ("rows", "baseline", "nested", "model")
@@ -67,7 +74,7 @@ def example_baselines(seed: int = 0, columns: int = 3) -> list[BaselineFold]:
 
 def example_outer(fold: int, seed: int = 0) -> OuterFold:
     """Return an outer fold whose params have every kind of value, tuples too."""
-    params = {
+    params: Params = {
         "width": (64, 32 + seed),
         "dropout": (0.1, 0.1 + 0.2, 0.0),
         "weight_decay": 1e-6 / 3,
@@ -330,3 +337,40 @@ def test_nothing_is_kept_of_a_deleted_study(
     assert set(map(len, contents(database).values())) == {0}
     keep(evidence, new)
     assert sorted(map(len, contents(database).values()))[-1] > 0
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "what"),
+    [
+        (rows_table, {"targets": b"12345678" * 5}, "rows"),
+        (rows_table, {"targets": b"1"}, "rows"),
+        (baseline_table, {"score": 0.123}, "baselines"),
+        (baseline_table, {"outputs": b"1234"}, "baselines"),
+        (nested_table, {"score": 0.99}, "outer folds"),
+        (model_table, {"document_json": '{"model": "other"}'}, "final model of trial 4"),
+    ],
+)
+def test_damage_anywhere_is_seen(
+    records: Records,
+    evidence: Evidence,
+    database: Database,
+    table: sa.Table,
+    change: dict[str, Any],
+    what: str,
+) -> None:
+    study = create_example(records)
+    evidence.keep_rows(study, example_rows())
+    evidence.keep_baselines(study, example_baselines())
+    evidence.keep_outer_fold(study, example_outer(0))
+    evidence.keep_models(study, 4, example_models())
+    with database.writing() as connection:
+        connection.execute(sa.update(table).values(change))
+    readers: dict[str, Callable[[], object]] = {
+        "rows": lambda: evidence.rows(study),
+        "baselines": lambda: evidence.baselines(study),
+        "outer folds": lambda: evidence.outer_folds(study),
+        "final model of trial 4": lambda: evidence.models(study, 4),
+    }
+    with pytest.raises(StorageError, match=f"other bytes in the {what}"):
+        readers.pop(what)()
+    assert all(read() for read in readers.values())

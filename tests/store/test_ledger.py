@@ -45,7 +45,7 @@ RESULT = {
     "per_class": [{"name": "a", "precision": 2 / 3}, {"name": "b", "precision": None}],
     "rows": 360,
 }
-RACERS, LOOKS = 20, 3
+RACERS, LOOKS = 20, 10
 # One child imports the house and splits into many, which is faster than many children. Each racer
 # opens the database for itself, waits for the others before each look, and claims it. A racer's
 # number stands in its claim.

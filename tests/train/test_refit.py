@@ -22,7 +22,7 @@ from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 from selection.train import plan
 from selection.train.batches import load_rows
-from selection.train.mlp import ROWS, predict
+from selection.train.mlp import BLOCK_ROWS, predict
 from selection.train.plan import plan_packs
 from selection.train.refit import Fitted, fit_members
 from selection.train.weights import LayerWeights, decode_weights, encode_weights
@@ -215,22 +215,22 @@ def test_predictions_equal_a_plain_sequential(sizes: tuple[int, ...], activation
     np.testing.assert_allclose(outputs, plain(layers, activation, features), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("count", [1, 1023, 1024, 1025, 2048, 2049])
+@pytest.mark.parametrize("count", [1, 4095, 4096, 4097])
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 def test_the_first_rows_are_predicted_alike_however_many_follow(
     sizes: tuple[int, ...], count: int
 ) -> None:
-    assert ROWS == 1024
-    layers, features = make_layers(sizes), make_features(2100, sizes[0])
+    assert BLOCK_ROWS == 4096
+    layers, features = make_layers(sizes), make_features(4200, sizes[0])
     whole = predict(layers, "tanh", features)
     np.testing.assert_array_equal(predict(layers, "tanh", features[:count]), whole[:count])
 
 
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 def test_rows_one_by_one_are_predicted_as_all_at_once(sizes: tuple[int, ...]) -> None:
-    layers, features = make_layers(sizes), make_features(1025, sizes[0])
+    layers, features = make_layers(sizes), make_features(4100, sizes[0])
     whole = predict(layers, "tanh", features)
-    rows = [*range(0, 1000, 13), *range(1010, 1025)]
+    rows = [*range(0, 4000, 53), *range(4090, 4100)]
     alone = [predict(layers, "tanh", features[row : row + 1])[0] for row in rows]
     np.testing.assert_array_equal(np.stack(alone), whole[rows])
 
