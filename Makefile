@@ -3,12 +3,14 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= python3
 STUDY ?= studies/fashion_mnist.toml
+NAME ?= fashion-mnist
+TO ?= exports/
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup study test test-slow check lint types imports format lock clean
+.PHONY: help setup study evaluate export noise test test-slow check lint types imports format lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -28,6 +30,15 @@ $(READY): requirements.lock pyproject.toml | $(BIN)/uv
 
 study: $(READY) ## Run a study: make study STUDY=studies/digits.toml
 	$(BIN)/selection run $(STUDY)
+
+evaluate: $(READY) ## Open a study's held-out set, once: make evaluate NAME=digits
+	$(BIN)/selection evaluate $(NAME)
+
+export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=digits/
+	$(BIN)/selection export $(NAME) --to $(TO)
+
+noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
+	$(BIN)/python benchmarks/noise.py > docs/noise.md
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest

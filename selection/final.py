@@ -25,7 +25,7 @@ from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
 from selection.entry import VERSIONS, StudyData
-from selection.errors import Fault, StudyStateError
+from selection.errors import DataError, Fault, StudyStateError
 from selection.model import AnyModel, ModelMember
 from selection.model_file import decode_model, encode_model
 from selection.seeds import seed_for
@@ -95,6 +95,10 @@ def evaluate(
     rows = open_held_out(spec, data.dataset, folder)
     outputs = [model.outputs(rows.features, rows.categories) for model in models]
     scores = [_score(spec.metric, each, rows.target) for each in outputs]
+    if not np.isfinite(scores).all():
+        rule = f"{spec.metric} must be defined on the held-out rows"
+        mend = "Hold out rows of every class, in a study of another name."
+        raise DataError(Fault(f"study {study.name}", rule, "no number", mend))
     low, high = _interval(spec, outputs[0], rows)
     corrected = assessment.correction
     level = spec.sections.assessment.level

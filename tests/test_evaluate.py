@@ -388,6 +388,17 @@ def test_a_failure_behind_the_claim_leaves_the_claim(
     assert done.json["evaluations"] == 2
 
 
+def test_a_score_that_is_not_defined_is_one_line(
+    cli: Cli, write: Write, frame: pd.DataFrame
+) -> None:
+    frame.loc[frame["part"] == "late", "y"] = "yes"
+    cli("run", write(metric="roc_auc"))
+    done = cli("evaluate", "s")
+    assert (done.code, len(done.err.splitlines())) == (1, 2), done.err
+    assert "roc_auc must be defined on the held-out rows" in done.err
+    assert cli("best", "s", "--json").json["held_out"]["state"] == "claimed"
+
+
 def test_changed_rows_are_refused_before_the_claim(
     cli: Cli, write: Write, frame: pd.DataFrame
 ) -> None:

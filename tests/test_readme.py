@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import subprocess
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import typer.testing
 from command_line import STUDY, Cli
 
 from selection.cli import app
+from selection.study.fields import Section, StudySections
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -25,21 +27,41 @@ def test_the_study_file_shown_is_the_one_that_runs() -> None:
     assert blocks("toml") == [(ROOT / "studies/fashion_mnist.toml").read_text()]
 
 
-def test_the_code_shown_reads_a_real_study(cli: Cli) -> None:
+def test_the_code_shown_reads_a_real_study_and_its_model(cli: Cli) -> None:
     data = 'dataset = "iris"'
     text = STUDY.format(data=data, folds=3, metric="accuracy").replace("small", "fashion-mnist")
     Path("s.toml").write_text(text)
     assert cli("run", "s.toml").code == 0
-    (code,) = blocks("python")
-    shown: list[object] = []
-    exec(compile(code, "README.md", "exec"), {"print": shown.append})
-    assert list(shown[0]) == ["width", "learning_rate"]  # type: ignore[call-overload]
+    assert cli("export", "fashion-mnist", "--to", "exports").code == 0
+    shown: list[list[object]] = []
+    for code in blocks("python"):
+        exec(compile(code, "README.md", "exec"), {"print": lambda *words: shown.append([*words])})
+    model, params = shown
+    assert [*model[0], model[1]] == ["setosa", "versicolor", "virginica", 4]  # type: ignore[misc]
+    assert list(params[0]) == ["width", "learning_rate"]  # type: ignore[call-overload]
+
+
+def test_every_section_and_key_of_a_study_file_is_in_the_readme() -> None:
+    for name, field in StudySections.model_fields.items():
+        section = next(
+            (kind for kind in (field.annotation, *get_args(field.annotation)) if is_section(kind)),
+            None,
+        )
+        if section is None or name == "provenance":
+            continue
+        assert f"`[{name}]`" in README, name
+        for key in section.model_fields:
+            assert f"`{key}" in README or f"{key} =" in README, f"[{name}] {key}"
+
+
+def is_section(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def test_every_command_and_option_shown_exists() -> None:
     lines = re.findall(r"selection ((?:db )?[a-z]+)([^\n,]*)", "\n".join(blocks("")))
     verbs = {verb for verb, _ in lines}
-    assert {"run", "status", "trials", "curves", "best", "db check"} <= verbs
+    assert {"run", "status", "trials", "curves", "best", "evaluate", "export", "db check"} <= verbs
     runner = typer.testing.CliRunner()
     for verb, rest in lines:
         result = runner.invoke(app, [*verb.split(), "--help"], env={"COLUMNS": "200"})
