@@ -95,17 +95,19 @@ fold_table = sa.Table(
     sa.Column("outputs", sa.LargeBinary),
 )
 
+
+def _study_key() -> sa.Column[str]:
+    """Return the first part of a key whose rows go with their study."""
+    study = sa.ForeignKey("selection_study.uuid", ondelete="CASCADE")
+    return sa.Column("study_uuid", sa.String(36), study, primary_key=True)
+
+
 # What the assessment of a study rests on. A row_hash is the SHA-256 of all else in its row, by
 # which damage is seen. Rows are written when the study begins.
 rows_table = sa.Table(
     "selection_rows",
     metadata,
-    sa.Column(
-        "study_uuid",
-        sa.String(36),
-        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _study_key(),
     sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("targets", sa.LargeBinary, nullable=False),
     sa.Column("folds", sa.LargeBinary, nullable=False),
@@ -116,12 +118,7 @@ rows_table = sa.Table(
 baseline_table = sa.Table(
     "selection_baseline",
     metadata,
-    sa.Column(
-        "study_uuid",
-        sa.String(36),
-        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _study_key(),
     sa.Column("name", sa.String(32), primary_key=True),
     sa.Column("repeat", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
@@ -136,12 +133,7 @@ baseline_table = sa.Table(
 nested_table = sa.Table(
     "selection_nested",
     metadata,
-    sa.Column(
-        "study_uuid",
-        sa.String(36),
-        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _study_key(),
     sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("number", sa.Integer, nullable=False),
@@ -154,12 +146,7 @@ nested_table = sa.Table(
 model_table = sa.Table(
     "selection_model",
     metadata,
-    sa.Column(
-        "study_uuid",
-        sa.String(36),
-        sa.ForeignKey("selection_study.uuid", ondelete="CASCADE"),
-        primary_key=True,
-    ),
+    _study_key(),
     sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("seed", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("document_json", sa.Text, nullable=False),
