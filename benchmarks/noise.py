@@ -18,10 +18,7 @@ import numpy as np
 from selection.assessment import Assessment, assess_study
 from selection.entry import enter_study, load_study_data, make_trainer, row_facts
 from selection.procedure import run_procedure
-from selection.store.database import open_database
-from selection.store.evidence import Evidence
-from selection.store.ledger import Ledger
-from selection.store.records import Records
+from selection.store.books import open_books
 from selection.study.spec import StudySpec, parse_study
 from selection.sweep import SweepNews
 from selection.train.device import choose_device
@@ -110,13 +107,12 @@ def _spec(seed: int, folder: Path) -> StudySpec:
 def _assess(spec: StudySpec, folder: Path) -> Assessment:
     device = choose_device("cpu")
     data = load_study_data(spec, folder)
-    with open_database(f"sqlite:///{folder}/s.db", create=True, write=True) as database:
-        records, evidence = Records(database), Evidence(database)
-        study = enter_study(spec, data, records, device)
-        evidence.keep_rows(study, row_facts(data))
+    with open_books(f"sqlite:///{folder}/s.db", create=True, write=True) as books:
+        study = enter_study(spec, data, books.records, device)
+        books.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
-        run_procedure(spec, study, data, records, evidence, trainer, device, _Silence())
-        return assess_study(study, records, evidence, Ledger(database))
+        run_procedure(spec, study, data, books, trainer, device, _Silence())
+        return assess_study(study, books)
 
 
 def main() -> None:

@@ -25,9 +25,11 @@ from selection.assess.interval import percentiles
 from selection.assess.optimism import METHOD, Draws, Rows, draw_out_of_bag
 from selection.assess.rules import choose, choose_trial, simplicity_ranks
 from selection.assess.scores import Floats, reduce_outputs
+from selection.errors import Fault, StudyStateError
 from selection.seeds import seed_for
-from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts
-from selection.store.ledger import Evaluation, Ledger
+from selection.store.books import Books
+from selection.store.evidence import BaselineFold, OuterFold, RowFacts
+from selection.store.ledger import Evaluation
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.fields import Rule
@@ -56,20 +58,25 @@ class Baseline:
     """Hold a baseline beside the winner.
 
     advantage is the winner's over paired folds, positive where the winner is better; out_of_bag
-    bounds it on rows that did not choose the winner, None where nothing was chosen.
+    bounds it on rows that did not choose the winner, None where no choice could be resampled.
     """
 
     mean: float
     note: str
     advantage: Comparison
     out_of_bag: tuple[float, float] | None
+    was_chosen: bool
 
     @property
     def is_beaten(self) -> bool:
-        """Say whether every interval there is lies above 0, and there is one."""
+        """Say whether every interval there is lies above 0.
+
+        There must be one, and the out-of-bag one if the winner was chosen among others.
+        """
         bounds = [self.advantage.low, self.out_of_bag and self.out_of_bag[0]]
         known = [bound for bound in bounds if bound is not None]
-        return bool(known) and all(bound > 0 for bound in known)
+        is_known = bool(known) and (self.out_of_bag is not None or not self.was_chosen)
+        return is_known and all(bound > 0 for bound in known)
 
 
 @dataclass(frozen=True)
@@ -117,23 +124,34 @@ class Assessment:
         return next((trial for trial in complete if trial.number == 0), None)
 
 
+def require_winner(assessment: Assessment) -> Trial:
+    """Return the winner.
+
+    Raises: StudyStateError without one.
+    """
+    if assessment.winner is None:
+        where, mend = f"study {assessment.study.name}", "Look at selection trials."
+        raise StudyStateError(Fault(where, "a winner must be complete", "no complete trial", mend))
+    return assessment.winner
+
+
 def assess_study(
     study: StudyRecord,
-    records: Records,
-    evidence: Evidence,
-    ledger: Ledger,
+    books: Books,
     rule: Rule | None = None,
 ) -> Assessment:
     """Choose the winner by the study's rule, or another, and say how sure it is."""
     spec = study.spec()
-    trials = records.trials(study, with_curves=False)
+    trials = books.records.trials(study, with_curves=False)
     chosen_rule = rule or spec.sections.selection.rule
     winner = _winner(study, spec, trials, chosen_rule)
-    folds = evidence.baselines(study)
-    facts = evidence.rows(study)
+    folds = books.evidence.baselines(study)
+    facts = books.evidence.rows(study)
     correction, draws, why = None, None, "no trial is complete"
     if winner is not None:
-        correction, draws, why = _correct(spec, study, trials, records, facts, folds, chosen_rule)
+        correction, draws, why = _correct(
+            spec, study, trials, books.records, facts, folds, chosen_rule
+        )
     return Assessment(
         study=study,
         spec=spec,
@@ -143,11 +161,13 @@ def assess_study(
         correction=correction,
         why_uncorrected=why,
         rope=_rope(spec, winner),
-        baselines={} if winner is None else _baselines(spec, winner, folds, draws),
+        baselines={}
+        if winner is None
+        else _baselines(spec, winner, folds, draws, was_chosen=len(trials) > 1),
         rivals=[] if winner is None else _rivals(spec, winner, trials),
-        nested=evidence.outer_folds(study),
-        evaluations=ledger.evaluations(study),
-        openings_by_others=ledger.openings_by_others(study),
+        nested=books.evidence.outer_folds(study),
+        evaluations=books.ledger.evaluations(study),
+        openings_by_others=books.ledger.openings_by_others(study),
     )
 
 
@@ -179,6 +199,9 @@ def _correct(
     if facts is None:
         return None, None, "the study began before its rows were kept: run it once more"
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    others = sum(trial.state.is_finished for trial in trials) - len(complete)
+    if len(complete) < 2 and others:
+        return None, None, f"one trial is complete and {others} are not: no choice to resample"
     if len(complete) < 2:
         return None, None, "one trial is complete, so none was chosen among several"
     rows = Rows(spec.metric, facts.targets, facts.folds, facts.groups)
@@ -253,7 +276,12 @@ def _by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:
 
 
 def _baselines(
-    spec: StudySpec, winner: Trial, folds: Sequence[BaselineFold], draws: Draws | None
+    spec: StudySpec,
+    winner: Trial,
+    folds: Sequence[BaselineFold],
+    draws: Draws | None,
+    *,
+    was_chosen: bool,
 ) -> dict[str, Baseline]:
     sign = -1.0 if spec.is_minimised else 1.0
     found = {}
@@ -268,6 +296,7 @@ def _baselines(
             note=of_name[0].note,
             advantage=_compare(spec, winner.fold_scores, scores),
             out_of_bag=out_of_bag,
+            was_chosen=was_chosen,
         )
     return found
 

@@ -6,6 +6,7 @@ a baseline chosen in its own favour makes every claim against it the safer one.
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -29,8 +30,11 @@ def constant_name(task: str) -> str:
 
 
 def score_baselines(spec: StudySpec, data: StudyData, trainer: Trainer) -> list[BaselineFold]:
-    """Score both baselines on every fold; a linear model that never ends well is left out."""
-    return [*_score_constant(spec, data), *_score_linear(spec, trainer)]
+    """Score both baselines on every fold; one that some fold has no score for is left out."""
+    constant = _score_constant(spec, data)
+    if not all(math.isfinite(fold.score) for fold in constant):
+        constant = []
+    return [*constant, *_score_linear(spec, trainer)]
 
 
 def _score_constant(spec: StudySpec, data: StudyData) -> list[BaselineFold]:

@@ -26,7 +26,6 @@ from selection.command import (
     OptionalName,
     Storage,
     command,
-    open_books,
     print_csv,
     print_json,
     say,
@@ -62,12 +61,14 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with it; a finished one only prints its result."""
+    from selection.assessment import assess_study
     from selection.data.sources import data_folder
     from selection.entry import enter_study, load_study_data, make_trainer, row_facts
     from selection.nested import check_nested
     from selection.procedure import run_procedure
     from selection.report import text, values, verdict
     from selection.report.progress import SweepView
+    from selection.store.books import open_books
     from selection.store.database import writer_lock
     from selection.study.spec import read_study
     from selection.train.device import choose_device
@@ -85,8 +86,8 @@ def run(
             say(f"warning: {others}")
         trainer = make_trainer(spec, data, chosen, pack_members)
         with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
-            run_procedure(spec, study, data, books.records, books.evidence, trainer, chosen, view)
-        assessment = books.assess(study)
+            run_procedure(spec, study, data, books, trainer, chosen, view)
+        assessment = assess_study(study, books)
         seconds = books.records.elapsed_seconds(study)
         shown = books.database.url
     if as_json:
@@ -113,6 +114,7 @@ def status(
 ) -> None:
     """Say how far a study is."""
     from selection.report import text, values
+    from selection.store.books import open_books
 
     with open_books(storage) as books:
         study = books.newest_study() if name is None else books.study(name)
@@ -135,6 +137,7 @@ def trials(
 ) -> None:
     """Print every trial of a study."""
     from selection.report import text, values
+    from selection.store.books import open_books
 
     form = Format.JSON if as_json else form
     with open_books(storage) as books:
@@ -158,6 +161,7 @@ def curves(
 ) -> None:
     """Print the learning curves of one trial, per fold and epoch."""
     from selection.report import text, values
+    from selection.store.books import open_books
 
     form = Format.JSON if as_json else form
     with open_books(storage) as books:
@@ -195,6 +199,7 @@ def datasets(as_json: AsJson = False) -> None:
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the studies of the database."""
     from selection.report import text, values
+    from selection.store.books import open_books
 
     with open_books(storage) as books:
         found = books.records.list_studies()

@@ -82,21 +82,19 @@ def make_files(winner: Winner, formats: Collection[str]) -> dict[str, bytes]:
 def write_files(files: Mapping[str, bytes], folder: Path, *, force: bool) -> None:
     """Write all files into a folder; one that holds anything is left alone without force.
 
-    With force, files of an earlier export that are not among these are removed, and nothing else.
+    With force, files of the same names are replaced, and nothing else is touched.
 
     Raises: ExportError if the folder is not free or cannot be written.
     """
     where = str(folder)
     try:
         check_folder(folder, force=force)
-        if folder.is_dir() and any(folder.iterdir()):
-            _replace_files(files, folder)
+        if folder.is_dir():
+            _fill_folder(files, folder)
         else:
             _make_folder(files, folder)
     except OSError as error:
-        rule = "the folder must be writable"
-        got = error.strerror or str(error)
-        raise ExportError(Fault(where, rule, got, "Name a folder of yours.")) from None
+        raise _unwritable(where, error) from None
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -105,9 +103,14 @@ def check_folder(folder: Path, *, force: bool) -> None:
     Raises: ExportError.
     """
     where = str(folder)
-    if folder.exists() and not folder.is_dir():
+    try:
+        is_other = folder.exists() and not folder.is_dir()
+        is_full = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise _unwritable(where, error) from None
+    if is_other:
         raise ExportError(Fault(where, "an export is a folder", "a file", "Name another folder."))
-    if folder.is_dir() and any(folder.iterdir()) and not force:
+    if is_full and not force:
         rule = "an export does not overwrite"
         mend = "Name another folder, or say --force."
         raise ExportError(Fault(where, rule, "a folder with files", mend))
@@ -180,8 +183,12 @@ def _rows(winner: Winner) -> list[dict[str, Any]]:
 
 def _parquet(winner: Winner) -> bytes:
     buffer = io.BytesIO()
+    table = pd.DataFrame(_rows(winner))
+    for name in table.columns:
+        if any(isinstance(value, str) for value in table[name]):  # a width may be 8 or "4 4"
+            table[name] = table[name].map(lambda value: value if value is None else str(value))
     try:
-        pd.DataFrame(_rows(winner)).to_parquet(buffer, engine="pyarrow", index=False)
+        table.to_parquet(buffer, engine="pyarrow", index=False)
     except ImportError:
         mend = "Install it: pip install 'selection[parquet]'."
         raise ExportError(
@@ -228,15 +235,12 @@ def _make_folder(files: Mapping[str, bytes], folder: Path) -> None:
         raise
 
 
-def _replace_files(files: Mapping[str, bytes], folder: Path) -> None:
+def _fill_folder(files: Mapping[str, bytes], folder: Path) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as work:
         for name, content in files.items():
             _write(Path(work, name), content)
         for name in files:
             os.replace(Path(work, name), folder / name)
-    known = {name for names in FORMATS.values() for name in names}
-    for name in known - set(files):
-        (folder / name).unlink(missing_ok=True)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -244,6 +248,11 @@ def _write(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _unwritable(where: str, error: OSError) -> ExportError:
+    got = error.strerror or str(error)
+    return ExportError(Fault(where, "the folder must be writable", got, "Name a folder of yours."))
 
 
 def _umask() -> int:

@@ -19,7 +19,7 @@ from selection.assess.classes import calibration, class_scores, confusion
 from selection.assess.compare import exact_mcnemar
 from selection.assess.interval import bootstrap_counts, percentiles, wilson
 from selection.assess.scores import log_softmax, reduce_outputs, weighted_scores
-from selection.assessment import Assessment
+from selection.assessment import Assessment, require_winner
 from selection.data.folds import Split
 from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
@@ -56,11 +56,7 @@ def check_evaluation(
         raise StudyStateError(
             Fault(f"study {name}", "a second look needs a first one", "none", mend)
         )
-    if assessment.winner is None:
-        mend = f"Look at selection trials {name}."
-        raise StudyStateError(
-            Fault(f"study {name}", "a winner must be complete", "no complete trial", mend)
-        )
+    require_winner(assessment)
     if not (is_finished or unfinished):
         rule = "the held-out set is opened after the last trial"
         got = f"{len(assessment.trials)} of {assessment.spec.budget} trials begun"
@@ -81,19 +77,28 @@ def evaluate(
 
     check_evaluation must have passed, and the rows must be those of the study.
 
-    Raises: RefusedError where another process was sooner; DataError where the held-out rows
-    cannot be read: the claim then stays.
+    Raises: RefusedError where another process was sooner; StudyStateError where a trial has
+    finished since; DataError where the held-out rows cannot be read: the claim then stays.
     """
     study, spec, winner = assessment.study, assessment.spec, assessment.winner
     assert winner is not None, "check_evaluation has passed"
     evaluation = len(assessment.evaluations) + 1
     if not ledger.claim(
-        study, winner.number, assessment.rule, evaluation=evaluation, reason=reason
+        study,
+        winner.number,
+        assessment.rule,
+        evaluation=evaluation,
+        reason=reason,
+        finished=sum(trial.state.is_finished for trial in assessment.trials),
     ):
         raise refusal(ledger.evaluations(study)[evaluation - 1])
     models = final_models(study, spec, data, winner, evidence, device)
     rows = open_held_out(spec, data.dataset, folder)
-    outputs = [model.outputs(rows.features, rows.categories) for model in models]
+    try:
+        outputs = [model.outputs(rows.features, rows.categories) for model in models]
+    except ValueError as error:
+        rule, mend = "held-out rows must fit the model", "Correct that row."
+        raise DataError(Fault(f"study {study.name}", rule, str(error), mend)) from None
     scores = [_score(spec.metric, each, rows.target) for each in outputs]
     if not np.isfinite(scores).all():
         rule = f"{spec.metric} must be defined on the held-out rows"
@@ -180,10 +185,9 @@ def _fit(
 ) -> list[tuple[ModelMember, Fitted]]:
     """Train one setting on each split, and each split `repeats` times."""
     preparations = [fit_preparation(data.dataset, split.training, spec) for split in splits]
+    prepared = prepare_folds(data.dataset, splits, spec)
     folds = [
-        replace(fold, repeat=fold.repeat + repeat)
-        for repeat in range(repeats)
-        for fold in prepare_folds(data.dataset, splits, spec)
+        replace(fold, repeat=fold.repeat + repeat) for repeat in range(repeats) for fold in prepared
     ]
     fitted = fit_members(spec.setting(trial.params), folds, spec.task, tree, device)
     if not all(each.is_finite for each in fitted):
@@ -240,9 +244,16 @@ def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> f
     return float(weighted_scores(metric, reduced, target, np.ones((1, len(target))))[0, 0])
 
 
-def _interval(spec: StudySpec, outputs: NDArray[np.float32], rows: Rows) -> tuple[float, float]:
-    """Return Wilson's interval of an accuracy, else that of resampled rows or groups."""
+def _interval(
+    spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
+) -> tuple[float, float] | tuple[None, None]:
+    """Return Wilson's interval of an accuracy, else that of resampled rows or groups.
+
+    One group alone says nothing of others: it has no interval.
+    """
     section = spec.sections.assessment
+    if rows.groups is not None and len(np.unique(rows.groups)) < 2:
+        return None, None
     reduced = reduce_outputs(spec.metric, outputs, rows.target)
     if spec.metric == "accuracy" and rows.groups is None:
         return wilson(int(reduced.sum()), len(rows), section.level)

@@ -14,6 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 
 from selection.assess.scores import log_softmax
+from selection.data.columns import category_names
 from selection.data.prepare import Preparation
 from selection.study.setting import Activation
 from selection.train.mlp import predict
@@ -99,6 +100,9 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     ) -> NDArray[np.float32]:
         preparation = member.preparation
         prepared = preparation.apply(features, categories).astype(np.float32)
+        if not np.isfinite(prepared).all():
+            row = int(np.flatnonzero(~np.isfinite(prepared).all(axis=1))[0])
+            raise ValueError(f"features must be in the range of float32, unlike row {row + 1}")
         activation: Activation = self.document["activation"]
         outputs = predict(member.layers, activation, prepared)
         if self.class_names:
@@ -119,9 +123,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             empty = [name for name in self._categorical if table[name].isna().any()]
             if empty:
                 raise ValueError(f"categorical columns must not be missing, as in {empty}")
-            categories = {
-                name: table[name].map(str).to_numpy(dtype=object) for name in self._categorical
-            }
+            categories = {name: category_names(table[name]) for name in self._categorical}
         elif self._categorical:
             raise ValueError(f"a DataFrame is needed: {self._categorical} are categorical columns")
         else:

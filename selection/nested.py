@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from selection.assess.rules import choose_trial
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
-from selection.data.prepare import prepare_folds
+from selection.data.prepare import fit_preparation, prepare_folds
 from selection.entry import StudyData
 from selection.errors import Fault, StudyStateError
 from selection.search import propose
@@ -66,11 +66,14 @@ def score_procedure(
 def check_nested(spec: StudySpec, data: StudyData) -> None:
     """Refuse at the start of a study what would stop its nested cross-validation, if it has one.
 
-    Raises: DataError if an outer training set cannot be split into the study's folds.
+    Raises: DataError if an outer training set cannot be split into the study's folds, or imputed.
     """
     for split in data.plan.splits if spec.sections.assessment.nested else ():
         if split.repeat == 0:
-            make_splits(data.dataset.take(split.training), spec)
+            inner = data.dataset.take(split.training)
+            splits = make_splits(inner, spec).splits
+            for inside in splits if spec.sections.data.impute else ():
+                fit_preparation(inner, inside.training, spec)
 
 
 def _score_outer(outer: _Outer) -> OuterFold:

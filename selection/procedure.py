@@ -10,8 +10,7 @@ from typing import Protocol
 from selection.baseline import score_baselines
 from selection.entry import StudyData
 from selection.nested import score_procedure
-from selection.store.evidence import Evidence
-from selection.store.records import Records
+from selection.store.books import Books
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.sweep import SweepNews, run_sweep
@@ -31,16 +30,19 @@ def run_procedure(
     spec: StudySpec,
     study: StudyRecord,
     data: StudyData,
-    records: Records,
-    evidence: Evidence,
+    books: Books,
     trainer: Trainer,
     device: Device,
     view: View,
 ) -> None:
-    """Train every trial, the baselines, and the outer folds if the study asks for them."""
-    run_sweep(spec, study, records, trainer, view.show)
-    if not evidence.baselines(study):
+    """Train every trial, the baselines, and the outer folds if the study asks for them.
+
+    A study whose held-out set was opened takes no more trials.
+    """
+    if not books.ledger.evaluations(study):
+        run_sweep(spec, study, books.records, trainer, view.show)
+    if not books.evidence.baselines(study):
         view.say("baselines: training linear models on the same folds")
-        evidence.keep_baselines(study, score_baselines(spec, data, trainer))
+        books.evidence.keep_baselines(study, score_baselines(spec, data, trainer))
     if spec.sections.assessment.nested:
-        score_procedure(spec, data, study, evidence, device, view.say)
+        score_procedure(spec, data, study, books.evidence, device, view.say)

@@ -10,23 +10,22 @@ import typer
 from selection.command import (
     DEFAULT_STORAGE,
     AsJson,
-    Books,
     Device,
     DeviceOption,
     Name,
     RuleOption,
     Storage,
     command,
-    open_books,
     print_csv,
     print_json,
     say,
 )
-from selection.errors import DataError, ExportError, Fault, RefusedError, StudyStateError
+from selection.errors import DataError, ExportError, Fault, RefusedError
 
 if TYPE_CHECKING:
     from selection.assessment import Assessment
     from selection.entry import StudyData
+    from selection.store.books import Books
     from selection.store.evidence import StoredModel
     from selection.store.study_record import StudyRecord
     from selection.study.fields import Rule
@@ -43,10 +42,12 @@ def best(
     as_json: AsJson = False,
 ) -> None:
     """Say which trial won, and how good it will really be."""
+    from selection.assessment import assess_study
     from selection.report import text, values, verdict
+    from selection.store.books import open_books
 
     with open_books(storage) as books:
-        assessment = books.assess(books.study(name), rule)
+        assessment = assess_study(books.study(name), books, rule)
     if as_json:
         print_json(values.winner_value(assessment))
         return
@@ -73,6 +74,8 @@ def evaluate(
         raise typer.BadParameter("--again and --reason TEXT belong together")
     if not reason.isprintable():
         raise typer.BadParameter("--reason must be one line of readable text")
+    from selection.store.books import open_books
+
     with open_books(storage, write=True) as books:
         study = books.study(name)
         looks = len(books.ledger.evaluations(study))
@@ -105,6 +108,7 @@ def export(
 ) -> None:
     """Write the winner as files: a study file, its model, a model card, all trials."""
     from selection.export import MODEL_FORMATS, Winner, check_folder, make_files, write_files
+    from selection.store.books import open_books
 
     formats = _formats(form)
     check_folder(to, force=force)
@@ -162,15 +166,16 @@ def _evaluate(
     reason: str,
     unfinished: bool,
 ) -> None:
+    from selection.assessment import assess_study
     from selection.data.sources import data_folder
     from selection.final import check_evaluation, evaluate
     from selection.report import verdict
     from selection.study.budget import is_finished
     from selection.train.device import choose_device
 
-    assessment = books.assess(study, rule)
+    assessment, again = assess_study(study, books, rule), bool(reason)
     seconds = books.records.elapsed_seconds(study)
-    finished = is_finished(assessment.spec, assessment.trials, seconds)
+    finished = is_finished(assessment.spec, assessment.trials, seconds) or again
     check_evaluation(assessment, is_finished=finished, again=bool(reason), unfinished=unfinished)
     chosen = choose_device(device.value)
     data = _study_data(assessment)
@@ -196,14 +201,12 @@ def _print_evaluation(books: Books, study: StudyRecord, as_json: bool, *, is_fir
 
 def _exported(books: Books, study: StudyRecord) -> tuple[Assessment, Trial]:
     """Return what is exported: the trial that met the held-out set, else the rule's winner."""
+    from selection.assessment import assess_study, require_winner
+
     done = [look for look in books.ledger.evaluations(study) if look.result is not None]
-    assessment = books.assess(study, done[-1].rule if done else None)
-    if assessment.winner is None:
-        mend = f"Look at selection trials {study.name}."
-        raise StudyStateError(
-            Fault(f"study {study.name}", "a winner must be complete", "no complete trial", mend)
-        )
-    number = done[-1].number if done else assessment.winner.number
+    assessment = assess_study(study, books, done[-1].rule if done else None)
+    winner = require_winner(assessment)
+    number = done[-1].number if done else winner.number
     return assessment, next(trial for trial in assessment.trials if trial.number == number)
 
 
@@ -248,4 +251,7 @@ def _formats(text: str) -> list[str]:
         if name not in FORMATS:
             rule = "the format must be known"
             raise ExportError(Fault("--format", rule, show(name), nearest_name(name, FORMATS)))
+    if not asked:
+        mend = f"Known: {', '.join(FORMATS)}."
+        raise ExportError(Fault("--format", "a format must be named", show(text), mend))
     return list(dict.fromkeys(asked))

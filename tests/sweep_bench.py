@@ -9,6 +9,7 @@ from typing import Any
 from selection.assessment import Assessment, assess_study
 from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
 from selection.procedure import run_procedure
+from selection.store.books import Books
 from selection.store.database import open_database
 from selection.store.evidence import Evidence
 from selection.store.ledger import Ledger
@@ -53,6 +54,7 @@ class Bench:
         self.records = Records(self.database)
         self.evidence = Evidence(self.database)
         self.ledger = Ledger(self.database)
+        self.books = Books(self.database, self.records, self.evidence, self.ledger)
         self.news: list[SweepNews] = []
         self.lines: list[str] = []
 
@@ -71,7 +73,7 @@ class Bench:
         study = enter_study(spec, data, self.records, device)
         self.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
-        run_procedure(spec, study, data, self.records, self.evidence, trainer, device, self)
+        run_procedure(spec, study, data, self.books, trainer, device, self)
         return study, data
 
     def show(self, news: SweepNews) -> None:
@@ -81,7 +83,7 @@ class Bench:
         self.lines.append(line)
 
     def assess(self, study: StudyRecord, rule: Any = None) -> Assessment:
-        return assess_study(study, self.records, self.evidence, self.ledger, rule)
+        return assess_study(study, self.books, rule)
 
     def table(self, spec: StudySpec, watch: Any = None) -> list[dict[str, Any]]:
         return [as_row(trial) for trial in self.records.trials(self.run(spec, watch))]

@@ -23,11 +23,13 @@ from selection.assess.scores import log_softmax
 from selection.data import held_out
 from selection.data.dataset import load_development
 from selection.data.rows import Rows
-from selection.errors import RefusedError
+from selection.entry import enter_study, load_study_data, make_trainer, row_facts
+from selection.errors import RefusedError, StudyStateError
 from selection.seeds import seed_for
 from selection.store.ledger import Ledger
 from selection.study.spec import parse_study
 from selection.study.trial import TrialState
+from selection.sweep import SweepNews, run_sweep
 from selection.train.device import choose_device
 
 STUDY = """
@@ -339,9 +341,50 @@ def test_a_study_with_trials_left_is_ended_by_request_only(
     assert cli("best", "s", "--json").json["held_out"] is None
     assert cli("evaluate", "s", "--unfinished").code == 0
     late_run = cli("run", study)
-    assert late_run.code == 3
-    assert "takes no trials after its held-out set was opened" in late_run.err
+    assert late_run.code == 0
+    assert "epoch" not in late_run.err
+    assert "baseline majority" in cli("best", "s").out
     assert len(cli("trials", "s", "--json").json) == 3
+    assert cli("status", "s", "--json").json["is_finished"] is True
+    assert cli("evaluate", "s", "--again", "--reason", "why not").code == 0
+
+
+def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
+    """A cohort that trains while the look is claimed cannot end behind its back."""
+    spec = make_spec(trials=4, cohort=2)
+    data = load_study_data(spec, bench.folder)
+    study = enter_study(spec, data, bench.records, choose_device("cpu"))
+    bench.evidence.keep_rows(study, row_facts(data))
+    trainer = make_trainer(spec, data, choose_device("cpu"), 0)
+
+    class Stopped(BaseException):
+        pass
+
+    def stop(news: SweepNews) -> None:
+        if news.cohort == 1:
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        run_sweep(spec, study, bench.records, trainer, stop)
+    ((waiting, _), (running, _)) = bench.records.restart_cohort(study, 1)
+    assessment = bench.assess(study)
+    words = (data, bench.evidence, bench.ledger, choose_device("cpu"), bench.folder, "")
+    final.evaluate(assessment, *words)
+    for trial in bench.records.trials(study)[2:]:
+        assert trial.state is TrialState.FAILED
+        assert trial.reason == "the study was ended by a look at its held-out set"
+    results = trainer.train([spec.setting(trial.params) for trial in assessment.trials[2:]])
+    with pytest.raises(StudyStateError, match="must be running to be finished"):
+        bench.records.finish_cohort(study, dict(zip((waiting, running), results, strict=True)))
+
+
+def test_a_claim_needs_the_record_that_was_assessed(bench: Bench) -> None:
+    spec = make_spec(trials=4, cohort=2)
+    study, _ = bench.procedure(spec)
+    with pytest.raises(StudyStateError, match="as it was assessed, with 3 trials"):
+        bench.ledger.claim(study, 0, "best", evaluation=1, reason="", finished=3)
+    assert bench.ledger.evaluations(study) == []
+    assert bench.ledger.claim(study, 0, "best", evaluation=1, reason="", finished=4)
 
 
 def test_without_a_complete_trial_there_is_nothing_to_evaluate(cli: Cli, write: Write) -> None:

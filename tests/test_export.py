@@ -118,10 +118,11 @@ def test_any_trial_is_a_study_file_of_the_same_setting(cli: Cli, space: dict[str
 
     Path("any.toml").write_text(tomli_w.dumps(content))
     assert cli("run", "any.toml").code == 0
-    from selection.command import open_books
+    from selection.assessment import assess_study
+    from selection.store.books import open_books
 
     with open_books("sqlite:///selection.db") as books:
-        assessment = books.assess(books.study("any"))
+        assessment = assess_study(books.study("any"), books)
         for trial in assessment.trials:
             made = export.study_content(export.Winner(assessment, trial, None))
             again = parse_study(made, "again")
@@ -158,14 +159,21 @@ def test_a_folder_that_holds_files_is_left_alone(cli: Cli) -> None:
     assert os.listdir("out") == ["notes.txt"]
     assert cli("export", "small", "--to", "out", "--force", "--format", "toml,json").code == 0
     assert set(os.listdir("out")) == {"notes.txt", "best.toml", "best.json"}
-    # What an earlier export left and this one does not write would speak of another trial.
+    Path("out/trials.csv").write_text("my own")
     assert cli("export", "small", "--to", "out", "--force", "--format", "toml").code == 0
-    assert set(os.listdir("out")) == {"notes.txt", "best.toml"}
+    assert set(os.listdir("out")) == {"notes.txt", "best.toml", "best.json", "trials.csv"}
+    assert Path("out/trials.csv").read_text() == "my own"
     assert Path("out/notes.txt").read_text() == "mine"
     Path("file").write_text("mine")
     assert "an export is a folder" in cli("export", "small", "--to", "file", "--force").err
     Path("empty").mkdir()
-    assert cli("export", "small", "--to", "empty", "--format", "toml").code == 0
+    Path("link").symlink_to("empty")
+    assert cli("export", "small", "--to", "link", "--format", "toml").code == 0
+    assert os.listdir("empty") == ["best.toml"]
+    long = cli("export", "small", "--to", "x" * 300)
+    assert (long.code, len(long.err.splitlines())) == (1, 1)
+    for form in (",", "toml,,nonsense"):
+        assert cli("export", "small", "--to", "x", "--format", form).code == 1
 
 
 @pytest.mark.parametrize("is_forced", [False, True])
@@ -219,6 +227,7 @@ def test_text_that_a_spreadsheet_would_run_is_quoted() -> None:
     assert read[-1][0] == "two lines"
     assert {line[1] for line in read[1:]} == {"-1.5"}, "a negative number stays one"
     assert csv_text([]) == ""
+    assert csv_text([{"class": "-1"}]) == "class\n-1\n", "the name of a class is kept"
 
 
 def test_trials_are_the_same_as_csv_and_parquet(cli: Cli) -> None:
@@ -266,6 +275,13 @@ def test_what_an_absent_package_makes_is_left_out_with_a_word(
     asked = cli("export", "small", "--to", "asked", "--format", form)
     assert (asked.code, "pip install" in asked.err) == (1, True)
     assert not Path("asked").exists()
+
+
+def test_a_column_of_mixed_values_is_text_in_parquet(cli: Cli) -> None:
+    run_study(cli, old="width = { low = 2, high = 16 }", new="width = { choices = [8, [4, 4]] }")
+    done = cli("export", "small", "--to", "out", "--format", "parquet")
+    assert done.code == 0, done.err
+    assert set(pd.read_parquet("out/trials.parquet")["param_width"]) == {"8", "4 4"}
 
 
 def test_the_card_says_what_each_number_is(cli: Cli) -> None:

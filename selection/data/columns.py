@@ -7,6 +7,7 @@ from 1, the first row under the header.
 from __future__ import annotations
 
 import math
+import re
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -71,9 +72,26 @@ def text_values(column: pd.Series[Any]) -> NDArray[np.object_]:
     return np.array([str(value) for value in column], dtype=object)
 
 
+def category_names(column: pd.Series[Any]) -> NDArray[np.object_]:
+    """Return the categories of a column, each a function of its own cell alone.
+
+    So 1, 1.0 and the text "1.0" are one category whoever else is in the column; "01" is another.
+    """
+    return np.array([_category(value) for value in column], dtype=object)
+
+
+def _category(value: Any) -> str:
+    if isinstance(value, float | np.floating) and float(value).is_integer():
+        return str(int(value))
+    text = str(value)
+    if text.casefold() in ("true", "false"):
+        return text.casefold()
+    return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
+
+
 def group_codes(column: pd.Series[Any]) -> NDArray[np.int64]:
     """Return a number per row, equal where the column's values are equal."""
-    codes: NDArray[np.int64] = np.unique(text_values(column), return_inverse=True)[1]
+    codes: NDArray[np.int64] = np.unique(category_names(column), return_inverse=True)[1]
     return codes.astype(np.int64)
 
 

@@ -55,7 +55,8 @@ class Preparation:
         for start in range(0, count, CHUNK_ROWS):  # in chunks: float64 images would fill memory
             block = features[start : start + CHUNK_ROWS].astype(np.float64)
             np.copyto(block, self.fill, where=np.isnan(block))
-            prepared[start : start + CHUNK_ROWS, :width] = (block - self.center) / self.scale
+            with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
+                prepared[start : start + CHUNK_ROWS, :width] = (block - self.center) / self.scale
         column = width
         for name, values in self.categories.items():
             for value in values:

@@ -40,9 +40,9 @@ class Rows:
     def __len__(self) -> int:
         return len(self.target)
 
-    def keys(self) -> RowKeys:
+    def keys(self, *, is_stratified: bool) -> RowKeys:
         """Return what decides which rows are held out."""
-        codes = self.target if self.task == "classification" else None
+        codes = self.target if is_stratified else None
         return RowKeys(len(self), codes, self.class_names, self.groups, None)
 
     def take(self, numbers: NDArray[np.int64]) -> Rows:

@@ -57,7 +57,7 @@ def split_source(spec: StudySpec, folder: Path) -> Parts:
     side would be empty or lack a class.
     """
     source = _open_source(spec, folder)
-    keys = source.keys()
+    keys = source.keys(is_stratified=_is_stratified(spec))
     numbers = np.arange(keys.count, dtype=np.int64)
     if is_official(spec):
         held_out = numbers[:0]
@@ -70,6 +70,12 @@ def split_source(spec: StudySpec, folder: Path) -> Parts:
     if keys.codes is not None:
         _check_classes(keys.codes[development], keys.class_names, spec)
     return Parts(source, keys, development, held_out, identity)
+
+
+def _is_stratified(spec: StudySpec) -> bool:
+    """Say whether labels decide which rows a fraction holds out."""
+    is_whole = spec.sections.data.groups is not None or spec.sections.cv.kind == "time_series"
+    return spec.task == "classification" and not is_whole
 
 
 def is_official(spec: StudySpec) -> bool:
@@ -121,7 +127,7 @@ def _by_fraction(keys: RowKeys, spec: StudySpec) -> NDArray[np.int64]:
     seed = seed32_for(spec.seed, "held_out")
     numbers = np.arange(keys.count, dtype=np.int64)
     if keys.groups is not None:
-        _check_size(len(np.unique(keys.groups)), fraction, "groups", 1, spec)
+        _check_size(len(np.unique(keys.groups)), fraction, "groups", 2, spec)
         splitter = GroupShuffleSplit(n_splits=1, test_size=fraction, random_state=seed)
         _, chosen = next(splitter.split(numbers, groups=keys.groups))
         return np.sort(numbers[chosen])

@@ -22,6 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selection.data.columns import (
+    category_names,
     check_two_classes,
     class_codes,
     group_codes,
@@ -61,7 +62,7 @@ class Table:
         """Return the rows with these numbers, in that order."""
         return replace(self, frame=self.frame.loc[numbers])
 
-    def keys(self) -> RowKeys:
+    def keys(self, *, is_stratified: bool) -> RowKeys:
         """Return what decides which rows are held out, and nothing else of them.
 
         Raises: DataError if a column that decides is broken.
@@ -69,11 +70,11 @@ class Table:
         section = self.section
         groups = None
         if section.groups is not None:
-            groups = group_codes(_typed(self.frame[[section.groups]], self.where)[section.groups])
+            groups = group_codes(self.frame[section.groups])
         if isinstance(section.held_out, HeldOutColumn):
             # The file itself says who is held out: their labels are not looked at.
             return RowKeys(len(self.frame), None, (), groups, _marks(self.frame, section))
-        if self.task == "regression":
+        if not is_stratified:
             return RowKeys(len(self.frame), None, (), groups, None)
         target = str(section.target)
         column = _typed(self.frame[[target]], self.where)[target]
@@ -111,10 +112,10 @@ class Table:
             task=self.task,
             features=features,
             feature_names=tuple(names),
-            categories={name: text_values(frame[name]) for name in section.categorical},
+            categories={name: category_names(self.frame[name]) for name in section.categorical},
             target=target,
             class_names=classes,
-            groups=None if section.groups is None else group_codes(frame[section.groups]),
+            groups=None if section.groups is None else group_codes(self.frame[section.groups]),
         )
 
     def identity(self) -> str:
@@ -154,6 +155,7 @@ def read_features(
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
         mend = nearest_name(absent[0], list(map(readable, frame.columns)))
         raise DataError(Fault(where, rule, f"{shown}{more}", mend))
+    cells = frame[list(categorical)]
     frame = _typed(frame[[*names, *categorical]], where)
     columns = _Columns(frame, where)
     features = columns.read_features(list(names))
@@ -164,7 +166,7 @@ def read_features(
             columns.faults.append(Fault(where, rule, got, "Fill the values."))
     if columns.faults:
         raise DataError(*columns.faults)
-    return features, {name: text_values(frame[name]) for name in categorical}
+    return features, {name: category_names(cells[name]) for name in categorical}
 
 
 class _Columns:

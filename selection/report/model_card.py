@@ -71,7 +71,7 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
             "corrected",
             f"{correction.estimate:.4f}",
             _interval(correction.low, correction.high, correction.level),
-            f"BBC-CV over {correction.trials_used} complete trials; "
+            f"BBC-CV on out-of-fold rows, over {correction.trials_used} complete trials; "
             f"{correction.trials_left_out} left out",
         ],
         [
@@ -208,7 +208,9 @@ def _text(value: str) -> str:
     return escaped
 
 
-def _interval(low: float, high: float, level: float) -> str:
+def _interval(low: float | None, high: float | None, level: float) -> str:
+    if low is None or high is None:
+        return "none: one group"
     return f"{low:.4f} to {high:.4f} ({100 * level:g}%)"
 
 

@@ -152,7 +152,7 @@ def status_value(
     return {
         "study": study.name,
         "metric": spec.metric,
-        "is_finished": is_finished(spec, trials, seconds),
+        "is_finished": bool(looks) or is_finished(spec, trials, seconds),
         "budget": spec.budget,
         "trials": {state.value: counts[state] for state in TrialState},
         "best": _best_value(ranked[0]) if ranked else None,

@@ -41,6 +41,8 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
         _say(console, f"  {line}")
     for name, baseline in assessment.baselines.items():
         _say(console, f"  {_baseline_line(name, baseline)}")
+    if not assessment.baselines:
+        _say(console, "  no baselines yet: they are trained when selection run ends the study")
     for line in _held_out_lines(assessment, evaluate):
         _say(console, line)
 
@@ -122,7 +124,7 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
         left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
         corrected = (
             f"{metric}, corrected: {correction.estimate:.4f} {interval} "
-            f"(BBC-CV over {correction.trials_used} complete trials{left_out})"
+            f"(BBC-CV, {_pooled(metric)}, over {correction.trials_used} complete trials{left_out})"
         )
     label = "observed, and optimistic: the winner was chosen by it"
     lines = [
@@ -167,7 +169,7 @@ def _advantage(rival: Rival) -> str:
             return f"the same difference on every fold, {rival.advantage.mean:.4f}"
     chances = rival.chances
     return (
-        f"the winner is better by {rival.advantage.mean:.4f} (p = {rival.advantage.p:.3f}), "
+        f"the winner's advantage is {rival.advantage.mean:+.4f} (p = {rival.advantage.p:.3f}), "
         f"with chances {chances.better:.2f} better, {chances.equal:.2f} practically equal, "
         f"{chances.worse:.2f} worse"
     )
@@ -240,8 +242,15 @@ def _overridden(assessment: Assessment) -> str:
     return "" if assessment.rule == stated else f" (the study file says {stated})"
 
 
-def _interval(low: float, high: float, level: float) -> str:
+def _interval(low: float | None, high: float | None, level: float) -> str:
+    if low is None or high is None:
+        return "without an interval: one group"
     return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
+
+
+def _pooled(metric: str) -> str:
+    """Say what is averaged: ranks of different models cannot be pooled."""
+    return "mean over folds" if metric == "roc_auc" else "folds pooled"
 
 
 def _share(value: float | None) -> str:

@@ -125,7 +125,8 @@ def shown_attrs(result: TrialResult) -> dict[str, Any]:
 
 
 def _number(score: float) -> float | None:
-    return None if math.isnan(score) else score
+    # SQLite keeps -0.0 as 0.0, which would look like damage.
+    return None if math.isnan(score) else score + 0.0
 
 
 def utc_now() -> datetime:

@@ -129,7 +129,7 @@ class Evidence:
                 "name": fold.name,
                 "repeat": fold.repeat,
                 "fold": fold.fold,
-                "score": fold.score,
+                "score": fold.score + 0.0,
                 "note": fold.note,
                 "outputs_columns": fold.outputs.shape[1],
                 "outputs": encode_outputs(fold.outputs),
@@ -155,8 +155,9 @@ class Evidence:
             "fold": outer.fold,
             "number": outer.number,
             "params_json": json.dumps(params),
-            "inner_score": outer.inner_score,
-            "score": outer.score,
+            # SQLite keeps -0.0 as 0.0, which would look like damage.
+            "inner_score": outer.inner_score + 0.0,
+            "score": outer.score + 0.0,
         }
         self._insert(study, nested_table, [row])
 

@@ -15,18 +15,21 @@ from typing import Any
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
+from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from selection.errors import Fault, RefusedError
 from selection.store.codec import decode_outputs, encode_outputs, utc_now
 from selection.store.database import Database
-from selection.store.study_event import study_event
+from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
-from selection.store.tables import ledger_table
+from selection.store.tables import ledger_table, trial_table
+from selection.store.trial_reader import own_rows
 from selection.study.fields import Rule
 
 CLAIMED, EVALUATED = "claimed", "evaluated"
+ENDED = "the study was ended by a look at its held-out set"
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,11 +89,22 @@ class Ledger:
             return [_evaluation(row) for row in connection.execute(query.order_by(*order))]
 
     def claim(
-        self, study: StudyRecord, number: int, rule: Rule, *, evaluation: int, reason: str
+        self,
+        study: StudyRecord,
+        number: int,
+        rule: Rule,
+        *,
+        evaluation: int,
+        reason: str,
+        finished: int,
     ) -> bool:
         """Take the right to open the held-out rows; False if another process has it.
 
-        evaluation counts the looks of this study, from 1: it is one more than those seen before.
+        Trials that are not finished are ended in the same transaction: none may come after.
+        evaluation counts the looks of this study, from 1: it is one more than those seen before;
+        finished counts the trials that were finished when number was chosen.
+
+        Raises: StudyStateError where more trials have finished since.
         """
         row = {
             "data_fingerprint": study.data_fingerprint,
@@ -109,7 +123,29 @@ class Ledger:
             insert = sqlite.insert if is_sqlite else postgresql.insert
             statement = insert(ledger_table).on_conflict_do_nothing()
             claimed = connection.execute(statement.returning(ledger_table.c.evaluation), row)
-            return claimed.first() is not None
+            if claimed.first() is None:
+                return False
+            if (now := self._end_trials(connection, study)) != finished:
+                rule_broken = f"the study must be as it was assessed, with {finished} trials"
+                raise state_error(study, rule_broken, f"{now} finished ones")
+            return True
+
+    def _end_trials(self, connection: Connection, study: StudyRecord) -> int:
+        """Fail every trial that is not finished, and return how many were."""
+        rows = connection.execute(own_rows(study)).all()
+        storage = self._database.storage
+        states = storage.locked_states(connection, [row.optuna_trial_id for row in rows])
+        left = [
+            row
+            for row in rows
+            if row.optuna_trial_id in states and not states[row.optuna_trial_id].is_finished()
+        ]
+        joined = storage.joined(connection)
+        for row in left:
+            joined.set_trial_state_values(row.optuna_trial_id, OptunaState.FAIL)
+        ended = trial_table.c.uuid.in_([row.uuid for row in left])
+        connection.execute(sa.update(trial_table).where(ended).values(reason=ENDED))
+        return len(rows) - len(left)
 
     def finish(
         self,

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor
 
 from selection.data.prepare import FoldData
+from selection.errors import DeviceError, Fault
 from selection.study.setting import Setting, Task
-from selection.train.batches import load_rows
-from selection.train.device import make_workers
+from selection.train.batches import Rows, load_rows
+from selection.train.device import is_out_of_memory, make_workers
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
 from selection.train.weights import LayerWeights
@@ -42,13 +43,16 @@ class Fitted:
 def fit_members(
     setting: Setting, folds: Sequence[FoldData], task: Task, seed: int, device: torch.device
 ) -> list[Fitted]:
-    """Train one setting on the training rows of each fold, all folds at once."""
+    """Train one setting on the training rows of each fold, all folds at once.
+
+    Raises: DeviceError where memory runs out even for one member.
+    """
     rows = load_rows(folds, task, device, torch.float32)
-    packs = [
-        Pack(plan, [setting], rows, metric="", seed=seed) for plan in plan_packs([setting], rows)
-    ]
-    with make_workers(device) as workers:
-        list(workers.map(lambda pack: _train(pack, setting.kind.epochs), packs))
+    # Where memory runs out, one member at a time is what is left to try.
+    packs = _train_all(setting, rows, seed, 0) or _train_all(setting, rows, seed, 1)
+    if packs is None:
+        rule, mend = "a final model must fit into memory", "Use a machine with more memory."
+        raise DeviceError(Fault("final model", rule, "too little of it", mend))
     fitted: dict[int, Fitted] = {}
     for pack in packs:
         for line, fold in enumerate(pack.folds):
@@ -63,6 +67,22 @@ def _layer(weight: Tensor, bias: Tensor) -> LayerWeights:
     return LayerWeights(
         np.ascontiguousarray(weight.T.float().cpu().numpy()), bias.float().cpu().numpy().copy()
     )
+
+
+def _train_all(setting: Setting, rows: Rows, seed: int, max_members: int) -> list[Pack] | None:
+    """Train every fold; None if memory ran out."""
+    try:
+        packs = [
+            Pack(plan, [setting], rows, metric="", seed=seed)
+            for plan in plan_packs([setting], rows, max_members)
+        ]
+        with make_workers(rows.like.device) as workers:
+            list(workers.map(lambda pack: _train(pack, setting.kind.epochs), packs))
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
+    return packs
 
 
 def _train(pack: Pack, epochs: int) -> None:

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from selection.data.columns import category_names
+from selection.data.dataset import load_development
 from selection.data.rows import Rows
-from selection.data.tables import open_table
+from selection.data.tables import open_table, read_features
 from selection.errors import DataError
 from selection.study.spec import StudySpec
 
@@ -29,7 +31,7 @@ def read(study: Study, path: str, metric: str = "accuracy", **data: Any) -> Rows
 
 def marks(study: Study, path: str, metric: str = "accuracy", **data: Any) -> NDArray[np.bool_]:
     spec = study({"path": path, "target": "y", **data}, metric=metric)
-    found = open_table(spec.sections.data, spec.task).keys().marks
+    found = open_table(spec.sections.data, spec.task).keys(is_stratified=True).marks
     assert found is not None
     return found
 
@@ -275,3 +277,35 @@ def test_held_out_column_must_split(study: Study, table: Table, value: str, got:
     with pytest.raises(DataError) as caught:
         marks(study, path, held_out={"column": "part", "value": value})
     assert f'but got {got}. Values there: "x".' in str(caught.value)
+
+
+def test_a_category_is_read_from_its_own_cell_alone(study: Study, table: Table) -> None:
+    """Or a table of new rows would name the same cell otherwise than the study did."""
+    cells = ["1", "1.0", "1.5", "01", "true", "TRUE", "x", "-2.00"]
+    names = ["1", "1", "1.5", "01", "true", "true", "x", "-2"]
+    path = table("c,y\n" + "".join(f"{cell},{place}\n" for place, cell in enumerate(cells)))
+    rows = read(study, path, metric="rmse", categorical=["c"])
+    assert rows.categories["c"].tolist() == names
+    for place, name in enumerate(names):
+        alone = table(f"c,y\n{cells[place]},0\n", "alone.csv")
+        _, categories = read_features(Path(alone), [], ["c"])
+        assert categories["c"].tolist() == [name]
+    typed = pd.Series([1, 1.0, 1.5, True, np.int64(3), "01"], dtype=object)
+    assert category_names(typed).tolist() == ["1", "1", "1.5", "true", "3", "01"]
+    assert category_names(pd.Series([1.0, 2.0])).tolist() == ["1", "2"]
+
+
+@pytest.mark.parametrize("column", ["groups", "time"])
+def test_labels_that_decide_nothing_are_not_looked_at(
+    study: Study, table: Table, frame: pd.DataFrame, column: str
+) -> None:
+    by_group = column == "groups"
+    options: dict[str, Any] = {"groups": "site"} if by_group else {"drop": ["site"]}
+    data = {"target": "y", "categorical": ["colour"], "held_out": 0.25, **options}
+    cv = None if by_group else {"kind": "time_series"}
+    before = load_development(study({"path": table(frame), **data}, cv=cv), Path())
+    kept = set(before.features[:, 0].astype(int).tolist())
+    garbage = frame.astype({"y": object})
+    garbage.loc[[row for row in range(60) if row not in kept], "y"] = "no such class"
+    after = load_development(study({"path": table(garbage), **data}, cv=cv), Path())
+    assert after.fingerprint == before.fingerprint

@@ -29,7 +29,7 @@ from store_examples import (
 
 from selection.errors import RefusedError, StudyStateError
 from selection.store.database import Database, open_database
-from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
+from selection.store.ledger import CLAIMED, ENDED, EVALUATED, Evaluation, Ledger
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import ledger_table, metadata
@@ -64,7 +64,7 @@ def race(number, gate, answers):
         ledger, reason = Ledger(database), f"racer {number}"
         for look in range(1, looks + 1):
             gate.wait(30)
-            won = ledger.claim(study, number, "best", evaluation=look, reason=reason)
+            won = ledger.claim(study, number, "best", evaluation=look, reason=reason, finished=0)
             answers.put((look, number, won))
 
 context = multiprocessing.get_context("fork")
@@ -134,7 +134,7 @@ def lines(evaluations: list[Evaluation]) -> list[dict[str, Any]]:
 def test_claim_is_read_back_without_a_result(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     assert ledger.evaluations(study) == []
-    assert ledger.claim(study, 7, "one_standard_error", evaluation=1, reason="") is True
+    assert ledger.claim(study, 7, "one_standard_error", evaluation=1, reason="", finished=0) is True
     (line,) = ledger.evaluations(study)
     assert (line.study_uuid, line.study_name) == (study.uuid, study.name)
     assert (line.evaluation, line.number, line.rule) == (1, 7, "one_standard_error")
@@ -145,27 +145,30 @@ def test_claim_is_read_back_without_a_result(records: Records, ledger: Ledger) -
 
 def test_claim_is_won_once(records: Records, ledger: Ledger, database: Database) -> None:
     study = create_example(records)
-    assert ledger.claim(study, 7, "best", evaluation=1, reason="first")
+    assert ledger.claim(study, 7, "best", evaluation=1, reason="first", finished=0)
     before = contents(database)
-    assert ledger.claim(study, 8, "one_standard_error", evaluation=1, reason="second") is False
-    assert ledger.claim(study, 7, "best", evaluation=1, reason="first") is False
+    assert (
+        ledger.claim(study, 8, "one_standard_error", evaluation=1, reason="second", finished=0)
+        is False
+    )
+    assert ledger.claim(study, 7, "best", evaluation=1, reason="first", finished=0) is False
     assert contents(database) == before
     assert [row[5] for row in before["selection_ledger"]] == [7]
 
 
 def test_finished_look_cannot_be_claimed_again(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
     before = lines(ledger.evaluations(study))
-    assert not ledger.claim(study, 8, "best", evaluation=1, reason="")
+    assert not ledger.claim(study, 8, "best", evaluation=1, reason="", finished=0)
     assert lines(ledger.evaluations(study)) == before
 
 
 def test_claims_of_two_studies_do_not_meet(records: Records, ledger: Ledger) -> None:
     first, second = study_of(records, "first"), study_of(records, "second")
-    assert ledger.claim(first, 1, "best", evaluation=1, reason="")
-    assert ledger.claim(second, 2, "best", evaluation=1, reason="")
+    assert ledger.claim(first, 1, "best", evaluation=1, reason="", finished=0)
+    assert ledger.claim(second, 2, "best", evaluation=1, reason="", finished=0)
     assert [line.number for line in ledger.evaluations(first)] == [1]
     assert [line.number for line in ledger.evaluations(second)] == [2]
 
@@ -200,7 +203,7 @@ def test_finish_keeps_result_and_outputs_bit_for_bit(
     records: Records, ledger: Ledger, columns: int
 ) -> None:
     study = create_example(records)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     (claimed,) = ledger.evaluations(study)
     outputs = example_outputs(columns=columns)
     ledger.finish(study, 1, RESULT, outputs)
@@ -217,7 +220,7 @@ def test_finish_keeps_result_and_outputs_bit_for_bit(
 
 def test_look_is_finished_once(records: Records, ledger: Ledger, database: Database) -> None:
     study = create_example(records)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
     before = contents(database)
     with pytest.raises(AssertionError, match="a claim is finished once"):
@@ -227,8 +230,8 @@ def test_look_is_finished_once(records: Records, ledger: Ledger, database: Datab
 
 def test_only_a_claim_is_finished(records: Records, ledger: Ledger, database: Database) -> None:
     study, other = study_of(records, "first"), study_of(records, "second")
-    ledger.claim(other, 7, "best", evaluation=1, reason="")
-    ledger.claim(study, 7, "best", evaluation=2, reason="")
+    ledger.claim(other, 7, "best", evaluation=1, reason="", finished=0)
+    ledger.claim(study, 7, "best", evaluation=2, reason="", finished=0)
     before = contents(database)
     with pytest.raises(AssertionError, match="a claim is finished once"):
         ledger.finish(study, 1, RESULT, example_outputs())
@@ -237,7 +240,7 @@ def test_only_a_claim_is_finished(records: Records, ledger: Ledger, database: Da
 
 def test_result_that_json_cannot_hold_leaves_the_claim(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     before = lines(ledger.evaluations(study))
     with pytest.raises(ValueError, match="not JSON compliant"):
         ledger.finish(study, 1, {"score": float("nan")}, example_outputs())
@@ -247,11 +250,11 @@ def test_result_that_json_cannot_hold_leaves_the_claim(records: Records, ledger:
 
 def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs(5))
     first = lines(ledger.evaluations(study))
     reason = "the first rows were mislabelled; größer, 'quoted' and\non two lines"
-    assert ledger.claim(study, 3, "one_standard_error", evaluation=2, reason=reason)
+    assert ledger.claim(study, 3, "one_standard_error", evaluation=2, reason=reason, finished=0)
     assert [line.state for line in ledger.evaluations(study)] == [EVALUATED, CLAIMED]
     ledger.finish(study, 2, {"score": 0.5}, example_outputs(9))
     found = ledger.evaluations(study)
@@ -268,14 +271,14 @@ def test_looks_are_told_in_order_whatever_their_order_of_writing(
 ) -> None:
     study = create_example(records)
     for evaluation in (10, 2, 1):
-        assert ledger.claim(study, 0, "best", evaluation=evaluation, reason="")
+        assert ledger.claim(study, 0, "best", evaluation=evaluation, reason="", finished=0)
     assert [line.evaluation for line in ledger.evaluations(study)] == [1, 2, 10]
 
 
 def test_first_look_is_free(records: Records, ledger: Ledger) -> None:
     study, other = study_of(records, "first"), study_of(records, "second")
     ledger.check_first_look(study)
-    ledger.claim(other, 7, "best", evaluation=1, reason="")
+    ledger.claim(other, 7, "best", evaluation=1, reason="", finished=0)
     ledger.check_first_look(study)
 
 
@@ -283,7 +286,7 @@ def test_second_look_is_refused_with_trial_and_time_of_the_first(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = create_example(records)
-    ledger.claim(study, 41, "best", evaluation=1, reason="")
+    ledger.claim(study, 41, "best", evaluation=1, reason="", finished=0)
     with database.writing() as connection:
         moment = datetime(2026, 3, 4, 15, 6, 7)
         connection.execute(sa.update(ledger_table).values(claimed_at=moment))
@@ -294,7 +297,7 @@ def test_second_look_is_refused_with_trial_and_time_of_the_first(
     assert f"but got a claim without a result for {first}." in str(caught.value)
     assert "study example: the held-out set is opened once" in str(caught.value)
     ledger.finish(study, 1, RESULT, example_outputs())
-    ledger.claim(study, 5, "best", evaluation=2, reason="again")
+    ledger.claim(study, 5, "best", evaluation=2, reason="again", finished=0)
     with pytest.raises(RefusedError) as caught:
         ledger.check_first_look(study)
     assert f"but got a look for {first}." in str(caught.value)
@@ -305,9 +308,9 @@ def test_ledger_outlives_its_study_and_warns_the_next(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = study_of(records, "deleted")
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
-    ledger.claim(study, 8, "best", evaluation=2, reason="again")
+    ledger.claim(study, 8, "best", evaluation=2, reason="again", finished=0)
     written = lines(ledger.evaluations(study))
     assert ledger.openings_by_others(study) == []
     optuna.delete_study(study_name=study.name, storage=database.storage)
@@ -318,7 +321,7 @@ def test_ledger_outlives_its_study_and_warns_the_next(
     assert ledger.evaluations(again) == []
     assert lines(ledger.openings_by_others(again)) == written
     assert ledger.openings_by_others(study_of(records, "elsewhere", "i" * 64)) == []
-    ledger.claim(again, 9, "best", evaluation=1, reason="")
+    ledger.claim(again, 9, "best", evaluation=1, reason="", finished=0)
     assert lines(ledger.openings_by_others(again)) == written
     assert [line.number for line in ledger.openings_by_others(study)] == [9]
 
@@ -328,7 +331,7 @@ def test_openings_by_others_are_told_in_order_of_time(
 ) -> None:
     studies = [study_of(records, name) for name in ("late", "middle", "early")]
     for place, study in enumerate(studies):
-        ledger.claim(study, place, "best", evaluation=1, reason="")
+        ledger.claim(study, place, "best", evaluation=1, reason="", finished=0)
         with database.writing() as connection:
             update = sa.update(ledger_table).where(ledger_table.c.study_uuid == study.uuid)
             moment = datetime(2026, 1, 1) - timedelta(days=place)
@@ -340,7 +343,7 @@ def test_openings_by_others_are_told_in_order_of_time(
 def test_studies_without_held_out_rows_have_nothing_in_common(
     records: Records, ledger: Ledger
 ) -> None:
-    ledger.claim(study_of(records, "first"), 1, "best", evaluation=1, reason="")
+    ledger.claim(study_of(records, "first"), 1, "best", evaluation=1, reason="", finished=0)
     without = study_of(records, "without", None)
     study_of(records, "without too", None)
     assert ledger.evaluations(without) == []
@@ -352,7 +355,7 @@ def test_look_goes_on_record_although_its_study_was_deleted_meanwhile(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = create_example(records)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     optuna.delete_study(study_name=study.name, storage=database.storage)
     ledger.finish(study, 1, RESULT, example_outputs())
     (line,) = ledger.evaluations(study)
@@ -365,13 +368,13 @@ def test_deleted_study_cannot_be_claimed(
     study = create_example(records)
     optuna.delete_study(study_name=study.name, storage=database.storage)
     with pytest.raises(StudyStateError, match="a deleted study"):
-        ledger.claim(study, 7, "best", evaluation=1, reason="")
+        ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     # Not under the name and the ids of a new study either.
     new = create_example(records)
     with pytest.raises(StudyStateError, match="a deleted study"):
-        ledger.claim(study, 7, "best", evaluation=1, reason="")
+        ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     assert contents(database)["selection_ledger"] == []
-    assert ledger.claim(new, 7, "best", evaluation=1, reason="")
+    assert ledger.claim(new, 7, "best", evaluation=1, reason="", finished=0)
 
 
 def test_no_cohort_begins_after_a_claim(
@@ -381,7 +384,7 @@ def test_no_cohort_begins_after_a_claim(
     for owner in (study, other):
         begin_example(records, owner, 3, cohort=0)
         records.finish_cohort(owner, {0: example_result(0)})
-    ledger.claim(study, 0, "best", evaluation=1, reason="")
+    ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)
     before = contents(database)
     rule = "opened: a study takes no trials after its held-out set was opened"
     for cohort in (0, 1):
@@ -401,21 +404,42 @@ def test_no_cohort_begins_after_a_claim(
     assert begin_example(records, other, 2, cohort=1) == [3, 4]
 
 
-def test_running_cohort_is_finished_after_a_claim(records: Records, ledger: Ledger) -> None:
+def test_a_claim_ends_the_trials_that_are_not_finished(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     begin_example(records, study, 2)
-    ledger.claim(study, 0, "best", evaluation=1, reason="")
-    records.finish_cohort(study, {number: example_result(number) for number in range(2)})
+    records.finish_cohort(study, {0: example_result(0)})
+    begin_example(records, study, 1, cohort=1)
+    records.release(study)
+    begin_example(records, study, 1, cohort=2)
+    states = [trial.state for trial in records.trials(study)]
+    waiting, running = TrialState.WAITING, TrialState.RUNNING
+    assert states == [TrialState.COMPLETE, waiting, waiting, running]
+    assert ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)
     trials = records.trials(study)
-    assert [trial.state for trial in trials] == [TrialState.COMPLETE] * 2
-    assert [trial.value for trial in trials] == [example_result(n).value for n in range(2)]
+    assert [trial.state for trial in trials] == [TrialState.COMPLETE, *[TrialState.FAILED] * 3]
+    assert [trial.reason for trial in trials] == ["", *[ENDED] * 3]
+    assert trials[0].value == example_result(0).value
+    with pytest.raises(StudyStateError, match="trial 3 must be running to be finished"):
+        records.finish_cohort(study, {3: example_result(3)})
+
+
+def test_a_claim_on_another_record_than_was_assessed_is_refused(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = create_example(records)
+    begin_example(records, study, 3)
+    records.finish_cohort(study, {number: example_result(number) for number in range(2)})
+    before = contents(database)
+    with pytest.raises(StudyStateError, match="as it was assessed, with 1 trials, but got 2"):
+        ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)
+    assert contents(database) == before, "trial 2 still runs"
 
 
 @pytest.mark.usefixtures("_far_from_greenwich")
 def test_times_are_utc_with_their_zone(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     begun = datetime.now(UTC)
-    ledger.claim(study, 7, "best", evaluation=1, reason="")
+    ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     between = datetime.now(UTC)
     ledger.finish(study, 1, RESULT, example_outputs())
     ended = datetime.now(UTC)

@@ -1,0 +1,60 @@
+"""All that one database keeps, in one hand: trials, evidence, ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from selection.errors import Fault, StudyStateError
+from selection.store.database import Database, open_database
+from selection.store.evidence import Evidence
+from selection.store.ledger import Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.faults import nearest_name, show
+
+
+@dataclass(frozen=True, eq=False)
+class Books:
+    """Hold an open database and what it keeps."""
+
+    database: Database
+    records: Records
+    evidence: Evidence
+    ledger: Ledger
+
+    def study(self, name: str) -> StudyRecord:
+        """Return a study by name.
+
+        Raises: StudyStateError with the nearest name.
+        """
+        study = self.records.find_study(name)
+        if study is None:
+            known = [summary.name for summary in self.records.list_studies()]
+            mend = nearest_name(name, known) if known else "Begin one: selection run FILE."
+            raise StudyStateError(
+                Fault("study", "the database must know the study", show(name), mend)
+            )
+        return study
+
+    def newest_study(self) -> StudyRecord:
+        """Return the study that began last.
+
+        Raises: StudyStateError without any.
+        """
+        summaries = self.records.list_studies()
+        if not summaries:
+            rule = "the database must hold a study"
+            raise StudyStateError(Fault("study", rule, "none", "Begin one: selection run FILE."))
+        return self.study(summaries[-1].name)
+
+
+@contextmanager
+def open_books(url: str, *, create: bool = False, write: bool = False) -> Iterator[Books]:
+    """Open a database; it is closed again whatever happens.
+
+    Raises: StorageError.
+    """
+    with open_database(url, create=create, write=write) as database:
+        yield Books(database, Records(database), Evidence(database), Ledger(database))
