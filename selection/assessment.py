@@ -32,6 +32,7 @@ from selection.store.evidence import BaselineFold, OuterFold, RowFacts
 from selection.store.ledger import Evaluation
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.study.budget import is_finished
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial, TrialState
@@ -95,6 +96,7 @@ class Assessment:
 
     study: StudyRecord
     spec: StudySpec
+    is_finished: bool
     rule: Rule
     trials: Sequence[Trial]
     winner: Trial | None
@@ -145,6 +147,7 @@ def assess_study(
     trials = books.records.trials(study, with_curves=False)
     chosen_rule = rule or spec.sections.selection.rule
     winner = _winner(study, spec, trials, chosen_rule)
+    looks = books.ledger.evaluations(study)
     folds = books.evidence.baselines(study)
     facts = books.evidence.rows(study)
     correction, draws, why = None, None, "no trial is complete"
@@ -155,6 +158,7 @@ def assess_study(
     return Assessment(
         study=study,
         spec=spec,
+        is_finished=bool(looks) or is_finished(spec, trials, books.records.elapsed_seconds(study)),
         rule=chosen_rule,
         trials=trials,
         winner=winner,
@@ -166,7 +170,7 @@ def assess_study(
         else _baselines(spec, winner, folds, draws, was_chosen=len(trials) > 1),
         rivals=[] if winner is None else _rivals(spec, winner, trials),
         nested=books.evidence.outer_folds(study),
-        evaluations=books.ledger.evaluations(study),
+        evaluations=looks,
         openings_by_others=books.ledger.openings_by_others(study),
     )
 
@@ -197,7 +201,7 @@ def _correct(
 ) -> tuple[Correction | None, Draws | None, str]:
     """Return the corrected estimate and its draws, or the reason why there is none."""
     if facts is None:
-        return None, None, "the study began before its rows were kept: run it once more"
+        return None, None, "the study began before its rows were kept: selection run FILE adds them"
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     others = sum(trial.state.is_finished for trial in trials) - len(complete)
     if len(complete) < 2 and others:

@@ -1,12 +1,13 @@
 """What a study must beat: the majority class or the mean, and a linear model on the same folds.
 
-The linear model is trained by the same engine at a few learning rates and the best of them stands:
-a baseline chosen in its own favour makes every claim against it the safer one.
+The linear model is trained by the same engine at several learning rates and the best of them
+stands: a baseline chosen in its own favour makes every claim against it the safer one.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,11 +18,12 @@ from selection.entry import StudyData
 from selection.store.evidence import BaselineFold
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
-from selection.study.trial import TrialState
+from selection.study.trial import TrialResult
 from selection.train.fit import Trainer
 
 LINEAR = "linear"
-LEARNING_RATES = (1.0, 0.3, 0.1)  # times that of the default setting
+STEP = 10**0.5  # from one learning rate to the next
+MOST_RATES = 7
 
 
 def constant_name(task: str) -> str:
@@ -60,27 +62,39 @@ def _constant_outputs(target: NDArray[np.generic], classes: int) -> NDArray[np.f
 
 
 def _score_linear(spec: StudySpec, trainer: Trainer) -> list[BaselineFold]:
-    default = spec.setting(spec.default)
-    linear = _linear_setting(spec)
-    settings = [
-        replace(linear, learning_rate=default.learning_rate * factor) for factor in LEARNING_RATES
-    ]
-    results = trainer.train(settings)
-    sign = -1.0 if spec.is_minimised else 1.0
-    complete = [
-        (sign * result.value, -place)
-        for place, result in enumerate(results)
-        if result.state is TrialState.COMPLETE and result.value is not None
-    ]
-    if not complete:
+    """Train linear models at learning rates about the default's; the best is at no edge of them."""
+    tried: dict[float, TrialResult] = {}
+    waiting = [step * _default_rate(spec) for step in (1 / STEP, 1.0, STEP)]
+    while waiting:
+        settings = [replace(_linear_setting(spec), learning_rate=rate) for rate in waiting]
+        tried |= dict(zip(waiting, trainer.train(settings), strict=True))
+        best = _best_rate(spec, tried)
+        # Where all have diverged, a lower rate is what is left to try.
+        beyond = {min(tried): min(tried) / STEP, max(tried): max(tried) * STEP}
+        further = min(tried) if best is None else best
+        waiting = [beyond[further]] if further in beyond and len(tried) < MOST_RATES else []
+    if best is None:
         return []
-    place = -max(complete)[1]
-    note = f"learning rate {settings[place].learning_rate:.4g}, the best of {len(settings)}"
+    note = f"learning rate {best:.4g}, the best of {len(tried)}"
     return [
         BaselineFold(LINEAR, fold.repeat, fold.fold, fold.score, note, fold.outputs)
-        for fold in results[place].folds
+        for fold in tried[best].folds
         if fold.outputs is not None
     ]
+
+
+def _best_rate(spec: StudySpec, tried: Mapping[float, TrialResult]) -> float | None:
+    """Return the rate of the best complete model, of equals the lower; None without one."""
+    sign = -1.0 if spec.is_minimised else 1.0
+    complete = [
+        (sign * result.value, -rate) for rate, result in tried.items() if result.value is not None
+    ]
+    return -max(complete)[1] if complete else None
+
+
+def _default_rate(spec: StudySpec) -> float:
+    """Return the learning rate of the default setting."""
+    return spec.setting(spec.default).learning_rate
 
 
 def _linear_setting(spec: StudySpec) -> Setting:

@@ -96,12 +96,12 @@ def run(
     console = text.make_console()
     every = command("trials", study.name, storage=storage)
     text.leaderboard(console, study, assessment.trials, more=every)
-    verdict.winner(console, assessment, command("evaluate", study.name, storage=storage))
+    evaluate = command("evaluate", study.name, storage=storage)
+    verdict.winner(console, assessment, evaluate)
     text.next_steps(
         console,
         [
-            command("best", study.name, storage=storage),
-            command("evaluate", study.name, storage=storage),
+            *([] if assessment.evaluations else [evaluate]),
             command("export", study.name, "--to", "exports", storage=storage),
             f"{command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
         ],
@@ -251,7 +251,8 @@ def main() -> None:
         say(str(error))
         sys.exit(error.exit_code)
     except _StoppedError as error:
-        say(f"{error}: what is finished is kept")
+        again = "; the same command goes on from there" if "run" in sys.argv[1:3] else ""
+        say(f"{error}: what is finished is kept{again}")
         # The cohort is released and nothing is left to save: do not wait for threads that train.
         sys.stdout.flush()
         sys.stderr.flush()

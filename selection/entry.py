@@ -110,7 +110,10 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
         )
     where = f"study {spec.name}"
     # Read by this version, so that a section it knows anew has its defaults on both sides.
-    if changed := differences(study.spec().to_json(), spec.to_json()):
+    changed = differences(study.spec().to_json(), spec.to_json())
+    # A table may lie elsewhere, as long as its rows are the same.
+    moved = [line for line in changed if line.startswith("data.path: ")]
+    if changed != moved:
         raise StudyStateError(
             Fault(
                 where,
@@ -120,7 +123,7 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
             )
         )
     check_rows(study, data)
-    return study
+    return records.move_table(study, spec) if moved else study
 
 
 def check_rows(study: StudyRecord, data: StudyData) -> None:

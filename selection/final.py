@@ -40,9 +40,7 @@ from selection.train.device import Device
 from selection.train.refit import Fitted, fit_members
 
 
-def check_evaluation(
-    assessment: Assessment, *, is_finished: bool, again: bool, unfinished: bool
-) -> None:
+def check_evaluation(assessment: Assessment, *, again: bool, unfinished: bool) -> None:
     """Refuse what may not open the held-out set; nothing is read or written.
 
     Raises: RefusedError where it was opened before; StudyStateError where there is no winner, the
@@ -50,14 +48,14 @@ def check_evaluation(
     """
     name = assessment.study.name
     if assessment.evaluations and not again:
-        raise refusal(assessment.evaluations[0])
+        raise refusal(assessment.evaluations)
     if again and not assessment.evaluations:
         mend = "Leave --again and --reason out."
         raise StudyStateError(
             Fault(f"study {name}", "a second look needs a first one", "none", mend)
         )
     require_winner(assessment)
-    if not (is_finished or unfinished):
+    if not (assessment.is_finished or unfinished):
         rule = "the held-out set is opened after the last trial"
         got = f"{len(assessment.trials)} of {assessment.spec.budget} trials begun"
         mend = "Finish it: selection run FILE. Or end it here for good: --unfinished."
@@ -91,7 +89,7 @@ def evaluate(
         reason=reason,
         finished=sum(trial.state.is_finished for trial in assessment.trials),
     ):
-        raise refusal(ledger.evaluations(study)[evaluation - 1])
+        raise refusal(ledger.evaluations(study))
     models = final_models(study, spec, data, winner, evidence, device)
     rows = open_held_out(spec, data.dataset, folder)
     try:
@@ -120,6 +118,7 @@ def evaluate(
         "evaluations": evaluation,
         "corrected_estimate": corrected and corrected.estimate,
         "gap": corrected and scores[0] - corrected.estimate,
+        "corrected_interval": corrected and [corrected.low, corrected.high],
         "rule": assessment.rule,
         "model": models[0].document["model"],
         "training": models[0].document["training"],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -150,13 +151,17 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
     """Predict classes by their names."""
 
     @cached_property
-    def classes_(self) -> NDArray[np.object_]:
-        return np.array(self.class_names, dtype=object)
+    def classes_(self) -> NDArray[Any]:
+        """The classes: whole numbers where all names spell one, else the names. Shape: (C,)."""
+        names = self.class_names
+        if all(re.fullmatch(r"-?(0|[1-9]\d*)", name) for name in names):
+            return np.array([int(name) for name in names])
+        return np.array(names, dtype=object)
 
-    def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.object_]:
+    def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[Any]:
         """Return the most likely class of each row. Shape: (N,)."""
         places = self.outputs(*self._read(X)).argmax(axis=1)
-        named: NDArray[np.object_] = self.classes_[places]
+        named: NDArray[Any] = self.classes_[places]
         return named
 
     def predict_proba(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
@@ -171,7 +176,8 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
     ) -> float:
         """Return the accuracy; classes may be given as names or as the numbers that they spell."""
         wanted = np.array([_class_name(value) for value in np.asarray(y)], dtype=object)
-        return float(accuracy_score(wanted, self.predict(X), sample_weight=sample_weight))
+        named = np.array([str(value) for value in self.predict(X)], dtype=object)
+        return float(accuracy_score(wanted, named, sample_weight=sample_weight))
 
 
 class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-learn has no types

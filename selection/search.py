@@ -155,7 +155,8 @@ def _pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
     options: dict[str, Any] = dict(spec.sections.search.pruner_options)
     match spec.sections.search.pruner:
         case "successive_halving":
-            return optuna.pruners.SuccessiveHalvingPruner(**{"min_resource": 1} | options)
+            first = max(1, _most_epochs(spec) // 4)
+            return optuna.pruners.SuccessiveHalvingPruner(**{"min_resource": first} | options)
         case "hyperband":
             return optuna.pruners.HyperbandPruner(max_resource=_most_epochs(spec), **options)
         case "median":

@@ -91,6 +91,8 @@ def evaluate(
                 say(f"the claim stays on record without a result; {AGAIN}")
             raise
         _print_evaluation(books, study, as_json, is_first=False)
+    if not as_json:
+        print(f"what next: {command('export', name, '--to', 'exports', storage=storage)}")
 
 
 def export(
@@ -125,6 +127,9 @@ def export(
         )
         return
     print(f"trial {trial.number} of study {name} in {to}: {', '.join(sorted(files))}")
+    if model is not None:
+        rows = command("predict", str(to), "--input", "TABLE.csv", storage=DEFAULT_STORAGE)
+        print(f"what next: {rows}")
 
 
 def predict(
@@ -168,17 +173,17 @@ def _evaluate(
 ) -> None:
     from selection.assessment import assess_study
     from selection.data.sources import data_folder
+    from selection.entry import row_facts
     from selection.final import check_evaluation, evaluate
     from selection.report import verdict
-    from selection.study.budget import is_finished
     from selection.train.device import choose_device
 
-    assessment, again = assess_study(study, books, rule), bool(reason)
-    seconds = books.records.elapsed_seconds(study)
-    finished = is_finished(assessment.spec, assessment.trials, seconds) or again
-    check_evaluation(assessment, is_finished=finished, again=bool(reason), unfinished=unfinished)
+    data = _study_data(study)
+    # A study begun by an earlier version has not kept them, and cannot be corrected without.
+    books.evidence.keep_rows(study, row_facts(data))
+    assessment = assess_study(study, books, rule)
+    check_evaluation(assessment, again=bool(reason), unfinished=unfinished)
     chosen = choose_device(device.value)
-    data = _study_data(assessment)
     if others := verdict.openings(assessment.openings_by_others):
         say(f"warning: {others}")
     evaluate(assessment, data, books.evidence, books.ledger, chosen, data_folder(), reason)
@@ -219,18 +224,18 @@ def _final_model(
 
     if not books.evidence.models(assessment.study, trial.number):
         say("training the final model")
-        data, chosen = _study_data(assessment), choose_device(device.value)
+        data, chosen = _study_data(assessment.study), choose_device(device.value)
         final_models(assessment.study, assessment.spec, data, trial, books.evidence, chosen)
     return books.evidence.models(assessment.study, trial.number)[0]
 
 
-def _study_data(assessment: Assessment) -> StudyData:
+def _study_data(study: StudyRecord) -> StudyData:
     """Load the development rows of a study, and refuse any others."""
     from selection.data.sources import data_folder
     from selection.entry import check_rows, load_study_data
 
-    data = load_study_data(assessment.spec, data_folder())
-    check_rows(assessment.study, data)
+    data = load_study_data(study.spec(), data_folder())
+    check_rows(study, data)
     return data
 
 

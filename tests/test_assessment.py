@@ -277,7 +277,7 @@ def test_a_study_begun_before_its_rows_were_kept_says_what_to_do(bench: Bench) -
     assessment = bench.assess(study)
     assert assessment.winner is not None
     assert assessment.correction is None
-    assert "run it once more" in assessment.why_uncorrected
+    assert "selection run FILE adds them" in assessment.why_uncorrected
     assert assessment.baselines == {}
 
 

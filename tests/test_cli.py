@@ -74,7 +74,7 @@ def test_text_and_csv_hold_the_same_trials(cli: Cli) -> None:
     assert len(lines) == 6
     assert len(cli("trials", "small").out.splitlines()) == 6
     assert len(cli("curves", "small", "--trial", 0, "-f", "csv").out.splitlines()) == 10
-    assert "observed, and optimistic" in cli("best", "small").out
+    assert "optimistic: the winner was chosen by it" in cli("best", "small").out
     assert "fashion_mnist" in cli("datasets").out
     assert "fashion_mnist" in [info["name"] for info in cli("datasets", "--json").json]
 

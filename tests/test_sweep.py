@@ -111,6 +111,26 @@ def test_changed_rows_are_refused(bench: Bench, tmp_path: Path) -> None:
         bench.run(table_spec())
 
 
+def test_a_table_may_move_as_long_as_its_rows_are_the_same(bench: Bench) -> None:
+    def table_spec(name: str) -> StudySpec:
+        data = {"path": str(bench.folder / name), "target": "y"}
+        return make_spec({"name": "t", "data": data, "cv": {"folds": 2}}, trials=2, cohort=2)
+
+    lines = [f"{i},{i % 7},{i % 2}" for i in range(40)]
+    (bench.folder / "old.csv").write_text("\n".join(["a,b,y", *lines]))
+    study = bench.run(table_spec("old.csv"))
+    (bench.folder / "old.csv").rename(bench.folder / "new.csv")
+    moved = bench.run(table_spec("new.csv"))
+    assert moved.uuid == study.uuid
+    found = bench.records.find_study("t")
+    assert found is not None
+    assert found.spec().sections.data.path == str(bench.folder / "new.csv")
+    assert found.spec_fingerprint == found.spec().fingerprint
+    (bench.folder / "new.csv").write_text("\n".join(["a,b,y", *lines[1:]]))
+    with pytest.raises(StudyStateError, match="keeps its rows"):
+        bench.run(table_spec("new.csv"))
+
+
 def test_a_setting_asked_twice_is_answered_from_the_record(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -24,7 +24,7 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     study, spec = assessment.study, assessment.spec
     sections = [
         f"# {_text(study.name)}: trial {trial.number}",
-        f"An MLP for {spec.task}, chosen among {len(assessment.trials)} trials by the rule "
+        f"An MLP for {spec.task}, chosen among {_finished(assessment)} by the rule "
         f"`{assessment.rule}` ({RULES[assessment.rule]}).",
         "## Setting",
         _table(["hyperparameter", "value"], _setting_rows(assessment, trial)),
@@ -40,6 +40,12 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     if document is not None:
         sections += ["## Model", _table(["fact", "value"], _model_rows(document))]
     return "\n\n".join(sections) + "\n"
+
+
+def _finished(assessment: Assessment) -> str:
+    count = sum(trial.state.is_finished for trial in assessment.trials)
+    left = "" if assessment.is_finished else f" so far, of {assessment.spec.budget}"
+    return f"{count} trials{left}"
 
 
 def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
@@ -81,6 +87,10 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
             "mean over folds; optimistic: the trial was chosen by it",
         ],
     ]
+    outer = [fold.score for fold in assessment.nested]
+    if outer:
+        mean, what = sum(outer) / len(outer), f"the whole procedure over {len(outer)} outer folds"
+        rows.append(["nested", f"{mean:.4f}", "", what])
     result = _newest(assessment.evaluations, trial)
     if result is not None:
         rows.append(

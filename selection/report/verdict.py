@@ -31,6 +31,9 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
     if best is None:
         _say(console, "no trial is complete, so none has won")
         return
+    if not assessment.is_finished:
+        budget = assessment.spec.budget
+        _say(console, f"the study goes on: {total} of {budget} trials are finished so far")
     params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
     named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
     _say(console, named)
@@ -59,7 +62,9 @@ def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Eval
     if result["corrected_estimate"] is None:
         _say(console, "no corrected estimate to compare with")
     else:
-        corrected = f"{result['corrected_estimate']:.4f}"
+        low, high = result["corrected_interval"]
+        interval = _interval(low, high, result["level"])
+        corrected = f"{result['corrected_estimate']:.4f} {interval}"
         _say(
             console,
             f"{metric}, corrected: {corrected}; gap held out - corrected: {result['gap']:+.4f}",
@@ -126,7 +131,11 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
             f"{metric}, corrected: {correction.estimate:.4f} {interval} "
             f"(BBC-CV, {_pooled(metric)}, over {correction.trials_used} complete trials{left_out})"
         )
-    label = "observed, and optimistic: the winner was chosen by it"
+    label = (
+        "the only trial"
+        if len(assessment.trials) == 1
+        else ("optimistic: the winner was chosen by it")
+    )
     lines = [
         corrected,
         f"{metric}, observed:  {show_score(best)} over {len(best.fold_scores)} folds ({label})",

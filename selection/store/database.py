@@ -216,7 +216,7 @@ def _refuse_unusable(address: Address, revisions: Revisions) -> None:
     head = our_history()[0]
     if revisions.ours != head:
         rule = f"its tables must be of revision {head}"
-        raise address.fault(rule, revisions.ours, "Run selection db upgrade.")
+        raise address.fault(rule, revisions.ours, f"Run selection db upgrade --storage {address}")
 
 
 def _refuse_newer(address: Address, revision: str) -> None:

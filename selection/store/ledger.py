@@ -7,7 +7,7 @@ claim without a result stays to be seen. The ledger outlives the studies it spea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -75,7 +75,7 @@ class Ledger:
         """
         looks = self.evaluations(study)
         if looks:
-            raise refusal(looks[0])
+            raise refusal(looks)
 
     def openings_by_others(self, study: StudyRecord) -> list[Evaluation]:
         """Return what other studies, deleted ones too, did to the same held-out rows."""
@@ -171,11 +171,12 @@ class Ledger:
             assert connection.execute(update).rowcount == 1, "a claim is finished once"
 
 
-def refusal(first: Evaluation) -> RefusedError:
+def refusal(looks: Sequence[Evaluation]) -> RefusedError:
     """Return the error that says when, and for which trial, the held-out rows were opened."""
+    first = next((look for look in looks if look.state == EVALUATED), looks[0])
     what = "a look" if first.state == EVALUATED else "a claim without a result"
     got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
-    mend = "A second look is recorded for good: --again --reason TEXT."
+    mend = "Another look is recorded for good: --again --reason TEXT."
     where = f"study {first.study_name}"
     return RefusedError(Fault(where, "the held-out set is opened once", got, mend))
 

@@ -105,6 +105,16 @@ class Records:
         assert record is not None, "a study that was just written can be read"
         return record
 
+    def move_table(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
+        """Keep the new place of a study's table, whose rows are the same."""
+        values = {"spec_json": json.dumps(spec.to_json()), "spec_fingerprint": spec.fingerprint}
+        with study_event(self._database, study) as connection:
+            is_it = study_table.c.uuid == study.uuid
+            connection.execute(sa.update(study_table).where(is_it).values(values))
+            moved = find_study(connection, is_it)
+        assert moved is not None, "a study that was just written can be read"
+        return moved
+
     def find_study(self, name: str) -> StudyRecord | None:
         """Return a study of ours by name; None if there is none."""
         with self._database.reading() as connection:

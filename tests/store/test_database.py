@@ -109,7 +109,7 @@ def test_newer_schema_is_refused(new_url: str) -> None:
 def test_older_schema_asks_for_an_upgrade(new_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     open_database(new_url, create=True, write=True).close()
     monkeypatch.setattr(database_module, "our_history", lambda: ("9998", *our_history()))
-    assert "Run selection db upgrade." in refused(new_url)
+    assert "Run selection db upgrade --storage" in refused(new_url)
     assert check_database(new_url).head == "9998"
     assert not check_database(new_url).is_ok
 
