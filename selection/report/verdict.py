@@ -156,7 +156,8 @@ def _rival_lines(assessment: Assessment, best: Trial) -> list[str]:
     lines = []
     default = next((rival for rival in assessment.rivals if rival.number == 0), None)
     if default is not None:
-        lines.append(f"the default, trial 0: {default.mean:.4f} observed; {_advantage(default)}")
+        advantage = _advantage(default, assessment.rope)
+        lines.append(f"the default, trial 0: {default.mean:.4f} observed; {advantage}")
     elif best.number == 0:
         lines.append("the winner is the default setting")
     if assessment.rivals:
@@ -170,7 +171,7 @@ def _rival_lines(assessment: Assessment, best: Trial) -> list[str]:
     return lines
 
 
-def _advantage(rival: Rival) -> str:
+def _advantage(rival: Rival, rope: float) -> str:
     match rival.advantage.word:
         case "identical":
             return "identical on every fold"
@@ -179,7 +180,7 @@ def _advantage(rival: Rival) -> str:
     chances = rival.chances
     return (
         f"the winner's advantage is {rival.advantage.mean:+.4f} (p = {rival.advantage.p:.3f}), "
-        f"with chances {chances.better:.2f} better, {chances.equal:.2f} practically equal, "
+        f"with chances {chances.better:.2f} better, {chances.equal:.2f} equal within {rope:.4g}, "
         f"{chances.worse:.2f} worse"
     )
 
