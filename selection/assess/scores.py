@@ -139,7 +139,9 @@ def _mean_over_classes(scores: list[Floats], present: list[NDArray[np.bool_]]) -
 
 def _roc_auc(chances: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]) -> Floats:
     """One-vs-rest over the classes present; of two classes, the area of the second."""
-    by_row = np.ascontiguousarray(weights.T, dtype=np.float64)  # (N, B)
+    # Sums of whole numbers below 2^24 are exact in float32, at half the memory.
+    is_exact = np.issubdtype(weights.dtype, np.integer) and weights.sum(axis=1).max() < 2**24
+    by_row = np.ascontiguousarray(weights.T, dtype=np.float32 if is_exact else np.float64)
     areas = np.empty((len(weights), len(chances)))
     for trial, table in enumerate(chances.astype(np.float64)):
         columns = {1: table} if table.ndim == 1 else dict(enumerate(table.T))
@@ -151,20 +153,26 @@ def _roc_auc(chances: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
     return areas
 
 
-def _area(column: Floats, is_positive: NDArray[np.bool_], weights: Floats) -> Floats:
+def _area(column: Floats, is_positive: NDArray[np.bool_], weights: NDArray[Any]) -> Floats:
     """Return the chance that a positive row ranks above a negative one, ties counted half.
 
     Shape: (N,), (N,), (N, B) -> (B,); NaN where one side has no weight.
     """
-    if not np.isfinite(column).all():
+    if not np.isfinite(column).all() or not is_positive.any():
         return np.full(weights.shape[1], np.nan)
     order = np.argsort(column, kind="stable")
     ordered, positive = column[order], np.flatnonzero(is_positive[order])
-    weights = weights[order]
-    below = np.zeros((len(column) + 1, weights.shape[1]))
-    np.cumsum(np.where(is_positive[order][:, None], 0.0, weights), axis=0, out=below[1:])
+    by_rank = weights[order]
+    of_positive = by_rank[positive].astype(np.float64)
+    by_rank[positive] = 0  # negatives are left
     first = np.searchsorted(ordered, ordered[positive], side="left")
     last = np.searchsorted(ordered, ordered[positive], side="right")
-    ranked = np.einsum("nb,nb->b", weights[positive], below[first] + below[last])
-    area: Floats = ranked / (2.0 * weights[positive].sum(axis=0) * below[-1])
+    # Negatives are summed between the ranks of positives only, not rank by rank.
+    bounds = np.unique(np.concatenate([[0], first, last, [len(ordered)]]))
+    between = np.add.reduceat(by_rank, bounds[:-1], axis=0)
+    below = np.zeros((len(bounds), weights.shape[1]))
+    np.cumsum(between, axis=0, dtype=np.float64, out=below[1:])
+    places = np.searchsorted(bounds, first), np.searchsorted(bounds, last)
+    ranked = np.einsum("nb,nb->b", of_positive, below[places[0]] + below[places[1]])
+    area: Floats = ranked / (2.0 * of_positive.sum(axis=0) * below[-1])
     return area
