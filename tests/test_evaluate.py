@@ -164,6 +164,32 @@ def test_the_score_is_scikit_learn_s_of_the_exported_model_in_a_fresh_process(
     assert calibration["brier"] == pytest.approx(brier)
 
 
+@pytest.mark.parametrize("metric", ["cross_entropy", "rmse"])
+@pytest.mark.parametrize("final_model", ["refit", "fold_ensemble"])
+def test_an_exported_model_scores_to_the_last_bit_in_a_fresh_process(
+    cli: Cli, write: Write, frame: pd.DataFrame, metric: str, final_model: str
+) -> None:
+    cli("run", write(metric=metric, extra=f'[final]\nmodel = "{final_model}"'))
+    value = cli("evaluate", "s", "--json").json
+    cli("export", "s", "--to", "out", "--format", "safetensors")
+    late(frame).to_csv("late.csv", index=False)
+    script = (
+        "import json, numpy as np, pandas as pd; from selection import load_model\n"
+        "from selection.assess.scores import reduce_outputs, weighted_scores\n"
+        "table = pd.read_csv('late.csv'); model = load_model('out')\n"
+        "outputs = model.outputs(table[['a', 'b', 'c']].to_numpy(), {})\n"
+        "names = list(model.class_names)\n"
+        "y = np.array([names.index(each) for each in table['y']]) if names else table['value']\n"
+        f"reduced = reduce_outputs('{metric}', outputs, np.asarray(y))[None]\n"
+        f"scores = weighted_scores('{metric}', reduced, np.asarray(y), np.ones((1, len(y))))\n"
+        "print(json.dumps(float(scores[0, 0])))"
+    )
+    fresh = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert json.loads(fresh.stdout) == value["score"]
+
+
 @pytest.mark.parametrize(
     "metric",
     ["balanced_accuracy", "macro_f1", "cross_entropy", "roc_auc", "rmse", "mae", "r2"],
