@@ -92,41 +92,58 @@ def evaluate(
         raise refusal(ledger.evaluations(study))
     models = final_models(study, spec, data, winner, evidence, device)
     rows = open_held_out(spec, data.dataset, folder)
+    outputs = _outputs(study, models, rows)
+    result = _result(assessment, winner, models[0], rows, outputs)
+    ledger.finish(study, evaluation, result, outputs[0])
+    return result
+
+
+def _outputs(
+    study: StudyRecord, models: Sequence[AnyModel], rows: Rows
+) -> list[NDArray[np.float32]]:
+    """Return what each seed's model says of the held-out rows."""
     try:
-        outputs = [model.outputs(rows.features, rows.categories) for model in models]
+        return [model.outputs(rows.features, rows.categories) for model in models]
     except ValueError as error:
         rule, mend = "held-out rows must fit the model", "Correct that row."
         raise DataError(Fault(f"study {study.name}", rule, str(error), mend)) from None
+
+
+def _result(
+    assessment: Assessment,
+    winner: Trial,
+    model: AnyModel,
+    rows: Rows,
+    outputs: Sequence[NDArray[np.float32]],
+) -> dict[str, Any]:
+    """Return what `evaluate --json` prints and the ledger keeps."""
+    spec, corrected = assessment.spec, assessment.correction
     scores = [_score(spec.metric, each, rows.target) for each in outputs]
     if not np.isfinite(scores).all():
         rule = f"{spec.metric} must be defined on the held-out rows"
         mend = "Hold out rows of every class, in a study of another name."
-        raise DataError(Fault(f"study {study.name}", rule, "no number", mend))
+        raise DataError(Fault(f"study {spec.name}", rule, "no number", mend))
     low, high = _interval(spec, outputs[0], rows)
-    corrected = assessment.correction
-    level = spec.sections.assessment.level
-    result = {
-        "study": study.name,
+    return {
+        "study": assessment.study.name,
         "number": winner.number,
         "metric": spec.metric,
         "score": scores[0],
         "low": low,
         "high": high,
-        "level": level,
+        "level": spec.sections.assessment.level,
         "rows": len(rows),
         "seeds": scores,
-        "evaluations": evaluation,
+        "evaluations": len(assessment.evaluations) + 1,
         "corrected_estimate": corrected and corrected.estimate,
         "gap": corrected and scores[0] - corrected.estimate,
         "corrected_interval": corrected and [corrected.low, corrected.high],
         "rule": assessment.rule,
-        "model": models[0].document["model"],
-        "training": models[0].document["training"],
+        "model": model.document["model"],
+        "training": model.document["training"],
         **_details(spec, outputs[0], rows),
         "against": _against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
     }
-    ledger.finish(study, evaluation, result, outputs[0])
-    return result
 
 
 def final_models(
