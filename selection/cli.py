@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -31,6 +31,9 @@ from selection.command import (
     say,
 )
 from selection.errors import SelectionError
+
+if TYPE_CHECKING:
+    from selection.assessment import Assessment
 
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
@@ -66,7 +69,7 @@ def run(
     from selection.entry import enter_study, load_study_data, make_trainer, row_facts
     from selection.nested import check_nested
     from selection.procedure import run_procedure
-    from selection.report import text, values, verdict
+    from selection.report import values, verdict
     from selection.report.progress import SweepView
     from selection.store.books import open_books
     from selection.store.database import writer_lock
@@ -93,19 +96,7 @@ def run(
     if as_json:
         print_json(values.run_value(assessment, shown, seconds))
         return
-    console = text.make_console()
-    every = command("trials", study.name, storage=storage)
-    text.leaderboard(console, study, assessment.trials, more=every)
-    evaluate = command("evaluate", study.name, storage=storage)
-    verdict.winner(console, assessment, evaluate)
-    text.next_steps(
-        console,
-        [
-            *([] if assessment.evaluations else [evaluate]),
-            command("export", study.name, "--to", "exports", storage=storage),
-            f"{command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
-        ],
-    )
+    _show_run(assessment, storage)
 
 
 @app.command(epilog="Example: selection status fashion-mnist")
@@ -234,6 +225,26 @@ def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
         print(f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})")
     if not found.is_ok:
         raise typer.Exit(1)
+
+
+def _show_run(assessment: Assessment, storage: str) -> None:
+    """Print the leaders, the verdict and what comes next."""
+    from selection.report import text, verdict
+
+    study = assessment.study
+    console = text.make_console()
+    every = command("trials", study.name, storage=storage)
+    text.leaderboard(console, study, assessment.trials, more=every)
+    evaluate = command("evaluate", study.name, storage=storage)
+    verdict.winner(console, assessment, evaluate)
+    text.next_steps(
+        console,
+        [
+            *([] if assessment.evaluations else [evaluate]),
+            command("export", study.name, "--to", "exports", storage=storage),
+            f"{command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
+        ],
+    )
 
 
 def main() -> None:

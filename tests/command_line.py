@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 STUDY = """
@@ -38,3 +41,22 @@ class Outcome:
 
 
 Cli = Callable[..., Outcome]
+
+
+def start(folder: Path, *words: str) -> subprocess.Popen[str]:
+    """Start a real process of the command line in a folder."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "selection", *words],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder: Path, *words: str) -> str:
+    """Run a real process to its good end and return what it printed."""
+    process = start(folder, *words)
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out

@@ -6,12 +6,12 @@ import json
 import random
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from command_line import finish, start
 
 STUDY = """
 name = "killed"
@@ -32,23 +32,6 @@ trials = 12
 cohort = 4
 pruner_options = { min_resource = 2, reduction_factor = 2 }
 """
-
-
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "selection", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(folder: Path, *words: str) -> str:
-    process = start(folder, *words)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out
 
 
 def trial_table(folder: Path) -> list[dict[str, Any]]:

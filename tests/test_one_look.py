@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
+from command_line import finish, start
 
 pytestmark = pytest.mark.slow
 
@@ -28,23 +27,6 @@ width = {width}
 trials = 1
 pruner = "none"
 """
-
-
-def start(folder: Path, *words: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-m", "selection", *words],
-        cwd=folder,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(folder: Path, *words: str) -> str:
-    process = start(folder, *words)
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out
 
 
 def states(folder: Path) -> list[str]:
