@@ -23,7 +23,7 @@ from selection.train.fit import Trainer
 
 LINEAR = "linear"
 STEP = 10**0.5  # from one learning rate to the next
-MOST_RATES = 7
+MOST_RATES = 15
 
 
 def constant_name(task: str) -> str:
@@ -62,7 +62,10 @@ def _constant_outputs(target: NDArray[np.generic], classes: int) -> NDArray[np.f
 
 
 def _score_linear(spec: StudySpec, trainer: Trainer) -> list[BaselineFold]:
-    """Train linear models at learning rates about the default's; the best is at no edge of them."""
+    """Train linear models at learning rates about the default's, until the best is at no edge.
+
+    A search that ends at an edge all the same says so.
+    """
     tried: dict[float, TrialResult] = {}
     waiting = [step * _default_rate(spec) for step in (1 / STEP, 1.0, STEP)]
     while waiting:
@@ -75,7 +78,8 @@ def _score_linear(spec: StudySpec, trainer: Trainer) -> list[BaselineFold]:
         waiting = [beyond[further]] if further in beyond and len(tried) < MOST_RATES else []
     if best is None:
         return []
-    note = f"learning rate {best:.4g}, the best of {len(tried)}"
+    edge = ", at their edge" if best in (min(tried), max(tried)) else ""
+    note = f"learning rate {best:.4g}, the best of {len(tried)}{edge}"
     return [
         BaselineFold(LINEAR, fold.repeat, fold.fold, fold.score, note, fold.outputs)
         for fold in tried[best].folds

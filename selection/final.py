@@ -105,7 +105,8 @@ def _outputs(
     try:
         return [model.outputs(rows.features, rows.categories) for model in models]
     except ValueError as error:
-        rule, mend = "held-out rows must fit the model", "Correct that row."
+        rule = "held-out rows must fit the model"
+        mend = "Correct that held-out row, in a study of another name."
         raise DataError(Fault(f"study {study.name}", rule, str(error), mend)) from None
 
 

@@ -125,6 +125,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             if empty:
                 raise ValueError(f"categorical columns must not be missing, as in {empty}")
             categories = {name: category_names(table[name]) for name in self._categorical}
+            self._check_known(table, categories)
         elif self._categorical:
             raise ValueError(f"a DataFrame is needed: {self._categorical} are categorical columns")
         else:
@@ -136,6 +137,15 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             raise ValueError(f"features must be {expected}, but got {features.shape}")
         self._check_missing(features)
         return features, categories
+
+    def _check_known(self, table: pd.DataFrame, categories: Categories) -> None:
+        """Refuse a column of numbers that names no category: 01234 was read as 1234."""
+        for name, values in categories.items():
+            known = {
+                each for member in self.members for each in member.preparation.categories[name]
+            }
+            if pd.api.types.is_numeric_dtype(table[name].dtype) and not known & set(values):
+                raise ValueError(f"no value of {name} is a category: read it as text, dtype=str")
 
     def _check_missing(self, features: NDArray[Any]) -> None:
         if features.dtype.kind != "f":
@@ -154,8 +164,11 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
     def classes_(self) -> NDArray[Any]:
         """The classes: whole numbers where all names spell one, else the names. Shape: (C,)."""
         names = self.class_names
-        if all(re.fullmatch(r"-?(0|[1-9]\d*)", name) for name in names):
-            return np.array([int(name) for name in names])
+        if all(re.fullmatch(r"-?(0|[1-9]\d{0,17})", name) for name in names):
+            numbers = [int(name) for name in names]
+            # Text is sorted as text: "10" before "2".
+            if numbers == sorted(numbers):
+                return np.array(numbers)
         return np.array(names, dtype=object)
 
     def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[Any]:

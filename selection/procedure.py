@@ -12,6 +12,7 @@ from selection.entry import StudyData
 from selection.nested import score_procedure
 from selection.store.books import Books
 from selection.store.study_record import StudyRecord
+from selection.store.trial_reader import ENDED
 from selection.study.spec import StudySpec
 from selection.sweep import SweepNews, run_sweep
 from selection.train.device import Device
@@ -44,5 +45,7 @@ def run_procedure(
     if not books.evidence.baselines(study):
         view.say("baselines: training linear models on the same folds")
         books.evidence.keep_baselines(study, score_baselines(spec, data, trainer))
-    if spec.sections.assessment.nested:
+    # Outer folds run the whole budget: they would speak of another procedure than one cut short.
+    is_cut = any(trial.reason == ENDED for trial in books.records.trials(study, with_curves=False))
+    if spec.sections.assessment.nested and not is_cut:
         score_procedure(spec, data, study, books.evidence, device, view.say)

@@ -160,11 +160,12 @@ def mean_score(references: list[reference.Reference]) -> float:
 def named_step(spec: StudySpec, folds: list[BaselineFold]) -> tuple[int, int]:
     """Return how many steps the best rate is from the default's, and how many rates were tried."""
     (note,) = {fold.note for fold in folds}
-    found = re.fullmatch(r"learning rate (\S+), the best of (\d+)", note)
+    found = re.fullmatch(r"learning rate (\S+), the best of (\d+)(, at their edge)?", note)
     assert found is not None
     ratio = float(found[1]) / spec.setting(spec.default).learning_rate
     step = round(math.log(ratio, STEP))
     assert ratio == pytest.approx(STEP**step, rel=1e-3)
+    assert (found[3] is not None) <= (int(found[2]) == MOST_RATES), "a search ends at no edge"
     return step, int(found[2])
 
 

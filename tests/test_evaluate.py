@@ -377,7 +377,7 @@ def test_a_study_with_trials_left_is_ended_by_request_only(
 
 def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     """A cohort that trains while the look is claimed cannot end behind its back."""
-    spec = make_spec(trials=4, cohort=2)
+    spec = make_spec({"assessment": {"nested": True}}, trials=4, cohort=2)
     data = load_study_data(spec, bench.folder)
     study = enter_study(spec, data, bench.records, choose_device("cpu"))
     bench.evidence.keep_rows(study, row_facts(data))
@@ -392,6 +392,7 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
 
     with pytest.raises(Stopped):
         run_sweep(spec, study, bench.records, trainer, stop)
+    first_cohort = bench.records.elapsed_seconds(study)
     ((waiting, _), (running, _)) = bench.records.restart_cohort(study, 1)
     assessment = bench.assess(study)
     words = (data, bench.evidence, bench.ledger, choose_device("cpu"), bench.folder, "")
@@ -402,6 +403,10 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     results = trainer.train([spec.setting(trial.params) for trial in assessment.trials[2:]])
     with pytest.raises(StudyStateError, match="must be running to be finished"):
         bench.records.finish_cohort(study, dict(zip((waiting, running), results, strict=True)))
+    assert bench.records.elapsed_seconds(study) == first_cohort, "a look is no training"
+    bench.procedure(spec)
+    assert bench.evidence.outer_folds(study) == [], "they would search on where the study stopped"
+    assert bench.evidence.baselines(study) != []
 
 
 def test_a_claim_needs_the_record_that_was_assessed(bench: Bench) -> None:

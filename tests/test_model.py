@@ -864,3 +864,31 @@ def test_the_package_has_one_public_name() -> None:
     assert selection.load_model is load_model
     with pytest.raises(AttributeError, match="load_models"):
         selection.load_models  # noqa: B018
+
+
+def test_numbers_that_name_no_category_are_refused() -> None:
+    """Zip codes lose their zeros where pandas reads them as numbers."""
+    model = make_case("text").model
+    with pytest.raises(ValueError, match="no value of site is a category: read it as text"):
+        model.predict(pd.DataFrame({"colour": ["red", "blue"], "site": [1234, 2345]}))
+    model.predict(pd.DataFrame({"colour": ["red", "blue"], "site": ["01234", "02345"]}))
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (("1", "2", "10"), "i"),
+        (("-1", "1"), "i"),
+        (("1", "10", "2"), "O"),
+        (("01", "2"), "O"),
+        (("1", "99999999999999999999"), "O"),
+        (("1", "b"), "O"),
+    ],
+)
+def test_classes_are_numbers_only_where_they_were_sorted_as_numbers(
+    names: tuple[str, ...], kind: str
+) -> None:
+    model = make_model({"class_names": names}, [])
+    assert isinstance(model, ClassifierModel)
+    assert model.classes_.dtype.kind == kind
+    assert [str(each) for each in model.classes_] == list(names)

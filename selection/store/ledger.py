@@ -25,11 +25,10 @@ from selection.store.database import Database
 from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
 from selection.store.tables import ledger_table, trial_table
-from selection.store.trial_reader import own_rows
+from selection.store.trial_reader import ENDED, own_rows
 from selection.study.fields import Rule
 
 CLAIMED, EVALUATED = "claimed", "evaluated"
-ENDED = "the study was ended by a look at its held-out set"
 
 
 @dataclass(frozen=True, eq=False)
@@ -145,7 +144,7 @@ class Ledger:
             joined.set_trial_state_values(row.optuna_trial_id, OptunaState.FAIL)
         ended = trial_table.c.uuid.in_([row.uuid for row in left])
         connection.execute(sa.update(trial_table).where(ended).values(reason=ENDED))
-        return len(rows) - len(left)
+        return sum(state.is_finished() for state in states.values())
 
     def finish(
         self,

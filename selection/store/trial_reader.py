@@ -20,6 +20,7 @@ from selection.study.space import value_from_json
 from selection.study.trial import Params, Trial, TrialState, fold_means
 
 OUTSIDE_ATTR = "outside_space"
+ENDED = "the study was ended by a look at its held-out set"
 STATES: Mapping[OptunaState, TrialState] = {
     OptunaState.WAITING: TrialState.WAITING,
     OptunaState.RUNNING: TrialState.RUNNING,
@@ -74,7 +75,11 @@ def training_seconds(connection: Connection, storage: BatchedStorage, study: Stu
         trial.trial_id: trial for trial in storage.read_trials(connection, study.optuna_study_id)
     }
     seconds = 0.0
-    rows = sorted((row.cohort, row.optuna_trial_id) for row in connection.execute(own_rows(study)))
+    rows = sorted(
+        (row.cohort, row.optuna_trial_id)
+        for row in connection.execute(own_rows(study))
+        if row.reason != ENDED  # its end is that of a look, not of any training
+    )
     for _, group in groupby(rows, key=itemgetter(0)):
         cohort = [stored[trial_id] for _, trial_id in group if trial_id in stored]
         starts = [trial.started_at for trial in cohort if trial.started_at is not None]

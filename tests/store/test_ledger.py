@@ -29,10 +29,11 @@ from store_examples import (
 
 from selection.errors import RefusedError, StudyStateError
 from selection.store.database import Database, open_database
-from selection.store.ledger import CLAIMED, ENDED, EVALUATED, Evaluation, Ledger
+from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import ledger_table, metadata
+from selection.store.trial_reader import ENDED
 from selection.study.trial import TrialState
 
 RESULT = {
