@@ -144,7 +144,8 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             known = {
                 each for member in self.members for each in member.preparation.categories[name]
             }
-            if pd.api.types.is_numeric_dtype(table[name].dtype) and not known & set(values):
+            is_numeric = len(values) > 0 and pd.api.types.is_numeric_dtype(table[name].dtype)
+            if is_numeric and not known & set(values):
                 raise ValueError(f"no value of {name} is a category: read it as text, dtype=str")
 
     def _check_missing(self, features: NDArray[Any]) -> None:
