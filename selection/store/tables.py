@@ -154,6 +154,25 @@ model_table = sa.Table(
     sa.Column("weights", sa.LargeBinary, nullable=False),
 )
 
+# One row per cohort that a worker holds, gone when the cohort is finished or given back. Past
+# expires_at, by the clock of the database, anyone may take the cohort: its worker is taken for
+# dead. lost counts the workers in a row that died of it. The last four columns say how far it is.
+lease_table = sa.Table(
+    "selection_lease",
+    metadata,
+    _study_key(),
+    sa.Column("cohort", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("worker", sa.String(36), nullable=False),
+    sa.Column("place", sa.String(255), nullable=False),
+    sa.Column("attempt", sa.Integer, nullable=False),
+    sa.Column("lost", sa.Integer, nullable=False),
+    sa.Column("expires_at", sa.DateTime, nullable=False),
+    sa.Column("trials", sa.Integer, nullable=False),
+    sa.Column("members", sa.Integer, nullable=False),
+    sa.Column("epoch", sa.Integer, nullable=False),
+    sa.Column("epochs", sa.Integer, nullable=False),
+)
+
 # The held-out ledger has no foreign key: it must outlive a deleted study.
 ledger_table = sa.Table(
     "selection_ledger",
