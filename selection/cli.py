@@ -9,23 +9,19 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from selection import verdict_verbs
+from selection import record_verbs, run_verbs, verdict_verbs
 from selection.command import (
     DEFAULT_STORAGE,
     AsJson,
-    Device,
-    DeviceOption,
     Format,
     FormatOption,
     Name,
     OptionalName,
     Storage,
-    command,
     print_csv,
     print_json,
     say,
@@ -33,7 +29,7 @@ from selection.command import (
 from selection.errors import SelectionError
 
 if TYPE_CHECKING:
-    from selection.assessment import Assessment
+    pass
 
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
@@ -53,50 +49,8 @@ def _common(
     """Take the options of all verbs; main() reads them."""
 
 
-@app.command(epilog="Example: selection run studies/digits.toml")
-def run(
-    file: Annotated[Path, typer.Argument(help="A study file.")],
-    storage: Storage = DEFAULT_STORAGE,
-    device: Device = DeviceOption.AUTO,
-    pack_members: Annotated[
-        int, typer.Option(min=0, help="Members per pack at most; 0 sizes packs by itself.")
-    ] = 0,
-    as_json: AsJson = False,
-) -> None:
-    """Run a study, or go on with it; a finished one only prints its result."""
-    from selection.assessment import assess_study
-    from selection.data.sources import data_folder
-    from selection.entry import enter_study, load_study_data, make_trainer, row_facts
-    from selection.nested import check_nested
-    from selection.procedure import run_procedure
-    from selection.report import values, verdict
-    from selection.report.progress import SweepView
-    from selection.store.books import open_books
-    from selection.store.database import writer_lock
-    from selection.study.spec import read_study
-    from selection.train.device import choose_device
-
-    spec = read_study(file)
-    chosen = choose_device(device.value)
-    data = load_study_data(spec, data_folder())
-    check_nested(spec, data)
-    for warning in data.facts["warnings"]:
-        say(f"warning: {warning}")
-    with writer_lock(storage), open_books(storage, create=True, write=True) as books:
-        study = enter_study(spec, data, books.records, chosen)
-        books.evidence.keep_rows(study, row_facts(data))
-        if others := verdict.openings(books.ledger.openings_by_others(study)):
-            say(f"warning: {others}")
-        trainer = make_trainer(spec, data, chosen, pack_members)
-        with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
-            run_procedure(spec, study, data, books, trainer, chosen, view)
-        assessment = assess_study(study, books)
-        seconds = books.records.elapsed_seconds(study)
-        shown = books.database.url
-    if as_json:
-        print_json(values.run_value(assessment, shown, seconds))
-        return
-    _show_run(assessment, storage)
+app.command(epilog="Example: selection run studies/digits.toml")(run_verbs.run)
+app.command(epilog="Example: selection worker fashion-mnist")(run_verbs.worker)
 
 
 @app.command(epilog="Example: selection status fashion-mnist")
@@ -186,65 +140,9 @@ def datasets(as_json: AsJson = False) -> None:
         text.data_sets(text.make_console(), found)
 
 
-@app.command(epilog="Example: selection studies --json")
-def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """List the studies of the database."""
-    from selection.report import text, values
-    from selection.store.books import open_books
-
-    with open_books(storage) as books:
-        found = books.records.list_studies()
-    if as_json:
-        print_json([values.summary_value(summary) for summary in found])
-    else:
-        text.studies(text.make_console(), found)
-
-
-@db.command(epilog="Example: selection db upgrade")
-def upgrade(storage: Storage = DEFAULT_STORAGE) -> None:
-    """Bring the tables of an existing database to this version."""
-    from selection.store.database import upgrade_database
-
-    upgrade_database(storage)
-    check(storage, as_json=False)
-
-
-@db.command(epilog="Example: selection db check --json")
-def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
-    """Say which version of the tables the database has; exit code 1 if it is not this one."""
-    from dataclasses import asdict
-
-    from selection.store.database import check_database
-
-    found = check_database(storage)
-    if as_json:
-        print_json({**asdict(found), "is_ok": found.is_ok})
-    else:
-        print(f"database           {found.url}")
-        print(f"selection's tables {found.revision or 'none'} (this version has {found.head})")
-        print(f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})")
-    if not found.is_ok:
-        raise typer.Exit(1)
-
-
-def _show_run(assessment: Assessment, storage: str) -> None:
-    """Print the leaders, the verdict and what comes next."""
-    from selection.report import text, verdict
-
-    study = assessment.study
-    console = text.make_console()
-    every = command("trials", study.name, storage=storage)
-    text.leaderboard(console, study, assessment.trials, more=every)
-    evaluate = command("evaluate", study.name, storage=storage)
-    verdict.winner(console, assessment, evaluate)
-    text.next_steps(
-        console,
-        [
-            *([] if assessment.evaluations else [evaluate]),
-            command("export", study.name, "--to", "exports", storage=storage),
-            f"{command('trials', study.name, '-f', 'csv', storage=storage)} > trials.csv",
-        ],
-    )
+app.command(epilog="Example: selection studies --json")(record_verbs.studies)
+db.command(epilog="Example: selection db upgrade")(record_verbs.upgrade)
+db.command(epilog="Example: selection db check --json")(record_verbs.check)
 
 
 def main() -> None:

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 import typer
 
 DEFAULT_STORAGE = "sqlite:///selection.db"
+# By this variable a worker knows that it has a supervisor, who shows how far it is.
+SUPERVISED_VARIABLE = "SELECTION_SUPERVISED"
 
 
 class Format(StrEnum):

@@ -32,6 +32,8 @@ from selection.study.spec import StudySpec, differences
 from selection.train.device import Device, describe_device
 from selection.train.fit import Trainer
 
+# No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
+MAY_CHANGE = ("data.path: ", "search.max_retries: ", "search.max_consecutive_failures: ")
 VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
 
 
@@ -111,9 +113,8 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
     where = f"study {spec.name}"
     # Read by this version, so that a section it knows anew has its defaults on both sides.
     changed = differences(study.spec().to_json(), spec.to_json())
-    # A table may lie elsewhere, as long as its rows are the same.
-    moved = [line for line in changed if line.startswith("data.path: ")]
-    if changed != moved:
+    allowed = [line for line in changed if line.startswith(MAY_CHANGE)]
+    if changed != allowed:
         raise StudyStateError(
             Fault(
                 where,
@@ -123,7 +124,7 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
             )
         )
     check_rows(study, data)
-    return records.move_table(study, spec) if moved else study
+    return records.keep_file(study, spec) if allowed else study
 
 
 def check_rows(study: StudyRecord, data: StudyData) -> None:

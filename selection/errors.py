@@ -51,8 +51,16 @@ class DeviceError(SelectionError):
     """The device asked for is absent."""
 
 
+class UnreachableError(StorageError):
+    """The server of the database does not answer now; the same may succeed a little later."""
+
+
 class StudyStateError(SelectionError):
     """The record of the study does not allow what was asked."""
+
+
+class LostCohortError(StudyStateError):
+    """A worker was silent for so long that its cohort was given to another."""
 
 
 class ExportError(SelectionError):

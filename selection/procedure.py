@@ -5,7 +5,7 @@ Each part is skipped where the record has it, so a killed study goes on with the
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
 
 from selection.baseline import score_baselines
 from selection.entry import StudyData
@@ -14,17 +14,8 @@ from selection.store.books import Books
 from selection.store.study_record import StudyRecord
 from selection.store.trial_reader import ENDED
 from selection.study.spec import StudySpec
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import Device
 from selection.train.fit import Trainer
-
-
-class View(Protocol):
-    """Show how far a study is."""
-
-    def show(self, news: SweepNews) -> None: ...
-
-    def say(self, line: str) -> None: ...
 
 
 def run_procedure(
@@ -34,18 +25,19 @@ def run_procedure(
     books: Books,
     trainer: Trainer,
     device: Device,
-    view: View,
+    say: Callable[[str], None],
+    sweep: Callable[[], None],
 ) -> None:
-    """Train every trial, the baselines, and the outer folds if the study asks for them.
+    """Sweep, then train the baselines, and the outer folds if the study asks for them.
 
     A study whose held-out set was opened takes no more trials.
     """
     if not books.ledger.evaluations(study):
-        run_sweep(spec, study, books.records, trainer, view.show)
+        sweep()
     if not books.evidence.baselines(study):
-        view.say("baselines: training linear models on the same folds")
+        say("baselines: training linear models on the same folds")
         books.evidence.keep_baselines(study, score_baselines(spec, data, trainer))
     # Outer folds run the whole budget: they would speak of another procedure than one cut short.
     is_cut = any(trial.reason == ENDED for trial in books.records.trials(study, with_curves=False))
     if spec.sections.assessment.nested and not is_cut:
-        score_procedure(spec, data, study, books.evidence, device, view.say)
+        score_procedure(spec, data, study, books.evidence, device, say)

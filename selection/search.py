@@ -35,14 +35,22 @@ _STATES = {
 optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-def propose(spec: StudySpec, told: Sequence[Trial], n: int, cohort: int) -> list[dict[str, Value]]:
+def propose(
+    spec: StudySpec,
+    told: Sequence[Trial],
+    n: int,
+    cohort: int,
+    pending: Sequence[Trial] = (),
+) -> list[dict[str, Value]]:
     """Return the params of the next n trials; the first trial of a study is its default.
 
-    told holds every trial of the cohorts before, all finished, ordered by number.
+    told holds every finished trial of the cohorts before, ordered by number; pending those that
+    others train.
     """
-    first = [] if told else [dict(spec.default)]
+    first = [] if cohort else [dict(spec.default)]
     if spec.sections.search.sampler == "grid":
-        return _next_on_grid(spec, [*(trial.params for trial in told), *first], first, n)
+        seen = [*(trial.params for trial in (*told, *pending)), *first]
+        return _next_on_grid(spec, seen, first, n)
     study = _optuna_study(spec, told, _sampler(spec, cohort))
     distributions = _distributions(spec.space)
     for params in first:

@@ -6,18 +6,29 @@ in and ends with the trials of the uninterrupted study.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Protocol, TypeVar
 
-from selection.errors import SelectionError
+from selection.errors import LostCohortError, SelectionError
 from selection.search import CohortPruner, propose
-from selection.store.records import Records
+from selection.store.books import Books
+from selection.store.cohorts import Claim, Limits
+from selection.store.holding import Holding, holding
+from selection.store.leases import Lease, Progress, Worker
+from selection.store.patience import patiently
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Params, Trial, TrialResult, TrialState
 from selection.train.fit import EpochNews, Trainer
+
+Value = TypeVar("Value")
+# How long a worker that has nothing to train waits before it asks again.
+WAIT_SECONDS = 0.5
 
 
 @dataclass(frozen=True)
@@ -31,29 +42,33 @@ class SweepNews:
     epoch: EpochNews | None
 
 
-Watch = Callable[[SweepNews], None]
+class View(Protocol):
+    """Show how far a study is."""
+
+    def show(self, news: SweepNews) -> None: ...
+
+    def say(self, line: str) -> None: ...
 
 
 def run_sweep(
     spec: StudySpec,
     study: StudyRecord,
-    records: Records,
+    books: Books,
     trainer: Trainer,
-    watch: Watch,
+    worker: Worker,
+    view: View,
+    *,
+    max_retries: int | None = None,
 ) -> None:
     """Train cohort after cohort until the budget of trials or of seconds is spent.
 
-    An interrupt releases the running cohort; what is finished stays.
+    Other workers may do the same at once: what they hold is waited for. An interrupt gives the
+    running cohort back; what is finished stays. A cohort that lost its worker more than max_retries
+    times in a row is failed, None is never.
     """
-    sweep = _Sweep(spec, study, records, trainer, watch)
-    try:
-        while sweep.run_cohort():
-            pass
-    except BaseException:
-        # Where even that fails, the trials stay running, and the next run takes them up as well.
-        with suppress(SelectionError):
-            records.release(study)
-        raise
+    sweep = _Sweep(spec, study, books, trainer, worker, view, max_retries)
+    while sweep.run_cohort():
+        pass
 
 
 def train_cohort(
@@ -99,64 +114,95 @@ class _Sweep:
         self,
         spec: StudySpec,
         study: StudyRecord,
-        records: Records,
+        books: Books,
         trainer: Trainer,
-        watch: Watch,
+        worker: Worker,
+        view: View,
+        max_retries: int | None,
     ) -> None:
         self.spec = spec
         self.study = study
-        self.records = records
+        self.books = books
         self.trainer = trainer
-        self.watch = watch
-        trials = records.trials(study)
-        self.told = [trial for trial in trials if trial.state.is_finished]
-        self.unfinished = {trial.cohort for trial in trials if not trial.state.is_finished}
-        self.next_cohort = max((trial.cohort for trial in self.told), default=-1) + 1
+        self.worker = worker
+        self.view = view
+        search = spec.sections.search
+        self.limits = Limits(
+            spec.budget,
+            search.cohort,
+            search.timeout_seconds,
+            max_retries,
+            search.max_consecutive_failures,
+        )
+        self.told: list[Trial] = []
 
     def run_cohort(self) -> bool:
-        """Train one more cohort; return False where the budget is spent."""
-        number = self.next_cohort
-        cohort = self._take_up(number) if number in self.unfinished else self._begin(number)
-        if not cohort:
-            return False
-        self._tell(number, len(cohort), None)
-        results = train_cohort(
-            self.spec,
-            self.trainer,
-            self.told,
-            cohort,
-            self._from_record,
-            lambda training, epoch: self._tell(number, training, epoch),
+        """Train one more cohort, or wait for those of others; False where the study is spent."""
+        claim = self._patiently(
+            lambda: self.books.cohorts.claim(self.study, self.worker, self.limits)
         )
-        self.records.finish_cohort(self.study, results)
-        self.told += [
-            trial_of(place, number, cohort[place], result) for place, result in results.items()
-        ]
-        self.next_cohort += 1
-        self._tell(number, 0, None)
+        if claim.lease is None:
+            if not claim.is_spent:
+                time.sleep(WAIT_SECONDS)
+            return not claim.is_spent
+        try:
+            with holding(self.books.leases, self.study, claim.lease) as held:
+                self._train(claim, claim.lease, held)
+        except LostCohortError as error:
+            self.view.say(str(error))
+        except BaseException:
+            # Where even that fails, the trials stay running until the lease ends.
+            with suppress(SelectionError):
+                self.books.cohorts.release(self.study, claim.lease)
+            raise
         return True
 
-    def _take_up(self, number: int) -> dict[int, Params]:
-        return dict(self.records.restart_cohort(self.study, number))
+    def _train(self, claim: Claim, lease: Lease, held: Holding) -> None:
+        self._learn()
+        cohort = {trial.number: trial.params for trial in claim.trials} or self._begin(claim, lease)
+        self._tell(lease.cohort, len(cohort), None)
 
-    def _begin(self, number: int) -> dict[int, Params]:
-        """Ask for the next cohort and write it down; nothing where the budget is spent."""
-        search = self.spec.sections.search
-        n = min(search.cohort, self.spec.budget - len(self.told))
-        # The clock is the record's, so that a study that ran out of time stays so when run again.
-        seconds = self.records.elapsed_seconds(self.study)
-        if n <= 0 or (self.told and 0 < search.timeout_seconds <= seconds):
-            return {}
-        proposed = propose(self.spec, self.told, n, number)
-        numbers = self.records.begin_cohort(self.study, number, proposed, self.spec.space)
+        def tell(training: int, epoch: EpochNews) -> None:
+            held.tell(Progress(epoch.members, epoch.epoch, epoch.epochs))
+            self._tell(lease.cohort, training, epoch)
+
+        results = train_cohort(self.spec, self.trainer, self.told, cohort, self._from_record, tell)
+        self._patiently(lambda: self.books.cohorts.finish(self.study, lease, results))
+        self.told += [
+            trial_of(number, lease.cohort, cohort[number], result)
+            for number, result in results.items()
+        ]
+        self._tell(lease.cohort, 0, None)
+
+    def _learn(self) -> None:
+        """Hear of the trials that others have finished meanwhile."""
+        records = self.books.records
+        known = {trial.number for trial in self.told}
+        finished = self._patiently(lambda: records.finished_numbers(self.study))
+        news = [number for number in finished if number not in known]
+        if news:
+            self.told += self._patiently(lambda: records.trials(self.study, numbers=news))
+            self.told.sort(key=attrgetter("number"))
+
+    def _begin(self, claim: Claim, lease: Lease) -> dict[int, Params]:
+        """Ask for the next cohort and write it down."""
+        pending = self._patiently(lambda: self.books.records.pending(self.study))
+        proposed = propose(self.spec, self.told, claim.room, lease.cohort, pending)
+        numbers = self._patiently(
+            lambda: self.books.cohorts.begin(self.study, lease, proposed, self.spec.space)
+        )
         return dict(zip(numbers, proposed, strict=True))
 
+    def _patiently(self, act: Callable[[], Value]) -> Value:
+        return patiently(act, self.view.say)
+
     def _from_record(self, trial: Trial) -> TrialResult:
-        folds = self.records.curves(self.study, trial.number, outputs=True)
+        folds = self.books.records.curves(self.study, trial.number, outputs=True)
         return TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
 
     def _tell(self, cohort: int, training: int, epoch: EpochNews | None) -> None:
-        self.watch(SweepNews(self.spec.budget, tuple(self.told), cohort, training, epoch))
+        news = SweepNews(self.spec.budget, tuple(self.told), cohort, training, epoch)
+        self.view.show(news)
 
 
 def _is_settled(trial: Trial) -> bool:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from selection.assessment import Assessment, assess_study
 from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
 from selection.procedure import run_procedure
-from selection.store.books import Books
+from selection.store.books import books_of
 from selection.store.database import open_database
-from selection.store.evidence import Evidence
-from selection.store.ledger import Ledger
-from selection.store.records import Records
+from selection.store.leases import new_worker
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial
@@ -45,16 +45,27 @@ def make_spec(sections: dict[str, Any] | None = None, **search: Any) -> StudySpe
     return parse_study({**content, **(sections or {})}, "iris.toml")
 
 
+ALONE = new_worker(60.0, is_alone=True)
+
+
+@dataclass(frozen=True)
+class Watcher:
+    """Be the view of a sweep."""
+
+    show: Callable[[SweepNews], None]
+    say: Callable[[str], None]
+
+
 class Bench:
     """Run sweeps on one database."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.database = open_database(f"sqlite:///{folder}/s.db", create=True, write=True)
-        self.records = Records(self.database)
-        self.evidence = Evidence(self.database)
-        self.ledger = Ledger(self.database)
-        self.books = Books(self.database, self.records, self.evidence, self.ledger)
+        self.books = books_of(self.database)
+        self.records = self.books.records
+        self.evidence = self.books.evidence
+        self.ledger = self.books.ledger
         self.news: list[SweepNews] = []
         self.lines: list[str] = []
 
@@ -63,7 +74,7 @@ class Bench:
         data = load_study_data(spec, self.folder)
         study = enter_study(spec, data, self.records, device)
         trainer = make_trainer(spec, data, device, 0)
-        run_sweep(spec, study, self.records, trainer, watch or self.news.append)
+        run_sweep(spec, study, self.books, trainer, ALONE, self.view(watch))
         return study
 
     def procedure(self, spec: StudySpec) -> tuple[StudyRecord, StudyData]:
@@ -73,14 +84,17 @@ class Bench:
         study = enter_study(spec, data, self.records, device)
         self.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
-        run_procedure(spec, study, data, self.books, trainer, device, self)
+        view = self.view()
+
+        def sweep() -> None:
+            run_sweep(spec, study, self.books, trainer, ALONE, view)
+
+        run_procedure(spec, study, data, self.books, trainer, device, view.say, sweep)
         return study, data
 
-    def show(self, news: SweepNews) -> None:
-        self.news.append(news)
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
+    def view(self, watch: Any = None) -> Watcher:
+        """Return a view that notes what it is shown, or hands it to watch."""
+        return Watcher(watch or self.news.append, self.lines.append)
 
     def assess(self, study: StudyRecord, rule: Any = None) -> Assessment:
         return assess_study(study, self.books, rule)

@@ -15,7 +15,7 @@ import pytest
 import sklearn.metrics as oracle
 from command_line import Cli, Outcome
 from scipy.stats import binomtest
-from sweep_bench import Bench, make_spec
+from sweep_bench import ALONE, Bench, make_spec
 
 from selection import final
 from selection.assess.interval import bootstrap_counts, wilson
@@ -26,6 +26,8 @@ from selection.data.rows import Rows
 from selection.entry import enter_study, load_study_data, make_trainer, row_facts
 from selection.errors import RefusedError, StudyStateError
 from selection.seeds import seed_for
+from selection.store.cohorts import Cohorts, Limits
+from selection.store.leases import Lease
 from selection.store.ledger import Ledger
 from selection.study.spec import parse_study
 from selection.study.trial import TrialState
@@ -336,22 +338,15 @@ def test_what_cannot_be_asked_opens_nothing(
 
 
 def interrupt_after_first_cohort(cli: Cli, study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selection.store.records import Records
-
     with monkeypatch.context() as patch:
+        honest = Cohorts.begin
 
-        def stop(*_: Any) -> None:
-            raise RuntimeError("stopped for a test")
-
-        patch.setattr(Records, "restart_cohort", stop)
-        honest = Records.begin_cohort
-
-        def begin(self: Any, own: Any, cohort: int, *rest: Any) -> Any:
-            if cohort == 1:
+        def begin(self: Any, own: Any, lease: Lease, *rest: Any) -> Any:
+            if lease.cohort == 1:
                 raise RuntimeError("stopped for a test")
-            return honest(self, own, cohort, *rest)
+            return honest(self, own, lease, *rest)
 
-        patch.setattr(Records, "begin_cohort", begin)
+        patch.setattr(Cohorts, "begin", begin)
         with pytest.raises(RuntimeError, match="stopped for a test"):
             cli("run", study)
 
@@ -391,9 +386,11 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run_sweep(spec, study, bench.records, trainer, stop)
+        run_sweep(spec, study, bench.books, trainer, ALONE, bench.view(stop))
     first_cohort = bench.records.elapsed_seconds(study)
-    ((waiting, _), (running, _)) = bench.records.restart_cohort(study, 1)
+    claim = bench.books.cohorts.claim(study, ALONE, Limits(trials=4, cohort=2))
+    assert claim.lease is not None
+    assert [trial.number for trial in claim.trials] == [2, 3]
     assessment = bench.assess(study)
     words = (data, bench.evidence, bench.ledger, choose_device("cpu"), bench.folder, "")
     final.evaluate(assessment, *words)
@@ -401,8 +398,8 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
         assert trial.state is TrialState.FAILED
         assert trial.reason == "the study was ended by a look at its held-out set"
     results = trainer.train([spec.setting(trial.params) for trial in assessment.trials[2:]])
-    with pytest.raises(StudyStateError, match="must be running to be finished"):
-        bench.records.finish_cohort(study, dict(zip((waiting, running), results, strict=True)))
+    with pytest.raises(RefusedError, match="a study takes no trials after"):
+        bench.books.cohorts.finish(study, claim.lease, dict(zip((2, 3), results, strict=True)))
     assert bench.records.elapsed_seconds(study) == first_cohort, "a look is no training"
     bench.procedure(spec)
     assert bench.evidence.outer_folds(study) == [], "they would search on where the study stopped"

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import reference
 import torch
-from sweep_bench import Bench, as_row, make_spec
+from sweep_bench import ALONE, Bench, Watcher, as_row, make_spec
 
 from selection import nested
 from selection.data.dataset import Dataset
@@ -37,7 +37,7 @@ def sweep_on(bench: Bench, dataset: Dataset) -> list[Trial]:
     data = StudyData(dataset, make_splits(dataset, spec), {"folds": [], "class_counts": {}})
     study = bench.records.create_study(spec, "d", "h", data.facts, {"versions": {}})
     trainer = make_trainer(spec, data, choose_device("cpu"), 0)
-    run_sweep(spec, study, bench.records, trainer, lambda news: None)
+    run_sweep(spec, study, bench.books, trainer, ALONE, bench.view())
     return bench.records.trials(study)
 
 
@@ -93,7 +93,7 @@ def test_a_killed_study_goes_on_with_the_outer_fold_it_was_in(
 
     spec = nested_spec()
     with monkeypatch.context() as patch:
-        patch.setattr(bench, "say", stop)
+        patch.setattr(bench, "view", lambda: Watcher(bench.news.append, stop))
         with pytest.raises(Killed):
             bench.procedure(spec)
     study = bench.records.find_study("iris")

@@ -10,7 +10,7 @@ import pytest
 from sweep_bench import Bench, as_row, make_spec
 
 from selection.errors import StudyStateError
-from selection.store.records import Records
+from selection.store.cohorts import Cohorts
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
@@ -63,7 +63,7 @@ def test_a_stopped_study_ends_as_the_uninterrupted_one(
 
     with monkeypatch.context() as patch:
         if not is_released:
-            patch.setattr(Records, "release", lambda *_: None)
+            patch.setattr(Cohorts, "release", lambda *_: None)
         with pytest.raises(Killed):
             bench.run(make_spec(), stop)
     study = bench.records.find_study("iris")

@@ -21,6 +21,7 @@ def upgrade() -> None:
         sa.Column("cohort", sa.Integer, nullable=False, autoincrement=False),
         sa.Column("worker", sa.String(36), nullable=False),
         sa.Column("place", sa.String(255), nullable=False),
+        sa.Column("home", sa.String(255), nullable=False),
         sa.Column("attempt", sa.Integer, nullable=False),
         sa.Column("lost", sa.Integer, nullable=False),
         sa.Column("expires_at", sa.DateTime, nullable=False),

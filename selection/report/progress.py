@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskID,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -20,20 +22,32 @@ from rich.table import Column
 from selection.assess.rules import rank
 from selection.report.text import make_console
 from selection.report.values import count_states
-from selection.study.trial import TrialState
+from selection.store.leases import RunningCohort
+from selection.study.trial import Trial, TrialState
 from selection.sweep import SweepNews
 
 
 class SweepView:
-    """Show SweepNews as it comes; use as a context manager."""
+    """Show SweepNews as it comes; use as a context manager.
 
-    def __init__(self, metric: str, *, is_minimised: bool, is_quiet: bool = False) -> None:
+    A quiet one shows and says nothing; one that is not told says what happens outside of the sweep.
+    """
+
+    def __init__(
+        self, metric: str, *, is_minimised: bool, is_quiet: bool = False, is_told: bool = True
+    ) -> None:
         self._console = make_console(stderr=True)
         self._metric = metric
         self._is_minimised = is_minimised
         self._is_quiet = is_quiet
+        self._is_shown = is_told and not is_quiet
         self._rate = _Rate()
-        self._bars = _bars(self._console) if self._console.is_terminal and not is_quiet else None
+        self._is_team = False
+        self._team: dict[str, TaskID] = {}
+        self._shown: dict[str, tuple[int, int]] = {}
+        self._finished = 0
+        is_drawn = self._console.is_terminal and self._is_shown
+        self._bars = _bars(self._console) if is_drawn else None
         if self._bars is not None:
             self._study = self._bars.add_task("study", total=None, note="")
             self._cohort = self._bars.add_task("cohort", total=None, note="")
@@ -57,8 +71,17 @@ class SweepView:
         self._rate.count(news)
         if self._bars is not None:
             self._draw(self._bars, news)
-        elif not self._is_quiet and (news.epoch is not None or not news.training):
+        elif self._is_shown and (news.epoch is not None or not news.training):
             self._console.print(self._line(news))
+
+    def show_team(
+        self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
+    ) -> None:
+        """Show how far the cohorts of several workers are."""
+        if self._bars is not None:
+            self._draw_team(self._bars, budget, finished, running)
+        elif self._is_shown:
+            self._print_team(budget, finished, running)
 
     def say(self, line: str) -> None:
         """Say what is done outside of the sweep."""
@@ -70,7 +93,9 @@ class SweepView:
         if news.epoch is not None and news.training:
             part = news.training * news.epoch.epoch / news.epoch.epochs
         done = len(news.finished) + part
-        bars.update(self._study, total=news.budget, completed=done, note=self._so_far(news))
+        bars.update(
+            self._study, total=news.budget, completed=done, note=self._counts(news.finished)
+        )
         epoch = news.epoch
         bars.update(
             self._cohort,
@@ -80,17 +105,63 @@ class SweepView:
             note=self._now(news),
         )
 
+    def _draw_team(
+        self,
+        bars: Progress,
+        budget: int,
+        finished: Sequence[Trial],
+        running: Sequence[RunningCohort],
+    ) -> None:
+        part = sum(
+            cohort.trials * cohort.progress.epoch / max(cohort.progress.epochs, 1)
+            for cohort in running
+        )
+        done = len(finished) + part
+        bars.update(self._study, total=budget, completed=done, note=self._counts(finished))
+        if not self._is_team:
+            bars.remove_task(self._cohort)
+            self._is_team = True
+        places = {cohort.place for cohort in running}
+        for place in set(self._team) - places:
+            bars.remove_task(self._team.pop(place))
+        for cohort in running:
+            if cohort.place not in self._team:
+                self._team[cohort.place] = bars.add_task("", total=None, note="")
+            bars.update(
+                self._team[cohort.place],
+                description=f"cohort {cohort.cohort}",
+                total=cohort.progress.epochs or None,
+                completed=cohort.progress.epoch,
+                note=_where(cohort),
+            )
+
+    def _print_team(
+        self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
+    ) -> None:
+        trials = f"trials {len(finished)}/{budget}"
+        for cohort in running:
+            news = (cohort.cohort, cohort.progress.epoch)
+            if cohort.progress.epoch and self._shown.get(cohort.place) != news:
+                self._shown[cohort.place] = news
+                epoch = f"epoch {cohort.progress.epoch}/{cohort.progress.epochs}"
+                self._console.print(
+                    f"{trials}  cohort {cohort.cohort}  {epoch}  {_where(cohort)}", markup=False
+                )
+        if len(finished) != self._finished:
+            self._finished = len(finished)
+            self._console.print(f"{trials}  {self._counts(finished)}")
+
     def _line(self, news: SweepNews) -> str:
         where = f"trials {len(news.finished)}/{news.budget}"
         if news.epoch is None:
-            return f"{where}  cohort {news.cohort} done  {self._so_far(news)}"
+            return f"{where}  cohort {news.cohort} done  {self._counts(news.finished)}"
         epoch = f"epoch {news.epoch.epoch}/{news.epoch.epochs}"
         return f"{where}  cohort {news.cohort}  {epoch}  {self._now(news)}"
 
-    def _so_far(self, news: SweepNews) -> str:
-        counts = count_states(news.finished)
+    def _counts(self, finished: Sequence[Trial]) -> str:
+        counts = count_states(finished)
         note = f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAILED]} failed"
-        ranked = rank(news.finished, is_minimised=self._is_minimised)
+        ranked = rank(finished, is_minimised=self._is_minimised)
         if ranked:
             note += (
                 f", best observed {self._metric} {ranked[0].value:.4f} (trial {ranked[0].number})"
@@ -103,6 +174,10 @@ class SweepView:
         rate = self._rate.per_second
         members = f"{news.epoch.trials} trials, {news.epoch.members} members training"
         return f"{members}, {rate:.1f} member-epochs/s" if rate else members
+
+
+def _where(cohort: RunningCohort) -> str:
+    return f"{cohort.trials} trials, {cohort.progress.members} members training on {cohort.place}"
 
 
 class _Rate:

@@ -15,9 +15,9 @@ from urllib.parse import unquote, urlsplit
 from alembic.util import CommandError
 from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
-from selection.errors import Fault, StorageError
+from selection.errors import Fault, StorageError, UnreachableError
 from selection.study.faults import show
 
 SPELLINGS = "Write sqlite:///FILE.db or postgresql+psycopg://USER@HOST/DATABASE."
@@ -114,6 +114,24 @@ def require_file(address: Address, *, create: bool) -> None:
         )
 
 
+def require_server(address: Address, workers: int) -> None:
+    """Refuse several workers at one SQLite file.
+
+    Raises: StorageError.
+    """
+    if address.path is not None:
+        raise address.fault(
+            "one process writes an SQLite database at a time",
+            f"{workers} workers",
+            "Use PostgreSQL: --storage postgresql+psycopg://USER@HOST/DATABASE; "
+            "make postgres starts one.",
+        )
+
+
+NO_ROOM = ("the disk must have room", "Free some space and run the same command again.")
+# A server that restarts, ends a connection, or ends one of two transactions that wait for each
+# other, may answer when it is asked again.
+PASSING_STATES = ("08", "57P01", "57P02", "57P03", "25P03", "40001", "40P01", "55P03")
 # What a database says, the rule behind it, and the mend; the first that is found counts.
 _SAYINGS = (
     (
@@ -142,21 +160,9 @@ _SAYINGS = (
         "one process writes an SQLite database at a time",
         "Wait for the other, or use PostgreSQL for several workers.",
     ),
-    (
-        "is full",
-        "the disk must have room",
-        "Free some space and run the same command again.",
-    ),
-    (
-        "No space left",
-        "the disk must have room",
-        "Free some space and run the same command again.",
-    ),
-    (
-        "connection",
-        "the server must be reachable",
-        "Start the server, or check host, user and database.",
-    ),
+    ("is full", *NO_ROOM),
+    ("No space left", *NO_ROOM),
+    ("[53100]", *NO_ROOM),
 )
 
 
@@ -173,8 +179,12 @@ def faults_at(address: Address) -> Iterator[None]:
         if isinstance(cause, IntegrityError | DataError):
             raise
         got = _one_line(cause, address)
+        if _is_passing(cause):
+            rule = "the server must be reachable"
+            mend = "Start the server, or check host, user and database."
+            raise UnreachableError(Fault(str(address), rule, got, mend)) from None
         for saying, rule, mend in _SAYINGS:
-            if saying in got:
+            if saying in f"{got} [{_sqlstate(cause)}]":
                 raise address.fault(rule, got, mend) from None
         rule = "the database must do what it is asked"
         raise address.fault(rule, got, "Run selection db check.") from None
@@ -188,6 +198,21 @@ def faults_at(address: Address) -> Iterator[None]:
         rule = "PostgreSQL needs the package psycopg"
         mend = 'Install it: pip install "selection[postgres]".'
         raise address.fault(rule, "no such package", mend) from None
+
+
+def _sqlstate(error: BaseException | None) -> str:
+    return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def _is_passing(error: BaseException | None) -> bool:
+    if not isinstance(error, DBAPIError):
+        return False
+    # A connection that could not be made has no SQLSTATE.
+    is_refused = isinstance(error, OperationalError) and "connection" in str(error.orig)
+    state = _sqlstate(error)
+    return error.connection_invalidated or (
+        state.startswith(PASSING_STATES) if state else is_refused
+    )
 
 
 def _one_line(error: BaseException | None, address: Address) -> str:

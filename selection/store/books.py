@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from selection.errors import Fault, StudyStateError
+from selection.store.cohorts import Cohorts
 from selection.store.database import Database, open_database
 from selection.store.evidence import Evidence
+from selection.store.leases import Leases
 from selection.store.ledger import Ledger
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
@@ -23,6 +25,8 @@ class Books:
     records: Records
     evidence: Evidence
     ledger: Ledger
+    cohorts: Cohorts
+    leases: Leases
 
     def study(self, name: str) -> StudyRecord:
         """Return a study by name.
@@ -57,4 +61,16 @@ def open_books(url: str, *, create: bool = False, write: bool = False) -> Iterat
     Raises: StorageError.
     """
     with open_database(url, create=create, write=write) as database:
-        yield Books(database, Records(database), Evidence(database), Ledger(database))
+        yield books_of(database)
+
+
+def books_of(database: Database) -> Books:
+    """Return all that an open database keeps."""
+    return Books(
+        database,
+        Records(database),
+        Evidence(database),
+        Ledger(database),
+        Cohorts(database),
+        Leases(database),
+    )

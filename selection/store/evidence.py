@@ -192,7 +192,7 @@ class Evidence:
         with self._database.reading() as connection:
             rows = list(connection.execute(query).all())
         for row in rows:
-            if _row_hash(dict(row._mapping)) != row.row_hash:
+            if row_hash(dict(row._mapping)) != row.row_hash:
                 rule = "what was stored must be read back unchanged"
                 got = f"other bytes in the {what}"
                 raise self._database.address.fault(rule, got, "Restore a copy of the database.")
@@ -204,7 +204,7 @@ class Evidence:
         is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
         with study_event(self._database, study) as connection:
             if connection.execute(sa.select(*table.primary_key).where(is_same)).first() is None:
-                hashed = [{**row, "row_hash": _row_hash(row)} for row in rows]
+                hashed = [{**row, "row_hash": row_hash(row)} for row in rows]
                 connection.execute(sa.insert(table), hashed)
 
 
@@ -212,7 +212,7 @@ def _params(row: Any) -> Params:
     return {name: value_from_json(value) for name, value in json.loads(row.params_json).items()}
 
 
-def _row_hash(row: Mapping[str, Any]) -> str:
+def row_hash(row: Mapping[str, Any]) -> str:
     """Return the SHA-256 of all that a row says, but for this hash itself."""
     digest = sha256()
     for name in sorted(set(row) - {"row_hash"}):

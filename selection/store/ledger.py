@@ -24,7 +24,7 @@ from selection.store.codec import decode_outputs, encode_outputs, utc_now
 from selection.store.database import Database
 from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
-from selection.store.tables import ledger_table, trial_table
+from selection.store.tables import lease_table, ledger_table, trial_table
 from selection.store.trial_reader import ENDED, own_rows
 from selection.study.fields import Rule
 
@@ -130,7 +130,7 @@ class Ledger:
             return True
 
     def _end_trials(self, connection: Connection, study: StudyRecord) -> int:
-        """Fail every trial that is not finished, and return how many were."""
+        """Fail every trial that is not finished, held by a worker or not; return how many were."""
         rows = connection.execute(own_rows(study)).all()
         storage = self._database.storage
         states = storage.locked_states(connection, [row.optuna_trial_id for row in rows])
@@ -142,6 +142,7 @@ class Ledger:
         joined = storage.joined(connection)
         for row in left:
             joined.set_trial_state_values(row.optuna_trial_id, OptunaState.FAIL)
+        connection.execute(sa.delete(lease_table).where(lease_table.c.study_uuid == study.uuid))
         ended = trial_table.c.uuid.in_([row.uuid for row in left])
         connection.execute(sa.update(trial_table).where(ended).values(reason=ENDED))
         return sum(state.is_finished() for state in states.values())

@@ -132,6 +132,27 @@ class BatchedStorage(RDBStorage):
         query = sa.select(trials.c.trial_id, trials.c.state).where(trials.c.trial_id.in_(trial_ids))
         return {row.trial_id: row.state for row in connection.execute(query.with_for_update())}
 
+    def restart_trials(self, connection: Connection, states: Mapping[int, OptunaState]) -> None:
+        """Let unfinished trials, by their id and state, run again from now on."""
+        if self.is_batched:
+            now = datetime.now(UTC).replace(tzinfo=None)
+            values = {"state": OptunaState.RUNNING, "datetime_start": now}
+            update = sa.update(trials).where(trials.c.trial_id.in_(states)).values(values)
+            connection.execute(update)
+            return
+        storage = self.joined(connection)
+        for trial_id, state in states.items():
+            # Optuna takes a trial up from WAITING only, and sets its start anew.
+            if state is OptunaState.RUNNING:
+                storage.set_trial_state_values(trial_id, OptunaState.WAITING)
+            storage.set_trial_state_values(trial_id, OptunaState.RUNNING)
+
+    def put_back_trials(self, connection: Connection, trial_ids: Collection[int]) -> None:
+        """Let running trials wait until they are taken up again."""
+        storage = self.joined(connection)
+        for trial_id in trial_ids:
+            storage.set_trial_state_values(trial_id, OptunaState.WAITING)
+
     def finish_trials(self, connection: Connection, endings: Sequence[Ending]) -> None:
         """Write how trials ended. The caller has seen by locked_states that they are running."""
         if not self.is_batched:
@@ -164,22 +185,34 @@ class BatchedStorage(RDBStorage):
             storage.set_trial_state_values(ending.trial_id, ending.state, values)
 
     def read_trials(
-        self, connection: Connection, study_id: int, *, attr: str | None = None
+        self,
+        connection: Connection,
+        study_id: int,
+        *,
+        attr: str | None = None,
+        numbers: Collection[int] | None = None,
     ) -> list[StoredTrial]:
-        """Return every trial of the study; params and one user attribute only if attr is named."""
+        """Return every trial of the study, or those with certain numbers.
+
+        Params and one user attribute come only if attr is named.
+        """
         if not self.is_batched:
             frozen = self.joined(connection).get_all_trials(study_id, deepcopy=False)
-            return [_from_frozen(trial) for trial in frozen]
+            chosen = (trial for trial in frozen if numbers is None or trial.number in numbers)
+            return [_from_frozen(trial) for trial in chosen]
+        asked = trials.c.study_id == study_id
+        if numbers is not None:
+            asked &= trials.c.number.in_(numbers)
         params: dict[int, dict[str, Any]] = {}
         attrs: dict[int, dict[str, Any]] = {}
         if attr is not None:
-            params = _read_params(connection, study_id)
-            attrs = _read_attr(connection, study_id, attr)
+            params = _read_params(connection, asked)
+            attrs = _read_attr(connection, asked, attr)
         on_value = (trial_values.c.trial_id == trials.c.trial_id) & (trial_values.c.objective == 0)
         query = (
             sa.select(trials, trial_values.c.value, trial_values.c.value_type)
             .select_from(trials.outerjoin(trial_values, on_value))
-            .where(trials.c.study_id == study_id)
+            .where(asked)
             .order_by(trials.c.number)
         )
         return [
@@ -273,12 +306,14 @@ def _distribution(text: str) -> BaseDistribution:
     return json_to_distribution(text)
 
 
-def _read_params(connection: Connection, study_id: int) -> dict[int, dict[str, Any]]:
+def _read_params(
+    connection: Connection, asked: sa.ColumnElement[bool]
+) -> dict[int, dict[str, Any]]:
     columns = (trial_params.c.trial_id, trial_params.c.param_name, trial_params.c.param_value)
     query = (
         sa.select(*columns, trial_params.c.distribution_json)
         .join(trials, trials.c.trial_id == trial_params.c.trial_id)
-        .where(trials.c.study_id == study_id)
+        .where(asked)
     )
     params: dict[int, dict[str, Any]] = {}
     for trial_id, name, value, text in connection.execute(query):
@@ -286,11 +321,13 @@ def _read_params(connection: Connection, study_id: int) -> dict[int, dict[str, A
     return params
 
 
-def _read_attr(connection: Connection, study_id: int, key: str) -> dict[int, dict[str, Any]]:
+def _read_attr(
+    connection: Connection, asked: sa.ColumnElement[bool], key: str
+) -> dict[int, dict[str, Any]]:
     query = (
         sa.select(trial_user_attrs.c.trial_id, trial_user_attrs.c.value_json)
         .join(trials, trials.c.trial_id == trial_user_attrs.c.trial_id)
-        .where(trials.c.study_id == study_id, trial_user_attrs.c.key == key)
+        .where(asked, trial_user_attrs.c.key == key)
     )
     return {trial_id: {key: json.loads(text)} for trial_id, text in connection.execute(query)}
 

@@ -6,31 +6,22 @@ Whatever kills the process, an event is in the record as a whole or not at all.
 from __future__ import annotations
 
 import json
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from typing import Any
 from uuid import uuid4
 
 import sqlalchemy as sa
-from optuna.distributions import json_to_distribution
 from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
-from optuna.trial import FrozenTrial, create_trial
-from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, RefusedError, StudyStateError
+from selection.errors import Fault, StudyStateError
 from selection.store.codec import (
     decode_fold,
-    encode_fold,
-    shown_attrs,
-    thinned_points,
     utc_now,
 )
 from selection.store.database import Database
-from selection.store.ledger import is_opened
-from selection.store.optuna_storage import Ending, studies
+from selection.store.optuna_storage import studies, trials
 from selection.store.study_event import (
     UUID_ATTR,
     find_study,
@@ -39,20 +30,16 @@ from selection.store.study_event import (
     study_event,
 )
 from selection.store.study_record import StudyRecord, StudySummary, record_from_row
-from selection.store.tables import fold_table, study_table, trial_table
+from selection.store.tables import study_table, trial_table
 from selection.store.trial_reader import (
-    OPTUNA_STATES,
-    OUTSIDE_ATTR,
-    STATES,
+    UNFINISHED,
     own_rows,
     read_fold_rows,
     read_trials,
     training_seconds,
 )
-from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
-from selection.study.space import SearchSpace, nearest_inside, value_to_json
 from selection.study.spec import StudySpec
-from selection.study.trial import FoldResult, Params, Trial, TrialResult, TrialState
+from selection.study.trial import FoldResult, Trial, TrialState
 
 
 class Records:
@@ -105,15 +92,15 @@ class Records:
         assert record is not None, "a study that was just written can be read"
         return record
 
-    def move_table(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
-        """Keep the new place of a study's table, whose rows are the same."""
+    def keep_file(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
+        """Keep a study file that changed in nothing that any trial depends on."""
         values = {"spec_json": json.dumps(spec.to_json()), "spec_fingerprint": spec.fingerprint}
         with study_event(self._database, study) as connection:
             is_it = study_table.c.uuid == study.uuid
             connection.execute(sa.update(study_table).where(is_it).values(values))
-            moved = find_study(connection, is_it)
-        assert moved is not None, "a study that was just written can be read"
-        return moved
+            kept = find_study(connection, is_it)
+        assert kept is not None, "a study that was just written can be read"
+        return kept
 
     def find_study(self, name: str) -> StudyRecord | None:
         """Return a study of ours by name; None if there is none."""
@@ -127,10 +114,34 @@ class Records:
             records = [record_from_row(row) for row in connection.execute(query).all()]
             return [self._summary(connection, record) for record in records]
 
-    def trials(self, study: StudyRecord, *, with_curves: bool = True) -> list[Trial]:
-        """Return the trials of a study by number; without curves their fold_means stay empty."""
+    def trials(
+        self,
+        study: StudyRecord,
+        *,
+        with_curves: bool = True,
+        numbers: Collection[int] | None = None,
+    ) -> list[Trial]:
+        """Return the trials of a study by number, or those with certain numbers.
+
+        Without curves their fold_means stay empty.
+        """
         with self._database.reading() as connection:
-            return read_trials(connection, self._storage, study, with_curves=with_curves)
+            return read_trials(
+                connection, self._storage, study, with_curves=with_curves, numbers=numbers
+            )
+
+    def finished_numbers(self, study: StudyRecord) -> list[int]:
+        """Return the numbers of the trials that are finished, in order."""
+        query = self._numbers(study).where(trials.c.state.not_in(UNFINISHED))
+        with self._database.reading() as connection:
+            return [row.number for row in connection.execute(query)]
+
+    def pending(self, study: StudyRecord) -> list[Trial]:
+        """Return the trials that are written down and not finished."""
+        query = self._numbers(study).where(trials.c.state.in_(UNFINISHED))
+        with self._database.reading() as connection:
+            numbers = [row.number for row in connection.execute(query)]
+            return read_trials(connection, self._storage, study, with_curves=False, numbers=numbers)
 
     def curves(
         self, study: StudyRecord, number: int, *, outputs: bool = False
@@ -156,209 +167,27 @@ class Records:
         with self._database.reading() as connection:
             return training_seconds(connection, self._storage, study)
 
-    def begin_cohort(
-        self, study: StudyRecord, cohort: int, params: Sequence[Params], space: SearchSpace
-    ) -> list[int]:
-        """Write down the trials that are about to be trained and return their numbers.
-
-        Raises: StudyStateError where the cohort has begun already; RefusedError where the held-out
-        set has been opened.
-        """
-        templates = [_template(setting, space) for setting in params]
-        with study_event(self._database, study) as connection:
-            _refuse_opened(connection, study)
-            query = own_rows(study).where(trial_table.c.cohort == cohort)
-            if connection.execute(query).first() is not None:
-                rule = f"cohort {cohort} must be new"
-                raise state_error(study, rule, "a cohort that another process began")
-            if not templates:
-                return []
-            study_id = study.optuna_study_id
-            numbered = self._storage.create_trials(connection, study_id, templates)
-            ids = [trial_id for trial_id, _ in numbered]
-            # As in create_study: a fresh id cannot be ours yet.
-            left_behind = trial_table.c.optuna_trial_id.in_(ids)
-            connection.execute(sa.delete(trial_table).where(left_behind))
-            rows = [
-                {
-                    "uuid": str(uuid4()),
-                    "study_uuid": study.uuid,
-                    "optuna_trial_id": trial_id,
-                    "number": number,
-                    "cohort": cohort,
-                    "attempt": 1,
-                    "reason": "",
-                    "epochs": 0,
-                }
-                for trial_id, number in numbered
-            ]
-            connection.execute(sa.insert(trial_table), rows)
-        return [number for _, number in numbered]
-
-    def restart_cohort(self, study: StudyRecord, cohort: int) -> list[tuple[int, Params]]:
-        """Take up the unfinished trials of a cohort again and return their numbers and params."""
-        with study_event(self._database, study) as connection:
-            _refuse_opened(connection, study)
-            unfinished = self._unfinished(connection, study, trial_table.c.cohort == cohort)
-            storage = self._storage.joined(connection)
-            for row, state in unfinished:
-                # Optuna takes a trial up from WAITING only, and sets its start anew.
-                if state is OptunaState.RUNNING:
-                    storage.set_trial_state_values(row.optuna_trial_id, OptunaState.WAITING)
-                storage.set_trial_state_values(row.optuna_trial_id, OptunaState.RUNNING)
-            again = trial_table.c.uuid.in_([row.uuid for row, _ in unfinished])
-            attempt = trial_table.c.attempt + 1
-            connection.execute(sa.update(trial_table).where(again).values(attempt=attempt))
-            numbers = {row.number for row, _ in unfinished}
-            trials = read_trials(connection, self._storage, study, with_curves=False)
-        return [(trial.number, trial.params) for trial in trials if trial.number in numbers]
-
-    def release(self, study: StudyRecord) -> None:
-        """Put running trials back, so that the next run takes them up."""
-        with study_event(self._database, study) as connection:
-            storage = self._storage.joined(connection)
-            for row, state in self._unfinished(connection, study, sa.true()):
-                if state is OptunaState.RUNNING:
-                    storage.set_trial_state_values(row.optuna_trial_id, OptunaState.WAITING)
-
-    def finish_cohort(self, study: StudyRecord, results: Mapping[int, TrialResult]) -> None:
-        """Write down how trials ended: members, curves, values and states in one transaction.
-
-        Raises: StudyStateError where a trial is not running or a result is not whole.
-        """
-        trained = {number: _trained(result) for number, result in results.items()}
-        for number, result in trained.items():
-            _refuse_unsound(study, number, result)
-        if not trained:
-            return
-        with study_event(self._database, study) as connection:
-            rows = self._running(connection, study, trained)
-            endings = [_ending(row.optuna_trial_id, trained[row.number]) for row in rows]
-            self._storage.finish_trials(connection, endings)
-            update = (
-                sa.update(trial_table)
-                .where(trial_table.c.uuid == sa.bindparam("key"))
-                .values(
-                    {name: sa.bindparam(f"new_{name}") for name in ("reason", "epochs", "seconds")}
-                )
-            )
-            connection.execute(update, [_own_ending(row, trained[row.number]) for row in rows])
-            members = [
-                encode_fold(row.uuid, row.attempt, fold)
-                for row in rows
-                for fold in trained[row.number].folds
-            ]
-            if members:
-                insert = sa.insert(fold_table)
-                connection.execute(
-                    insert, [{**vars(member), "row_hash": member.row_hash} for member in members]
-                )
-
-    def _unfinished(
-        self, connection: Connection, study: StudyRecord, condition: sa.ColumnElement[bool]
-    ) -> list[tuple[Any, OptunaState]]:
-        rows = connection.execute(own_rows(study).where(condition)).all()
-        states = self._storage.locked_states(connection, [row.optuna_trial_id for row in rows])
-        return [
-            (row, states[row.optuna_trial_id])
-            for row in rows
-            if row.optuna_trial_id in states and not states[row.optuna_trial_id].is_finished()
-        ]
-
-    def _running(
-        self, connection: Connection, study: StudyRecord, results: Mapping[int, TrialResult]
-    ) -> Sequence[Any]:
-        """Return our rows of the trials that end; refuse if any of them is not running."""
-        rows = connection.execute(own_rows(study).where(trial_table.c.number.in_(results))).all()
-        states = self._storage.locked_states(connection, [row.optuna_trial_id for row in rows])
-        found = {row.number: states.get(row.optuna_trial_id) for row in rows}
-        for number in results:
-            state = found.get(number)
-            if state is not OptunaState.RUNNING:
-                got = "no such trial" if state is None else f"a {STATES[state]} one"
-                rule = f"trial {number} must be running to be finished"
-                raise state_error(study, rule, got)
-        return rows
+    @staticmethod
+    def _numbers(study: StudyRecord) -> sa.Select[Any]:
+        return (
+            sa.select(trial_table.c.number)
+            .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+            .where(trial_table.c.study_uuid == study.uuid)
+            .order_by(trial_table.c.number)
+        )
 
     def _summary(self, connection: Connection, record: StudyRecord) -> StudySummary:
         spec = record.spec()
-        trials = read_trials(connection, self._storage, record, with_curves=False)
-        values = [trial.value for trial in trials if trial.value is not None]
+        found = read_trials(connection, self._storage, record, with_curves=False)
+        values = [trial.value for trial in found if trial.value is not None]
         best = min if spec.is_minimised else max
         return StudySummary(
             name=record.name,
             created_at=record.created_at,
-            counts={state: sum(trial.state is state for trial in trials) for state in TrialState},
+            counts={state: sum(trial.state is state for trial in found) for state in TrialState},
             best_value=best(values) if values else None,
             budget=spec.budget,
         )
-
-
-def _refuse_opened(connection: Connection, study: StudyRecord) -> None:
-    if is_opened(connection, study):
-        rule = "a study takes no trials after its held-out set was opened"
-        mend = "Give the study another name to search on."
-        raise RefusedError(Fault(study.name, rule, "one more cohort", mend))
-
-
-def _template(params: Params, space: SearchSpace) -> FrozenTrial:
-    """Return a running trial for Optuna, and beside it what Optuna's params cannot hold."""
-    inside = nearest_inside(space, params)
-    shown = {name: to_optuna(dimension, inside[name]) for name, dimension in space.items()}
-    outside = {
-        name: value_to_json(params[name])
-        for name, dimension in space.items()
-        if from_optuna(dimension, shown[name]) != params[name]
-    }
-    distributions = {
-        name: json_to_distribution(distribution_json(dimension))
-        for name, dimension in space.items()
-    }
-    return create_trial(
-        state=OptunaState.RUNNING,
-        params=dict(shown),
-        distributions=distributions,
-        user_attrs={OUTSIDE_ATTR: outside} if outside else {},
-    )
-
-
-def _trained(result: TrialResult) -> TrialResult:
-    """Return the result without members that ended before their first epoch."""
-    return replace(result, folds=tuple(fold for fold in result.folds if len(fold.curve.points)))
-
-
-def _refuse_unsound(study: StudyRecord, number: int, result: TrialResult) -> None:
-    places = [(fold.repeat, fold.fold) for fold in result.folds]
-    assert places == sorted(set(places)), "members stand by repeat and fold, each once"
-    if not result.state.is_finished:
-        rule = f"trial {number} can only end complete, pruned or failed"
-        raise state_error(study, rule, result.state)
-    if result.state is not TrialState.COMPLETE:
-        return
-    if len(places) != study.members_per_trial:
-        rule = f"trial {number} is complete with {study.members_per_trial} folds"
-        raise state_error(study, rule, f"{len(places)} folds")
-    if result.value is None or not math.isfinite(result.value):
-        raise state_error(study, f"trial {number} must have a finite score", str(result.value))
-
-
-def _ending(trial_id: int, result: TrialResult) -> Ending:
-    return Ending(
-        trial_id=trial_id,
-        state=OPTUNA_STATES[result.state],
-        value=result.value,
-        intermediate_values=thinned_points(result.fold_means),
-        user_attrs=shown_attrs(result),
-    )
-
-
-def _own_ending(row: Any, result: TrialResult) -> dict[str, Any]:
-    return {
-        "key": row.uuid,
-        "new_reason": result.reason,
-        "new_epochs": result.epochs,
-        "new_seconds": result.seconds,
-    }
 
 
 def _name_taken(name: str, *, is_ours: bool) -> StudyStateError:

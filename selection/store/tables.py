@@ -164,6 +164,7 @@ lease_table = sa.Table(
     sa.Column("cohort", sa.Integer, primary_key=True, autoincrement=False),
     sa.Column("worker", sa.String(36), nullable=False),
     sa.Column("place", sa.String(255), nullable=False),
+    sa.Column("home", sa.String(255), nullable=False),
     sa.Column("attempt", sa.Integer, nullable=False),
     sa.Column("lost", sa.Integer, nullable=False),
     sa.Column("expires_at", sa.DateTime, nullable=False),

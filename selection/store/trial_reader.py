@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -28,23 +29,33 @@ STATES: Mapping[OptunaState, TrialState] = {
     OptunaState.PRUNED: TrialState.PRUNED,
     OptunaState.FAIL: TrialState.FAILED,
 }
+UNFINISHED = (OptunaState.WAITING, OptunaState.RUNNING)
 OPTUNA_STATES = {state: name for name, state in STATES.items()}
 
 Scores = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
 
 def read_trials(
-    connection: Connection, storage: BatchedStorage, study: StudyRecord, *, with_curves: bool
+    connection: Connection,
+    storage: BatchedStorage,
+    study: StudyRecord,
+    *,
+    with_curves: bool,
+    numbers: Collection[int] | None = None,
 ) -> list[Trial]:
-    """Return the trials of a study by number; without curves their fold_means stay empty."""
-    stored = {
-        trial.trial_id: trial
-        for trial in storage.read_trials(connection, study.optuna_study_id, attr=OUTSIDE_ATTR)
-    }
-    scores = dict(_read_scores(connection, study, with_curves=with_curves))
+    """Return the trials of a study by number, or those with certain numbers.
+
+    Without curves their fold_means stay empty.
+    """
+    found = storage.read_trials(
+        connection, study.optuna_study_id, attr=OUTSIDE_ATTR, numbers=numbers
+    )
+    stored = {trial.trial_id: trial for trial in found}
+    asked = sa.true() if numbers is None else trial_table.c.number.in_(numbers)
+    scores = dict(_read_scores(connection, study, asked, with_curves=with_curves))
     return [
         _trial(row, stored[row.optuna_trial_id], study, scores.get(row.uuid, ((), (), ())))
-        for row in connection.execute(own_rows(study))
+        for row in connection.execute(own_rows(study).where(asked))
         if row.optuna_trial_id in stored
     ]
 
@@ -70,11 +81,14 @@ def read_fold_rows(
 
 
 def training_seconds(connection: Connection, storage: BatchedStorage, study: StudyRecord) -> float:
-    """Return the time that finished cohorts took, from the first start to the last end of each."""
+    """Return the time in which cohorts that finished were training, counted once.
+
+    A cohort trains from its first start to its last end; several workers train at once.
+    """
     stored = {
         trial.trial_id: trial for trial in storage.read_trials(connection, study.optuna_study_id)
     }
-    seconds = 0.0
+    spans: list[tuple[datetime, datetime]] = []
     rows = sorted(
         (row.cohort, row.optuna_trial_id)
         for row in connection.execute(own_rows(study))
@@ -85,19 +99,34 @@ def training_seconds(connection: Connection, storage: BatchedStorage, study: Stu
         starts = [trial.started_at for trial in cohort if trial.started_at is not None]
         ends = [trial.completed_at for trial in cohort if trial.completed_at is not None]
         if starts and ends:
-            seconds += (max(ends) - min(starts)).total_seconds()
+            spans.append((min(starts), max(ends)))
+    return _length_of_union(spans)
+
+
+def _length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> float:
+    seconds = 0.0
+    last: datetime | None = None
+    for start, end in sorted(spans):
+        start = start if last is None else max(start, last)
+        if end > start:
+            seconds += (end - start).total_seconds()
+        last = end if last is None else max(end, last)
     return seconds
 
 
 def _read_scores(
-    connection: Connection, study: StudyRecord, *, with_curves: bool
+    connection: Connection,
+    study: StudyRecord,
+    asked: sa.ColumnElement[bool],
+    *,
+    with_curves: bool,
 ) -> Iterator[tuple[str, Scores]]:
     """Yield each trial's scores, training scores and fold means, as TrialResult has them."""
     columns = [fold_table.c.trial_uuid, fold_table.c.score, fold_table.c.train_score]
     query = (
         sa.select(*columns, *([fold_table.c.curve] if with_curves else []))
         .join(trial_table, trial_table.c.uuid == fold_table.c.trial_uuid)
-        .where(trial_table.c.study_uuid == study.uuid)
+        .where(trial_table.c.study_uuid == study.uuid, asked)
         .order_by(trial_table.c.number, fold_table.c.repeat, fold_table.c.fold)
     )
     for uuid, group in groupby(connection.execute(query), key=itemgetter(0)):

@@ -124,6 +124,8 @@ class SearchSection(Section):
     trials: int = Field(default=24, ge=1)
     cohort: int = Field(default=8, ge=1)
     timeout_seconds: float = Field(default=0.0, ge=0.0)
+    max_retries: int = Field(default=3, ge=0)
+    max_consecutive_failures: int = Field(default=20, ge=0)
     default: dict[str, Any] = Field(default_factory=dict)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Literal
@@ -46,6 +47,20 @@ def make_workers(device: Device) -> ThreadPoolExecutor:
     cores = _cores()
     torch.set_num_threads(1)
     return ThreadPoolExecutor(cores)
+
+
+def share_of_machine(workers: int, device: Device) -> list[dict[str, str]]:
+    """Return the environment of each of so many processes that train beside each other.
+
+    The threads are divided among them, and they take turns on the GPUs.
+    """
+    shares = [{"OMP_NUM_THREADS": str(max(_cores() // workers, 1))} for _ in range(workers)]
+    if device.type == "cuda":
+        seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+        gpus = seen.split(",") if seen else [str(n) for n in range(torch.cuda.device_count())]
+        for place, share in enumerate(shares):
+            share["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+    return shares
 
 
 @cache

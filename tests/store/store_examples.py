@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from selection.errors import Fault, StudyStateError
+from selection.store.cohorts import Cohorts, Limits
+from selection.store.leases import Lease, Worker, new_worker, read_leases
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
@@ -93,10 +96,57 @@ def create_example(records: Records, spec: StudySpec | None = None) -> StudyReco
     return records.create_study(spec or example_spec(), "d" * 64, "h" * 64, FACTS, ENVIRONMENT)
 
 
-def begin_example(records: Records, study: StudyRecord, count: int, cohort: int = 0) -> list[int]:
-    """Begin a cohort of count trials."""
-    spec = study.spec()
-    return records.begin_cohort(study, cohort, example_params(spec, count), spec.space)
+def begin_example(
+    records: Records,
+    study: StudyRecord,
+    count: int,
+    cohort: int = 0,
+    params: Sequence[Params] | None = None,
+) -> list[int]:
+    """Begin the next cohort, of count trials, as a worker that nobody has met before."""
+    cohorts = Cohorts(records._database)
+    worker = new_worker(600.0, is_alone=False)
+    claim = cohorts.claim(study, worker, Limits(trials=10**6, cohort=count))
+    if claim.lease is None or claim.lease.cohort != cohort:
+        if claim.lease is not None:
+            cohorts.release(study, claim.lease)
+        raise StudyStateError(Fault(study.name, "the next cohort", str(claim), ""))
+    asked = example_params(study.spec(), count) if params is None else params
+    try:
+        return cohorts.begin(study, claim.lease, asked, study.space)
+    except BaseException:
+        cohorts.release(study, claim.lease)
+        raise
+
+
+def lease_of(records: Records, study: StudyRecord, cohort: int) -> Lease:
+    """Return the lease of a cohort as its worker has it; one that never was, if there is none."""
+    with records._database.reading() as connection:
+        row = read_leases(connection, study).get(cohort)
+    if row is None:
+        return Lease(cohort, new_worker(600.0, is_alone=False), attempt=0)
+    return Lease(
+        cohort, Worker(row.worker, row.place, row.home, 600.0, is_alone=False), row.attempt
+    )
+
+
+def finish_example(
+    records: Records, study: StudyRecord, results: Mapping[int, TrialResult], cohort: int = 0
+) -> None:
+    """Finish trials of one cohort, as the worker that holds it."""
+    Cohorts(records._database).finish(study, lease_of(records, study, cohort), results)
+
+
+def release_example(records: Records, study: StudyRecord, cohort: int = 0) -> None:
+    """Give a cohort back, as the worker that holds it."""
+    Cohorts(records._database).release(study, lease_of(records, study, cohort))
+
+
+def restart_example(records: Records, study: StudyRecord) -> list[tuple[int, Params]]:
+    """Take up the first cohort that is not finished, as the one process that is left alive."""
+    worker = new_worker(600.0, is_alone=True)
+    claim = Cohorts(records._database).claim(study, worker, Limits(trials=0, cohort=1))
+    return [(trial.number, trial.params) for trial in claim.trials]
 
 
 def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> bool:

@@ -13,7 +13,12 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from store_examples import begin_example, create_example, example_result
+from store_examples import (
+    begin_example,
+    create_example,
+    example_result,
+    finish_example,
+)
 
 from selection.errors import StorageError
 from selection.store import database as database_module
@@ -195,7 +200,7 @@ def test_damaged_file_is_seen(made_sqlite_url: str) -> None:
         study = create_example(records)
         begin_example(records, study, 20)
         results = {number: example_result(number, rows=50) for number in range(20)}
-        records.finish_cohort(study, results)
+        finish_example(records, study, results)
     path = path_of(made_sqlite_url)
     content = bytearray(path.read_bytes())
     middle = len(content) // 2
@@ -228,11 +233,11 @@ def test_full_disk_is_named_and_nothing_is_lost(made_sqlite_url: str) -> None:
         sa.event.listen(database.engine, "connect", limit)
         results = {number: example_result(number, rows=20_000) for number in range(2)}
         with pytest.raises(StorageError, match="the disk must have room"):
-            records.finish_cohort(study, results)
+            finish_example(records, study, results)
         sa.event.remove(database.engine, "connect", limit)
         database.engine.dispose()
         assert [trial.epochs for trial in records.trials(study)] == [0, 0]
-        records.finish_cohort(study, results)
+        finish_example(records, study, results)
 
 
 def test_busy_database_is_named(made_sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -313,7 +318,7 @@ def test_copy_of_a_closed_database_is_whole(made_sqlite_url: str, tmp_path: Path
         records = Records(database)
         study = create_example(records)
         begin_example(records, study, 1)
-        records.finish_cohort(study, {0: example_result(0)})
+        finish_example(records, study, {0: example_result(0)})
     shutil.copy(path_of(made_sqlite_url), tmp_path / "copy.db")
     with open_database(f"sqlite:///{tmp_path}/copy.db", create=False, write=False) as copy:
         (trial,) = Records(copy).trials(study)

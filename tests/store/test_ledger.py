@@ -25,6 +25,9 @@ from store_examples import (
     create_example,
     example_result,
     example_spec,
+    finish_example,
+    release_example,
+    restart_example,
 )
 
 from selection.errors import RefusedError, StudyStateError
@@ -384,7 +387,7 @@ def test_no_cohort_begins_after_a_claim(
     study, other = study_of(records, "opened"), study_of(records, "free")
     for owner in (study, other):
         begin_example(records, owner, 3, cohort=0)
-        records.finish_cohort(owner, {0: example_result(0)})
+        finish_example(records, owner, {0: example_result(0)})
     ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)
     before = contents(database)
     rule = "opened: a study takes no trials after its held-out set was opened"
@@ -393,7 +396,9 @@ def test_no_cohort_begins_after_a_claim(
             begin_example(records, study, 2, cohort)
         assert caught.value.exit_code == 3
         with pytest.raises(RefusedError, match=rule):
-            records.restart_cohort(study, cohort)
+            restart_example(records, study)
+        with pytest.raises(RefusedError, match=rule):
+            finish_example(records, study, {1: example_result(1), 2: example_result(2)})
     assert contents(database) == before
     # Nor once the look has ended; another study of the same rows is free to go on.
     ledger.finish(study, 1, RESULT, example_outputs())
@@ -401,17 +406,17 @@ def test_no_cohort_begins_after_a_claim(
     with pytest.raises(RefusedError, match=rule):
         begin_example(records, study, 2, cohort=1)
     assert contents(database) == before
-    assert [number for number, _ in records.restart_cohort(other, 0)] == [1, 2]
     assert begin_example(records, other, 2, cohort=1) == [3, 4]
 
 
 def test_a_claim_ends_the_trials_that_are_not_finished(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     begin_example(records, study, 2)
-    records.finish_cohort(study, {0: example_result(0)})
+    finish_example(records, study, {0: example_result(0)})
     begin_example(records, study, 1, cohort=1)
-    records.release(study)
     begin_example(records, study, 1, cohort=2)
+    for cohort in (0, 1):
+        release_example(records, study, cohort)
     states = [trial.state for trial in records.trials(study)]
     waiting, running = TrialState.WAITING, TrialState.RUNNING
     assert states == [TrialState.COMPLETE, waiting, waiting, running]
@@ -420,8 +425,8 @@ def test_a_claim_ends_the_trials_that_are_not_finished(records: Records, ledger:
     assert [trial.state for trial in trials] == [TrialState.COMPLETE, *[TrialState.FAILED] * 3]
     assert [trial.reason for trial in trials] == ["", *[ENDED] * 3]
     assert trials[0].value == example_result(0).value
-    with pytest.raises(StudyStateError, match="trial 3 must be running to be finished"):
-        records.finish_cohort(study, {3: example_result(3)})
+    with pytest.raises(RefusedError, match="a study takes no trials after"):
+        finish_example(records, study, {3: example_result(3)}, cohort=2)
 
 
 def test_a_claim_on_another_record_than_was_assessed_is_refused(
@@ -429,7 +434,7 @@ def test_a_claim_on_another_record_than_was_assessed_is_refused(
 ) -> None:
     study = create_example(records)
     begin_example(records, study, 3)
-    records.finish_cohort(study, {number: example_result(number) for number in range(2)})
+    finish_example(records, study, {number: example_result(number) for number in range(2)})
     before = contents(database)
     with pytest.raises(StudyStateError, match="as it was assessed, with 1 trials, but got 2"):
         ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)

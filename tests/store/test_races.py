@@ -12,44 +12,55 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from store_examples import begin_example, create_example, example_result
+from store_examples import (
+    begin_example,
+    create_example,
+    example_result,
+    finish_example,
+    lease_of,
+    release_example,
+)
 
-from selection.errors import StudyStateError
+from selection.errors import LostCohortError
+from selection.store.cohorts import Cohorts
 from selection.store.database import check_database, open_database
 from selection.store.records import Records
 
-CHILDREN, COHORTS, SIZE = 2, 15, 2
+CHILDREN, TRIALS, SIZE = 5, 31, 2
 # A child says that it is ready, waits for the word, races, and prints what it won; once for each
 # database that it is given.
 CHILD = """
-import json, sys
-from store_examples import begin_example, create_example, example_result
+import json, sys, time
+from store_examples import create_example, example_params, example_result
 from selection.errors import StudyStateError
+from selection.store.cohorts import Cohorts, Limits
 from selection.store.database import open_database
+from selection.store.leases import new_worker
 from selection.store.records import Records
 
-cohorts, trials = int(sys.argv[1]), int(sys.argv[2])
+trials, size = int(sys.argv[1]), int(sys.argv[2])
 for url in sys.argv[3:]:
     won = {"created": [], "begun": [], "finished": []}
-
-    def attempt(kind, place, act, *arguments):
-        try:
-            act(*arguments)
-        except StudyStateError:
-            return
-        won[kind].append(place)
-
     print("ready", flush=True)
     sys.stdin.readline()
     with open_database(url, create=True, write=True) as database:
         records = Records(database)
-        attempt("created", 0, create_example, records)
+        try:
+            create_example(records)
+            won["created"].append(0)
+        except StudyStateError:
+            pass
         study = records.find_study("example")
-        for cohort in range(cohorts):
-            attempt("begun", cohort, begin_example, records, study, 2, cohort)
-        for number in range(trials):
-            result = {number: example_result(number)}
-            attempt("finished", number, records.finish_cohort, study, result)
+        cohorts, worker = Cohorts(database), new_worker(60.0, is_alone=False)
+        params = example_params(study.spec(), size)
+        while not (claim := cohorts.claim(study, worker, Limits(trials, size))).is_spent:
+            if claim.lease is None:
+                time.sleep(0.001)
+                continue
+            numbers = cohorts.begin(study, claim.lease, params[: claim.room], study.space)
+            cohorts.finish(study, claim.lease, {n: example_result(n) for n in numbers})
+            won["begun"].append(claim.lease.cohort)
+            won["finished"] += numbers
     print(json.dumps(won), flush=True)
 """
 
@@ -69,7 +80,7 @@ class Race:
 def races(new_sqlite: Callable[[], str], new_postgres: Callable[[], str]) -> dict[str, Race]:
     """Let children loose, all at the same moment, at databases that are not there yet."""
     urls = {"sqlite": new_sqlite(), "postgres": new_postgres()}
-    arguments = [str(COHORTS), str(COHORTS * SIZE), *urls.values()]
+    arguments = [str(TRIALS), str(SIZE), *urls.values()]
     children = [
         subprocess.Popen(
             [sys.executable, "-W", "error", "-c", CHILD, *arguments],
@@ -112,11 +123,11 @@ def test_study_is_created_by_one_process(race: Race) -> None:
 
 
 def test_each_cohort_is_begun_by_one_process(race: Race) -> None:
-    assert race.all_won("begun") == list(range(COHORTS))
+    assert race.all_won("begun") == list(range((TRIALS + 1) // SIZE))
 
 
 def test_each_trial_is_finished_by_one_process(race: Race) -> None:
-    numbers = list(range(COHORTS * SIZE))
+    numbers = list(range(TRIALS))
     assert race.all_won("finished") == numbers
     with open_database(race.url, create=False, write=False) as database:
         records = Records(database)
@@ -139,7 +150,8 @@ def test_reader_sees_whole_cohorts_while_they_are_written(new_url: str) -> None:
             try:
                 for cohort in range(cohorts):
                     numbers = begin_example(records, study, size, cohort)
-                    records.finish_cohort(study, {n: example_result(n) for n in numbers})
+                    results = {n: example_result(n) for n in numbers}
+                    finish_example(records, study, results, cohort)
             except BaseException as error:  # handed to the test
                 errors.append(error)
 
@@ -180,6 +192,7 @@ def test_late_finisher_of_a_released_cohort_is_refused(new_url: str) -> None:
     ):
         study = create_example(Records(first))
         begin_example(Records(first), study, 1)
-        Records(second).release(study)
-        with pytest.raises(StudyStateError, match="must be running"):
-            Records(first).finish_cohort(study, {0: example_result(0)})
+        lease = lease_of(Records(first), study, 0)
+        release_example(Records(second), study)
+        with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
+            Cohorts(first).finish(study, lease, {0: example_result(0)})

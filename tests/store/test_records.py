@@ -24,10 +24,13 @@ from store_examples import (
     example_params,
     example_result,
     example_spec,
+    finish_example,
+    release_example,
+    restart_example,
     same_members,
 )
 
-from selection.errors import StorageError, StudyStateError
+from selection.errors import LostCohortError, StorageError, StudyStateError
 from selection.store.database import Database, open_database
 from selection.store.optuna_storage import trials as optuna_trials
 from selection.store.records import Records
@@ -90,8 +93,8 @@ def test_name_is_taken_by_a_study_that_only_optuna_knows(
 def test_trials_are_read_back_as_they_were_asked(records: Records) -> None:
     study = create_example(records)
     params = example_params(study.spec(), 9)
-    assert records.begin_cohort(study, 0, params[:4], study.space) == [0, 1, 2, 3]
-    assert records.begin_cohort(study, 1, params[4:], study.space) == [4, 5, 6, 7, 8]
+    assert begin_example(records, study, 4, params=params[:4]) == [0, 1, 2, 3]
+    assert begin_example(records, study, 5, 1, params=params[4:]) == [4, 5, 6, 7, 8]
     trials = records.trials(study)
     assert [trial.number for trial in trials] == list(range(9))
     assert [trial.cohort for trial in trials] == [0] * 4 + [1] * 5
@@ -131,8 +134,8 @@ def test_study_without_a_space_has_one_trial_without_params(records: Records) ->
     content = example_spec().to_json()
     content["space"], content["search"]["default"], content["search"]["trials"] = {}, {}, 1
     study = create_example(records, parse_study(content, "constants.toml"))
-    assert records.begin_cohort(study, 0, [{}], {}) == [0]
-    records.finish_cohort(study, {0: example_result(0)})
+    assert begin_example(records, study, 1, params=[{}]) == [0]
+    finish_example(records, study, {0: example_result(0)})
     (trial,) = records.trials(study)
     assert dict(trial.params) == {}
     assert trial.value == example_result(0).value
@@ -147,7 +150,7 @@ def test_finished_trials_are_read_back_bit_for_bit(records: Records) -> None:
         2: example_result(2, TrialState.FAILED, epochs=1),
         3: example_result(3, TrialState.FAILED, epochs=0, folds=0),
     }
-    records.finish_cohort(study, results)
+    finish_example(records, study, results)
     for trial in records.trials(study):
         result = results[trial.number]
         assert (trial.state, trial.reason) == (result.state, result.reason)
@@ -167,7 +170,7 @@ def test_finished_trials_are_read_back_bit_for_bit(records: Records) -> None:
 def test_curves_come_without_predictions_unless_asked(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
-    records.finish_cohort(study, {0: example_result(0)})
+    finish_example(records, study, {0: example_result(0)})
     assert all(fold.outputs is None for fold in records.curves(study, 0))
     assert all(fold.outputs is not None for fold in records.curves(study, 0, outputs=True))
 
@@ -184,7 +187,7 @@ def test_curves_of_an_unknown_trial_are_refused(records: Records) -> None:
 def test_damaged_row_is_seen(records: Records, database: Database, column: str) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
-    records.finish_cohort(study, {0: example_result(0)})
+    finish_example(records, study, {0: example_result(0)})
     damage = 0.5 if column == "score" else b"\0" * (7 * 48 if column == "curve" else 60)
     with database.writing() as connection:
         place = (fold_table.c.repeat == 1) & (fold_table.c.fold == 2)
@@ -199,7 +202,7 @@ def test_diverged_trial_keeps_what_is_not_a_number(records: Records, database: D
     result = example_result(0, TrialState.FAILED, epochs=3)
     result.folds[1].curve.points[2] = [math.nan, math.inf, math.nan, math.nan, -math.inf, math.nan]
     result.folds[0].curve.points[1, 5] = math.inf
-    records.finish_cohort(study, {0: replace(result, reason="diverged: not a number")})
+    finish_example(records, study, {0: replace(result, reason="diverged: not a number")})
     (trial,) = records.trials(study)
     assert trial.reason == "diverged: not a number"
     assert math.isnan(trial.fold_scores[1])
@@ -221,7 +224,7 @@ def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> Non
         1: example_result(1, TrialState.PRUNED, epochs=4),
         2: example_result(2, epochs=50),
     }
-    records.finish_cohort(study, results)
+    finish_example(records, study, results)
     shown = optuna.load_study(study_name=study.name, storage=database.address.secret_url)
     states = [OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.COMPLETE]
     assert [trial.state for trial in shown.trials] == states
@@ -247,7 +250,7 @@ def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> Non
 def test_minimised_metric_gives_optuna_its_direction(records: Records, database: Database) -> None:
     study = create_example(records, example_spec(metric="cross_entropy"))
     begin_example(records, study, 2)
-    records.finish_cohort(study, {0: example_result(0), 1: example_result(1)})
+    finish_example(records, study, {0: example_result(0), 1: example_result(1)})
     shown = optuna.load_study(study_name=study.name, storage=database.storage)
     values = [example_result(number).fold_means[-1] for number in (0, 1)]
     assert shown.best_value == min(values) == records.list_studies()[0].best_value
@@ -258,8 +261,8 @@ def test_list_of_studies_counts_states(records: Records) -> None:
     begin_example(records, first, 4)
     begin_example(records, second, 2)
     results = {0: example_result(0), 1: example_result(1, TrialState.FAILED)}
-    records.finish_cohort(first, {**results, 2: example_result(2)})
-    records.release(second)
+    finish_example(records, first, {**results, 2: example_result(2)})
+    release_example(records, second)
     one, two = records.list_studies()
     assert (one.name, two.name) == ("example", "second")
     assert one.created_at == first.created_at
@@ -277,15 +280,15 @@ def test_list_of_studies_counts_states(records: Records) -> None:
 def test_killed_cohort_is_taken_up_again(records: Records, database: Database) -> None:
     study = create_example(records)
     begin_example(records, study, 3)
-    records.finish_cohort(study, {1: example_result(1)})
+    finish_example(records, study, {1: example_result(1)})
     resumed = Records(database)
-    again = resumed.restart_cohort(study, 0)
+    again = restart_example(resumed, study)
     asked = example_params(study.spec(), 3)
     assert [(number, dict(params)) for number, params in again] == [
         (0, dict(asked[0])),
         (2, dict(asked[2])),
     ]
-    resumed.finish_cohort(study, {0: example_result(0), 2: example_result(2)})
+    finish_example(resumed, study, {0: example_result(0), 2: example_result(2)})
     with database.reading() as connection:
         attempts = connection.execute(
             sa.select(trial_table.c.number, trial_table.c.attempt, fold_table.c.attempt)
@@ -294,36 +297,21 @@ def test_killed_cohort_is_taken_up_again(records: Records, database: Database) -
             .order_by(trial_table.c.number)
         ).all()
     assert [tuple(row) for row in attempts] == [(0, 2, 2), (1, 1, 1), (2, 2, 2)]
-    assert resumed.restart_cohort(study, 0) == []
+    assert restart_example(resumed, study) == []
 
 
 def test_released_cohort_waits_and_is_taken_up_again(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 2)
-    records.finish_cohort(study, {0: example_result(0)})
-    records.release(study)
+    finish_example(records, study, {0: example_result(0)})
+    release_example(records, study)
     states = [trial.state for trial in records.trials(study)]
     assert states == [TrialState.COMPLETE, TrialState.WAITING]
-    with pytest.raises(StudyStateError, match="must be running to be finished, but got a waiting"):
-        records.finish_cohort(study, {1: example_result(1)})
-    assert [number for number, _ in records.restart_cohort(study, 0)] == [1]
-    records.finish_cohort(study, {1: example_result(1)})
+    with pytest.raises(LostCohortError, match="cohort 0 taken from it meanwhile"):
+        finish_example(records, study, {1: example_result(1)})
+    assert [number for number, _ in restart_example(records, study)] == [1]
+    finish_example(records, study, {1: example_result(1)})
     assert records.trials(study)[1].value == example_result(1).value
-
-
-def test_restart_takes_up_one_cohort_only(records: Records) -> None:
-    study = create_example(records)
-    begin_example(records, study, 1, cohort=0)
-    begin_example(records, study, 2, cohort=1)
-    assert [number for number, _ in records.restart_cohort(study, 1)] == [1, 2]
-
-
-def test_cohort_begins_once(records: Records) -> None:
-    study = create_example(records)
-    begin_example(records, study, 2)
-    with pytest.raises(StudyStateError, match="cohort 0 must be new"):
-        begin_example(records, study, 2)
-    assert len(records.trials(study)) == 2
 
 
 def test_finishing_twice_is_refused_and_writes_nothing(
@@ -331,11 +319,11 @@ def test_finishing_twice_is_refused_and_writes_nothing(
 ) -> None:
     study = create_example(records)
     begin_example(records, study, 2)
-    records.finish_cohort(study, {0: example_result(0)})
+    finish_example(records, study, {0: example_result(0)})
     before = count_rows(database)
     results = {0: example_result(5), 1: example_result(1)}
     with pytest.raises(StudyStateError, match=r"trial 0 must be running.*got a complete one"):
-        records.finish_cohort(study, results)
+        finish_example(records, study, results)
     assert count_rows(database) == before
     first, second = records.trials(study)
     assert (first.value, second.state) == (example_result(0).value, TrialState.RUNNING)
@@ -345,7 +333,7 @@ def test_unknown_trial_cannot_be_finished(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
     with pytest.raises(StudyStateError, match=r"trial 3 must be running.*no such trial"):
-        records.finish_cohort(study, {0: example_result(0), 3: example_result(3)})
+        finish_example(records, study, {0: example_result(0), 3: example_result(3)})
     assert records.trials(study)[0].state is TrialState.RUNNING
 
 
@@ -353,13 +341,13 @@ def test_complete_trial_needs_every_fold_and_a_finite_score(records: Records) ->
     study = create_example(records)
     begin_example(records, study, 1)
     with pytest.raises(StudyStateError, match="complete with 6 folds, but got 5 folds"):
-        records.finish_cohort(study, {0: example_result(0, folds=5)})
+        finish_example(records, study, {0: example_result(0, folds=5)})
     bad = example_result(0)
     bad.folds[3].curve.points[-1, 5] = math.nan
     with pytest.raises(StudyStateError, match="must have a finite score, but got nan"):
-        records.finish_cohort(study, {0: bad})
+        finish_example(records, study, {0: bad})
     with pytest.raises(StudyStateError, match="can only end complete, pruned or failed"):
-        records.finish_cohort(study, {0: example_result(0, TrialState.RUNNING)})
+        finish_example(records, study, {0: example_result(0, TrialState.RUNNING)})
     assert records.trials(study)[0].state is TrialState.RUNNING
 
 
@@ -368,14 +356,7 @@ def test_members_must_stand_in_order(records: Records) -> None:
     begin_example(records, study, 1)
     result = example_result(0)
     with pytest.raises(AssertionError, match="by repeat and fold"):
-        records.finish_cohort(study, {0: replace(result, folds=result.folds[::-1])})
-
-
-def test_nothing_to_begin_or_to_finish_is_fine(records: Records) -> None:
-    study = create_example(records)
-    assert records.begin_cohort(study, 0, [], study.space) == []
-    records.finish_cohort(study, {})
-    assert records.trials(study) == []
+        finish_example(records, study, {0: replace(result, folds=result.folds[::-1])})
 
 
 @pytest.mark.parametrize("broken", ["selection_fold", "selection_trial", "trial_user_attributes"])
@@ -394,7 +375,7 @@ def test_event_that_fails_half_way_leaves_no_trace(
     sa.event.listen(database.engine, "before_cursor_execute", fail)
     try:
         with pytest.raises(RuntimeError, match="half way"):
-            records.finish_cohort(study, {0: example_result(0), 1: example_result(1)})
+            finish_example(records, study, {0: example_result(0), 1: example_result(1)})
         if broken == "selection_trial":
             with pytest.raises(RuntimeError, match="half way"):
                 begin_example(records, study, 2, cohort=1)
@@ -402,14 +383,14 @@ def test_event_that_fails_half_way_leaves_no_trace(
         sa.event.remove(database.engine, "before_cursor_execute", fail)
     assert count_rows(database) == before
     assert {trial.state for trial in records.trials(study)} == {TrialState.RUNNING}
-    records.finish_cohort(study, {0: example_result(0), 1: example_result(1)})
+    finish_example(records, study, {0: example_result(0), 1: example_result(1)})
 
 
 def test_deleting_through_optuna_takes_our_rows_too(records: Records, database: Database) -> None:
     kept, study = create_example(records, example_spec("kept")), create_example(records)
     for owner in (kept, study):
         begin_example(records, owner, 2)
-        records.finish_cohort(owner, {n: example_result(n) for n in range(2)})
+        finish_example(records, owner, {n: example_result(n) for n in range(2)})
     optuna.delete_study(study_name=study.name, storage=database.storage)
     assert records.find_study(study.name) is None
     counts = count_rows(database)
@@ -431,7 +412,7 @@ def left_behind(
         records = Records(database)
         study = create_example(records)
         begin_example(records, study, 2)
-        records.finish_cohort(study, {n: example_result(n) for n in range(2)})
+        finish_example(records, study, {n: example_result(n) for n in range(2)})
         plain = optuna.storages.RDBStorage(made_sqlite_url)
         optuna.delete_study(study_name=study.name, storage=plain)
         assert count_rows(database)["selection_fold"] == 12
@@ -450,7 +431,7 @@ def test_rows_left_behind_are_not_taken_for_a_study(
     assert records.find_study(study.name) is None
     assert records.list_studies() == []
     with pytest.raises(StudyStateError, match="a deleted study"):
-        records.release(study)
+        release_example(records, study)
 
 
 @pytest.mark.parametrize("foreign_first", [False, True])
@@ -463,18 +444,19 @@ def test_rows_left_behind_make_room_when_their_ids_are_given_again(
     new = create_example(records)
     assert (new.optuna_study_id == study.optuna_study_id) is not foreign_first
     begin_example(records, new, 2)
-    records.finish_cohort(new, {n: example_result(n + 5) for n in range(2)})
+    finish_example(records, new, {n: example_result(n + 5) for n in range(2)})
     values = [example_result(n + 5).value for n in range(2)]
     assert [trial.value for trial in records.trials(new)] == values
     with pytest.raises(StudyStateError, match="a deleted study"):
-        records.release(study)
+        release_example(records, study)
 
 
 def test_elapsed_time_is_summed_over_cohorts(records: Records, database: Database) -> None:
     study = create_example(records)
     for cohort in range(3):
         begin_example(records, study, 2, cohort)
-    records.finish_cohort(study, {n: example_result(n) for n in range(3)})
+    for cohort, numbers in enumerate(((0, 1), (2,))):
+        finish_example(records, study, {n: example_result(n) for n in numbers}, cohort)
     with database.writing() as connection:
         for number, start, end in ((0, 0, 10), (1, 2, 9), (2, 30, 35), (3, 30, None)):
             update = sa.update(optuna_trials).where(optuna_trials.c.number == number)
@@ -502,7 +484,8 @@ def test_number_of_statements_does_not_grow_with_the_cohort(
         statements.clear()
         numbers = begin_example(records, study, size, cohort)
         begun = len(statements)
-        records.finish_cohort(study, {n: example_result(n, epochs=30) for n in numbers})
+        results = {n: example_result(n, epochs=30) for n in numbers}
+        finish_example(records, study, results, cohort)
         finished = len(statements) - begun
         records.trials(study)
         counts.append((begun, finished, len(statements) - begun - finished))
@@ -515,7 +498,7 @@ def test_fold_means_follow_the_house_formula(records: Records) -> None:
     begin_example(records, study, 1)
     curve = LearningCurve(np.full((4, 6), 0.1))
     folds = tuple(FoldResult(place // FOLDS, place % FOLDS, curve) for place in range(6))
-    records.finish_cohort(study, {0: replace(example_result(0), folds=folds, epochs=4)})
+    finish_example(records, study, {0: replace(example_result(0), folds=folds, epochs=4)})
     (trial,) = records.trials(study)
     assert trial.fold_means == tuple(float(np.mean([0.1] * 6)) for _ in range(4))
     assert trial.value == trial.fold_means[-1]
@@ -533,6 +516,7 @@ def test_metadata_holds_our_tables_only() -> None:
             "nested",
             "model",
             "ledger",
+            "lease",
         )
     }
     assert set(metadata.tables) - {table.name for table in OURS} == {"studies", "trials"}

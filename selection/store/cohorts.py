@@ -1,0 +1,343 @@
+"""The events of a cohort: taken, begun, finished, given back; each in one transaction.
+
+Everything is decided under the lock of the study: which cohort is next, who holds it, how many
+trials are left. So n workers finish exactly the budget, and number their trials without gaps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.engine import Connection
+
+from selection.errors import Fault, RefusedError, StudyStateError
+from selection.store.clock import database_now
+from selection.store.database import Database
+from selection.store.leases import (
+    Lease,
+    Worker,
+    give_back,
+    is_held,
+    is_live,
+    lost_cohort,
+    read_leases,
+    take,
+)
+from selection.store.ledger import is_opened
+from selection.store.optuna_storage import Ending, trials
+from selection.store.study_event import state_error, study_event
+from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, trial_table
+from selection.store.trial_reader import STATES, UNFINISHED, own_rows, read_trials, training_seconds
+from selection.store.trial_writer import (
+    ending,
+    member_rows,
+    own_ending,
+    sound_results,
+    template,
+)
+from selection.study.space import SearchSpace
+from selection.study.trial import Params, Trial, TrialResult
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Say when a study takes no more trials.
+
+    trials is the whole budget and cohort the trials asked together. A cohort that lost its worker
+    more than max_retries times in a row is failed, None is never; a study whose last
+    max_consecutive_failures trials all failed stops, 0 is never.
+    """
+
+    trials: int
+    cohort: int
+    timeout_seconds: float = 0.0
+    max_retries: int | None = None
+    max_consecutive_failures: int = 0
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Say what a worker is to do next.
+
+    With a lease it trains: the trials that are there already, or as many new ones as there is room
+    for. Without a lease, a study that is spent takes no more trials, and in one that is not
+    spent the worker waits for what others hold.
+    """
+
+    lease: Lease | None = None
+    trials: Sequence[Trial] = ()
+    room: int = 0
+    is_spent: bool = False
+
+
+class Cohorts:
+    """Hand out the cohorts of a study and write down what became of them.
+
+    Every method raises StorageError where the database fails, and RefusedError where the held-out
+    set has been opened.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._storage = database.storage
+
+    def claim(self, study: StudyRecord, worker: Worker, limits: Limits) -> Claim:
+        """Take the first cohort that nobody holds, or room for a new one.
+
+        One worker at a time proposes a new cohort, so that it knows all trials before.
+
+        Raises: StudyStateError where too many trials have failed in a row.
+        """
+        with study_event(self._database, study) as connection:
+            _refuse_opened(connection, study)
+            now = database_now(connection)
+            leases = read_leases(connection, study)
+            others = {cohort for cohort, row in leases.items() if is_live(row, worker, now)}
+            unfinished = self._unfinished(connection, study)
+            for cohort in sorted({row.cohort for row in unfinished} - others):
+                rows = [row for row in unfinished if row.cohort == cohort]
+                lost = _times_lost(leases.get(cohort), worker)
+                if limits.max_retries is not None and lost > limits.max_retries:
+                    self._fail(connection, study, rows, lost)
+                else:
+                    return self._take_up(connection, study, worker, rows, lost)
+            # A lease without trials is that of a worker that proposes now, or that died of it.
+            for cohort in set(leases) - {row.cohort for row in unfinished}:
+                if cohort in others:
+                    return Claim()
+                give_back(connection, study, cohort)
+            return self._make_room(connection, study, worker, limits, is_last=not others)
+
+    def begin(
+        self, study: StudyRecord, lease: Lease, params: Sequence[Params], space: SearchSpace
+    ) -> list[int]:
+        """Write down the trials that are about to be trained and return their numbers.
+
+        Told the same again, as after an answer that was lost, it writes nothing more.
+
+        Raises: LostCohortError where another worker has the cohort.
+        """
+        templates = [template(setting, space) for setting in params]
+        with study_event(self._database, study) as connection:
+            _refuse_opened(connection, study)
+            if not is_held(connection, study, lease):
+                raise lost_cohort(study, lease)
+            query = own_rows(study).where(trial_table.c.cohort == lease.cohort)
+            if begun := connection.execute(query).all():
+                return [row.number for row in begun]
+            numbered = self._storage.create_trials(connection, study.optuna_study_id, templates)
+            ids = [trial_id for trial_id, _ in numbered]
+            # Optuna's own tools delete on SQLite without foreign keys: our rows stay behind and
+            # the ids are given again.
+            left_behind = trial_table.c.optuna_trial_id.in_(ids)
+            connection.execute(sa.delete(trial_table).where(left_behind))
+            rows = [_own_row(study, lease, trial_id, number) for trial_id, number in numbered]
+            connection.execute(sa.insert(trial_table), rows)
+        return [number for _, number in numbered]
+
+    def finish(self, study: StudyRecord, lease: Lease, results: Mapping[int, TrialResult]) -> None:
+        """Write down how trials ended: members, curves, values and states in one transaction.
+
+        Told the same again, as after an answer that was lost, it writes nothing more.
+
+        Raises: LostCohortError where another worker has the cohort; StudyStateError where a trial
+        is not running or a result is not whole.
+        """
+        trained = sound_results(study, results)
+        with study_event(self._database, study) as connection:
+            rows = self._rows(connection, study, trained)
+            if not is_held(connection, study, lease):
+                if _is_told(rows, trained, lease):
+                    return
+                _refuse_opened(connection, study)
+                raise lost_cohort(study, lease)
+            _refuse_unless_running(study, rows, trained)
+            self._write_endings(connection, rows, trained)
+            if not self._unfinished(connection, study, trial_table.c.cohort == lease.cohort):
+                give_back(connection, study, lease.cohort)
+
+    def release(self, study: StudyRecord, lease: Lease) -> None:
+        """Give a cohort back, so that any worker can take it up; nothing if it is held no more."""
+        with study_event(self._database, study) as connection:
+            if not is_held(connection, study, lease):
+                return
+            rows = self._unfinished(connection, study, trial_table.c.cohort == lease.cohort)
+            running = [row.optuna_trial_id for row in rows if row.state is OptunaState.RUNNING]
+            self._storage.put_back_trials(connection, running)
+            give_back(connection, study, lease.cohort)
+
+    def _unfinished(
+        self, connection: Connection, study: StudyRecord, *conditions: sa.ColumnElement[bool]
+    ) -> Sequence[Any]:
+        """Return our rows of trials that wait or run, with their state, by number."""
+        query = (
+            own_rows(study)
+            .add_columns(trials.c.state)
+            .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+            .where(trials.c.state.in_(UNFINISHED), *conditions)
+        )
+        return connection.execute(query).all()
+
+    def _take_up(
+        self,
+        connection: Connection,
+        study: StudyRecord,
+        worker: Worker,
+        rows: Sequence[Any],
+        lost: int,
+    ) -> Claim:
+        lease = Lease(rows[0].cohort, worker, max(row.attempt for row in rows) + 1)
+        take(connection, study, lease, trials=len(rows), lost=lost)
+        self._storage.restart_trials(connection, {row.optuna_trial_id: row.state for row in rows})
+        again = trial_table.c.uuid.in_([row.uuid for row in rows])
+        update = sa.update(trial_table).where(again).values(attempt=lease.attempt)
+        connection.execute(update)
+        numbers = [row.number for row in rows]
+        found = read_trials(connection, self._storage, study, with_curves=False, numbers=numbers)
+        return Claim(lease, tuple(found))
+
+    def _fail(
+        self, connection: Connection, study: StudyRecord, rows: Sequence[Any], lost: int
+    ) -> None:
+        """End a cohort that has cost too many workers."""
+        self._storage.restart_trials(connection, {row.optuna_trial_id: row.state for row in rows})
+        ends = [Ending(row.optuna_trial_id, OptunaState.FAIL, None, {}, {}) for row in rows]
+        self._storage.finish_trials(connection, ends)
+        failed = trial_table.c.uuid.in_([row.uuid for row in rows])
+        reason = f"lost: {lost} workers in a row died while they trained it"
+        connection.execute(sa.update(trial_table).where(failed).values(reason=reason))
+        give_back(connection, study, rows[0].cohort)
+
+    def _make_room(
+        self,
+        connection: Connection,
+        study: StudyRecord,
+        worker: Worker,
+        limits: Limits,
+        *,
+        is_last: bool,
+    ) -> Claim:
+        """Reserve the next cohort; without room the study is spent once nobody trains."""
+        ours = trial_table.c.study_uuid == study.uuid
+        query = sa.select(sa.func.count(), sa.func.max(trial_table.c.cohort)).where(ours)
+        count, newest = connection.execute(query).one()
+        room = min(limits.cohort, limits.trials - count)
+        if room <= 0 or (count and self._is_late(connection, study, limits)):
+            return Claim(is_spent=is_last)
+        _refuse_failing(connection, study, limits.max_consecutive_failures)
+        lease = Lease(0 if newest is None else newest + 1, worker, attempt=1)
+        take(connection, study, lease, trials=room, lost=0)
+        return Claim(lease, room=room)
+
+    def _is_late(self, connection: Connection, study: StudyRecord, limits: Limits) -> bool:
+        if not limits.timeout_seconds:
+            return False
+        # The clock is the record's, so that a study that ran out of time stays so when run again.
+        seconds = training_seconds(connection, self._storage, study)
+        return seconds >= limits.timeout_seconds
+
+    def _rows(
+        self, connection: Connection, study: StudyRecord, results: Mapping[int, TrialResult]
+    ) -> Mapping[int, Any]:
+        """Return our rows of the trials that end, with Optuna's state, by number."""
+        query = (
+            own_rows(study)
+            .add_columns(trials.c.state)
+            .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+            .where(trial_table.c.number.in_(results))
+        )
+        return {row.number: row for row in connection.execute(query)}
+
+    def _write_endings(
+        self, connection: Connection, rows: Mapping[int, Any], results: Mapping[int, TrialResult]
+    ) -> None:
+        ends = [ending(rows[n].optuna_trial_id, result) for n, result in results.items()]
+        self._storage.finish_trials(connection, ends)
+        names = ("reason", "epochs", "seconds")
+        update = (
+            sa.update(trial_table)
+            .where(trial_table.c.uuid == sa.bindparam("key"))
+            .values({name: sa.bindparam(f"new_{name}") for name in names})
+        )
+        own = [own_ending(rows[n].uuid, result) for n, result in results.items()]
+        connection.execute(update, own)
+        members = [
+            member
+            for n, result in results.items()
+            for member in member_rows(rows[n].uuid, rows[n].attempt, result)
+        ]
+        if members:
+            connection.execute(sa.insert(fold_table), members)
+
+
+def _own_row(study: StudyRecord, lease: Lease, trial_id: int, number: int) -> dict[str, Any]:
+    return {
+        "uuid": str(uuid4()),
+        "study_uuid": study.uuid,
+        "optuna_trial_id": trial_id,
+        "number": number,
+        "cohort": lease.cohort,
+        "attempt": lease.attempt,
+        "reason": "",
+        "epochs": 0,
+    }
+
+
+def _times_lost(row: Any, worker: Worker) -> int:
+    """Return how many workers in a row have died of a cohort: a lease that ended says so."""
+    if row is None:
+        return 0
+    return int(row.lost) + int(row.worker != worker.uuid)
+
+
+def _is_told(rows: Mapping[int, Any], results: Mapping[int, TrialResult], lease: Lease) -> bool:
+    """Say whether this very attempt has finished all these trials before."""
+    return all(
+        n in rows
+        and rows[n].state.is_finished()
+        and (rows[n].attempt, rows[n].reason) == (lease.attempt, result.reason)
+        for n, result in results.items()
+    )
+
+
+def _refuse_unless_running(
+    study: StudyRecord, rows: Mapping[int, Any], results: Mapping[int, TrialResult]
+) -> None:
+    for number in results:
+        state = rows[number].state if number in rows else None
+        if state is not OptunaState.RUNNING:
+            got = "no such trial" if state is None else f"a {STATES[state]} one"
+            raise state_error(study, f"trial {number} must be running to be finished", got)
+
+
+def _refuse_failing(connection: Connection, study: StudyRecord, limit: int) -> None:
+    """Stop a study whose trials all fail: more of them would only cost more time."""
+    if not limit:
+        return
+    query = (
+        sa.select(trials.c.state, trial_table.c.reason)
+        .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+        .where(trial_table.c.study_uuid == study.uuid, trials.c.state.not_in(UNFINISHED))
+        .order_by(trial_table.c.number.desc())
+        .limit(limit)
+    )
+    last = connection.execute(query).all()
+    if len(last) < limit or any(row.state is not OptunaState.FAIL for row in last):
+        return
+    rule = f"fewer than {limit} trials may fail in a row"
+    got = f"{limit}, the last because: {last[0].reason}"
+    mend = "Mend the cause; then raise [search] max_consecutive_failures and run the file again."
+    raise StudyStateError(Fault(study.name, rule, got, mend))
+
+
+def _refuse_opened(connection: Connection, study: StudyRecord) -> None:
+    if is_opened(connection, study):
+        rule = "a study takes no trials after its held-out set was opened"
+        mend = "Give the study another name to search on."
+        raise RefusedError(Fault(study.name, rule, "one more cohort", mend))

@@ -1,0 +1,172 @@
+"""Leases: who holds which cohort, until when, on the database's clock.
+
+A worker that does not renew its lease is taken for dead, and anyone may take its cohort. Should it
+wake up, its attempt is no longer the one in the table, and nothing it says is written.
+Source: the fencing tokens of Kleppmann, Designing Data-Intensive Applications, chapter 8.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection
+
+from selection.errors import Fault, LostCohortError
+from selection.store.clock import database_now
+from selection.store.database import Database
+from selection.store.home import is_dead, this_process
+from selection.store.study_record import StudyRecord
+from selection.store.tables import lease_table
+
+
+@dataclass(frozen=True)
+class Worker:
+    """Say who trains: one process, by a uuid of its own.
+
+    home tells it from other processes, see home.py; place is for people.
+    Units: lease_seconds is how long it may be silent before it is taken for dead. One that is
+    alone, the only writer of an SQLite file, knows that every other worker is gone.
+    """
+
+    uuid: str
+    place: str
+    home: str
+    lease_seconds: float
+    is_alone: bool
+
+
+def new_worker(lease_seconds: float, *, is_alone: bool) -> Worker:
+    """Return this process as a worker that nobody has met before."""
+    place = f"{socket.gethostname()}:{os.getpid()}"
+    return Worker(str(uuid4()), place[-255:], this_process(), lease_seconds, is_alone)
+
+
+@dataclass(frozen=True)
+class Lease:
+    """Hold a cohort: by whom, and by which attempt to train it."""
+
+    cohort: int
+    worker: Worker
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Say how far a cohort is, in epochs, and how many members train."""
+
+    members: int = 0
+    epoch: int = 0
+    epochs: int = 0
+
+
+@dataclass(frozen=True)
+class RunningCohort:
+    """Hold what everyone may see of a cohort that a worker holds."""
+
+    cohort: int
+    place: str
+    trials: int
+    progress: Progress
+
+
+class Leases:
+    """Renew and watch leases. Every method raises StorageError where the database fails."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
+        """Hold the cohort from now on for as long again; False if another worker has it."""
+        with self._database.writing() as connection:
+            expires_at = _end(connection, lease.worker)
+            update = sa.update(lease_table).where(held(study, lease))
+            values = {"expires_at": expires_at, **vars(progress)}
+            return connection.execute(update.values(values)).rowcount == 1
+
+    def running(self, study: StudyRecord) -> list[RunningCohort]:
+        """Return the cohorts that living workers hold, in order."""
+        with self._database.reading() as connection:
+            now = database_now(connection)
+            rows = read_leases(connection, study).values()
+            return [_running(row) for row in rows if row.expires_at > now and not is_dead(row.home)]
+
+
+def read_leases(connection: Connection, study: StudyRecord) -> Mapping[int, Any]:
+    """Return the leases of a study, dead ones too, by cohort in order."""
+    query = sa.select(lease_table).where(lease_table.c.study_uuid == study.uuid)
+    return {row.cohort: row for row in connection.execute(query.order_by(lease_table.c.cohort))}
+
+
+def is_live(row: Any, worker: Worker, now: datetime) -> bool:
+    """Say whether another worker holds this lease."""
+    if worker.is_alone or row.worker == worker.uuid:
+        return False
+    return row.expires_at > now and not is_dead(row.home)
+
+
+def take(
+    connection: Connection, study: StudyRecord, lease: Lease, *, trials: int, lost: int
+) -> None:
+    """Write that a cohort of so many trials is held from now on."""
+    connection.execute(sa.delete(lease_table).where(_of_cohort(study, lease.cohort)))
+    row = {
+        "study_uuid": study.uuid,
+        "cohort": lease.cohort,
+        "worker": lease.worker.uuid,
+        "place": lease.worker.place,
+        "home": lease.worker.home,
+        "attempt": lease.attempt,
+        "lost": lost,
+        "expires_at": _end(connection, lease.worker),
+        "trials": trials,
+        **vars(Progress()),
+    }
+    connection.execute(sa.insert(lease_table), row)
+
+
+def give_back(connection: Connection, study: StudyRecord, cohort: int) -> None:
+    """Write that nobody holds a cohort."""
+    connection.execute(sa.delete(lease_table).where(_of_cohort(study, cohort)))
+
+
+def held(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
+    """Return the condition that the lease is still this worker's, by this attempt."""
+    return sa.and_(
+        _of_cohort(study, lease.cohort),
+        lease_table.c.worker == lease.worker.uuid,
+        lease_table.c.attempt == lease.attempt,
+    )
+
+
+def is_held(connection: Connection, study: StudyRecord, lease: Lease) -> bool:
+    """Say whether the lease is still this worker's, and keep it so until the transaction ends."""
+    query = sa.select(lease_table.c.cohort).where(held(study, lease)).with_for_update()
+    return connection.execute(query).first() is not None
+
+
+def lost_cohort(study: StudyRecord, lease: Lease) -> LostCohortError:
+    """Return the error that says that a cohort was given to another worker."""
+    rule = f"a worker must answer within {lease.worker.lease_seconds:g} seconds"
+    got = f"cohort {lease.cohort} taken from it meanwhile"
+    mend = "What it trained is dropped; whoever holds the cohort now trains it."
+    return LostCohortError(Fault(study.name, rule, got, mend))
+
+
+def _of_cohort(study: StudyRecord, cohort: int) -> sa.ColumnElement[bool]:
+    return sa.and_(lease_table.c.study_uuid == study.uuid, lease_table.c.cohort == cohort)
+
+
+def _end(connection: Connection, worker: Worker) -> datetime:
+    return database_now(connection) + timedelta(seconds=worker.lease_seconds)
+
+
+def _running(row: Any) -> RunningCohort:
+    progress = Progress(row.members, row.epoch, row.epochs)
+    return RunningCohort(row.cohort, row.place, row.trials, progress)

@@ -1,0 +1,34 @@
+"""Waits for a server that restarts, so that what was trained is not dropped for it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from selection.errors import UnreachableError
+
+Value = TypeVar("Value")
+PATIENCE_SECONDS = 300.0
+FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
+
+
+def patiently(
+    act: Callable[[], Value], say: Callable[[str], None], seconds: float = PATIENCE_SECONDS
+) -> Value:
+    """Do what may be done twice, again and again while the server does not answer.
+
+    Raises: UnreachableError after so many seconds.
+    """
+    deadline = time.monotonic() + seconds
+    pause = FIRST_PAUSE_SECONDS
+    while True:
+        try:
+            return act()
+        except UnreachableError as error:
+            if time.monotonic() + pause > deadline:
+                raise
+            if pause == FIRST_PAUSE_SECONDS:
+                say(f"{error} Trying again for {seconds:g} seconds.")
+            time.sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE_SECONDS)

@@ -1,0 +1,98 @@
+"""Turns the house's values into rows of trials, and refuses results that are not whole."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from optuna.distributions import json_to_distribution
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from selection.store.codec import encode_fold, shown_attrs, thinned_points
+from selection.store.optuna_storage import Ending
+from selection.store.study_event import state_error
+from selection.store.study_record import StudyRecord
+from selection.store.trial_reader import OPTUNA_STATES, OUTSIDE_ATTR
+from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
+from selection.study.space import SearchSpace, nearest_inside, value_to_json
+from selection.study.trial import Params, TrialResult, TrialState
+
+
+def template(params: Params, space: SearchSpace) -> FrozenTrial:
+    """Return a running trial for Optuna, and beside it what Optuna's params cannot hold."""
+    inside = nearest_inside(space, params)
+    shown = {name: to_optuna(dimension, inside[name]) for name, dimension in space.items()}
+    outside = {
+        name: value_to_json(params[name])
+        for name, dimension in space.items()
+        if from_optuna(dimension, shown[name]) != params[name]
+    }
+    distributions = {
+        name: json_to_distribution(distribution_json(dimension))
+        for name, dimension in space.items()
+    }
+    return create_trial(
+        state=OptunaState.RUNNING,
+        params=dict(shown),
+        distributions=distributions,
+        user_attrs={OUTSIDE_ATTR: outside} if outside else {},
+    )
+
+
+def sound_results(study: StudyRecord, results: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
+    """Return results without the members that ended before their first epoch.
+
+    Raises: StudyStateError where a result is not whole.
+    """
+    sound = {
+        number: replace(result, folds=tuple(f for f in result.folds if len(f.curve.points)))
+        for number, result in results.items()
+    }
+    for number, result in sound.items():
+        _refuse_unsound(study, number, result)
+    return sound
+
+
+def _refuse_unsound(study: StudyRecord, number: int, result: TrialResult) -> None:
+    places = [(fold.repeat, fold.fold) for fold in result.folds]
+    assert places == sorted(set(places)), "members stand by repeat and fold, each once"
+    if not result.state.is_finished:
+        rule = f"trial {number} can only end complete, pruned or failed"
+        raise state_error(study, rule, result.state)
+    if result.state is not TrialState.COMPLETE:
+        return
+    if len(places) != study.members_per_trial:
+        rule = f"trial {number} is complete with {study.members_per_trial} folds"
+        raise state_error(study, rule, f"{len(places)} folds")
+    if result.value is None or not math.isfinite(result.value):
+        raise state_error(study, f"trial {number} must have a finite score", str(result.value))
+
+
+def ending(trial_id: int, result: TrialResult) -> Ending:
+    """Return what Optuna's tables keep of a result."""
+    return Ending(
+        trial_id=trial_id,
+        state=OPTUNA_STATES[result.state],
+        value=result.value,
+        intermediate_values=thinned_points(result.fold_means),
+        user_attrs=shown_attrs(result),
+    )
+
+
+def own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
+    """Return what our row of a trial keeps of a result, named for an UPDATE."""
+    return {
+        "key": uuid,
+        "new_reason": result.reason,
+        "new_epochs": result.epochs,
+        "new_seconds": result.seconds,
+    }
+
+
+def member_rows(uuid: str, attempt: int, result: TrialResult) -> list[dict[str, Any]]:
+    """Return the rows of a trial's members."""
+    rows = [encode_fold(uuid, attempt, fold) for fold in result.folds]
+    return [{**vars(row), "row_hash": row.row_hash} for row in rows]
