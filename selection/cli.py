@@ -141,6 +141,9 @@ def datasets(as_json: AsJson = False) -> None:
 
 
 app.command(epilog="Example: selection studies --json")(record_verbs.studies)
+app.command(epilog="Example: selection doctor --fix")(record_verbs.doctor)
+app.command(epilog="Example: selection copy digits --to sqlite:///copy.db")(record_verbs.copy)
+app.command(epilog="Example: selection delete digits --yes")(record_verbs.delete)
 db.command(epilog="Example: selection db upgrade")(record_verbs.upgrade)
 db.command(epilog="Example: selection db check --json")(record_verbs.check)
 

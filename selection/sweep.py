@@ -135,6 +135,8 @@ class _Sweep:
             search.max_consecutive_failures,
         )
         self.told: list[Trial] = []
+        # All trials of the cohorts below this one are told.
+        self.first_open = 0
 
     def run_cohort(self) -> bool:
         """Train one more cohort, or wait for those of others; False where the study is spent."""
@@ -177,8 +179,13 @@ class _Sweep:
     def _learn(self) -> None:
         """Hear of the trials that others have finished meanwhile."""
         records = self.books.records
-        known = {trial.number for trial in self.told}
-        finished = self._patiently(lambda: records.finished_numbers(self.study))
+        cohorts = {trial.cohort for trial in self.told}
+        while self.first_open in cohorts:
+            self.first_open += 1
+        known = {trial.number for trial in self.told if trial.cohort >= self.first_open}
+        finished = self._patiently(
+            lambda: records.finished_numbers(self.study, since=self.first_open)
+        )
         news = [number for number in finished if number not in known]
         if news:
             self.told += self._patiently(lambda: records.trials(self.study, numbers=news))
@@ -186,7 +193,9 @@ class _Sweep:
 
     def _begin(self, claim: Claim, lease: Lease) -> dict[int, Params]:
         """Ask for the next cohort and write it down."""
-        pending = self._patiently(lambda: self.books.records.pending(self.study))
+        pending = self._patiently(
+            lambda: self.books.records.pending(self.study, since=self.first_open)
+        )
         proposed = propose(self.spec, self.told, claim.room, lease.cohort, pending)
         numbers = self._patiently(
             lambda: self.books.cohorts.begin(self.study, lease, proposed, self.spec.space)

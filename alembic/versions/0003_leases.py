@@ -37,7 +37,11 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
     )
+    op.create_index(
+        "ix_selection_trial_study_uuid_cohort", "selection_trial", ["study_uuid", "cohort"]
+    )
 
 
 def downgrade() -> None:
+    op.drop_index("ix_selection_trial_study_uuid_cohort", "selection_trial")
     op.drop_table("selection_lease")

@@ -2,6 +2,8 @@
 
 Everything is decided under the lock of the study: which cohort is next, who holds it, how many
 trials are left. So n workers finish exactly the budget, and number their trials without gaps.
+Only what was trained waits for the disk: a power cut may undo that a cohort was taken or begun, and
+then the same trials are asked again.
 """
 
 from __future__ import annotations
@@ -86,6 +88,8 @@ class Cohorts:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._storage = database.storage
+        # Cohorts below this one are finished for good, by study. They need not be looked at again.
+        self._first_open: dict[str, int] = {}
 
     def claim(self, study: StudyRecord, worker: Worker, limits: Limits) -> Claim:
         """Take the first cohort that nobody holds, or room for a new one.
@@ -94,12 +98,12 @@ class Cohorts:
 
         Raises: StudyStateError where too many trials have failed in a row.
         """
-        with study_event(self._database, study) as connection:
+        with study_event(self._database, study, is_durable=False) as connection:
             _refuse_opened(connection, study)
             now = database_now(connection)
             leases = read_leases(connection, study)
             others = {cohort for cohort, row in leases.items() if is_live(row, worker, now)}
-            unfinished = self._unfinished(connection, study)
+            unfinished = self._open_trials(connection, study)
             for cohort in sorted({row.cohort for row in unfinished} - others):
                 rows = [row for row in unfinished if row.cohort == cohort]
                 lost = _times_lost(leases.get(cohort), worker)
@@ -124,7 +128,7 @@ class Cohorts:
         Raises: LostCohortError where another worker has the cohort.
         """
         templates = [template(setting, space) for setting in params]
-        with study_event(self._database, study) as connection:
+        with study_event(self._database, study, is_durable=False) as connection:
             _refuse_opened(connection, study)
             if not is_held(connection, study, lease):
                 raise lost_cohort(study, lease)
@@ -164,13 +168,23 @@ class Cohorts:
 
     def release(self, study: StudyRecord, lease: Lease) -> None:
         """Give a cohort back, so that any worker can take it up; nothing if it is held no more."""
-        with study_event(self._database, study) as connection:
+        with study_event(self._database, study, is_durable=False) as connection:
             if not is_held(connection, study, lease):
                 return
             rows = self._unfinished(connection, study, trial_table.c.cohort == lease.cohort)
             running = [row.optuna_trial_id for row in rows if row.state is OptunaState.RUNNING]
             self._storage.put_back_trials(connection, running)
             give_back(connection, study, lease.cohort)
+
+    def _open_trials(self, connection: Connection, study: StudyRecord) -> Sequence[Any]:
+        """Return our rows of all trials that wait or run; remember which cohorts are finished."""
+        first = self._first_open.get(study.uuid, 0)
+        rows = self._unfinished(connection, study, trial_table.c.cohort >= first)
+        ours = trial_table.c.study_uuid == study.uuid
+        newest = connection.scalar(sa.select(sa.func.max(trial_table.c.cohort)).where(ours))
+        after = first if newest is None else newest + 1
+        self._first_open[study.uuid] = min((row.cohort for row in rows), default=after)
+        return rows
 
     def _unfinished(
         self, connection: Connection, study: StudyRecord, *conditions: sa.ColumnElement[bool]

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from selection.store.address import Address, faults_at, read_address, require_file
-from selection.store.engine import build_engine
+from selection.store.engine import DURABLE, build_engine
 from selection.store.migrations import (
     Revisions,
     exclusive,
@@ -55,13 +55,20 @@ class Database:
                 yield connection
 
     @contextmanager
-    def writing(self) -> Iterator[Connection]:
+    def writing(self, *, is_durable: bool = True) -> Iterator[Connection]:
         """Begin a transaction that is kept as a whole or not at all.
+
+        One that is not durable does not wait for the disk: a power cut may undo it, together with
+        all that came after, but never a part of it.
 
         Raises: StorageError.
         """
-        with faults_at(self.address), self.engine.begin() as connection:
-            yield connection
+        with faults_at(self.address), self.engine.connect() as connection:
+            connection.execution_options(**{DURABLE: is_durable})
+            with connection.begin():
+                if not is_durable and self.engine.dialect.name == "postgresql":
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                yield connection
 
     def close(self) -> None:
         """Give every connection back."""

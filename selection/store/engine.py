@@ -29,6 +29,7 @@ SERVER_SETTINGS = {
     "idle_in_transaction_session_timeout": "60s",
 }
 CONNECT_SECONDS = 10
+DURABLE = "selection_durable"
 # Write-ahead logging needs memory shared between processes, which these cannot give.
 NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|vboxsf|fuse\.")
 
@@ -66,13 +67,15 @@ class EngineSettings(CreateEnginePlugin):
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
         connection.execute("PRAGMA foreign_keys=ON")
-        connection.execute("PRAGMA synchronous=FULL")
         if self._write:
             _set_journal(connection, self._journal)
         else:
             connection.execute("PRAGMA query_only=ON")
 
     def _on_sqlite_begin(self, connection: Connection) -> None:
+        if self._write:
+            level = "FULL" if is_durable(connection) else "NORMAL"
+            connection.exec_driver_sql(f"PRAGMA synchronous={level}")
         # A transaction that reads first and writes later can lose against another writer; one
         # that takes the write lock at once can only wait.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if self._write else "BEGIN")
@@ -87,6 +90,11 @@ class EngineSettings(CreateEnginePlugin):
             for name, value in settings.items():
                 cursor.execute("SELECT set_config(%s, %s, false)", (name, value))
         connection.autocommit = False
+
+
+def is_durable(connection: Connection) -> bool:
+    """Say whether the transaction must survive a power cut once it is committed."""
+    return bool(connection.get_execution_options().get(DURABLE, True))
 
 
 plugins.register(PLUGIN, __name__, EngineSettings.__name__)

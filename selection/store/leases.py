@@ -84,7 +84,7 @@ class Leases:
 
     def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
         """Hold the cohort from now on for as long again; False if another worker has it."""
-        with self._database.writing() as connection:
+        with self._database.writing(is_durable=False) as connection:
             expires_at = _end(connection, lease.worker)
             update = sa.update(lease_table).where(held(study, lease))
             values = {"expires_at": expires_at, **vars(progress)}

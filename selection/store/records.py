@@ -130,15 +130,17 @@ class Records:
                 connection, self._storage, study, with_curves=with_curves, numbers=numbers
             )
 
-    def finished_numbers(self, study: StudyRecord) -> list[int]:
-        """Return the numbers of the trials that are finished, in order."""
-        query = self._numbers(study).where(trials.c.state.not_in(UNFINISHED))
+    def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:
+        """Return the numbers of the finished trials of all cohorts since one, in order."""
+        is_since = trial_table.c.cohort >= since
+        query = self._numbers(study).where(is_since, trials.c.state.not_in(UNFINISHED))
         with self._database.reading() as connection:
             return [row.number for row in connection.execute(query)]
 
-    def pending(self, study: StudyRecord) -> list[Trial]:
-        """Return the trials that are written down and not finished."""
-        query = self._numbers(study).where(trials.c.state.in_(UNFINISHED))
+    def pending(self, study: StudyRecord, *, since: int = 0) -> list[Trial]:
+        """Return the trials of all cohorts since one that are written down and not finished."""
+        is_since = trial_table.c.cohort >= since
+        query = self._numbers(study).where(is_since, trials.c.state.in_(UNFINISHED))
         with self._database.reading() as connection:
             numbers = [row.number for row in connection.execute(query)]
             return read_trials(connection, self._storage, study, with_curves=False, numbers=numbers)

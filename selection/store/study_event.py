@@ -36,12 +36,14 @@ def find_study(connection: Connection, condition: sa.ColumnElement[bool]) -> Stu
 
 
 @contextmanager
-def study_event(database: Database, study: StudyRecord) -> Iterator[Connection]:
-    """Begin a transaction that alone may write to the study.
+def study_event(
+    database: Database, study: StudyRecord, *, is_durable: bool = True
+) -> Iterator[Connection]:
+    """Begin a transaction that alone may write to the study; see Database.writing.
 
     Raises: StudyStateError where the study is gone; StorageError.
     """
-    with database.writing() as connection:
+    with database.writing(is_durable=is_durable) as connection:
         is_there = database.storage.lock_study(connection, study.optuna_study_id)
         found = find_study(connection, study_table.c.uuid == study.uuid) if is_there else None
         if found is None or found.optuna_study_id != study.optuna_study_id:

@@ -70,6 +70,7 @@ trial_table = sa.Table(
     sa.Column("epochs", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Double),
     sa.UniqueConstraint("study_uuid", "number"),
+    sa.Index(None, "study_uuid", "cohort"),
 )
 
 # One row per member. A score is NULL where it is not a number. The big column stands last, so that

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -93,7 +94,7 @@ class TrialResult:
     epochs: int
     seconds: float
 
-    @property
+    @cached_property
     def fold_means(self) -> tuple[float, ...]:
         """The mean validation score over folds, epoch by epoch."""
         return fold_means([fold.curve for fold in self.folds])
@@ -135,8 +136,8 @@ def fold_means(curves: list[LearningCurve]) -> tuple[float, ...]:
     """Return the mean validation score over folds, epoch by epoch; () without curves."""
     if not curves:
         return ()
-    scores = np.stack([curve.column("validation_score") for curve in curves])  # (K, T)
-    return tuple(mean_over_folds(epoch) for epoch in scores.T)
+    scores = np.stack([curve.column("validation_score") for curve in curves], axis=1)  # (T, K)
+    return tuple(np.mean(np.ascontiguousarray(scores), axis=1).tolist())
 
 
 def mean_over_folds(scores: NDArray[np.float64]) -> float:

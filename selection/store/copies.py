@@ -1,0 +1,392 @@
+"""Copies a study into another database, and deletes one with all that is known of it but its looks.
+
+A copy is the same study: its uuids and its ledger stay, so that it is no way to a second look at
+the held-out set. Only Optuna's integer ids are new. A copy is read at one moment, and written in
+one transaction that ends only after everything was read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.storages._rdb import models
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import Connection
+from sqlalchemy.exc import DataError
+
+from selection.errors import Fault, StudyStateError
+from selection.store.address import Address, faults_at
+from selection.store.clock import database_now
+from selection.store.codec import FoldRow
+from selection.store.database import Database
+from selection.store.evidence import row_hash
+from selection.store.home import is_dead
+from selection.store.ledger import CLAIMED, EVALUATED
+from selection.store.optuna_storage import (
+    KNOWN_REVISION,
+    studies,
+    study_user_attrs,
+    trial_intermediates,
+    trial_params,
+    trial_user_attrs,
+    trial_values,
+    trials,
+)
+from selection.store.study_event import find_study, state_error, study_event
+from selection.store.study_record import StudyRecord
+from selection.store.tables import (
+    baseline_table,
+    fold_table,
+    lease_table,
+    ledger_table,
+    model_table,
+    nested_table,
+    rows_table,
+    study_table,
+    trial_table,
+)
+
+# A row that holds bytes may be as big as a file.
+CHUNK_ROWS, CHUNK_ROWS_WITH_BYTES = 200, 10
+
+# A row of a table stands after the rows that it points to.
+STUDY_PARTS: tuple[sa.Table, ...] = (
+    models.StudyDirectionModel.__table__,
+    study_user_attrs,
+    models.StudySystemAttributeModel.__table__,
+)
+TRIAL_PARTS: tuple[sa.Table, ...] = (
+    trial_params,
+    trial_values,
+    trial_intermediates,
+    trial_user_attrs,
+    models.TrialSystemAttributeModel.__table__,
+)
+HASHED = (fold_table, rows_table, baseline_table, nested_table, model_table)
+OURS = (study_table, trial_table, *HASHED)
+COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
+# Who trains is no part of a study: neither Optuna's sign of life nor our leases are copied.
+HEARTBEATS: sa.Table = models.TrialHeartbeatModel.__table__
+
+LOOK = ("study_name", "number", "rule", "reason", "claimed_at")
+OUTCOME = ("state", "evaluated_at", "result_json", "outputs_columns", "outputs")
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StudySize:
+    """Count what there is of a study. The ledger's rows outlive it."""
+
+    trials: int
+    fold_rows: int
+    final_models: int
+    ledger_rows: int
+
+
+@dataclass(frozen=True)
+class StudyCopy:
+    """Count what was copied; waiting are the trials that were running where they came from."""
+
+    trials: int
+    fold_rows: int
+    final_models: int
+    ledger_rows: int
+    waiting: int
+
+
+def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyCopy:
+    """Copy a study from one database into another, whole or not at all.
+
+    Nobody holds a trial in the copy: those that run in the source wait there.
+
+    Raises: StudyStateError where the study is gone from the source, or the target has one of its
+    name or another record of its looks; StorageError where a row is damaged or cannot be kept.
+    """
+    _refuse_same(source, study, target)
+    for database in (source, target):
+        _refuse_other_tables(database)
+    with target.writing() as writer:
+        copy = _make_room(writer, study, target)
+        with source.reading() as reader:
+            _refuse_gone(reader, study)
+            counts = _counts(reader, study)
+            running = trials.c.state == OptunaState.RUNNING
+            waiting = _count(reader, trials, _is_of(trials, study) & running)
+            # What goes wrong while writing is said of the target, not of the source.
+            chunks = _chunks(reader, source.address, study, (*COPIED, ledger_table))
+            with _faults_of_values(target.address), closing(chunks):
+                _write(writer, copy, chunks)
+        _verify(target.address, writer, copy, counts)
+    return StudyCopy(**vars(_size(counts)), waiting=waiting)
+
+
+def study_size(database: Database, study: StudyRecord) -> StudySize:
+    """Count what a deletion would remove, and the rows of the ledger that would stay.
+
+    Raises: StudyStateError where the study is gone; StorageError.
+    """
+    with database.reading() as connection:
+        _refuse_gone(connection, study)
+        return _size(_counts(connection, study))
+
+
+def delete_study(database: Database, study: StudyRecord) -> StudySize:
+    """Delete a study, Optuna's part and ours, in one transaction; return what was there.
+
+    Raises: StudyStateError where the study is gone or a worker holds a cohort; StorageError.
+    """
+    with study_event(database, study) as connection:
+        _refuse_held(connection, study)
+        size = _size(_counts(connection, study))
+        if not database.storage.is_batched:
+            database.storage.joined(connection).delete_study(study.optuna_study_id)
+            return size
+        # Our other rows go with their study; Optuna's keys do not cascade.
+        deleted = (study_table, HEARTBEATS, *TRIAL_PARTS, trials, *STUDY_PARTS, studies)
+        for table in deleted:
+            connection.execute(sa.delete(table).where(_is_of(table, study)))
+    return size
+
+
+def _is_of(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:
+    """Return the condition that a row belongs to the study."""
+    if table in (studies, *STUDY_PARTS, trials):
+        return table.c.study_id == study.optuna_study_id
+    if table in (HEARTBEATS, *TRIAL_PARTS):
+        ids = sa.select(trials.c.trial_id).where(trials.c.study_id == study.optuna_study_id)
+        return table.c.trial_id.in_(ids)
+    if table is fold_table:
+        uuids = sa.select(trial_table.c.uuid).where(trial_table.c.study_uuid == study.uuid)
+        return fold_table.c.trial_uuid.in_(uuids)
+    if table is study_table:
+        return study_table.c.uuid == study.uuid
+    return table.c.study_uuid == study.uuid
+
+
+def _counts(connection: Connection, study: StudyRecord) -> dict[str, int]:
+    """Return how many rows of each table belong to the study."""
+    tables = (*COPIED, ledger_table)
+    return {table.name: _count(connection, table, _is_of(table, study)) for table in tables}
+
+
+def _count(connection: Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
+    query = sa.select(sa.func.count()).select_from(table).where(condition)
+    return int(connection.scalar(query) or 0)
+
+
+def _size(counts: Mapping[str, int]) -> StudySize:
+    return StudySize(
+        trials=counts[trials.name],
+        fold_rows=counts[fold_table.name],
+        final_models=counts[model_table.name],
+        ledger_rows=counts[ledger_table.name],
+    )
+
+
+def _refuse_same(source: Database, study: StudyRecord, target: Database) -> None:
+    """Refuse to copy a database into itself, where SQLite would wait for itself.
+
+    A server that two addresses spell in two ways is found out by the study's name.
+    """
+    here, there = source.address.path, target.address.path
+    is_same_file = here is not None and there is not None and here.samefile(there)
+    if is_same_file or source.address.url == target.address.url:
+        rule = "a study is copied into another database"
+        raise StudyStateError(Fault(study.name, rule, f"{target.url} twice", "Name another."))
+
+
+def _refuse_other_tables(database: Database) -> None:
+    if not database.storage.is_batched:
+        rule = f"only Optuna's tables of revision {KNOWN_REVISION} can be copied"
+        raise database.address.fault(rule, "those of another", "Update selection.")
+
+
+def _refuse_gone(connection: Connection, study: StudyRecord) -> None:
+    found = find_study(connection, study_table.c.uuid == study.uuid)
+    if found is None or found.optuna_study_id != study.optuna_study_id:
+        raise state_error(study, "the study must still be there", "a deleted study")
+
+
+def _refuse_held(connection: Connection, study: StudyRecord) -> None:
+    """Refuse where a worker is alive. The leases stay locked: none can be renewed from now on."""
+    query = sa.select(lease_table).where(_is_of(lease_table, study)).with_for_update()
+    leases = connection.execute(query).all()
+    now = database_now(connection)
+    alive = [lease for lease in leases if lease.expires_at > now and not is_dead(lease.home)]
+    places = sorted({lease.place for lease in alive})
+    if places:
+        rule = "a study is deleted when nobody trains it"
+        mend = "Stop it, or wait until its lease ends."
+        raise StudyStateError(Fault(study.name, rule, f"a worker at {', '.join(places)}", mend))
+
+
+def _make_room(writer: Connection, study: StudyRecord, target: Database) -> StudyRecord:
+    """Take the study's name in the target; return the study as it will be there."""
+    is_it = study_table.c.uuid == study.uuid
+    if find_study(writer, is_it) is not None:
+        raise _taken(study, target, "this very study")
+    # One statement: of two copies at once the second waits for the first, and finds it.
+    insert = _insert_new(writer, studies, "study_name").returning(studies.c.study_id)
+    study_id = writer.execute(insert, {"study_name": study.name}).scalar()
+    if study_id is None:
+        is_ours = find_study(writer, studies.c.study_name == study.name) is not None
+        got = "a study of that name" if is_ours else "a study of that name that only Optuna knows"
+        raise _taken(study, target, got)
+    # Optuna's own tools delete on SQLite without foreign keys: our row stays behind, and the id is
+    # given again.
+    left_behind = is_it | (study_table.c.optuna_study_id == study_id)
+    writer.execute(sa.delete(study_table).where(left_behind))
+    return replace(study, optuna_study_id=study_id)
+
+
+def _taken(study: StudyRecord, target: Database, got: str) -> StudyStateError:
+    rule = f"a copy needs a name that is free in {target.url}"
+    mend = "Nothing was copied; delete the one that is there, or name another database."
+    return StudyStateError(Fault(study.name, rule, got, mend))
+
+
+def _insert_new(writer: Connection, table: sa.Table, *key: str) -> Any:
+    """Return an INSERT that leaves a row with the same key alone."""
+    insert = sqlite.insert if writer.dialect.name == "sqlite" else postgresql.insert
+    return insert(table).on_conflict_do_nothing(index_elements=key)
+
+
+@contextmanager
+def _faults_of_values(address: Address) -> Iterator[None]:
+    """Turn a value that SQLite keeps and a server does not into a fault of one line.
+
+    A server limits how long a key may be, how great an integer, and which characters a text has.
+    """
+    try:
+        with faults_at(address):
+            yield
+    except DataError as error:
+        rule = "every value of the study must fit into the database"
+        got = str(error.orig).strip().partition("\n")[0]
+        raise address.fault(rule, got, "Nothing was copied; copy it to SQLite.") from None
+
+
+def _chunks(
+    connection: Connection, address: Address, study: StudyRecord, tables: Sequence[sa.Table]
+) -> Generator[tuple[sa.Table, list[Row]]]:
+    """Yield the study's rows of each table, a few at a time; those of trials by number.
+
+    Raises: StorageError where a row is damaged.
+    """
+    for table in tables:
+        query = sa.select(table).where(_is_of(table, study))
+        if table is trials:
+            query = query.order_by(trials.c.number, trials.c.trial_id)
+        elif table in (*STUDY_PARTS, *TRIAL_PARTS):
+            query = query.order_by(*table.primary_key)
+        has_bytes = any(isinstance(column.type, sa.LargeBinary) for column in table.c)
+        size = CHUNK_ROWS_WITH_BYTES if has_bytes else CHUNK_ROWS
+        query = query.execution_options(yield_per=size)
+        with faults_at(address), connection.execute(query) as result:
+            for part in result.partitions():
+                rows = [dict(row._mapping) for row in part]
+                if table in HASHED:
+                    _refuse_damaged(address, table, rows)
+                yield table, rows
+
+
+def _refuse_damaged(address: Address, table: sa.Table, rows: list[Row]) -> None:
+    for row in rows:
+        said = {name: value for name, value in row.items() if name != "row_hash"}
+        found = FoldRow(**said).row_hash if table is fold_table else row_hash(said)
+        if found != row["row_hash"]:
+            key = ", ".join(f"{column.name} {row[column.name]}" for column in table.primary_key)
+            rule = "what was stored must be read back unchanged"
+            got = f"other bytes in {table.name}, {key}"
+            raise address.fault(rule, got, "Restore a copy of the database.")
+
+
+def _write(
+    writer: Connection, study: StudyRecord, chunks: Iterable[tuple[sa.Table, list[Row]]]
+) -> None:
+    """Write rows of all tables under the ids of the copy.
+
+    Raises: StudyStateError where the two ledgers contradict each other.
+    """
+    ids: dict[int, int] = {}
+    for table, rows in chunks:
+        moved = [_moved(table, row, study, ids) for row in rows]
+        if table is trials:
+            ids.update(_write_trials(writer, rows, moved))
+        elif table is ledger_table:
+            for row in moved:
+                _write_look(writer, study, row)
+        else:
+            writer.execute(sa.insert(table), moved)
+
+
+def _moved(table: sa.Table, row: Row, study: StudyRecord, ids: Mapping[int, int]) -> Row:
+    """Return a row as the copy has it: Optuna's keys are given anew, ours stay."""
+    own = () if table in (*OURS, ledger_table) else table.primary_key
+    moved = {name: value for name, value in row.items() if name not in own}
+    for name in moved.keys() & {"study_id", "optuna_study_id"}:
+        moved[name] = study.optuna_study_id
+    for name in moved.keys() & {"trial_id", "optuna_trial_id"}:
+        moved[name] = ids[row[name]]
+    if table is trials and row["state"] is OptunaState.RUNNING:
+        moved["state"] = OptunaState.WAITING
+    return moved
+
+
+def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict[int, int]:
+    """Write trials of Optuna's; return the new id of each old one. Ids grow with numbers."""
+    insert = sa.insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
+    ids = writer.execute(insert, moved).scalars().all()
+    # As in _make_room: what Optuna's own tools left behind under these ids.
+    writer.execute(sa.delete(trial_table).where(trial_table.c.optuna_trial_id.in_(ids)))
+    return dict(zip((row["trial_id"] for row in rows), ids, strict=True))
+
+
+def _write_look(writer: Connection, study: StudyRecord, row: Row) -> None:
+    """Write a look at the held-out set; what the target's ledger says of it already stays."""
+    key = tuple(column.name for column in ledger_table.primary_key)
+    writer.execute(_insert_new(writer, ledger_table, *key), row)
+    is_same = sa.and_(*(ledger_table.c[name] == row[name] for name in key))
+    there = writer.execute(sa.select(ledger_table).where(is_same)).one()
+    _refuse_contradiction(study, row, dict(there._mapping))
+    if (row["state"], there.state) == (EVALUATED, CLAIMED):
+        outcome = {name: row[name] for name in OUTCOME}
+        writer.execute(sa.update(ledger_table).where(is_same).values(outcome))
+
+
+def _refuse_contradiction(study: StudyRecord, here: Row, there: Row) -> None:
+    is_done = here["state"] == there["state"] == EVALUATED
+    names = (*LOOK, *OUTCOME) if is_done else LOOK
+    if any(here[name] != there[name] for name in names):
+        rule = "both ledgers must tell the same of a look at the held-out set"
+        got = f"for look {here['evaluation']} trial {here['number']} at {_at(here)} and "
+        got += f"trial {there['number']} at {_at(there)}"
+        mend = "Nothing was copied; keep the study where it is, or name another database."
+        raise StudyStateError(Fault(study.name, rule, got, mend))
+
+
+def _at(look: Row) -> str:
+    return f"{look['claimed_at']:%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _verify(
+    address: Address, writer: Connection, copy: StudyRecord, counts: Mapping[str, int]
+) -> None:
+    """Read the copy back before it is kept.
+
+    Raises: StorageError where a row is missing or damaged.
+    """
+    found = _counts(writer, copy)
+    for table in COPIED:
+        if found[table.name] != counts[table.name]:
+            rule = f"a copy must hold {counts[table.name]} rows of {table.name}"
+            got = f"{found[table.name]} read back"
+            raise address.fault(rule, got, "Nothing was copied; run selection db check.")
+    for _ in _chunks(writer, address, copy, HASHED):
+        pass

@@ -1,0 +1,432 @@
+"""Looks for what cannot be in a record that only we wrote, and mends what is safe to mend.
+
+Other tools, other programs and broken disks reach our rows too. Nothing that a trial scored is
+ever changed: where that is damaged, a copy of the database is the only mend.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.engine import Connection
+
+from selection.errors import Fault, SelectionError, StudyStateError
+from selection.store.clock import database_now
+from selection.store.codec import FoldRow, score_from_row
+from selection.store.database import Database
+from selection.store.evidence import row_hash
+from selection.store.home import is_dead
+from selection.store.leases import read_leases
+from selection.store.ledger import CLAIMED, EVALUATED
+from selection.store.optuna_storage import studies, study_user_attrs, trial_values, trials
+from selection.store.study_event import UUID_ATTR, our_studies, study_event
+from selection.store.study_record import StudyRecord, record_from_row
+from selection.store.tables import (
+    baseline_table,
+    fold_table,
+    lease_table,
+    ledger_table,
+    model_table,
+    nested_table,
+    rows_table,
+    study_table,
+    trial_table,
+)
+from selection.store.trial_reader import own_rows
+from selection.study.faults import show
+from selection.study.trial import mean_over_folds
+
+EVIDENCE = (rows_table, baseline_table, nested_table, model_table)
+OF_A_STUDY = (trial_table, *EVIDENCE, lease_table)
+BELONGS = "each of our rows must belong to something"
+RESTORE = "Restore a copy of the database."
+MEND = "Run selection doctor --fix."
+# Rows with predictions that are in memory at once.
+CHUNK = 64
+
+
+@dataclass(frozen=True)
+class Finding(Fault):
+    """Say what is wrong in a database, which check says so, and whether mend() puts it right.
+
+    where is the name of a study, or "database".
+    """
+
+    check: str
+    is_mendable: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Rows:
+    """Hold what the small columns of one study's rows say.
+
+    own are our rows of trials that Optuna knows, with Optuna's number, state and value, by number;
+    lost counts the others. theirs are Optuna's numbers by its id; members are those of a trial.
+    """
+
+    study: StudyRecord
+    own: Sequence[Any]
+    lost: int
+    theirs: Mapping[int, int]
+    members: Mapping[str, Sequence[Any]]
+    leases: Mapping[int, Any]
+    now: datetime
+
+
+def examine(database: Database) -> list[Finding]:
+    """Return all that is wrong in one moment of a database.
+
+    Raises: StorageError.
+    """
+    with database.reading() as connection:
+        # What is read is of this moment, and so must be the clock that leases are measured by.
+        now = database_now(connection)
+        records, unreadable = _read_studies(connection)
+        found = [*_orphans(connection), *_unmarked(connection), *_copies(connection), *unreadable]
+        for study in records:
+            rows = _read_rows(connection, study, now)
+            found += [*_mendable(rows), *_trial_faults(rows), *_study_faults(rows)]
+            found += _open_claims(connection, study)
+        # Last, because it takes its time: workers may end meanwhile that hold a lease above.
+        for study in records:
+            found += _damage(connection, study)
+    return found
+
+
+def mend(database: Database) -> list[Finding]:
+    """Mend what can be mended, and return what was wrong with it.
+
+    Raises: StorageError.
+    """
+    with database.reading() as connection:
+        records, _ = _read_studies(connection)
+    with database.writing() as connection:
+        mended = _mend_orphans(connection)
+    for study in records:
+        # A study that is deleted meanwhile has nothing left to mend.
+        with suppress(StudyStateError), study_event(database, study) as connection:
+            mended += _mend_study(database, connection, study)
+    return mended
+
+
+def _read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Finding]]:
+    """Return the studies of ours by name, and a finding for each that cannot be read."""
+    records: list[StudyRecord] = []
+    unreadable: list[Finding] = []
+    rows = connection.execute(our_studies().order_by(studies.c.study_name)).all()
+    for row in rows:
+        try:
+            record = record_from_row(row)
+            record.spec()
+        except (ValueError, SelectionError) as error:
+            rule = "what a study began with must be readable; nothing else of it was looked at"
+            mend = "Use the selection that began it, or restore a copy of the database."
+            got = show(str(error).partition("\n")[0].rstrip("."))
+            unreadable.append(_finding(row.study_name, "file", rule, got, mend))
+        else:
+            records.append(record)
+    return records, unreadable
+
+
+def _read_rows(connection: Connection, study: StudyRecord, now: datetime) -> _Rows:
+    theirs = trials.c.study_id == study.optuna_study_id
+    ours = (trials.c.trial_id == trial_table.c.optuna_trial_id) & theirs
+    on_value = (trial_values.c.trial_id == trials.c.trial_id) & (trial_values.c.objective == 0)
+    query = (
+        own_rows(study)
+        .add_columns(trials.c.number.label("their_number"), trials.c.state, trial_values.c.value)
+        .select_from(trial_table.outerjoin(trials, ours).outerjoin(trial_values, on_value))
+    )
+    found = connection.execute(query).all()
+    own = [row for row in found if row.state is not None]
+    number = sa.func.coalesce(trials.c.number, -1)
+    numbers = connection.execute(sa.select(trials.c.trial_id, number).where(theirs))
+    columns = (fold_table.c.repeat, fold_table.c.fold, fold_table.c.attempt, fold_table.c.score)
+    members = connection.execute(
+        sa.select(fold_table.c.trial_uuid, *columns)
+        .join(trial_table, trial_table.c.uuid == fold_table.c.trial_uuid)
+        .where(trial_table.c.study_uuid == study.uuid)
+        .order_by(fold_table.c.trial_uuid, fold_table.c.repeat, fold_table.c.fold)
+    )
+    return _Rows(
+        study=study,
+        own=own,
+        lost=len(found) - len(own),
+        theirs={row[0]: row[1] for row in numbers},
+        members={uuid: list(group) for uuid, group in groupby(members, attrgetter("trial_uuid"))},
+        leases=read_leases(connection, study),
+        now=now,
+    )
+
+
+def _points_at_nothing() -> dict[sa.Table, sa.ColumnElement[bool]]:
+    """Return the condition for rows whose study, or trial, is not there, by table."""
+    columns = study_table.c
+    is_marked = _marks(study_table.c.optuna_study_id)
+    other = sa.exists().where(is_marked, study_user_attrs.c.value_json != _mark())
+    gone = columns.optuna_study_id.not_in(sa.select(studies.c.study_id))
+    there = sa.select(columns.uuid)
+    return {
+        study_table: gone | other.correlate(study_table),
+        **{table: table.c.study_uuid.not_in(there) for table in OF_A_STUDY},
+        fold_table: fold_table.c.trial_uuid.not_in(sa.select(trial_table.c.uuid)),
+    }
+
+
+def _orphans(connection: Connection) -> Iterator[Finding]:
+    for table, condition in _points_at_nothing().items():
+        count = connection.scalar(sa.select(sa.func.count()).select_from(table).where(condition))
+        if count:
+            yield _orphan("database", table, count)
+
+
+def _mend_orphans(connection: Connection) -> list[Finding]:
+    found = list(_orphans(connection))
+    if found:
+        for table, condition in _points_at_nothing().items():
+            connection.execute(sa.delete(table).where(condition))
+    return found
+
+
+def _unmarked(connection: Connection) -> Iterator[Finding]:
+    """Find Optuna's studies that one of our rows points at, and that do not say they are ours.
+
+    It may be that the id was given again to a study of somebody else's: only people can tell.
+    """
+    marked = sa.select(study_user_attrs.c.study_id).where(study_user_attrs.c.key == UUID_ATTR)
+    query = (
+        sa.select(study_table.c.uuid, studies.c.study_name)
+        .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
+        .where(studies.c.study_id.not_in(marked))
+    )
+    for uuid, name in connection.execute(query):
+        rule = f"a study of ours must say so in its user attribute {UUID_ATTR}"
+        mend = (
+            f"If it is ours: optuna study set-user-attr --study-name {name} --key {UUID_ATTR} "
+            f"--value {uuid}. If not, delete it with optuna."
+        )
+        yield _finding(name, "unmarked", rule, "no such attribute", mend)
+
+
+def _copies(connection: Connection) -> Iterator[Finding]:
+    is_its_row = (study_table.c.optuna_study_id == studies.c.study_id) & (
+        study_user_attrs.c.value_json == _mark()
+    )
+    query = (
+        sa.select(studies.c.study_name)
+        .join(study_user_attrs, _marks(studies.c.study_id))
+        .outerjoin(study_table, is_its_row)
+        .where(study_table.c.uuid.is_(None))
+        .order_by(studies.c.study_name)
+    )
+    for name in connection.scalars(query):
+        rule = f"a study with the user attribute {UUID_ATTR} must have a row of ours"
+        mend = (
+            "Only Optuna's tools can read it: delete it with optuna, or run the study file again "
+            "under another name."
+        )
+        yield _finding(name, "copy", rule, "a copy of a study, as renaming makes it", mend)
+
+
+def _marks(study_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
+    """Return the condition for the attribute by which Optuna's study says that it is ours."""
+    return (study_user_attrs.c.study_id == study_id) & (study_user_attrs.c.key == UUID_ATTR)
+
+
+def _mark() -> sa.ColumnElement[str]:
+    """Return what that attribute holds: the uuid, as JSON."""
+    return sa.literal('"') + study_table.c.uuid + sa.literal('"')
+
+
+def _mendable(rows: _Rows) -> Iterator[Finding]:
+    """Find what _mend_study mends."""
+    name = rows.study.name
+    if rows.lost:
+        yield _orphan(name, trial_table, rows.lost)
+    rule = "a running trial must be held by a living worker"
+    unheld = [row.number for row in _unheld(rows)]
+    yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_mendable=True)
+    if cohorts := _left_over(rows):
+        rule = "a lease must end with its cohort"
+        got = f"leases of cohorts {show(cohorts)}, which are finished"
+        yield _finding(name, "left_lease", rule, got, MEND, is_mendable=True)
+
+
+def _mend_study(database: Database, connection: Connection, study: StudyRecord) -> list[Finding]:
+    # A worker that renews its lease now must wait, and then learn that it is lost.
+    of_study = _of(lease_table, study)
+    connection.execute(sa.select(lease_table.c.cohort).where(of_study).with_for_update()).all()
+    rows = _read_rows(connection, study, database_now(connection))
+    found = list(_mendable(rows))
+    if not found:
+        return []
+    known = sa.select(trials.c.trial_id).where(trials.c.study_id == study.optuna_study_id)
+    is_lost = trial_table.c.optuna_trial_id.not_in(known)
+    connection.execute(sa.delete(trial_table).where(_of(trial_table, study), is_lost))
+    unheld = _unheld(rows)
+    database.storage.put_back_trials(connection, [row.optuna_trial_id for row in unheld])
+    dead = {*_left_over(rows), *(row.cohort for row in unheld)}
+    connection.execute(sa.delete(lease_table).where(of_study, lease_table.c.cohort.in_(dead)))
+    return found
+
+
+def _unheld(rows: _Rows) -> list[Any]:
+    """Return the running trials of cohorts without a lease, or with that of a dead worker."""
+    running = [row for row in rows.own if row.state is OptunaState.RUNNING]
+    cohorts = {row.cohort for row in running} & set(rows.leases)
+    leases = [rows.leases[cohort] for cohort in cohorts]
+    held = {row.cohort for row in leases if row.expires_at > rows.now and not is_dead(row.home)}
+    return [row for row in running if row.cohort not in held]
+
+
+def _left_over(rows: _Rows) -> list[int]:
+    """Return the cohorts with a lease that have trials, all of them finished."""
+    begun = {row.cohort for row in rows.own}
+    unfinished = {row.cohort for row in rows.own if not row.state.is_finished()}
+    return sorted(set(rows.leases) & (begun - unfinished))
+
+
+def _trial_faults(rows: _Rows) -> Iterator[Finding]:
+    cv = rows.study.spec().sections.cv
+    places = [(repeat, fold) for repeat in range(cv.repeats) for fold in range(cv.folds)]
+    early, strange, partial, wrong = [], [], [], []
+    for row in rows.own:
+        members = rows.members.get(row.uuid, ())
+        is_complete = row.state is OptunaState.COMPLETE
+        if members and not row.state.is_finished():
+            early.append(row.number)
+        elif any(member.attempt != row.attempt for member in members):
+            strange.append(row.number)
+        elif is_complete and [(member.repeat, member.fold) for member in members] != places:
+            partial.append(row.number)
+        elif is_complete and not _is_mean(row.value, members):
+            wrong.append(row.number)
+    rule = "only finished trials have folds"
+    yield from _in_trials(rows, "early_folds", rule, "folds of unfinished", early)
+    rule = "a finished trial has the folds of its own attempt"
+    yield from _in_trials(rows, "attempt", rule, "folds of another attempt in", strange)
+    rule = f"a complete trial has every one of its {len(places)} folds"
+    yield from _in_trials(rows, "folds", rule, "other folds in", partial)
+    rule = "the value of a complete trial is finite, and the mean over its folds"
+    yield from _in_trials(rows, "value", rule, "another value in", wrong)
+
+
+def _is_mean(value: float | None, members: Sequence[Any]) -> bool:
+    scores = np.array([score_from_row(member.score) for member in members])
+    return value is not None and math.isfinite(value) and value == mean_over_folds(scores)
+
+
+def _study_faults(rows: _Rows) -> Iterator[Finding]:
+    name = rows.study.name
+    ids = {row.optuna_trial_id for row in rows.own}
+    foreign = sorted(number for trial_id, number in rows.theirs.items() if trial_id not in ids)
+    rule = "every trial of a study of ours must be one that we began"
+    yield from _in_trials(rows, "foreign", rule, "another tool's", foreign)
+    if got := _miscounted(rows):
+        rule = "trials are numbered from 0 without gaps, by Optuna as by us"
+        yield _finding(name, "numbers", rule, got, RESTORE)
+    budget = rows.study.spec().budget
+    if len(rows.own) > budget:
+        rule = f"a study has at most the {budget} trials of its budget"
+        yield _finding(name, "budget", rule, str(len(rows.own)), RESTORE)
+    ended = {row.cohort for row in rows.own if row.state.is_finished()}
+    if half := sorted(ended & {row.cohort for row in rows.own if not row.state.is_finished()}):
+        rule = "a cohort is finished as a whole or not at all"
+        mend = "Run the study file again: it trains the rest."
+        yield _finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", mend)
+
+
+def _miscounted(rows: _Rows) -> str:
+    """Say which number is wrong first; nothing if none is."""
+    for row in rows.own:
+        if row.number != row.their_number:
+            return f"trial {row.number} of ours, which Optuna calls {row.their_number}"
+    for place, number in enumerate(sorted(rows.theirs.values())):
+        if place != number:
+            return f"trial {number} where trial {place} is due"
+    return ""
+
+
+def _damage(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
+    names = list(FoldRow.__dataclass_fields__)
+    query = (
+        sa.select(*(fold_table.c[name] for name in names), fold_table.c.row_hash)
+        .join(trial_table, trial_table.c.uuid == fold_table.c.trial_uuid)
+        .where(trial_table.c.study_uuid == study.uuid)
+    )
+    hashes = ((FoldRow(*row[:-1]).row_hash, row[-1]) for row in _stream(connection, query))
+    yield from _damaged(study, fold_table, hashes)
+    for table in EVIDENCE:
+        found = _stream(connection, sa.select(table).where(_of(table, study)))
+        hashes = ((row_hash(dict(row._mapping)), row.row_hash) for row in found)
+        yield from _damaged(study, table, hashes)
+
+
+def _stream(connection: Connection, query: sa.Select[Any]) -> Iterable[Any]:
+    return connection.execute(query.execution_options(yield_per=CHUNK))
+
+
+def _damaged(
+    study: StudyRecord, table: sa.Table, hashes: Iterable[tuple[str, str]]
+) -> Iterator[Finding]:
+    if count := sum(now != stored for now, stored in hashes):
+        rule = "what was stored must be read back unchanged"
+        got = f"other bytes in rows of {table.name}, {count} in all"
+        yield _finding(study.name, "damage", rule, got, RESTORE)
+
+
+def _open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
+    columns = ledger_table.c
+    query = sa.select(columns.evaluation, columns.state).where(_of(ledger_table, study))
+    looks = connection.execute(query.order_by(columns.evaluation)).all()
+    last = max((look.evaluation for look in looks if look.state == EVALUATED), default=0)
+    claims = [look.evaluation for look in looks if look.state == CLAIMED]
+    for evaluation in claims:
+        if evaluation > last:
+            rule = "a claim on the held-out set must end with a result"
+            mend = (
+                f"selection evaluate {study.name} --again --reason TEXT puts another look on "
+                "record."
+            )
+            yield _finding(study.name, "claimed", rule, f"look {evaluation} without one", mend)
+
+
+def _of(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:
+    return table.c.study_uuid == study.uuid
+
+
+def _orphan(where: str, table: sa.Table, count: int) -> Finding:
+    got = f"rows of {table.name} that point at nothing, {count} in all"
+    return _finding(where, "orphan", BELONGS, got, MEND, is_mendable=True)
+
+
+def _in_trials(
+    rows: _Rows,
+    check: str,
+    rule: str,
+    what: str,
+    numbers: Collection[int],
+    *,
+    is_mendable: bool = False,
+) -> Iterator[Finding]:
+    """Yield one finding for all the trials that a check found, if there are any."""
+    if numbers:
+        got = f"{what} trials {show(list(numbers))}"
+        mend = MEND if is_mendable else RESTORE
+        yield _finding(rows.study.name, check, rule, got, mend, is_mendable=is_mendable)
+
+
+def _finding(
+    where: str, check: str, rule: str, got: str, mend: str, *, is_mendable: bool = False
+) -> Finding:
+    return Finding(where, rule, got, mend, check, is_mendable)
