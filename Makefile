@@ -5,15 +5,17 @@ PYTHON ?= python3
 STUDY ?= studies/fashion_mnist.toml
 NAME ?= fashion-mnist
 TO ?= exports/
+BENCH ?=
 UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup study evaluate export noise test test-slow check lint types imports format lock clean
+.PHONY: help setup study evaluate export noise bench postgres postgres-stop test test-slow check \
+	lint types imports format lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 setup: $(READY) ## Make .venv and install from requirements.lock
 
@@ -39,6 +41,18 @@ export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=
 
 noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
 	$(BIN)/python benchmarks/noise.py > docs/noise.md
+
+bench: $(READY) ## Rewrite docs/benchmarks.md; make bench BENCH=--quick takes two minutes
+	@cat benchmarks/intro.md > docs/benchmarks.md
+	@for name in bookkeeping workers; do \
+		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md || exit 1; \
+	done
+
+postgres: $(READY) ## Start a PostgreSQL server in data/postgres and print how to use it
+	@$(BIN)/python tests/postgres_server.py start data/postgres
+
+postgres-stop: $(READY) ## Stop it; its data stays
+	@$(BIN)/python tests/postgres_server.py stop data/postgres
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from selection import record_verbs, run_verbs, verdict_verbs
 from selection.command import (
     DEFAULT_STORAGE,
+    SUPERVISED_VARIABLE,
     AsJson,
     Format,
     FormatOption,
@@ -27,9 +28,6 @@ from selection.command import (
     say,
 )
 from selection.errors import SelectionError
-
-if TYPE_CHECKING:
-    pass
 
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
@@ -66,7 +64,8 @@ def status(
         trials = books.records.trials(study, with_curves=False)
         seconds = books.records.elapsed_seconds(study)
         looks = books.ledger.evaluations(study)
-    value = values.status_value(study, trials, seconds, looks)
+        running = books.leases.running(study)
+    value = values.status_value(study, trials, seconds, looks, running)
     if as_json:
         print_json(value)
     else:
@@ -157,18 +156,30 @@ def main() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
-    except SelectionError as error:
-        if "--debug" in sys.argv:
+    except BaseException as error:
+        if stopped := _stop_behind(error):
+            _end(stopped)
+        if not isinstance(error, SelectionError) or "--debug" in sys.argv:
             raise
         say(str(error))
         sys.exit(error.exit_code)
-    except _StoppedError as error:
-        again = "; the same command goes on from there" if "run" in sys.argv[1:3] else ""
-        say(f"{error}: what is finished is kept{again}")
-        # The cohort is released and nothing is left to save: do not wait for threads that train.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(128 + error.number)
+
+
+def _stop_behind(error: BaseException | None) -> _StoppedError | None:
+    """Return the stop that an error comes from: a driver torn from its work complains."""
+    while error is not None and not isinstance(error, _StoppedError):
+        error = error.__context__
+    return error
+
+
+def _end(stopped: _StoppedError) -> NoReturn:
+    again = "; the same command goes on from there" if "run" in sys.argv[1:3] else ""
+    if SUPERVISED_VARIABLE not in os.environ:
+        say(f"{stopped}: what is finished is kept{again}")
+    # The cohort is released and nothing is left to save: do not wait for threads that train.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + stopped.number)
 
 
 class _StoppedError(BaseException):

@@ -57,6 +57,7 @@ def run(
     from selection.store.books import open_books
     from selection.store.database import writer_lock
     from selection.store.leases import new_worker
+    from selection.study.budget import is_finished
     from selection.study.spec import read_study
     from selection.supervisor import Team, supervise
     from selection.sweep import run_sweep
@@ -84,6 +85,9 @@ def run(
                 if workers == 1:
                     me = new_worker(lease, is_alone=address.path is not None)
                     run_sweep(spec, study, books, trainer, me, view)
+                    return
+                trials = books.records.trials(study, with_curves=False)
+                if is_finished(spec, trials, books.records.elapsed_seconds(study)):
                     return
                 words = _worker_words(study.name, device, pack_members, lease)
                 secret = {"SELECTION_STORAGE": address.secret_url}

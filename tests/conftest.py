@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from command_line import Cli, Outcome
+from postgres_server import throw_away_server
 from sweep_bench import Bench
+from worker_farm import Farm, open_farm
 
 from selection.cli import main
 
@@ -20,6 +22,26 @@ from selection.cli import main
 def _one_thread() -> None:
     """Small tensors gain nothing from threads, and busy machines lose much by them."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def new_postgres() -> Iterator[Callable[[], str]]:
+    """A function that makes an empty database on the server and returns its URL."""
+    with throw_away_server() as server:
+        yield server.new_database
+
+
+@pytest.fixture(scope="session")
+def farm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Farm]:
+    """Real worker processes, to be killed."""
+    with open_farm(tmp_path_factory.mktemp("farm")) as farm:
+        yield farm
+
+
+@pytest.fixture(scope="session")
+def new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
+    """A function that returns the URL of an SQLite database that does not exist yet."""
+    return lambda: f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'study.db'}"
 
 
 @pytest.fixture

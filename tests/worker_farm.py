@@ -1,9 +1,8 @@
 """Real worker processes that can be killed: forked, so that a hundred of them start quickly.
 
-Run as a program it imports everything once, reads lines of "NAME SECONDS" and forks for each a
-worker that runs the study in the database of argument 1, on made-up training of SECONDS a cohort.
-It prints the process id of each. One named "deaf" does not heed the first signal. A NAME of the form "at:N" kills the worker just before its
-N-th statement in the database.
+Run as a program it imports everything once and forks a worker for each line it reads, which names
+a database, a kind of worker and a made-up time for a cohort to train. A worker of the kind "deaf"
+does not heed the first signal; one of the kind "at:N" is killed just before its N-th statement.
 """
 
 from __future__ import annotations
@@ -92,7 +91,7 @@ def hash_of(setting: Setting) -> int:
     return int.from_bytes(digest, "big")
 
 
-def work(url: str, name: str, seconds: float) -> None:
+def work(url: str, kind: str, seconds: float) -> None:
     """Run the study of the database as one worker."""
     import sqlalchemy as sa
 
@@ -101,7 +100,7 @@ def work(url: str, name: str, seconds: float) -> None:
     from selection.sweep import run_sweep
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop_later if name == "deaf" else _stop)
+        signal.signal(number, _stop_later if kind == "deaf" else _stop)
     with open_books(url, write=True) as books:
         study = books.study("farm")
         lease_seconds = float(os.environ.get("FARM_LEASE_SECONDS", "1.0"))
@@ -109,8 +108,8 @@ def work(url: str, name: str, seconds: float) -> None:
         if pages := os.environ.get("FARM_MAX_PAGES"):
             books.database.engine.dispose()
             sa.event.listen(books.database.engine, "connect", _limit_pages(pages))
-        if name.startswith("at:"):
-            countdown = iter(range(int(name[3:])))
+        if kind.startswith("at:"):
+            countdown = iter(range(int(kind[3:])))
 
             def die_in_time(*_: Any) -> None:
                 if next(countdown, None) is None:
@@ -156,21 +155,22 @@ def _stop(_number: int, _frame: Any) -> None:
 
 
 class Farm:
-    """Start and end workers of one database; errors holds what they said, once the farm is closed."""
+    """Start and end workers."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], folder: Path) -> None:
         self._process = process
-        self.errors = ""
+        self._folder = folder
 
-    def start(self, name: str = "worker", seconds: float = 0.1) -> int:
+    def start(
+        self, url: str, kind: str = "worker", seconds: float = 0.1, **environment: str
+    ) -> int:
         """Start a worker and return its process id."""
-        self._write(f"start {name} {seconds}")
-        return int(self._read())
+        order = {"url": url, "kind": kind, "seconds": seconds, "environment": environment}
+        return int(self._ask("start", order))
 
     def exit_code(self, pid: int) -> int | None:
         """Return how a worker ended, negative by a signal; None while it runs."""
-        self._write(f"poll {pid}")
-        answer = json.loads(self._read())
+        answer = self._ask("poll", {"pid": pid})
         return None if answer is None else int(answer)
 
     def wait(self, pid: int, seconds: float = 60.0) -> int:
@@ -182,57 +182,52 @@ class Farm:
             time.sleep(0.01)
         raise TimeoutError(f"worker {pid} still runs")
 
-    def _write(self, line: str) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
+    def errors(self, pid: int) -> str:
+        """Return what a worker has said."""
+        return (self._folder / str(pid)).read_text()
 
-    def _read(self) -> str:
+    def _ask(self, verb: str, order: dict[str, Any]) -> Any:
+        assert self._process.stdin is not None
         assert self._process.stdout is not None
-        return self._process.stdout.readline()
+        self._process.stdin.write(json.dumps([verb, order]) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
 
 
 @contextmanager
-def farm(url: str, **environment: str) -> Iterator[Farm]:
-    """Open a farm for the database; its workers end with it."""
+def open_farm(folder: Path) -> Iterator[Farm]:
+    """Open a farm; its workers end with it. The folder takes what they say."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(Path(__file__)), url],
+        [sys.executable, "-W", "error", str(Path(__file__)), str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
         text=True,
-        cwd=Path(__file__).parent,
-        env={**os.environ, **environment, "PYTHONPATH": str(Path(__file__).parents[1])},
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        made = Farm(process)
-        yield made
+        yield Farm(process, folder)
     finally:
-        _, errors = process.communicate()
-        print(errors)
-    made.errors = errors
+        process.communicate()
 
 
-def _serve(url: str) -> None:
+def _serve(folder: Path) -> None:
     # All that a worker needs, once for all of them.
     import selection.store.books
     import selection.sweep  # noqa: F401
 
-    print("ready", flush=True)
     ended: dict[int, int | None] = {}
     for line in sys.stdin:
-        verb, *words = line.split()
+        verb, order = json.loads(line)
         if verb == "start":
             pid = os.fork()
             if pid == 0:
                 os.close(0)
-                _be_worker(url, words[0], float(words[1]))
+                _be_worker(folder, **order)
             ended[pid] = None
             print(pid, flush=True)
         else:
-            pid = int(words[0])
+            pid = order["pid"]
             if ended[pid] is None:
                 found, status = os.waitpid(pid, os.WNOHANG)
                 ended[pid] = os.waitstatus_to_exitcode(status) if found else None
@@ -243,10 +238,15 @@ def _serve(url: str) -> None:
             os.waitpid(pid, 0)
 
 
-def _be_worker(url: str, name: str, seconds: float) -> None:
+def _be_worker(
+    folder: Path, url: str, kind: str, seconds: float, environment: dict[str, str]
+) -> None:
+    os.environ.update(environment)
+    time.tzset()
+    sys.stderr = (folder / str(os.getpid())).open("w")
     code = 70
     try:
-        work(url, name, seconds)
+        work(url, kind, seconds)
         code = 0
     except _StoppedError:
         code = 75
@@ -258,4 +258,4 @@ def _be_worker(url: str, name: str, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    _serve(sys.argv[1])
+    _serve(Path(sys.argv[1]))

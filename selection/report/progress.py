@@ -140,7 +140,9 @@ class SweepView:
     ) -> None:
         trials = f"trials {len(finished)}/{budget}"
         for cohort in running:
-            news = (cohort.cohort, cohort.progress.epoch)
+            # Ten lines per cohort at most: a log is read afterwards.
+            tenth = 10 * cohort.progress.epoch // max(cohort.progress.epochs, 1)
+            news = (cohort.cohort, tenth)
             if cohort.progress.epoch and self._shown.get(cohort.place) != news:
                 self._shown[cohort.place] = news
                 epoch = f"epoch {cohort.progress.epoch}/{cohort.progress.epochs}"

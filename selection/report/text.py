@@ -101,6 +101,11 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
     end = "finished" if value["is_finished"] else "not finished"
     console.print(f"study {escape(value['study'])}: {finished}/{value['budget']} trials, {end}")
     console.print(f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
+    for cohort in value["running"]:
+        console.print(
+            f"training: cohort {cohort['cohort']} of {cohort['trials']} trials on "
+            f"{escape(cohort['worker'])}, epoch {cohort['epoch']}/{cohort['epochs'] or '?'}"
+        )
     console.print(f"rows: {value['rows']} development, {value['held_out_rows']} held out")
     held_out = value["held_out"]
     if held_out is None:

@@ -17,6 +17,7 @@ from selection.study.trial import CURVE_COLUMNS, FoldResult, Params, Trial, Tria
 if TYPE_CHECKING:
     # What is only named here would be imported by every verb, with scipy and SQLAlchemy behind it.
     from selection.assessment import Assessment, Baseline
+    from selection.store.leases import RunningCohort
     from selection.store.ledger import Evaluation
     from selection.store.study_record import StudyRecord, StudySummary
 
@@ -143,7 +144,11 @@ def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
 
 
 def status_value(
-    study: StudyRecord, trials: Sequence[Trial], seconds: float, looks: Sequence[Evaluation]
+    study: StudyRecord,
+    trials: Sequence[Trial],
+    seconds: float,
+    looks: Sequence[Evaluation],
+    running: Sequence[RunningCohort],
 ) -> dict[str, Any]:
     """Return what `status --json` prints."""
     counts = count_states(trials)
@@ -157,6 +162,15 @@ def status_value(
         "trials": {state.value: counts[state] for state in TrialState},
         "best": _best_value(ranked[0]) if ranked else None,
         "seconds": round(seconds, 3),
+        "running": [
+            {
+                "cohort": cohort.cohort,
+                "worker": cohort.place,
+                "trials": cohort.trials,
+                **asdict(cohort.progress),
+            }
+            for cohort in running
+        ],
         "rows": study.facts["rows"],
         "held_out_rows": study.facts["held_out_rows"],
         "held_out": held_out_value(looks),

@@ -74,7 +74,9 @@ class EngineSettings(CreateEnginePlugin):
 
     def _on_sqlite_begin(self, connection: Connection) -> None:
         if self._write:
-            level = "FULL" if is_durable(connection) else "NORMAL"
+            # Without a write-ahead log a power cut could damage the file.
+            is_relaxed = self._journal == "WAL" and not is_durable(connection)
+            level = "NORMAL" if is_relaxed else "FULL"
             connection.exec_driver_sql(f"PRAGMA synchronous={level}")
         # A transaction that reads first and writes later can lose against another writer; one
         # that takes the write lock at once can only wait.

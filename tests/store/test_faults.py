@@ -14,7 +14,7 @@ import pytest
 import sqlalchemy as sa
 from postgres_server import ThrowAwayServer, throw_away_server
 from test_workers import begin, check_whole, finish, finished_rows, study_of
-from worker_farm import Farm, farm, farm_spec
+from worker_farm import Farm, farm_spec
 
 from selection.store.database import check_database, open_database
 from selection.store.records import Records
@@ -74,58 +74,59 @@ def run_as_admin(url: str, *statements: str) -> None:
     engine.dispose()
 
 
-def test_server_that_restarts_in_mid_transaction_costs_nothing(server: ThrowAwayServer) -> None:
+def test_server_that_restarts_in_mid_transaction_costs_nothing(
+    farm: Farm, server: ThrowAwayServer
+) -> None:
     url = server.new_database()
     begin(url, SPEC)
-    with farm(url, FARM_LEASE_SECONDS="20") as workers:
-        pids = [workers.start("worker", 0.2) for _ in range(2)]
-        wait_until_it_trains(url)
-        for _ in range(3):
-            seen = finished_rows(url)
-            server.restart()
-            after = finished_rows(url)
-            assert {number: after[number] for number in seen} == seen
-            time.sleep(0.3)
-        assert [workers.wait(pid) for pid in pids] == [0, 0]
+    pids = [farm.start(url, "worker", 0.2, FARM_LEASE_SECONDS="20") for _ in range(2)]
+    wait_until_it_trains(url)
+    for _ in range(3):
+        seen = finished_rows(url)
+        server.restart()
+        after = finished_rows(url)
+        assert {number: after[number] for number in seen} == seen
+        time.sleep(0.3)
+    assert [farm.wait(pid) for pid in pids] == [0, 0]
     check_whole(url, SPEC)
 
 
-def test_connections_that_are_ended_cost_nothing(postgres_begun: str) -> None:
+def test_connections_that_are_ended_cost_nothing(farm: Farm, postgres_begun: str) -> None:
     url = postgres_begun
     end_all = (
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
-    with farm(url, FARM_LEASE_SECONDS="20") as workers:
-        pids = [workers.start("worker", 0.1) for _ in range(2)]
-        wait_until_it_trains(url)
-        while any(workers.exit_code(pid) is None for pid in pids):
-            run_as_admin(url, end_all)
-            time.sleep(0.04)
-        assert [workers.wait(pid) for pid in pids] == [0, 0]
+    pids = [farm.start(url, "worker", 0.1, FARM_LEASE_SECONDS="20") for _ in range(2)]
+    wait_until_it_trains(url)
+    for _ in range(15):
+        run_as_admin(url, end_all)
+        time.sleep(0.1)
+    assert [farm.wait(pid) for pid in pids] == [0, 0]
     check_whole(url, SPEC)
 
 
-def test_full_disk_under_sqlite_stops_the_worker_and_keeps_the_record(new_sqlite: NewUrl) -> None:
+def test_full_disk_under_sqlite_stops_the_worker_and_keeps_the_record(
+    farm: Farm, new_sqlite: NewUrl
+) -> None:
     url = new_sqlite()
     begin(url, SPEC)
     path = Path(sa.make_url(url).database or "")
     pages = path.stat().st_size // 4096 + 12
-    with farm(url, FARM_MAX_PAGES=str(pages)) as workers:
-        assert workers.wait(workers.start("worker", 0.0)) == 1
-    assert "the disk must have room" in workers.errors
+    pid = farm.start(url, seconds=0.0, FARM_MAX_PAGES=str(pages))
+    assert farm.wait(pid) == 1
+    assert "the disk must have room" in farm.errors(pid)
     assert check_database(url).is_ok
     assert len(states(url)) < SPEC.budget
     seen = finished_rows(url)
-    with farm(url) as workers:
-        finish(workers, 1)
+    finish(farm, url, 1)
     check_whole(url, SPEC)
     after = finished_rows(url)
     assert {number: after[number] for number in seen} == seen
 
 
 def test_full_disk_under_postgres_stops_the_worker_and_keeps_the_record(
-    postgres_begun: str,
+    farm: Farm, postgres_begun: str
 ) -> None:
     url = postgres_begun
     run_as_admin(
@@ -136,120 +137,107 @@ def test_full_disk_under_postgres_stops_the_worker_and_keeps_the_record(
         "CREATE TRIGGER no_room BEFORE INSERT ON selection_fold "
         "FOR EACH ROW EXECUTE FUNCTION no_room()",
     )
-    with farm(url) as workers:
-        assert workers.wait(workers.start("worker", 0.0)) == 1
-    assert "the disk must have room" in workers.errors
+    pid = farm.start(url, seconds=0.0)
+    assert farm.wait(pid) == 1
+    assert "the disk must have room" in farm.errors(pid)
     found = states(url)
     assert found.count(TrialState.COMPLETE) == 6
     assert TrialState.RUNNING not in found, "what it could not finish waits for the next"
     run_as_admin(url, "DROP TRIGGER no_room ON selection_fold")
-    with farm(url) as workers:
-        finish(workers, 2)
+    finish(farm, url, 2)
     check_whole(url, SPEC)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_gives_the_cohort_back(begun_url: str, number: signal.Signals) -> None:
-    with farm(begun_url, FARM_LEASE_SECONDS="600") as workers:
-        pid = workers.start("worker", 20.0)
-        wait_until_it_trains(begun_url)
-        os.kill(pid, number)
-        assert workers.wait(pid) == 75
-        assert set(states(begun_url)) == {TrialState.WAITING}
-        finish(workers, 1)
+def test_a_signal_gives_the_cohort_back(farm: Farm, begun_url: str, number: signal.Signals) -> None:
+    pid = farm.start(begun_url, "worker", 20.0, FARM_LEASE_SECONDS="600")
+    wait_until_it_trains(begun_url)
+    os.kill(pid, number)
+    assert farm.wait(pid) == 75
+    assert set(states(begun_url)) == {TrialState.WAITING}
+    finish(farm, begun_url, 1)
     check_whole(begun_url, SPEC)
 
 
-def test_a_second_signal_ends_at_once_and_loses_nothing(begun_url: str) -> None:
-    with farm(begun_url, FARM_LEASE_SECONDS="600") as workers:
-        pid = workers.start("deaf", 20.0)
-        wait_until_it_trains(begun_url)
-        os.kill(pid, signal.SIGTERM)
-        time.sleep(0.3)
-        assert workers.exit_code(pid) is None
-        os.kill(pid, signal.SIGTERM)
-        assert workers.wait(pid) == -signal.SIGTERM
-        assert set(states(begun_url)) == {TrialState.RUNNING}
-        finish(workers, 1)
+def test_a_second_signal_ends_at_once_and_loses_nothing(farm: Farm, begun_url: str) -> None:
+    pid = farm.start(begun_url, "deaf", 20.0, FARM_LEASE_SECONDS="600")
+    wait_until_it_trains(begun_url)
+    os.kill(pid, signal.SIGTERM)
+    time.sleep(0.3)
+    assert farm.exit_code(pid) is None
+    os.kill(pid, signal.SIGTERM)
+    assert farm.wait(pid) == -signal.SIGTERM
+    assert set(states(begun_url)) == {TrialState.RUNNING}
+    finish(farm, begun_url, 1)
     check_whole(begun_url, SPEC)
 
 
-def test_a_worker_that_slept_past_its_lease_is_refused(postgres_begun: str) -> None:
+def test_a_worker_that_slept_past_its_lease_is_refused(farm: Farm, postgres_begun: str) -> None:
     url = postgres_begun
-    with farm(url, FARM_LEASE_SECONDS="1") as workers:
-        sleeper = workers.start("worker", 1.0)
-        wait_until_it_trains(url)
-        os.kill(sleeper, signal.SIGSTOP)
-        finish(workers, 1)
-        seen = finished_rows(url)
-        assert len(seen) == SPEC.budget
-        os.kill(sleeper, signal.SIGCONT)
-        assert workers.wait(sleeper) == 0
-    assert "cohort 0 taken from it meanwhile" in workers.errors
+    sleeper = farm.start(url, "worker", 1.0, FARM_LEASE_SECONDS="1")
+    wait_until_it_trains(url)
+    os.kill(sleeper, signal.SIGSTOP)
+    finish(farm, url, 1)
+    seen = finished_rows(url)
+    assert len(seen) == SPEC.budget
+    os.kill(sleeper, signal.SIGCONT)
+    assert farm.wait(sleeper) == 0
+    assert "cohort 0 taken from it meanwhile" in farm.errors(sleeper)
     check_whole(url, SPEC)
     assert finished_rows(url) == seen
 
 
-def test_sessions_in_different_time_zones_agree(postgres_begun: str) -> None:
+def test_sessions_in_different_time_zones_agree(farm: Farm, postgres_begun: str) -> None:
     url = postgres_begun
     run_as_admin(url, f"ALTER DATABASE {sa.make_url(url).database} SET timezone = 'Asia/Tokyo'")
     before = datetime.now(UTC).replace(tzinfo=None)
-    east = {"TZ": "Pacific/Kiritimati", "PGTZ": "Pacific/Kiritimati"}
-    west = {"TZ": "America/Los_Angeles", "PGTZ": "America/Los_Angeles"}
-    with (
-        farm(url, FARM_LEASE_SECONDS="5", **east) as one,
-        farm(url, FARM_LEASE_SECONDS="5", **west) as other,
-    ):
-        workers: list[tuple[Farm, int]] = [
-            (each, each.start("worker", 0.1)) for each in (one, other)
-        ]
-        assert [each.wait(pid) for each, pid in workers] == [0, 0]
+    pids = [
+        farm.start(url, seconds=0.1, FARM_LEASE_SECONDS="5", TZ=zone, PGTZ=zone)
+        for zone in ("Pacific/Kiritimati", "America/Los_Angeles")
+    ]
+    assert [farm.wait(pid) for pid in pids] == [0, 0]
     after = datetime.now(UTC).replace(tzinfo=None)
     check_whole(url, SPEC)
-    assert "taken from it" not in one.errors + other.errors
+    assert [farm.errors(pid) for pid in pids] == ["", ""]
     for row in finished_rows(url).values():
         times = [value for value in row if isinstance(value, datetime)]
         assert len(times) == 2
         assert all(before <= value <= after for value in times)
 
 
-def test_a_study_deleted_underneath_ends_its_worker(begun_url: str) -> None:
-    with farm(begun_url) as workers:
-        pid = workers.start("worker", 0.5)
-        wait_until_it_trains(begun_url)
-        with open_database(begun_url, create=False, write=True) as database:
-            optuna.delete_study(study_name="farm", storage=database.storage)
-        assert workers.wait(pid) == 1
-    assert "the study must still be there, but got a deleted study" in workers.errors
+def test_a_study_deleted_underneath_ends_its_worker(farm: Farm, begun_url: str) -> None:
+    pid = farm.start(begun_url, seconds=2.0)
+    wait_until_it_trains(begun_url)
+    with open_database(begun_url, create=False, write=True) as database:
+        optuna.delete_study(study_name="farm", storage=database.storage)
+    assert farm.wait(pid) == 1
+    assert "the study must still be there, but got a deleted study" in farm.errors(pid)
     begin(begun_url, SPEC)
-    with farm(begun_url) as workers:
-        finish(workers, 1)
+    finish(farm, begun_url, 1)
     check_whole(begun_url, SPEC)
 
 
-def test_a_study_renamed_underneath_goes_on(begun_url: str) -> None:
-    with farm(begun_url) as workers:
-        pid = workers.start("worker", 0.2)
-        wait_until_it_trains(begun_url)
-        run_as_admin(begun_url, "UPDATE studies SET study_name = 'renamed'")
-        assert workers.wait(pid) == 0
+def test_a_study_renamed_underneath_goes_on(farm: Farm, begun_url: str) -> None:
+    pid = farm.start(begun_url, "worker", 0.2)
+    wait_until_it_trains(begun_url)
+    run_as_admin(begun_url, "UPDATE studies SET study_name = 'renamed'")
+    assert farm.wait(pid) == 0
     run_as_admin(begun_url, "UPDATE studies SET study_name = 'farm'")
     check_whole(begun_url, SPEC)
 
 
-def test_the_dashboards_rename_is_a_deletion_to_a_worker(begun_url: str) -> None:
+def test_the_dashboards_rename_is_a_deletion_to_a_worker(farm: Farm, begun_url: str) -> None:
     """It copies the study to new ids and deletes the old one."""
-    with farm(begun_url) as workers:
-        pid = workers.start("worker", 0.5)
-        wait_until_it_trains(begun_url)
-        with open_database(begun_url, create=False, write=True) as database:
-            optuna.copy_study(
-                from_study_name="farm",
-                from_storage=database.storage,
-                to_storage=database.storage,
-                to_study_name="renamed",
-            )
-            optuna.delete_study(study_name="farm", storage=database.storage)
-        assert workers.wait(pid) == 1
-    assert "the study must still be there" in workers.errors
+    pid = farm.start(begun_url, seconds=2.0)
+    wait_until_it_trains(begun_url)
+    with open_database(begun_url, create=False, write=True) as database:
+        optuna.copy_study(
+            from_study_name="farm",
+            from_storage=database.storage,
+            to_storage=database.storage,
+            to_study_name="renamed",
+        )
+        optuna.delete_study(study_name="farm", storage=database.storage)
+    assert farm.wait(pid) == 1
+    assert "the study must still be there" in farm.errors(pid)
     assert optuna.get_all_study_names(begun_url) == ["renamed"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from worker_farm import FOLDS, Farm, farm, farm_spec, made_up_result
+from worker_farm import FOLDS, Farm, farm_spec, made_up_result
 
 from selection.store.database import open_database
 from selection.store.optuna_storage import trial_params, trial_values, trials
@@ -102,13 +102,13 @@ def check_whole(url: str, spec: StudySpec) -> None:
     assert params == spec.budget * len(spec.space)
 
 
-def finish(workers: Farm, count: int) -> None:
+def finish(farm: Farm, url: str, count: int) -> None:
     """Let workers run to the end of the study."""
-    pids = [workers.start("worker", 0.02) for _ in range(count)]
-    assert [workers.wait(pid) for pid in pids] == [0] * count
+    pids = [farm.start(url, seconds=0.02) for _ in range(count)]
+    assert [farm.wait(pid) for pid in pids] == [0] * count
 
 
-def test_a_hundred_kills_of_two_workers(new_postgres: NewUrl) -> None:
+def test_a_hundred_kills_of_two_workers(farm: Farm, new_postgres: NewUrl) -> None:
     seed = random.SystemRandom().randrange(2**32)
     print(f"seed of the moments: {seed}")
     rng = random.Random(seed)
@@ -116,30 +116,28 @@ def test_a_hundred_kills_of_two_workers(new_postgres: NewUrl) -> None:
     while kills < 100:
         url, spec = new_postgres(), farm_spec(trials=119, cohort=3)
         begin(url, spec)
-        seen: dict[int, tuple[Any, ...]] = {}
-        with farm(url, FARM_LEASE_SECONDS="5") as workers:
-            kills += kill_for_a_while(workers, rng, 100 - kills)
-            seen = finished_rows(url)
-            finish(workers, 2)
+        kills += kill_for_a_while(farm, url, rng, 100 - kills)
+        seen = finished_rows(url)
+        finish(farm, url, 2)
         check_whole(url, spec)
         after = finished_rows(url)
         assert {number: after[number] for number in seen} == seen, "a finished trial stays as it is"
 
 
-def kill_for_a_while(workers: Farm, rng: random.Random, most: int) -> int:
+def kill_for_a_while(farm: Farm, url: str, rng: random.Random, most: int) -> int:
     """Keep two workers running and kill them, half of them between two statements."""
     alive: dict[int, float] = {}
     kills = 0
     while kills < most:
         while len(alive) < 2:
             is_timed = rng.random() < 0.5
-            name = "worker" if is_timed else f"at:{rng.randrange(1, 90)}"
-            pid = workers.start(name, rng.uniform(0.0, 0.05))
+            kind = "worker" if is_timed else f"at:{rng.randrange(1, 90)}"
+            pid = farm.start(url, kind, rng.uniform(0.0, 0.05))
             alive[pid] = time.monotonic() + (rng.uniform(0.05, 0.6) if is_timed else 60.0)
         for pid, moment in list(alive.items()):
             if time.monotonic() > moment:
                 os.kill(pid, signal.SIGKILL)
-            code = workers.exit_code(pid)
+            code = farm.exit_code(pid)
             if code is not None:
                 assert code in (0, -signal.SIGKILL)
                 del alive[pid]
@@ -149,31 +147,30 @@ def kill_for_a_while(workers: Farm, rng: random.Random, most: int) -> int:
         time.sleep(0.002)
     for pid in alive:
         os.kill(pid, signal.SIGKILL)
-        workers.wait(pid)
+        farm.wait(pid)
     return kills + len(alive)
 
 
 @pytest.mark.parametrize("kind", ["sqlite", "postgres"])
 def test_one_worker_killed_at_every_statement_gives_the_calm_table(
-    kind: str, request: pytest.FixtureRequest
+    farm: Farm, kind: str, request: pytest.FixtureRequest
 ) -> None:
     new_url: NewUrl = request.getfixturevalue(f"new_{kind}")
     spec = farm_spec(trials=20, cohort=10, sampler="tpe")
     calm, killed = new_url(), new_url()
     begin(calm, spec)
-    with farm(calm) as workers:
-        finish(workers, 1)
+    finish(farm, calm, 1)
     begin(killed, spec)
     kills = 0
-    with farm(killed, FARM_LEASE_SECONDS="600") as workers:
-        for statement in range(1, 400):
-            code = workers.wait(workers.start(f"at:{statement}", 0.0))
-            if code == 0:
-                break
-            assert code == -signal.SIGKILL
-            kills += 1
-        else:
-            pytest.fail("the study never ended")
+    for statement in range(1, 400):
+        pid = farm.start(killed, f"at:{statement}", 0.0, FARM_LEASE_SECONDS="600")
+        code = farm.wait(pid)
+        if code == 0:
+            break
+        assert code == -signal.SIGKILL
+        kills += 1
+    else:
+        pytest.fail("the study never ended")
     assert kills > 20
     check_whole(killed, spec)
     assert table(killed) == table(calm)

@@ -1,0 +1,646 @@
+"""The doctor, on both databases: a sound record has no finding, and each fault has its own."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from optuna.storages._rdb.models import BaseModel
+from optuna.study import StudyDirection
+from sqlalchemy.engine import Connection
+from store_examples import (
+    begin_example,
+    create_example,
+    example_result,
+    example_spec,
+    finish_example,
+    release_example,
+)
+
+from selection.store import doctor
+from selection.store.clock import database_now
+from selection.store.codec import encode_fold
+from selection.store.database import Database
+from selection.store.doctor import Finding, examine, mend
+from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
+from selection.store.home import SEPARATOR, this_process
+from selection.store.ledger import Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.tables import (
+    fold_table,
+    lease_table,
+    ledger_table,
+    metadata,
+    study_table,
+    trial_table,
+)
+from selection.study.trial import CURVE_COLUMNS, TrialState
+
+OURS = [table for table in metadata.sorted_tables if table.name.startswith("selection_")]
+THEIRS = [table for table in BaseModel.metadata.sorted_tables if table.name != "version_info"]
+EVIDENCE = {"rows": "targets", "baseline": "outputs", "nested": "params_json", "model": "weights"}
+# The trial of a number, as Optuna's tables know it.
+TRIAL = "(SELECT optuna_trial_id FROM selection_trial WHERE study_uuid = :uuid AND number = {})"
+FOLDS_OF = (
+    "trial_uuid = (SELECT uuid FROM selection_trial WHERE study_uuid = :uuid AND number = {})"
+)
+Break = Callable[[Connection, StudyRecord], object]
+Contents = dict[str, list[tuple[Any, ...]]]
+
+
+@pytest.fixture(autouse=True)
+def _empty_tables(database: Database) -> Iterator[None]:
+    """Empty our tables by hand: what belongs to nothing goes with nothing."""
+    yield
+    with without_foreign_keys(database) as connection:
+        for table in OURS:
+            connection.execute(sa.delete(table))
+
+
+@contextmanager
+def without_foreign_keys(database: Database) -> Iterator[Connection]:
+    """Begin a transaction as another program does, to which our rules mean nothing."""
+    engine = sa.create_engine(database.address.secret_url, poolclass=sa.NullPool)
+    with engine.begin() as connection:
+        if engine.dialect.name == "postgresql":
+            connection.exec_driver_sql("SET session_replication_role = replica")
+        yield connection
+
+
+def contents(database: Database) -> Contents:
+    """Return every row of every table, Optuna's too."""
+    with database.reading() as connection:
+        found = {
+            table.name: [tuple(row) for row in connection.execute(sa.select(table))]
+            for table in (*OURS, *THEIRS)
+        }
+    return {name: sorted(rows, key=repr) for name, rows in found.items()}
+
+
+def changes(before: Contents, after: Contents) -> dict[str, tuple[list[Any], list[Any]]]:
+    """Return the rows that went and the rows that came, by table."""
+    return {
+        name: (
+            [row for row in rows if row not in after[name]],
+            [row for row in after[name] if row not in rows],
+        )
+        for name, rows in before.items()
+        if rows != after[name]
+    }
+
+
+def checks(found: Sequence[Finding]) -> list[tuple[str, str]]:
+    return [(finding.where, finding.check) for finding in found]
+
+
+def write_lease(
+    connection: Connection, uuid: str, cohort: int, *, seconds: float, home: str = ""
+) -> None:
+    """Write the lease of a worker that may be silent for so many seconds more."""
+    row = {"study_uuid": uuid, "cohort": cohort, "worker": "w" * 36, "place": "host:1"}
+    row |= {"home": home, "attempt": 1, "lost": 0, "trials": 1}
+    row |= {"members": 0, "epoch": 0, "epochs": 0}
+    expires_at = database_now(connection) + timedelta(seconds=seconds)
+    connection.execute(sa.insert(lease_table), {**row, "expires_at": expires_at})
+
+
+def keep_evidence(database: Database, study: StudyRecord) -> None:
+    evidence = Evidence(database)
+    targets, folds = np.arange(4), np.array([[0, 1, 2, 0], [2, 1, 0, 0]])
+    evidence.keep_rows(study, RowFacts(targets, folds, None))
+    outputs = np.ones((2, 3), dtype=np.float32)
+    evidence.keep_baselines(study, [BaselineFold("majority", 0, 0, 0.5, "note", outputs)])
+    evidence.keep_outer_fold(study, OuterFold(0, 3, {"width": (64,)}, 0.25, 0.75))
+    evidence.keep_models(study, 3, [StoredModel(0, {"model": "refit"}, b"weights")])
+
+
+@pytest.fixture
+def study(database: Database, records: Records) -> StudyRecord:
+    """A sound study among others, with everything that a record may hold.
+
+    Its trials: 0 to 3 ended in every way, 4 and 5 wait, 6 and 7 run and are held; the next cohort
+    is being proposed.
+    """
+    study = create_example(records)
+    begin_example(records, study, 4)
+    states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.COMPLETE)
+    results = {number: example_result(number, state) for number, state in enumerate(states)}
+    results[1] = replace(results[1], folds=results[1].folds[:2])
+    finish_example(records, study, results)
+    begin_example(records, study, 2, cohort=1)
+    begin_example(records, study, 2, cohort=2)
+    release_example(records, study, cohort=1)
+    keep_evidence(database, study)
+    ledger = Ledger(database)
+    for name in ("looked", "deleted"):
+        other = create_example(records, example_spec(name))
+        begin_example(records, other, 1)
+        finish_example(records, other, {0: example_result(0)})
+        assert ledger.claim(other, 0, "best", evaluation=1, reason="", finished=1)
+        if name == "looked":
+            assert ledger.claim(other, 0, "best", evaluation=2, reason="again", finished=1)
+            ledger.finish(other, 2, {}, np.ones((2, 3), dtype=np.float32))
+        else:
+            database.storage.delete_study(other.optuna_study_id)
+    database.storage.create_new_study([StudyDirection.MINIMIZE], "of another tool")
+    with database.writing() as connection:
+        write_lease(connection, study.uuid, 3, seconds=600)
+        assert connection.scalar(sa.select(sa.func.count()).select_from(ledger_table)) == 3
+    return study
+
+
+def test_a_sound_record_has_no_finding_and_nothing_to_mend(
+    database: Database, study: StudyRecord, records: Records
+) -> None:
+    found = {trial.state for trial in records.trials(study)}
+    assert found == set(TrialState)
+    before = contents(database)
+    assert (examine(database), mend(database)) == ([], [])
+    assert contents(database) == before
+
+
+def test_an_empty_database_has_no_finding(database: Database) -> None:
+    assert (examine(database), mend(database)) == ([], [])
+
+
+def sql(*statements: str, **values: object) -> Break:
+    """Return what runs statements that may speak of a study by :uuid and :id."""
+
+    def run(connection: Connection, study: StudyRecord) -> None:
+        known = {"uuid": study.uuid, "id": study.optuna_study_id, **values}
+        for statement in statements:
+            text = sa.text(statement)
+            asked = {name: known[name] for name in text.compile().params}
+            assert connection.execute(text, asked).rowcount > 0
+
+    return run
+
+
+def set_value(change: Callable[[float], float | None]) -> Break:
+    """Return what changes the value of trial 0."""
+
+    def run(connection: Connection, study: StudyRecord) -> None:
+        where = f"WHERE trial_id = {TRIAL.format(0)}"
+        old = connection.scalar(
+            sa.text(f"SELECT value FROM trial_values {where}"), {"uuid": study.uuid}
+        )
+        sql(f"UPDATE trial_values SET value = :new {where}", new=change(old))(connection, study)
+
+    return run
+
+
+def add_member(number: int, fold: int, attempt: int) -> Break:
+    """Return what adds a sound row of a member to a trial."""
+
+    def run(connection: Connection, study: StudyRecord) -> None:
+        is_it = (trial_table.c.study_uuid == study.uuid) & (trial_table.c.number == number)
+        uuid = connection.scalar(sa.select(trial_table.c.uuid).where(is_it))
+        row = encode_fold(str(uuid), attempt, replace(example_result(0).folds[0], fold=fold))
+        connection.execute(sa.insert(fold_table), {**vars(row), "row_hash": row.row_hash})
+
+    return run
+
+
+def make_infinite(connection: Connection, study: StudyRecord) -> None:
+    """Let a member of trial 0 have an infinite score, and the trial the mean of it."""
+    is_it = (trial_table.c.study_uuid == study.uuid) & (trial_table.c.number == 0)
+    uuid = connection.scalar(sa.select(trial_table.c.uuid).where(is_it))
+    member = example_result(0).folds[0]
+    member.curve.points[-1, CURVE_COLUMNS.index("validation_score")] = math.inf
+    row = encode_fold(str(uuid), 1, member)
+    is_row = (fold_table.c.trial_uuid == uuid) & (fold_table.c.repeat + fold_table.c.fold == 0)
+    new = {**vars(row), "row_hash": row.row_hash}
+    connection.execute(sa.update(fold_table).where(is_row).values(new))
+    set_value(lambda _: math.inf)(connection, study)
+
+
+def look_once_more(connection: Connection, _study: StudyRecord) -> None:
+    """Claim the held-out rows of the other study, and die."""
+    looked = (ledger_table.c.study_name == "looked") & (ledger_table.c.evaluation == 1)
+    row = connection.execute(sa.select(ledger_table).where(looked)).one()
+    connection.execute(sa.insert(ledger_table), {**row._mapping, "evaluation": 3})
+
+
+def set_budget(connection: Connection, study: StudyRecord) -> None:
+    spec = example_spec(trials=7).to_json()
+    sql("UPDATE selection_study SET spec_json = :spec WHERE uuid = :uuid", spec=json.dumps(spec))(
+        connection, study
+    )
+
+
+def damage(table: str, column: str) -> Break:
+    """Return what writes other bytes into the study's rows of a table of evidence."""
+    new: str | bytes = "{}" if column == "params_json" else bytes(24)
+    return sql(f"UPDATE {table} SET {column} = :new WHERE study_uuid = :uuid", new=new)
+
+
+def rename(connection: Connection, study: StudyRecord) -> None:
+    """Copy a study to new ids, as the dashboard does, and leave the old one."""
+    sql(
+        "INSERT INTO studies (study_id, study_name) VALUES (9999, 'renamed')",
+        "INSERT INTO study_user_attributes (study_id, key, value_json) "
+        "VALUES (9999, 'selection_uuid', :json)",
+        json=json.dumps(study.uuid),
+    )(connection, study)
+
+
+LAST_MEMBER = f"{FOLDS_OF.format(0)} AND repeat = 1 AND fold = 2"
+BROKEN: dict[str, tuple[str, str, Break]] = {
+    "unmarked": (
+        "example",
+        "unmarked",
+        sql("DELETE FROM study_user_attributes WHERE study_id = :id AND key = 'selection_uuid'"),
+    ),
+    "copy": ("renamed", "copy", rename),
+    "file that is no JSON": (
+        "example",
+        "file",
+        sql("UPDATE selection_study SET spec_json = '{' WHERE uuid = :uuid"),
+    ),
+    "file without sections": (
+        "example",
+        "file",
+        sql("UPDATE selection_study SET spec_json = '{}' WHERE uuid = :uuid"),
+    ),
+    "foreign": (
+        "example",
+        "foreign",
+        sql("INSERT INTO trials (number, study_id, state) VALUES (8, :id, 'WAITING')"),
+    ),
+    "early_folds, running": ("example", "early_folds", add_member(7, 0, 1)),
+    "early_folds, waiting": ("example", "early_folds", add_member(4, 0, 1)),
+    "attempt, complete": (
+        "example",
+        "attempt",
+        sql("UPDATE selection_trial SET attempt = 2 WHERE study_uuid = :uuid AND number = 0"),
+    ),
+    "attempt, pruned": ("example", "attempt", add_member(1, 2, 2)),
+    "folds, one less": ("example", "folds", sql(f"DELETE FROM selection_fold WHERE {LAST_MEMBER}")),
+    "folds, one more": ("example", "folds", add_member(0, 3, 1)),
+    "value, last bit": ("example", "value", set_value(lambda old: math.nextafter(old, 1.0))),
+    "value, infinite": ("example", "value", set_value(lambda _: math.inf)),
+    "value, infinite as its folds are": ("example", "value", make_infinite),
+    "value, none": ("example", "value", set_value(lambda _: None)),
+    "value, gone": (
+        "example",
+        "value",
+        sql(f"DELETE FROM trial_values WHERE trial_id = {TRIAL.format(0)}"),
+    ),
+    "damage, number": (
+        "example",
+        "damage",
+        sql(f"UPDATE selection_fold SET train_score = 2 WHERE {LAST_MEMBER}"),
+    ),
+    "damage, predictions": (
+        "example",
+        "damage",
+        sql(f"UPDATE selection_fold SET outputs = :new WHERE {LAST_MEMBER}", new=bytes(60)),
+    ),
+    **{
+        f"damage, {name}": ("example", "damage", damage(f"selection_{name}", column))
+        for name, column in EVIDENCE.items()
+    },
+    "numbers, another": (
+        "example",
+        "numbers",
+        sql(f"UPDATE trials SET number = 20 WHERE trial_id = {TRIAL.format(7)}"),
+    ),
+    "numbers, none": (
+        "example",
+        "numbers",
+        sql(f"UPDATE trials SET number = NULL WHERE trial_id = {TRIAL.format(7)}"),
+    ),
+    "numbers, exchanged": (
+        "example",
+        "numbers",
+        sql("UPDATE trials SET number = 13 - number WHERE study_id = :id AND number IN (6, 7)"),
+    ),
+    "numbers, a gap in both": (
+        "example",
+        "numbers",
+        sql(
+            f"UPDATE trials SET number = 20 WHERE trial_id = {TRIAL.format(7)}",
+            "UPDATE selection_trial SET number = 20 WHERE study_uuid = :uuid AND number = 7",
+        ),
+    ),
+    "claimed": ("looked", "claimed", look_once_more),
+    "budget": ("example", "budget", set_budget),
+    "cohort": (
+        "example",
+        "cohort",
+        sql(f"UPDATE trials SET state = 'FAIL' WHERE trial_id = {TRIAL.format(4)}"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("where", "check", "break_it"), BROKEN.values(), ids=BROKEN)
+def test_what_cannot_be_mended_is_found_and_left_alone(
+    database: Database, study: StudyRecord, where: str, check: str, break_it: Break
+) -> None:
+    with without_foreign_keys(database) as connection:
+        break_it(connection, study)
+    before = contents(database)
+    found = examine(database)
+    assert checks(found) == [(where, check)]
+    assert not found[0].is_mendable
+    assert mend(database) == []
+    assert contents(database) == before
+    assert examine(database) == found
+
+
+def test_a_trial_of_another_tool_may_have_no_number(database: Database, study: StudyRecord) -> None:
+    with without_foreign_keys(database) as connection:
+        sql("INSERT INTO trials (study_id, state) VALUES (:id, 'WAITING')")(connection, study)
+    assert checks(examine(database)) == [("example", "foreign"), ("example", "numbers")]
+
+
+def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRecord) -> None:
+    with without_foreign_keys(database) as connection:
+        BROKEN["value, last bit"][2](connection, study)
+        BROKEN["attempt, pruned"][2](connection, study)
+        look_once_more(connection, study)
+    assert [str(finding) for finding in examine(database)] == [
+        "example: a finished trial has the folds of its own attempt, but got folds of another "
+        "attempt in trials [1]. Restore a copy of the database.",
+        "example: the value of a complete trial is finite, and the mean over its folds, but got "
+        "another value in trials [0]. Restore a copy of the database.",
+        "looked: a claim on the held-out set must end with a result, but got look 3 without one. "
+        "selection evaluate looked --again --reason TEXT puts another look on record.",
+    ]
+
+
+def copy_to_nothing(table: sa.Table) -> Break:
+    """Return what copies a row of a table, whose copy belongs to nothing."""
+    strange = str(uuid4())
+    if table is study_table:
+        news: dict[str, object] = {"uuid": strange, "optuna_study_id": 9999}
+    elif table is trial_table:
+        news = {"uuid": strange, "study_uuid": str(uuid4()), "optuna_trial_id": 9999}
+    elif table is fold_table:
+        news = {"trial_uuid": strange}
+    else:
+        news = {"study_uuid": strange}
+
+    def run(connection: Connection, _study: StudyRecord) -> None:
+        row = connection.execute(sa.select(table)).first()
+        assert row is not None
+        connection.execute(sa.insert(table), {**row._mapping, **news})
+
+    return run
+
+
+@pytest.mark.parametrize(
+    "table", [table for table in OURS if table is not ledger_table], ids=lambda table: table.name
+)
+def test_a_row_that_points_at_nothing_is_deleted(
+    database: Database, study: StudyRecord, table: sa.Table
+) -> None:
+    before = contents(database)
+    with without_foreign_keys(database) as connection:
+        copy_to_nothing(table)(connection, study)
+    found = examine(database)
+    assert checks(found) == [("database", "orphan")]
+    assert found[0].is_mendable
+    assert found[0].got == f"rows of {table.name} that point at nothing, 1 in all"
+    assert mend(database) == found
+    assert contents(database) == before
+    assert (examine(database), mend(database)) == ([], [])
+
+
+def gone_study(database: Database, records: Records) -> StudyRecord:
+    """Begin one more study, with trials and evidence, that shall go."""
+    study = create_example(records, example_spec("gone"))
+    begin_example(records, study, 2)
+    finish_example(records, study, {number: example_result(number) for number in range(2)})
+    begin_example(records, study, 1, cohort=1)
+    keep_evidence(database, study)
+    return study
+
+
+@pytest.mark.usefixtures("study")
+def test_a_study_that_another_tool_deleted_goes_with_all_its_rows(
+    database: Database, records: Records
+) -> None:
+    before = contents(database)
+    gone = gone_study(database, records)
+    with without_foreign_keys(database) as connection:
+        ids = "(SELECT trial_id FROM trials WHERE study_id = :id)"
+        trial_tables = [table.name for table in THEIRS if "trial_id" in table.c]
+        parts = [name for name in trial_tables if name != "trials"]
+        values = {"id": gone.optuna_study_id}
+        for name in parts:
+            connection.execute(sa.text(f"DELETE FROM {name} WHERE trial_id IN {ids}"), values)
+        for table in reversed(THEIRS):
+            if "study_id" in table.c:
+                text = f"DELETE FROM {table.name} WHERE study_id = :id"
+                connection.execute(sa.text(text), values)
+    found = examine(database)
+    assert checks(found) == [("database", "orphan")]
+    assert found[0].got == "rows of selection_study that point at nothing, 1 in all"
+    assert mend(database) == found
+    assert contents(database) == before
+    assert examine(database) == []
+
+
+@pytest.mark.usefixtures("study")
+def test_a_study_whose_id_was_given_again_is_deleted_and_the_new_one_left(
+    database: Database, records: Records
+) -> None:
+    ours = {table.name for table in OURS}
+    before = {name: rows for name, rows in contents(database).items() if name in ours}
+    gone = gone_study(database, records)
+    with without_foreign_keys(database) as connection:
+        sql(
+            "UPDATE study_user_attributes SET value_json = :json WHERE study_id = :id",
+            json=json.dumps(str(uuid4())),
+        )(connection, gone)
+    broken = contents(database)
+    found = examine(database)
+    assert checks(found) == [("database", "orphan"), ("gone", "copy")]
+    assert mend(database) == found[:1]
+    after = contents(database)
+    assert {name: rows for name, rows in after.items() if name in ours} == before
+    assert set(changes(broken, after)) <= ours
+    assert examine(database) == found[1:]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        f"DELETE FROM trials WHERE trial_id = {TRIAL.format(7)}",
+        "UPDATE trials SET number = 0, study_id = "
+        "(SELECT study_id FROM studies WHERE study_name = 'of another tool') "
+        f"WHERE trial_id = {TRIAL.format(7)}",
+    ],
+    ids=["gone", "of another study"],
+)
+def test_a_row_whose_trial_is_gone_is_deleted(
+    database: Database, study: StudyRecord, statement: str
+) -> None:
+    row = next(row for row in contents(database)["selection_trial"] if row[3:5] == (7, 2))
+    with without_foreign_keys(database) as connection:
+        sql(statement)(connection, study)
+    broken = contents(database)
+    found = examine(database)
+    assert checks(found) == [("example", "orphan")]
+    assert found[0].got == "rows of selection_trial that point at nothing, 1 in all"
+    assert mend(database) == found
+    assert changes(broken, contents(database)) == {"selection_trial": ([row], [])}
+    assert (examine(database), mend(database)) == ([], [])
+
+
+def home_of_the_dead() -> str:
+    """Return what told a process of this machine from others that has ended."""
+    machine, _, _ = this_process().partition(SEPARATOR)
+    return SEPARATOR.join([machine, str(2**22 + 1), "1"])
+
+
+@pytest.mark.parametrize("death", ["by its silence", "seen on this machine", "without a lease"])
+def test_running_trials_of_a_dead_worker_wait_again(
+    database: Database, study: StudyRecord, records: Records, death: str
+) -> None:
+    with without_foreign_keys(database) as connection:
+        sql("DELETE FROM selection_lease WHERE study_uuid = :uuid AND cohort = 2")(
+            connection, study
+        )
+        if death == "by its silence":
+            write_lease(connection, study.uuid, 2, seconds=-1)
+        elif death == "seen on this machine":
+            write_lease(connection, study.uuid, 2, seconds=600, home=home_of_the_dead())
+    lease = [row for row in contents(database)["selection_lease"] if row[1] == 2]
+    broken = contents(database)
+    found = examine(database)
+    assert checks(found) == [("example", "no_lease")]
+    assert found[0].got == "no living worker for trials [6, 7]"
+    assert found[0].is_mendable
+    assert mend(database) == found
+    made = changes(broken, contents(database))
+    assert made.pop("selection_lease", ([], [])) == (lease, [])
+    went, came = made.pop("trials")
+    assert made == {}
+    assert [row[1] for row in came] == [row[1] for row in went] == [6, 7]
+    states = {trial.number: trial.state for trial in records.trials(study)}
+    assert {states[number] for number in range(4, 8)} == {TrialState.WAITING}
+    assert (examine(database), mend(database)) == ([], [])
+
+
+@pytest.mark.parametrize("seconds", [-1, 600])
+def test_the_lease_of_a_finished_cohort_is_deleted(
+    database: Database, study: StudyRecord, seconds: float
+) -> None:
+    before = contents(database)
+    with without_foreign_keys(database) as connection:
+        write_lease(connection, study.uuid, 0, seconds=seconds)
+    found = examine(database)
+    assert checks(found) == [("example", "left_lease")]
+    assert found[0].got == "leases of cohorts [0], which are finished"
+    assert found[0].is_mendable
+    assert mend(database) == found
+    assert contents(database) == before
+    assert (examine(database), mend(database)) == ([], [])
+
+
+def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_fault(
+    database: Database, study: StudyRecord
+) -> None:
+    with without_foreign_keys(database) as connection:
+        write_lease(connection, study.uuid, 1, seconds=-1)
+        sql("DELETE FROM selection_lease WHERE study_uuid = :uuid AND cohort = 3")(
+            connection, study
+        )
+        write_lease(connection, study.uuid, 3, seconds=-1)
+    assert (examine(database), mend(database)) == ([], [])
+
+
+def test_a_lease_that_is_renewed_meanwhile_is_left(database: Database, study: StudyRecord) -> None:
+    of_cohort = (lease_table.c.study_uuid == study.uuid) & (lease_table.c.cohort == 2)
+    with database.writing() as connection:
+        now = database_now(connection)
+        dead = sa.update(lease_table).where(of_cohort).values(expires_at=now - timedelta(seconds=1))
+        connection.execute(dead)
+    mended: list[Finding] = []
+    doctor_thread = threading.Thread(target=lambda: mended.extend(mend(database)))
+    with database.writing() as connection:
+        later = sa.update(lease_table).where(of_cohort)
+        connection.execute(later.values(expires_at=now + timedelta(seconds=600)))
+        if database.engine.dialect.name == "postgresql":
+            doctor_thread.start()
+            doctor_thread.join(0.5)
+            assert doctor_thread.is_alive(), "the doctor waits for the worker"
+        renewed = connection.execute(sa.select(lease_table).where(of_cohort)).all()
+    if database.engine.dialect.name == "sqlite":
+        doctor_thread.start()
+    doctor_thread.join(30)
+    assert mended == []
+    with database.reading() as connection:
+        assert connection.execute(sa.select(lease_table).where(of_cohort)).all() == renewed
+    assert examine(database) == []
+
+
+def test_a_study_deleted_meanwhile_does_not_stop_the_others(
+    database: Database, study: StudyRecord, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = create_example(records, example_spec("a study before the other"))
+    with database.writing() as connection:
+        write_lease(connection, study.uuid, 0, seconds=600)
+
+    def delete(connection: Connection) -> list[Finding]:
+        database.storage.joined(connection).delete_study(first.optuna_study_id)
+        return []
+
+    monkeypatch.setattr(doctor, "_mend_orphans", delete)
+    assert checks(mend(database)) == [("example", "left_lease")]
+    assert records.find_study(first.name) is None
+
+
+@pytest.mark.usefixtures("study")
+def test_no_lease_ends_while_rows_are_hashed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = iter(range(10))
+
+    def much_later(connection: Connection) -> datetime:
+        return database_now(connection) + timedelta(hours=next(hours))
+
+    monkeypatch.setattr(doctor, "database_now", much_later)
+    assert examine(database) == []
+
+
+def test_queries_do_not_grow_with_the_trials_and_predictions_come_in_chunks(
+    database: Database, records: Records, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "CHUNK", 7)
+    study = create_example(records, example_spec(trials=100))
+    counts = []
+    for cohort, size in enumerate((1, 30)):
+        numbers = begin_example(records, study, size, cohort)
+        results = {number: example_result(number) for number in numbers}
+        finish_example(records, study, results, cohort)
+        statements: list[str] = []
+
+        def note(*args: Any, statements: list[str] = statements) -> None:
+            statements.append(args[2])
+            if "outputs" in args[2]:
+                assert args[4].execution_options["yield_per"] == 7, "predictions come in chunks"
+
+        sa.event.listen(database.engine, "before_cursor_execute", note)
+        assert examine(database) == []
+        sa.event.remove(database.engine, "before_cursor_execute", note)
+        counts.append(len(statements))
+    assert counts[0] == counts[1] < 40
+    with database.writing() as connection:
+        sql("UPDATE selection_fold SET train_score = 2")(connection, study)
+    assert [finding.got for finding in examine(database)] == [
+        "other bytes in rows of selection_fold, 186 in all"
+    ]
