@@ -46,6 +46,12 @@ def run(
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with it; a finished one only prints its result."""
+    from selection.store.address import read_address, require_server
+
+    address = read_address(storage)
+    if workers > 1:
+        require_server(address, workers)
+
     from selection.assessment import assess_study
     from selection.data.sources import data_folder
     from selection.entry import enter_study, load_study_data, make_trainer, row_facts
@@ -53,7 +59,6 @@ def run(
     from selection.procedure import run_procedure
     from selection.report import values, verdict
     from selection.report.progress import SweepView
-    from selection.store.address import read_address, require_server
     from selection.store.books import open_books
     from selection.store.database import writer_lock
     from selection.store.leases import new_worker
@@ -64,9 +69,6 @@ def run(
     from selection.train.device import choose_device, share_of_machine
 
     spec = read_study(file)
-    address = read_address(storage)
-    if workers > 1:
-        require_server(address, workers)
     chosen = choose_device(device.value)
     data = load_study_data(spec, data_folder())
     check_nested(spec, data)

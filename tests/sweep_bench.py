@@ -12,7 +12,7 @@ from selection.assessment import Assessment, assess_study
 from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
 from selection.procedure import run_procedure
 from selection.store.books import books_of
-from selection.store.database import open_database
+from selection.store.database import Database, open_database
 from selection.store.leases import new_worker
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
@@ -61,13 +61,17 @@ class Bench:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.database = open_database(f"sqlite:///{folder}/s.db", create=True, write=True)
+        self.use(open_database(f"sqlite:///{folder}/s.db", create=True, write=True))
+        self.news: list[SweepNews] = []
+        self.lines: list[str] = []
+
+    def use(self, database: Database) -> None:
+        """Run on this database from now on."""
+        self.database = database
         self.books = books_of(self.database)
         self.records = self.books.records
         self.evidence = self.books.evidence
         self.ledger = self.books.ledger
-        self.news: list[SweepNews] = []
-        self.lines: list[str] = []
 
     def run(self, spec: StudySpec, watch: Any = None) -> StudyRecord:
         device = choose_device("cpu")

@@ -99,24 +99,33 @@ class Cohorts:
         Raises: StudyStateError where too many trials have failed in a row.
         """
         with study_event(self._database, study, is_durable=False) as connection:
-            _refuse_opened(connection, study)
-            now = database_now(connection)
-            leases = read_leases(connection, study)
-            others = {cohort for cohort, row in leases.items() if is_live(row, worker, now)}
-            unfinished = self._open_trials(connection, study)
-            for cohort in sorted({row.cohort for row in unfinished} - others):
-                rows = [row for row in unfinished if row.cohort == cohort]
-                lost = _times_lost(leases.get(cohort), worker)
-                if limits.max_retries is not None and lost > limits.max_retries:
-                    self._fail(connection, study, rows, lost)
-                else:
-                    return self._take_up(connection, study, worker, rows, lost)
-            # A lease without trials is that of a worker that proposes now, or that died of it.
-            for cohort in set(leases) - {row.cohort for row in unfinished}:
-                if cohort in others:
-                    return Claim()
-                give_back(connection, study, cohort)
-            return self._make_room(connection, study, worker, limits, is_last=not others)
+            claim, fault = self._claim(connection, study, worker, limits)
+        if fault is not None:
+            raise StudyStateError(fault)
+        return claim
+
+    def _claim(
+        self, connection: Connection, study: StudyRecord, worker: Worker, limits: Limits
+    ) -> tuple[Claim, Fault | None]:
+        """Return a claim, or why there is none: what was written on the way to it is kept."""
+        _refuse_opened(connection, study)
+        now = database_now(connection)
+        leases = read_leases(connection, study)
+        others = {cohort for cohort, row in leases.items() if is_live(row, worker, now)}
+        unfinished = self._open_trials(connection, study)
+        for cohort in sorted({row.cohort for row in unfinished} - others):
+            rows = [row for row in unfinished if row.cohort == cohort]
+            lost = _times_lost(leases.get(cohort), worker)
+            if limits.max_retries is not None and lost > limits.max_retries:
+                self._fail(connection, study, rows, lost)
+            else:
+                return self._take_up(connection, study, worker, rows, lost), None
+        # A lease without trials is that of a worker that proposes now, or that died of it.
+        for cohort in set(leases) - {row.cohort for row in unfinished}:
+            if cohort in others:
+                return Claim(), None
+            give_back(connection, study, cohort)
+        return self._make_room(connection, study, worker, limits, is_last=not others)
 
     def begin(
         self, study: StudyRecord, lease: Lease, params: Sequence[Params], space: SearchSpace
@@ -155,7 +164,7 @@ class Cohorts:
         """
         trained = sound_results(study, results)
         with study_event(self._database, study) as connection:
-            rows = self._rows(connection, study, trained)
+            rows = self._rows(connection, study, lease, trained)
             if not is_held(connection, study, lease):
                 if _is_told(rows, trained, lease):
                     return
@@ -236,18 +245,19 @@ class Cohorts:
         limits: Limits,
         *,
         is_last: bool,
-    ) -> Claim:
+    ) -> tuple[Claim, Fault | None]:
         """Reserve the next cohort; without room the study is spent once nobody trains."""
         ours = trial_table.c.study_uuid == study.uuid
         query = sa.select(sa.func.count(), sa.func.max(trial_table.c.cohort)).where(ours)
         count, newest = connection.execute(query).one()
         room = min(limits.cohort, limits.trials - count)
         if room <= 0 or (count and self._is_late(connection, study, limits)):
-            return Claim(is_spent=is_last)
-        _refuse_failing(connection, study, limits.max_consecutive_failures)
+            return Claim(is_spent=is_last), None
+        if fault := _failing(connection, study, limits.max_consecutive_failures):
+            return Claim(), fault
         lease = Lease(0 if newest is None else newest + 1, worker, attempt=1)
         take(connection, study, lease, trials=room, lost=0)
-        return Claim(lease, room=room)
+        return Claim(lease, room=room), None
 
     def _is_late(self, connection: Connection, study: StudyRecord, limits: Limits) -> bool:
         if not limits.timeout_seconds:
@@ -257,14 +267,18 @@ class Cohorts:
         return seconds >= limits.timeout_seconds
 
     def _rows(
-        self, connection: Connection, study: StudyRecord, results: Mapping[int, TrialResult]
+        self,
+        connection: Connection,
+        study: StudyRecord,
+        lease: Lease,
+        results: Mapping[int, TrialResult],
     ) -> Mapping[int, Any]:
-        """Return our rows of the trials that end, with Optuna's state, by number."""
+        """Return our rows of the cohort's trials that end, with Optuna's state, by number."""
         query = (
             own_rows(study)
             .add_columns(trials.c.state)
             .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
-            .where(trial_table.c.number.in_(results))
+            .where(trial_table.c.cohort == lease.cohort, trial_table.c.number.in_(results))
         )
         return {row.number: row for row in connection.execute(query)}
 
@@ -330,10 +344,10 @@ def _refuse_unless_running(
             raise state_error(study, f"trial {number} must be running to be finished", got)
 
 
-def _refuse_failing(connection: Connection, study: StudyRecord, limit: int) -> None:
-    """Stop a study whose trials all fail: more of them would only cost more time."""
+def _failing(connection: Connection, study: StudyRecord, limit: int) -> Fault | None:
+    """Return why a study stops whose trials all fail: more of them would only cost more time."""
     if not limit:
-        return
+        return None
     query = (
         sa.select(trials.c.state, trial_table.c.reason)
         .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
@@ -343,11 +357,11 @@ def _refuse_failing(connection: Connection, study: StudyRecord, limit: int) -> N
     )
     last = connection.execute(query).all()
     if len(last) < limit or any(row.state is not OptunaState.FAIL for row in last):
-        return
+        return None
     rule = f"fewer than {limit} trials may fail in a row"
     got = f"{limit}, the last because: {last[0].reason}"
     mend = "Mend the cause; then raise [search] max_consecutive_failures and run the file again."
-    raise StudyStateError(Fault(study.name, rule, got, mend))
+    return Fault(study.name, rule, got, mend)
 
 
 def _refuse_opened(connection: Connection, study: StudyRecord) -> None:

@@ -27,7 +27,14 @@ def is_dead(home: str) -> bool:
     if not machine or machine != _machine():
         return False
     pid, _, started = process.partition(SEPARATOR)
-    return _started(int(pid)) != started
+    try:
+        # Where the processes of other users are hidden, this still says that there is one.
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return _started(int(pid)) not in (started, None)
 
 
 def _machine() -> str:
@@ -39,12 +46,15 @@ def _machine() -> str:
         return ""
 
 
-def _started(pid: int) -> str:
-    """Return the start of a process in clock ticks since the boot; empty if it has ended."""
+def _started(pid: int) -> str | None:
+    """Return the start of a process in clock ticks since the boot; None where it is not told.
+
+    One that has ended, and is not yet buried by its parent, has no start.
+    """
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
-        return ""
+        return None
     # The name of the program, in parentheses, may hold spaces.
     fields = text.rpartition(")")[2].split()
     state, started = fields[0], fields[19]

@@ -1,0 +1,81 @@
+"""Databases that earlier versions wrote, killed in mid-study: sound once upgraded, and trained on.
+
+Each file in stored/ is what the version with that revision of our tables left of a study of iris
+when it was killed behind the beginning of its second cohort, as sqlite3's and pg_dump's text.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sweep_bench import Bench
+
+from selection.errors import StorageError
+from selection.store.database import check_database, open_database, upgrade_database
+from selection.store.doctor import examine, mend
+from selection.store.records import Records
+from selection.study.trial import TrialState
+
+STORED = Path(__file__).parent / "stored"
+NewUrl = Callable[[], str]
+
+
+def load(url: str, revision: str) -> None:
+    if url.startswith("sqlite"):
+        with sqlite3.connect(sa.make_url(url).database or "") as connection:
+            connection.executescript((STORED / f"{revision}.sqlite.sql").read_text())
+        connection.close()
+        return
+    engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.exec_driver_sql((STORED / f"{revision}.postgres.sql").read_text())
+    engine.dispose()
+
+
+@pytest.fixture(params=["0001", "0002"])
+def revision(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def url(request: pytest.FixtureRequest, revision: str) -> str:
+    new_url: NewUrl = request.getfixturevalue(f"new_{request.param}")
+    url = new_url()
+    load(url, revision)
+    return url
+
+
+def test_an_older_database_is_refused_then_upgraded_and_trained_to_the_end(
+    url: str, revision: str, bench: Bench, other_bench: Bench
+) -> None:
+    with pytest.raises(StorageError, match=rf"but got {revision}\. Run selection db upgrade"):
+        open_database(url, create=True, write=True)
+    upgrade_database(url)
+    assert check_database(url).is_ok
+    with open_database(url, create=False, write=True) as database:
+        records = Records(database)
+        study = records.find_study("stored")
+        assert study is not None
+        before = records.trials(study)
+        states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.RUNNING]
+        assert [trial.state for trial in before] == states
+        (killed,) = examine(database)
+        assert (killed.check, killed.is_mendable) == ("no_lease", True)
+        assert [each.check for each in mend(database)] == ["no_lease"]
+        assert examine(database) == []
+        bench.use(database)
+        bench.run(study.spec())
+        after = records.trials(study)
+        assert after[:2] == before[:2]
+        assert examine(database) == []
+    whole = other_bench.table(study.spec())
+    assert len(after) == study.spec().budget
+    for trial, calm in zip(after, whole, strict=True):
+        assert (trial.state, trial.cohort) == (calm["state"], calm["cohort"])
+        assert dict(trial.params) == pytest.approx(calm["params"])
+        # Another machine wrote the first cohort.
+        assert trial.value == pytest.approx(calm["value"], abs=0.02)
