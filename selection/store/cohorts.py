@@ -41,7 +41,7 @@ from selection.store.trial_writer import (
     member_rows,
     own_ending,
     sound_results,
-    template,
+    templates,
 )
 from selection.study.space import SearchSpace
 from selection.study.trial import Params, Trial, TrialResult
@@ -136,7 +136,7 @@ class Cohorts:
 
         Raises: LostCohortError where another worker has the cohort.
         """
-        templates = [template(setting, space) for setting in params]
+        asked = templates(params, space)
         with study_event(self._database, study, is_durable=False) as connection:
             _refuse_opened(connection, study)
             if not is_held(connection, study, lease):
@@ -144,7 +144,7 @@ class Cohorts:
             query = own_rows(study).where(trial_table.c.cohort == lease.cohort)
             if begun := connection.execute(query).all():
                 return [row.number for row in begun]
-            numbered = self._storage.create_trials(connection, study.optuna_study_id, templates)
+            numbered = self._storage.create_trials(connection, study.optuna_study_id, asked)
             ids = [trial_id for trial_id, _ in numbered]
             # Optuna's own tools delete on SQLite without foreign keys: our rows stay behind and
             # the ids are given again.

@@ -252,7 +252,7 @@ def _param_rows(trial_id: int, template: FrozenTrial) -> Iterator[dict[str, Any]
             "trial_id": trial_id,
             "param_name": name,
             "param_value": distribution.to_internal_repr(value),
-            "distribution_json": distribution_to_json(distribution),
+            "distribution_json": _distribution_text(distribution),
         }
 
 
@@ -299,6 +299,11 @@ def _upsert(
     insert = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
     news = {name: insert.excluded[name] for name in rows[0] if name not in key}
     connection.execute(insert.on_conflict_do_update(index_elements=key, set_=news), rows)
+
+
+@cache
+def _distribution_text(distribution: BaseDistribution) -> str:
+    return distribution_to_json(distribution)
 
 
 @cache

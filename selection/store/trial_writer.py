@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from optuna.distributions import json_to_distribution
+from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
@@ -21,8 +21,18 @@ from selection.study.space import SearchSpace, nearest_inside, value_to_json
 from selection.study.trial import Params, TrialResult, TrialState
 
 
-def template(params: Params, space: SearchSpace) -> FrozenTrial:
-    """Return a running trial for Optuna, and beside it what Optuna's params cannot hold."""
+def templates(cohort: Sequence[Params], space: SearchSpace) -> list[FrozenTrial]:
+    """Return running trials for Optuna, and beside them what Optuna's params cannot hold."""
+    distributions = {
+        name: json_to_distribution(distribution_json(dimension))
+        for name, dimension in space.items()
+    }
+    return [_template(params, space, distributions) for params in cohort]
+
+
+def _template(
+    params: Params, space: SearchSpace, distributions: Mapping[str, BaseDistribution]
+) -> FrozenTrial:
     inside = nearest_inside(space, params)
     shown = {name: to_optuna(dimension, inside[name]) for name, dimension in space.items()}
     outside = {
@@ -30,14 +40,10 @@ def template(params: Params, space: SearchSpace) -> FrozenTrial:
         for name, dimension in space.items()
         if from_optuna(dimension, shown[name]) != params[name]
     }
-    distributions = {
-        name: json_to_distribution(distribution_json(dimension))
-        for name, dimension in space.items()
-    }
     return create_trial(
         state=OptunaState.RUNNING,
         params=dict(shown),
-        distributions=distributions,
+        distributions=dict(distributions),
         user_attrs={OUTSIDE_ATTR: outside} if outside else {},
     )
 

@@ -13,6 +13,7 @@ from optuna.storages._rdb.models import BaseModel
 
 from selection.store.database import Database, open_database
 from selection.store.records import Records
+from selection.store.tables import ledger_table
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"])
@@ -86,6 +87,8 @@ def database(shared_database: Database) -> Iterator[Database]:
         for table in reversed(BaseModel.metadata.sorted_tables):
             if table.name != "version_info":
                 connection.execute(sa.delete(table))
+        # It outlives its studies.
+        connection.execute(sa.delete(ledger_table))
 
 
 @pytest.fixture
