@@ -92,7 +92,8 @@ def main() -> None:
     rounds, trials = (1, 48) if is_quick else (5, 96)
     measured = list(rates(rounds, trials))
     ratios = [two / one for one, two in measured]
-    print(f"""## Two workers
+    print(f"""
+## Two workers
 
 `make bench`: member-epochs per second of one worker with one thread and of two workers with one
 thread each, by turns; medians of {rounds} rounds. Digits, 64-64-64-10 with dropout, batch 64,

@@ -1,7 +1,8 @@
 """The command line: one verb per question, results on stdout, progress on stderr.
 
 Rooms with heavy libraries are imported by the verb that needs them, so that help stays quick.
-Exit codes: 0 done, 1 a fault of the user's, 2 wrong usage, 3 refused, 130 interrupted.
+Exit codes: 0 done, 1 a fault of the user's, 2 wrong usage, 3 refused,
+4 the server does not answer, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from typing import Annotated, Any, NoReturn
 
 import typer
 
 from selection import record_verbs, run_verbs, verdict_verbs
 from selection.command import (
+    CRASHED,
     DEFAULT_STORAGE,
     SUPERVISED_VARIABLE,
     AsJson,
@@ -160,6 +163,9 @@ def main() -> None:
         if stopped := _stop_behind(error):
             _end(stopped)
         if not isinstance(error, SelectionError) or "--debug" in sys.argv:
+            if isinstance(error, Exception) and SUPERVISED_VARIABLE in os.environ:
+                traceback.print_exc()
+                sys.exit(CRASHED)
             raise
         say(str(error))
         sys.exit(error.exit_code)
@@ -191,7 +197,11 @@ class _StoppedError(BaseException):
 
 
 def _stop(number: int, _frame: Any) -> None:
-    """Unwind once; a second signal ends the process on the spot, and the record survives that."""
+    """Unwind once; a second signal ends the process on the spot, and the record survives that.
+
+    A worker with a supervisor hears of one stop in several ways, and has somebody to end it.
+    """
+    is_supervised = SUPERVISED_VARIABLE in os.environ
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_DFL)
+        signal.signal(each, signal.SIG_IGN if is_supervised else signal.SIG_DFL)
     raise _StoppedError(number)

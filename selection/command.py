@@ -16,6 +16,8 @@ import typer
 DEFAULT_STORAGE = "sqlite:///selection.db"
 # By this variable a worker knows that it has a supervisor, who shows how far it is.
 SUPERVISED_VARIABLE = "SELECTION_SUPERVISED"
+# How such a worker ends after a mistake of ours, which its supervisor takes for a death.
+CRASHED = 70
 
 
 class Format(StrEnum):

@@ -54,6 +54,8 @@ class DeviceError(SelectionError):
 class UnreachableError(StorageError):
     """The server of the database does not answer now; the same may succeed a little later."""
 
+    exit_code = 4
+
 
 class StudyStateError(SelectionError):
     """The record of the study does not allow what was asked."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from selection.assess.rules import choose_trial
 from selection.data.dataset import Dataset
@@ -19,6 +20,7 @@ from selection.entry import StudyData
 from selection.errors import Fault, StudyStateError
 from selection.search import propose
 from selection.store.evidence import Evidence, OuterFold
+from selection.store.patience import patiently
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialResult
@@ -60,7 +62,8 @@ def score_procedure(
     for split in data.plan.splits:
         if split.repeat == 0 and split.fold not in done:
             outer = _Outer(spec, data.dataset, split, device, say)
-            evidence.keep_outer_fold(study, _score_outer(outer))
+            scored = _score_outer(outer)
+            patiently(partial(evidence.keep_outer_fold, study, scored), say)
 
 
 def check_nested(spec: StudySpec, data: StudyData) -> None:

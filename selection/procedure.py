@@ -11,6 +11,7 @@ from selection.baseline import score_baselines
 from selection.entry import StudyData
 from selection.nested import score_procedure
 from selection.store.books import Books
+from selection.store.patience import patiently
 from selection.store.study_record import StudyRecord
 from selection.store.trial_reader import ENDED
 from selection.study.spec import StudySpec
@@ -36,7 +37,8 @@ def run_procedure(
         sweep()
     if not books.evidence.baselines(study):
         say("baselines: training linear models on the same folds")
-        books.evidence.keep_baselines(study, score_baselines(spec, data, trainer))
+        baselines = score_baselines(spec, data, trainer)
+        patiently(lambda: books.evidence.keep_baselines(study, baselines), say)
     # Outer folds run the whole budget: they would speak of another procedure than one cut short.
     is_cut = any(trial.reason == ENDED for trial in books.records.trials(study, with_curves=False))
     if spec.sections.assessment.nested and not is_cut:

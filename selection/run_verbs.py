@@ -140,7 +140,7 @@ def worker(
             spec.metric, is_minimised=spec.is_minimised, is_told=not is_supervised
         ) as view:
             run_sweep(spec, study, books, trainer, me, view, max_retries=retries)
-    print(f"study {name}: every trial is finished; selection run FILE trains its baselines")
+    print(f"study {name} takes no more trials; selection run FILE trains its baselines")
 
 
 def _stop_at_end_of_input() -> None:

@@ -28,6 +28,7 @@ POLL_SECONDS = 0.5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 MOST_DEATHS = 10
 STOP_SECONDS = 30.0
+READ_SECONDS = 5.0
 
 
 class TeamView(Protocol):
@@ -168,6 +169,7 @@ class _Seat:
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
+            errors="replace",
             # A Ctrl-C of the terminal is for the supervisor, which passes it on once.
             start_new_session=True,
         )
@@ -182,7 +184,8 @@ class _Seat:
 
     def _end_reading(self) -> None:
         if self._reader is not None:
-            self._reader.join()
+            # Whoever has inherited the pipe may keep it open.
+            self._reader.join(READ_SECONDS)
         if self._process is not None:
             for pipe in (self._process.stdin, self._process.stderr):
                 if pipe is not None:

@@ -136,7 +136,7 @@ class _Sweep:
         )
         self.told: list[Trial] = []
         # All trials of the cohorts below this one are told.
-        self.first_open = 0
+        self.first_untold = 0
 
     def run_cohort(self) -> bool:
         """Train one more cohort, or wait for those of others; False where the study is spent."""
@@ -151,17 +151,25 @@ class _Sweep:
             with holding(self.books.leases, self.study, claim.lease) as held:
                 self._train(claim, claim.lease, held)
         except LostCohortError as error:
+            self._release(claim.lease)
             self.view.say(str(error))
         except BaseException:
-            # Where even that fails, the trials stay running until the lease ends.
-            with suppress(SelectionError):
-                self.books.cohorts.release(self.study, claim.lease)
+            self._release(claim.lease)
             raise
         return True
 
+    def _release(self, lease: Lease) -> None:
+        # Where even that fails, the trials stay running until the lease ends.
+        with suppress(SelectionError):
+            self.books.cohorts.release(self.study, lease)
+
     def _train(self, claim: Claim, lease: Lease, held: Holding) -> None:
+        # Before the finished ones: a trial that ends in between is then in both, not in neither.
+        pending = self._pending() if claim.room else []
         self._learn()
-        cohort = {trial.number: trial.params for trial in claim.trials} or self._begin(claim, lease)
+        cohort = {trial.number: trial.params for trial in claim.trials}
+        if claim.room:
+            cohort = self._begin(claim, lease, pending)
         self._tell(lease.cohort, len(cohort), None)
 
         def tell(training: int, epoch: EpochNews) -> None:
@@ -180,22 +188,23 @@ class _Sweep:
         """Hear of the trials that others have finished meanwhile."""
         records = self.books.records
         cohorts = {trial.cohort for trial in self.told}
-        while self.first_open in cohorts:
-            self.first_open += 1
-        known = {trial.number for trial in self.told if trial.cohort >= self.first_open}
+        while self.first_untold in cohorts:
+            self.first_untold += 1
+        known = {trial.number for trial in self.told if trial.cohort >= self.first_untold}
         finished = self._patiently(
-            lambda: records.finished_numbers(self.study, since=self.first_open)
+            lambda: records.finished_numbers(self.study, since=self.first_untold)
         )
         news = [number for number in finished if number not in known]
         if news:
             self.told += self._patiently(lambda: records.trials(self.study, numbers=news))
-            self.told.sort(key=attrgetter("number"))
+        self.told.sort(key=attrgetter("number"))
 
-    def _begin(self, claim: Claim, lease: Lease) -> dict[int, Params]:
+    def _pending(self) -> list[Trial]:
+        records = self.books.records
+        return self._patiently(lambda: records.pending(self.study, since=self.first_untold))
+
+    def _begin(self, claim: Claim, lease: Lease, pending: Sequence[Trial]) -> dict[int, Params]:
         """Ask for the next cohort and write it down."""
-        pending = self._patiently(
-            lambda: self.books.records.pending(self.study, since=self.first_open)
-        )
         proposed = propose(self.spec, self.told, claim.room, lease.cohort, pending)
         numbers = self._patiently(
             lambda: self.books.cohorts.begin(self.study, lease, proposed, self.spec.space)
@@ -206,7 +215,8 @@ class _Sweep:
         return patiently(act, self.view.say)
 
     def _from_record(self, trial: Trial) -> TrialResult:
-        folds = self.books.records.curves(self.study, trial.number, outputs=True)
+        records = self.books.records
+        folds = self._patiently(lambda: records.curves(self.study, trial.number, outputs=True))
         return TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
 
     def _tell(self, cohort: int, training: int, epoch: EpochNews | None) -> None:

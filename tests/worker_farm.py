@@ -120,7 +120,7 @@ def work(url: str, kind: str, seconds: float) -> None:
         spec = study.spec()
         retries = spec.sections.search.max_retries
         trainer: Any = MadeUpTrainer(seconds)
-        run_sweep(spec, study, books, trainer, worker, _Silent(), max_retries=retries)
+        run_sweep(spec, study, books, trainer, worker, Silent(), max_retries=retries)
 
 
 def _limit_pages(pages: str) -> Callable[..., None]:
@@ -130,7 +130,9 @@ def _limit_pages(pages: str) -> Callable[..., None]:
     return limit
 
 
-class _Silent:
+class Silent:
+    """Be the view of a sweep that shows nothing."""
+
     def show(self, news: Any) -> None:
         pass
 

@@ -131,7 +131,13 @@ def require_server(address: Address, workers: int) -> None:
 NO_ROOM = ("the disk must have room", "Free some space and run the same command again.")
 # A server that restarts, ends a connection, or ends one of two transactions that wait for each
 # other, may answer when it is asked again.
-PASSING_STATES = ("08", "57P01", "57P02", "57P03", "25P03", "40001", "40P01", "55P03")
+AWAY_STATES = ("08", "57P01", "57P02", "57P03", "25P03")
+BUSY_STATES = ("40001", "40P01", "55P03", "57014")
+REACHABLE = (
+    "the server must be reachable",
+    "Start the server, or check host, user and database.",
+)
+BUSY = ("the server must answer in time", "Try again when it has less to do.")
 # What a database says, the rule behind it, and the mend; the first that is found counts.
 _SAYINGS = (
     (
@@ -180,8 +186,9 @@ def faults_at(address: Address) -> Iterator[None]:
             raise
         got = _one_line(cause, address)
         if _is_passing(cause):
-            rule = "the server must be reachable"
-            mend = "Start the server, or check host, user and database."
+            rule, mend = REACHABLE
+            if _sqlstate(cause).startswith(BUSY_STATES):
+                rule, mend = BUSY
             raise UnreachableError(Fault(str(address), rule, got, mend)) from None
         for saying, rule, mend in _SAYINGS:
             if saying in f"{got} [{_sqlstate(cause)}]":
@@ -207,12 +214,15 @@ def _sqlstate(error: BaseException | None) -> str:
 def _is_passing(error: BaseException | None) -> bool:
     if not isinstance(error, DBAPIError):
         return False
-    # A connection that could not be made has no SQLSTATE.
-    is_refused = isinstance(error, OperationalError) and "connection" in str(error.orig)
     state = _sqlstate(error)
-    return error.connection_invalidated or (
-        state.startswith(PASSING_STATES) if state else is_refused
-    )
+    # A connection that could not be made has no SQLSTATE.
+    is_refused = isinstance(error, OperationalError) and _is_of_server(error)
+    is_passing = state.startswith((*AWAY_STATES, *BUSY_STATES)) if state else is_refused
+    return error.connection_invalidated or is_passing
+
+
+def _is_of_server(error: DBAPIError) -> bool:
+    return type(error.orig).__module__.startswith("psycopg")
 
 
 def _one_line(error: BaseException | None, address: Address) -> str:

@@ -99,15 +99,30 @@ class Cohorts:
         Raises: StudyStateError where too many trials have failed in a row.
         """
         with study_event(self._database, study, is_durable=False) as connection:
-            claim, fault = self._claim(connection, study, worker, limits)
+            found = self._claim(connection, study, worker, limits, may_fail=False)
+        if found is None:
+            # Trials end: that waits for the disk.
+            with study_event(self._database, study) as connection:
+                found = self._claim(connection, study, worker, limits, may_fail=True)
+        assert found is not None, "only a cohort to be failed is left alone"
+        claim, fault = found
         if fault is not None:
             raise StudyStateError(fault)
         return claim
 
     def _claim(
-        self, connection: Connection, study: StudyRecord, worker: Worker, limits: Limits
-    ) -> tuple[Claim, Fault | None]:
-        """Return a claim, or why there is none: what was written on the way to it is kept."""
+        self,
+        connection: Connection,
+        study: StudyRecord,
+        worker: Worker,
+        limits: Limits,
+        *,
+        may_fail: bool,
+    ) -> tuple[Claim, Fault | None] | None:
+        """Return a claim, or why there is none: what was written on the way to it is kept.
+
+        None where a cohort is to be failed first, and may not.
+        """
         _refuse_opened(connection, study)
         now = database_now(connection)
         leases = read_leases(connection, study)
@@ -116,10 +131,11 @@ class Cohorts:
         for cohort in sorted({row.cohort for row in unfinished} - others):
             rows = [row for row in unfinished if row.cohort == cohort]
             lost = _times_lost(leases.get(cohort), worker)
-            if limits.max_retries is not None and lost > limits.max_retries:
-                self._fail(connection, study, rows, lost)
-            else:
+            if limits.max_retries is None or lost <= limits.max_retries:
                 return self._take_up(connection, study, worker, rows, lost), None
+            if not may_fail:
+                return None
+            self._fail(connection, study, rows, lost)
         # A lease without trials is that of a worker that proposes now, or that died of it.
         for cohort in set(leases) - {row.cohort for row in unfinished}:
             if cohort in others:
@@ -165,8 +181,9 @@ class Cohorts:
         trained = sound_results(study, results)
         with study_event(self._database, study) as connection:
             rows = self._rows(connection, study, lease, trained)
-            if not is_held(connection, study, lease):
-                if _is_told(rows, trained, lease):
+            # Without any trial a crash of the server has undone its beginning: decision 13.
+            if not rows or not is_held(connection, study, lease):
+                if rows and _is_told(rows, trained, lease):
                     return
                 _refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
@@ -189,8 +206,7 @@ class Cohorts:
         """Return our rows of all trials that wait or run; remember which cohorts are finished."""
         first = self._first_open.get(study.uuid, 0)
         rows = self._unfinished(connection, study, trial_table.c.cohort >= first)
-        ours = trial_table.c.study_uuid == study.uuid
-        newest = connection.scalar(sa.select(sa.func.max(trial_table.c.cohort)).where(ours))
+        newest = _newest(connection, study, trial_table.c.cohort)
         after = first if newest is None else newest + 1
         self._first_open[study.uuid] = min((row.cohort for row in rows), default=after)
         return rows
@@ -247,9 +263,9 @@ class Cohorts:
         is_last: bool,
     ) -> tuple[Claim, Fault | None]:
         """Reserve the next cohort; without room the study is spent once nobody trains."""
-        ours = trial_table.c.study_uuid == study.uuid
-        query = sa.select(sa.func.count(), sa.func.max(trial_table.c.cohort)).where(ours)
-        count, newest = connection.execute(query).one()
+        number = _newest(connection, study, trial_table.c.number)
+        count = 0 if number is None else number + 1
+        newest = _newest(connection, study, trial_table.c.cohort)
         room = min(limits.cohort, limits.trials - count)
         if room <= 0 or (count and self._is_late(connection, study, limits)):
             return Claim(is_spent=is_last), None
@@ -279,6 +295,7 @@ class Cohorts:
             .add_columns(trials.c.state)
             .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
             .where(trial_table.c.cohort == lease.cohort, trial_table.c.number.in_(results))
+            .with_for_update(of=trials)
         )
         return {row.number: row for row in connection.execute(query)}
 
@@ -302,6 +319,12 @@ class Cohorts:
         ]
         if members:
             connection.execute(sa.insert(fold_table), members)
+
+
+def _newest(connection: Connection, study: StudyRecord, column: sa.Column[int]) -> int | None:
+    """Return the greatest number or cohort of a study's trials, which an index knows at once."""
+    query = sa.select(sa.func.max(column)).where(trial_table.c.study_uuid == study.uuid)
+    return connection.scalar(query)
 
 
 def _own_row(study: StudyRecord, lease: Lease, trial_id: int, number: int) -> dict[str, Any]:

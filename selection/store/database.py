@@ -169,7 +169,9 @@ def writer_lock(url: str) -> Iterator[None]:
         yield
         return
     try:
-        descriptor = os.open(f"{address.path}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        # By whatever name the file is known, it has one lock.
+        lock = f"{address.path.resolve()}.lock"
+        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         rule = "the folder of the database must be writable"
         mend = "Name a database in a folder of yours."

@@ -28,7 +28,14 @@ SERVER_SETTINGS = {
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": "60s",
 }
-CONNECT_SECONDS = 10
+# A server that vanishes must be noticed: without these a client waits for its answer for hours.
+CONNECT_SETTINGS = {
+    "connect_timeout": 10,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
 DURABLE = "selection_durable"
 # Write-ahead logging needs memory shared between processes, which these cannot give.
 NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|vboxsf|fuse\.")
@@ -48,8 +55,11 @@ class EngineSettings(CreateEnginePlugin):
         if url.get_backend_name() == "postgresql":
             # Without a ping the first call after a restart of the server fails.
             kwargs["pool_pre_ping"] = True
-            if "connect_timeout" not in url.query:
-                kwargs["connect_args"] = {"connect_timeout": CONNECT_SECONDS}
+            # What is decided under the lock of a study must be read after the lock was got.
+            kwargs["isolation_level"] = "READ COMMITTED"
+            kwargs["connect_args"] = {
+                name: value for name, value in CONNECT_SETTINGS.items() if name not in url.query
+            }
 
     def update_url(self, url: URL) -> URL:
         return url

@@ -153,7 +153,7 @@ def is_held(connection: Connection, study: StudyRecord, lease: Lease) -> bool:
 
 def lost_cohort(study: StudyRecord, lease: Lease) -> LostCohortError:
     """Return the error that says that a cohort was given to another worker."""
-    rule = f"a worker must answer within {lease.worker.lease_seconds:g} seconds"
+    rule = "a worker trains what it holds"
     got = f"cohort {lease.cohort} taken from it meanwhile"
     mend = "What it trained is dropped; whoever holds the cohort now trains it."
     return LostCohortError(Fault(study.name, rule, got, mend))

@@ -168,7 +168,8 @@ class Ledger:
             )
         )
         with self._database.writing() as connection:
-            assert connection.execute(update).rowcount == 1, "a claim is finished once"
+            count = connection.execute(update).rowcount
+        assert count == 1, "a claim is finished once"
 
 
 def refusal(looks: Sequence[Evaluation]) -> RefusedError:

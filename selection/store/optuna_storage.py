@@ -154,7 +154,7 @@ class BatchedStorage(RDBStorage):
             storage.set_trial_state_values(trial_id, OptunaState.WAITING)
 
     def finish_trials(self, connection: Connection, endings: Sequence[Ending]) -> None:
-        """Write how trials ended. The caller has seen by locked_states that they are running."""
+        """Write how trials ended. The caller has seen, and holds, that they are running."""
         if not self.is_batched:
             self._finish_one_by_one(self.joined(connection), endings)
             return
@@ -166,7 +166,8 @@ class BatchedStorage(RDBStorage):
             .values(state=sa.bindparam("ended"), datetime_complete=now)
         )
         ended = [{"id": ending.trial_id, "ended": ending.state} for ending in endings]
-        assert connection.execute(update, ended).rowcount == len(endings), "a trial ended twice"
+        count = connection.execute(update, ended).rowcount
+        assert count == len(endings), "a trial ended twice"
         values = [row for ending in endings for row in _value_rows(ending)]
         _upsert(connection, trial_values, ("trial_id", "objective"), values)
         points = [row for ending in endings for row in _intermediate_rows(ending)]

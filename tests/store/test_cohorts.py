@@ -41,6 +41,7 @@ from selection.store.leases import (
     read_leases,
 )
 from selection.store.ledger import Ledger
+from selection.store.optuna_storage import trial_params, trial_user_attrs
 from selection.store.optuna_storage import trials as optuna_trials
 from selection.store.patience import LONGEST_PAUSE_SECONDS as LONGEST_WAIT
 from selection.store.patience import patiently
@@ -499,7 +500,7 @@ def test_late_attempt_is_refused_and_writes_nothing(
     if is_finished:
         desk.finish(lease, numbers, state)
     with unchanged(desk.database):
-        with pytest.raises(LostCohortError, match=r"within 600 seconds, .* cohort 0 taken"):
+        with pytest.raises(LostCohortError, match=r"cohort 0 taken from it"):
             desk.finish(late, numbers, state)
         with pytest.raises(LostCohortError, match="example: "):
             desk.begin(late)
@@ -1065,3 +1066,18 @@ def test_other_errors_are_not_waited_for(clock: MadeUpTime, kind: type[Exception
         patiently(act, lambda line: None)
     assert len(tries) == 1
     assert clock.pauses == []
+
+
+def test_a_beginning_that_a_crash_has_undone_is_found_out_and_begun_again(desk: Desk) -> None:
+    me = someone()
+    lease, numbers = desk.train(me)
+    with desk.database.writing() as connection:
+        for table in (trial_table, trial_params, trial_user_attrs, optuna_trials):
+            connection.execute(sa.delete(table))
+    with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
+        desk.finish(lease, numbers)
+    desk.release(lease)
+    again, same_numbers = desk.train(me)
+    assert (again.cohort, same_numbers) == (lease.cohort, numbers)
+    desk.finish(again, same_numbers)
+    assert set(desk.states()) == {TrialState.COMPLETE}

@@ -5,20 +5,29 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 import sqlalchemy as sa
 from postgres_server import ThrowAwayServer, throw_away_server
 from test_workers import begin, check_whole, finish, finished_rows, study_of
-from worker_farm import Farm, farm_spec
+from worker_farm import Farm, MadeUpTrainer, Silent, farm_spec, made_up_result
 
+from selection.search import propose
+from selection.store.books import Books, open_books
+from selection.store.cohorts import Limits
 from selection.store.database import check_database, open_database
+from selection.store.leases import Lease, new_worker
 from selection.store.records import Records
-from selection.study.trial import TrialState
+from selection.store.study_record import StudyRecord
+from selection.study.spec import parse_study
+from selection.study.trial import Trial, TrialResult, TrialState
+from selection.sweep import run_sweep
 
 pytestmark = pytest.mark.slow
 
@@ -241,3 +250,83 @@ def test_the_dashboards_rename_is_a_deletion_to_a_worker(farm: Farm, begun_url: 
     assert farm.wait(pid) == 1
     assert "the study must still be there" in farm.errors(pid)
     assert optuna.get_all_study_names(begun_url) == ["renamed"]
+
+
+def test_a_server_whose_default_is_a_stricter_isolation_changes_nothing(
+    farm: Farm, postgres_begun: str
+) -> None:
+    """What is decided under the lock of the study is read after the lock was got."""
+    url = postgres_begun
+    name = sa.make_url(url).database
+    run_as_admin(url, f"ALTER DATABASE {name} SET default_transaction_isolation='repeatable read'")
+    pids = [farm.start(url, seconds=0.0) for _ in range(5)]
+    assert [farm.wait(pid) for pid in pids] == [0] * 5
+    assert [farm.errors(pid) for pid in pids] == [""] * 5
+    check_whole(url, SPEC)
+
+
+def test_a_grid_gives_each_point_once_whoever_finishes_meanwhile(postgres_begun: str) -> None:
+    spec = parse_study(
+        {
+            "name": "grid",
+            "data": {"dataset": "digits"},
+            "cv": {"folds": 3},
+            "training": {"epochs": 4},
+            "space": {"width": {"choices": [8, 16, 32, 64, 128, 256]}},
+            "search": {
+                "sampler": "grid",
+                "trials": 6,
+                "cohort": 2,
+                "pruner": "none",
+                "default": {"width": 8},
+            },
+        },
+        "grid.toml",
+    )
+    with open_books(postgres_begun, write=True) as books:
+        study = books.records.create_study(spec, "d" * 64, None, {"folds": []}, {})
+        other, me = (new_worker(600.0, is_alone=False) for _ in range(2))
+        claim = books.cohorts.claim(study, other, Limits(6, 2))
+        assert claim.lease is not None
+        asked = propose(spec, [], claim.room, 0)
+        numbers = books.cohorts.begin(study, claim.lease, asked, spec.space)
+        results = {
+            number: made_up_result(spec.setting(params))
+            for number, params in zip(numbers, asked, strict=True)
+        }
+        finishing = FinishingRecords(books, study, claim.lease, results)
+        trainer: Any = MadeUpTrainer(0.0)
+        run_sweep(spec, study, replace(books, records=finishing), trainer, me, Silent())
+        found = books.records.trials(study)
+    widths = [trial.params["width"] for trial in found]
+    assert sorted(map(int, map(str, widths))) == [8, 16, 32, 64, 128, 256]
+
+
+class FinishingRecords(Records):
+    """Let another worker finish its cohort between two looks at the record."""
+
+    def __init__(
+        self,
+        books: Books,
+        study: StudyRecord,
+        lease: Lease,
+        results: Mapping[int, TrialResult],
+    ) -> None:
+        super().__init__(books.database)
+        self._finish = lambda: books.cohorts.finish(study, lease, results)
+        self._looks = 0
+
+    def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:
+        found = super().finished_numbers(study, since=since)
+        self._look()
+        return found
+
+    def pending(self, study: StudyRecord, *, since: int = 0) -> list[Trial]:
+        found = super().pending(study, since=since)
+        self._look()
+        return found
+
+    def _look(self) -> None:
+        self._looks += 1
+        if self._looks == 1:
+            self._finish()

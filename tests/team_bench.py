@@ -1,0 +1,129 @@
+"""What tests of several workers share: a study that trains for seconds, and a look from outside.
+
+The look from outside asks the database by plain SQL and the system for its processes, so that it
+depends on nothing that it tests.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+import sqlalchemy as sa
+from command_line import start
+
+TRIALS, COHORT = 8, 2
+# Cohorts that train for seconds, under leases that are renewed once a second.
+STUDY = f"""
+name = "team"
+[data]
+dataset = "digits"
+prepare = "scale"
+held_out = 0.2
+[cv]
+folds = 3
+[training]
+epochs = 60
+batch_size = 8
+[space]
+width = {{ low = 8, high = 64, log = true }}
+learning_rate = {{ low = 0.05, high = 1.0, log = true }}
+[search]
+trials = {TRIALS}
+cohort = {COHORT}
+pruner = "none"
+"""
+LEASE = "--lease=4"
+RUN = ("run", "team.toml", LEASE)
+TEAM = (*RUN, "--workers=2")
+
+Value = TypeVar("Value")
+
+
+def wait_for(look: Callable[[], Value], seconds: float = 120.0) -> Value:
+    """Look again and again until there is something to see."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if seen := look():
+            return seen
+        time.sleep(0.05)
+    raise TimeoutError(f"nothing to see after {seconds:g} seconds")
+
+
+class Watch:
+    """Look at a study and its workers from outside."""
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._engine = sa.create_engine(url, poolclass=sa.NullPool)
+
+    def rows(self, query: str) -> list[Any]:
+        """Return what a query finds; nothing where there are no tables yet."""
+        try:
+            with self._engine.connect() as connection:
+                return [tuple(row) for row in connection.exec_driver_sql(query)]
+        except sa.exc.ProgrammingError:
+            return []
+
+    def states(self) -> Counter[str]:
+        """Count the trials by their state."""
+        return Counter(state for (state,) in self.rows("SELECT state FROM trials"))
+
+    def training(self, count: int) -> list[int]:
+        """Return the processes that hold a cohort whose trials run, if there are so many."""
+        held = self.rows(
+            "SELECT DISTINCT place FROM selection_lease "
+            "JOIN selection_trial USING (study_uuid, cohort) "
+            "JOIN trials ON trial_id = optuna_trial_id WHERE state = 'RUNNING'"
+        )
+        pids = sorted(int(place.rpartition(":")[2]) for (place,) in held)
+        return pids if len(pids) == count else []
+
+    def is_whole(self) -> bool:
+        """Say whether the budget is spent exactly and nothing is held any more."""
+        numbers = self.rows("SELECT number FROM trials ORDER BY number")
+        return (
+            [number for (number,) in numbers] == list(range(TRIALS))
+            and self.states() == {"COMPLETE": TRIALS}
+            and not self.rows("SELECT cohort FROM selection_lease")
+        )
+
+
+class Team:
+    """Hold a real supervisor in a folder of its own, its workers, and the look at them."""
+
+    def __init__(self, folder: Path, watch: Watch, *words: str) -> None:
+        self.watch = watch
+        self.process = start(folder, *words)
+        self.workers: list[int] = []
+
+    def train(self, count: int = 2) -> list[int]:
+        """Wait until so many workers train at once, and return their process ids."""
+
+        def look() -> list[int]:
+            assert self.process.poll() is None, self.process.communicate()
+            return self.watch.training(count)
+
+        self.workers = wait_for(look)
+        return self.workers
+
+    def end(self, seconds: float = 120.0) -> tuple[int, str]:
+        """Wait until the supervisor has ended, and return its exit code and what it said."""
+        _, err = self.process.communicate(timeout=seconds)
+        return self.process.returncode, err
+
+    def are_gone(self) -> bool:
+        """Say whether every worker that trained has ended."""
+        return not any(is_alive(pid) for pid in self.workers)
+
+
+def is_alive(pid: int) -> bool:
+    """Say whether a process runs; one that only waits to be asked how it ended does not."""
+    try:
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
