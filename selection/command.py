@@ -58,7 +58,12 @@ def command(*words: str, storage: str) -> str:
     program = "selection"
     if shutil.which(program) is None:
         program = os.path.relpath(sys.argv[0])
-    given = [] if "SELECTION_STORAGE" in os.environ or storage == DEFAULT_STORAGE else [storage]
+    given: list[str] = []
+    if "SELECTION_STORAGE" not in os.environ and storage != DEFAULT_STORAGE:
+        from selection.store.address import read_address
+
+        # Without its password, which a screen and a log would keep.
+        given = [str(read_address(storage))]
     return shlex.join([program, *words, *(f"--storage={url}" for url in given)])
 
 
