@@ -19,9 +19,10 @@ from selection.assessment import Assessment, Correction, assess_study
 from selection.entry import enter_study, load_study_data, make_trainer, row_facts
 from selection.procedure import run_procedure
 from selection.store.books import open_books
+from selection.store.leases import new_worker
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import TrialState
-from selection.sweep import SweepNews
+from selection.sweep import SweepNews, run_sweep
 from selection.train.device import choose_device
 
 ROWS, HELD_OUT, FEATURES, TRIALS, FOLDS, CHANCE = 100, 100, 10, 30, 5, 0.5
@@ -110,7 +111,12 @@ def _assess(spec: StudySpec, folder: Path) -> Assessment:
         study = enter_study(spec, data, books.records, device)
         books.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
-        run_procedure(spec, study, data, books, trainer, device, _Silence())
+        view = _Silence()
+
+        def sweep() -> None:
+            run_sweep(spec, study, books, trainer, new_worker(60.0, is_alone=True), view)
+
+        run_procedure(spec, study, data, books, trainer, device, view.say, sweep)
         return assess_study(study, books)
 
 

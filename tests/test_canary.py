@@ -199,8 +199,8 @@ def test_a_password_shows_nowhere(
             assert printed.run(*words) == 0
         fail_in_every_way(printed, secret, password)
     # The server is stopped now.
-    assert printed.run("status", "team") == 1
-    assert printed.run("--debug", "run", "team.toml") == 1
+    assert printed.run("status", "team") == 4
+    assert printed.run("--debug", "run", "team.toml") == 4
     files = dict(read_files(tmp_path))
 
     seen = {f"command {text!r}": text for text in heard.commands}
@@ -277,7 +277,7 @@ def fail_in_every_way(printed: Printed, secret: str, password: str) -> None:
     ]
     for url in wrong:
         for debug in ([], ["--debug"]):
-            assert printed.run_at(*debug, "status", "team", f"--storage={url}") == 1
-            assert printed.run_at(*debug, "run", "team.toml", f"--storage={url}") == 1
-    assert printed.run_at("copy", "team", f"--storage={secret}", f"--to={wrong[0]}") == 1
+            assert printed.run_at(*debug, "status", "team", f"--storage={url}") == 4
+            assert printed.run_at(*debug, "run", "team.toml", f"--storage={url}") == 4
+    assert printed.run_at("copy", "team", f"--storage={secret}", f"--to={wrong[0]}") == 4
     assert printed.run("--debug", "best", "unknown") == 1

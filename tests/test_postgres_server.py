@@ -71,7 +71,7 @@ def test_server_is_started_once_used_and_stopped(folder: Path, cli: Cli) -> None
 
     assert "stopped; data stays" in tell(folder, "stop").stderr
     unreachable = cli("studies", "--storage", url)
-    assert unreachable.code == 1
+    assert unreachable.code == 4
     assert unreachable.err.count("\n") == 1, unreachable.err
     again = tell(folder, "stop")
     assert (again.returncode, again.stdout) == (0, "")
