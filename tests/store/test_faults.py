@@ -249,7 +249,8 @@ def test_the_dashboards_rename_is_a_deletion_to_a_worker(farm: Farm, begun_url: 
         optuna.delete_study(study_name="farm", storage=database.storage)
     assert farm.wait(pid) == 1
     assert "the study must still be there" in farm.errors(pid)
-    assert optuna.get_all_study_names(begun_url) == ["renamed"]
+    with open_database(begun_url, create=False, write=False) as database:
+        assert optuna.get_all_study_names(database.storage) == ["renamed"]
 
 
 def test_a_server_whose_default_is_a_stricter_isolation_changes_nothing(
