@@ -275,9 +275,11 @@ def fail_in_every_way(printed: Printed, secret: str, password: str) -> None:
         f"postgresql+psycopg://canary:{quote(password, safe='')}@host:port/database",
         f"postgresql+psycopg://canary@/database?password={quote(password, safe='')}",
     ]
-    for url in wrong:
+    # The first four name a server that does not answer so; the others cannot be an address of ours.
+    codes = [4, 4, 4, 4, 1, 1, 1]
+    for url, code in zip(wrong, codes, strict=True):
         for debug in ([], ["--debug"]):
-            assert printed.run_at(*debug, "status", "team", f"--storage={url}") == 4
-            assert printed.run_at(*debug, "run", "team.toml", f"--storage={url}") == 4
+            assert printed.run_at(*debug, "status", "team", f"--storage={url}") == code
+            assert printed.run_at(*debug, "run", "team.toml", f"--storage={url}") == code
     assert printed.run_at("copy", "team", f"--storage={secret}", f"--to={wrong[0]}") == 4
     assert printed.run("--debug", "best", "unknown") == 1
