@@ -220,7 +220,7 @@ def _print_section(found: list[Cost], rounds: int) -> None:
         "holds so many already;\n"
         f"medians of {rounds} rounds. A trial has 6 params, {EPOCHS} epochs, 8 attributes and a "
         f"value; ours keep {FOLDS} fold rows beside it,\n"
-        f"with their curves and {ROWS} predictions. Every commit waits for the disk.\n"
+        f"with their curves and {ROWS} predictions. Ours wait for the disk as decision 13 says.\n"
     )
     print(
         "- *batched*: a cohort claimed, begun and finished by us, in three transactions\n"

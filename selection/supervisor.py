@@ -1,7 +1,7 @@
 """Starts worker processes on this machine and watches them until the study is spent.
 
-A worker that dies is replaced. Signals are passed on. A worker
-whose supervisor is gone sees its standard input end, and stops.
+A worker that dies is replaced. Signals are passed on. A worker whose supervisor is gone sees its
+standard input end, and stops.
 """
 
 from __future__ import annotations

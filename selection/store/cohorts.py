@@ -25,7 +25,7 @@ from selection.store.leases import (
     Worker,
     give_back,
     is_held,
-    is_live,
+    is_held_by_another,
     lost_cohort,
     read_leases,
     take,
@@ -126,7 +126,7 @@ class Cohorts:
         _refuse_opened(connection, study)
         now = database_now(connection)
         leases = read_leases(connection, study)
-        others = {cohort for cohort, row in leases.items() if is_live(row, worker, now)}
+        others = {cohort for cohort, row in leases.items() if is_held_by_another(row, worker, now)}
         unfinished = self._open_trials(connection, study)
         for cohort in sorted({row.cohort for row in unfinished} - others):
             rows = [row for row in unfinished if row.cohort == cohort]

@@ -25,7 +25,7 @@ from selection.store.clock import database_now
 from selection.store.codec import FoldRow
 from selection.store.database import Database
 from selection.store.evidence import row_hash
-from selection.store.home import is_dead
+from selection.store.leases import is_alive
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.optuna_storage import (
     KNOWN_REVISION,
@@ -218,7 +218,7 @@ def _refuse_held(connection: Connection, study: StudyRecord) -> None:
     query = sa.select(lease_table).where(_is_of(lease_table, study)).with_for_update()
     leases = connection.execute(query).all()
     now = database_now(connection)
-    alive = [lease for lease in leases if lease.expires_at > now and not is_dead(lease.home)]
+    alive = [lease for lease in leases if is_alive(lease, now)]
     places = sorted({lease.place for lease in alive})
     if places:
         rule = "a study is deleted when nobody trains it"

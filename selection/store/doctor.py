@@ -20,50 +20,30 @@ import sqlalchemy as sa
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, SelectionError, StudyStateError
+from selection.errors import SelectionError, StudyStateError
 from selection.store.clock import database_now
 from selection.store.codec import FoldRow, score_from_row
 from selection.store.database import Database
 from selection.store.evidence import row_hash
-from selection.store.home import is_dead
-from selection.store.leases import read_leases
+from selection.store.finding import MEND, RESTORE, Finding, finding, orphan
+from selection.store.leases import is_alive, read_leases
 from selection.store.ledger import CLAIMED, EVALUATED
-from selection.store.optuna_storage import studies, study_user_attrs, trial_values, trials
-from selection.store.study_event import UUID_ATTR, our_studies, study_event
+from selection.store.optuna_storage import studies, trial_values, trials
+from selection.store.orphans import EVIDENCE, copies, mend_orphans, orphans, unmarked
+from selection.store.study_event import our_studies, study_event
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.tables import (
-    baseline_table,
     fold_table,
     lease_table,
     ledger_table,
-    model_table,
-    nested_table,
-    rows_table,
-    study_table,
     trial_table,
 )
 from selection.store.trial_reader import own_rows
 from selection.study.faults import show
 from selection.study.trial import mean_over_folds
 
-EVIDENCE = (rows_table, baseline_table, nested_table, model_table)
-OF_A_STUDY = (trial_table, *EVIDENCE, lease_table)
-BELONGS = "each of our rows must belong to something"
-RESTORE = "Restore a copy of the database."
-MEND = "Run selection doctor --fix."
 # Rows with predictions that are in memory at once.
 CHUNK = 64
-
-
-@dataclass(frozen=True)
-class Finding(Fault):
-    """Say what is wrong in a database, which check says so, and whether mend() puts it right.
-
-    where is the name of a study, or "database".
-    """
-
-    check: str
-    is_mendable: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +72,7 @@ def examine(database: Database) -> list[Finding]:
         # What is read is of this moment, and so must be the clock that leases are measured by.
         now = database_now(connection)
         records, unreadable = _read_studies(connection)
-        found = [*_orphans(connection), *_unmarked(connection), *_copies(connection), *unreadable]
+        found = [*orphans(connection), *unmarked(connection), *copies(connection), *unreadable]
         for study in records:
             rows = _read_rows(connection, study, now)
             found += [*_mendable(rows), *_trial_faults(rows), *_study_faults(rows)]
@@ -111,7 +91,7 @@ def mend(database: Database) -> list[Finding]:
     with database.reading() as connection:
         records, _ = _read_studies(connection)
     with database.writing() as connection:
-        mended = _mend_orphans(connection)
+        mended = mend_orphans(connection)
     for study in records:
         # A study that is deleted meanwhile has nothing left to mend.
         with suppress(StudyStateError), study_event(database, study) as connection:
@@ -132,7 +112,7 @@ def _read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Findi
             rule = "what a study began with must be readable; nothing else of it was looked at"
             mend = "Use the selection that began it, or restore a copy of the database."
             got = show(str(error).partition("\n")[0].rstrip("."))
-            unreadable.append(_finding(row.study_name, "file", rule, got, mend))
+            unreadable.append(finding(row.study_name, "file", rule, got, mend))
         else:
             records.append(record)
     return records, unreadable
@@ -169,97 +149,18 @@ def _read_rows(connection: Connection, study: StudyRecord, now: datetime) -> _Ro
     )
 
 
-def _points_at_nothing() -> dict[sa.Table, sa.ColumnElement[bool]]:
-    """Return the condition for rows whose study, or trial, is not there, by table."""
-    columns = study_table.c
-    is_marked = _marks(study_table.c.optuna_study_id)
-    other = sa.exists().where(is_marked, study_user_attrs.c.value_json != _mark())
-    gone = columns.optuna_study_id.not_in(sa.select(studies.c.study_id))
-    there = sa.select(columns.uuid)
-    return {
-        study_table: gone | other.correlate(study_table),
-        **{table: table.c.study_uuid.not_in(there) for table in OF_A_STUDY},
-        fold_table: fold_table.c.trial_uuid.not_in(sa.select(trial_table.c.uuid)),
-    }
-
-
-def _orphans(connection: Connection) -> Iterator[Finding]:
-    for table, condition in _points_at_nothing().items():
-        count = connection.scalar(sa.select(sa.func.count()).select_from(table).where(condition))
-        if count:
-            yield _orphan("database", table, count)
-
-
-def _mend_orphans(connection: Connection) -> list[Finding]:
-    found = list(_orphans(connection))
-    if found:
-        for table, condition in _points_at_nothing().items():
-            connection.execute(sa.delete(table).where(condition))
-    return found
-
-
-def _unmarked(connection: Connection) -> Iterator[Finding]:
-    """Find Optuna's studies that one of our rows points at, and that do not say they are ours.
-
-    It may be that the id was given again to a study of somebody else's: only people can tell.
-    """
-    marked = sa.select(study_user_attrs.c.study_id).where(study_user_attrs.c.key == UUID_ATTR)
-    query = (
-        sa.select(study_table.c.uuid, studies.c.study_name)
-        .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
-        .where(studies.c.study_id.not_in(marked))
-    )
-    for uuid, name in connection.execute(query):
-        rule = f"a study of ours must say so in its user attribute {UUID_ATTR}"
-        mend = (
-            f"If it is ours: optuna study set-user-attr --study-name {name} --key {UUID_ATTR} "
-            f"--value {uuid}. If not, delete it with optuna."
-        )
-        yield _finding(name, "unmarked", rule, "no such attribute", mend)
-
-
-def _copies(connection: Connection) -> Iterator[Finding]:
-    is_its_row = (study_table.c.optuna_study_id == studies.c.study_id) & (
-        study_user_attrs.c.value_json == _mark()
-    )
-    query = (
-        sa.select(studies.c.study_name)
-        .join(study_user_attrs, _marks(studies.c.study_id))
-        .outerjoin(study_table, is_its_row)
-        .where(study_table.c.uuid.is_(None))
-        .order_by(studies.c.study_name)
-    )
-    for name in connection.scalars(query):
-        rule = f"a study with the user attribute {UUID_ATTR} must have a row of ours"
-        mend = (
-            "Only Optuna's tools can read it: delete it with optuna, or run the study file again "
-            "under another name."
-        )
-        yield _finding(name, "copy", rule, "a copy of a study, as renaming makes it", mend)
-
-
-def _marks(study_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Return the condition for the attribute by which Optuna's study says that it is ours."""
-    return (study_user_attrs.c.study_id == study_id) & (study_user_attrs.c.key == UUID_ATTR)
-
-
-def _mark() -> sa.ColumnElement[str]:
-    """Return what that attribute holds: the uuid, as JSON."""
-    return sa.literal('"') + study_table.c.uuid + sa.literal('"')
-
-
 def _mendable(rows: _Rows) -> Iterator[Finding]:
     """Find what _mend_study mends."""
     name = rows.study.name
     if rows.lost:
-        yield _orphan(name, trial_table, rows.lost)
+        yield orphan(name, trial_table, rows.lost)
     rule = "a running trial must be held by a living worker"
     unheld = [row.number for row in _unheld(rows)]
     yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_mendable=True)
     if cohorts := _left_over(rows):
         rule = "a lease must end with its cohort"
         got = f"leases of cohorts {show(cohorts)}, which are finished"
-        yield _finding(name, "left_lease", rule, got, MEND, is_mendable=True)
+        yield finding(name, "left_lease", rule, got, MEND, is_mendable=True)
 
 
 def _mend_study(database: Database, connection: Connection, study: StudyRecord) -> list[Finding]:
@@ -285,7 +186,7 @@ def _unheld(rows: _Rows) -> list[Any]:
     running = [row for row in rows.own if row.state is OptunaState.RUNNING]
     cohorts = {row.cohort for row in running} & set(rows.leases)
     leases = [rows.leases[cohort] for cohort in cohorts]
-    held = {row.cohort for row in leases if row.expires_at > rows.now and not is_dead(row.home)}
+    held = {row.cohort for row in leases if is_alive(row, rows.now)}
     return [row for row in running if row.cohort not in held]
 
 
@@ -334,16 +235,16 @@ def _study_faults(rows: _Rows) -> Iterator[Finding]:
     yield from _in_trials(rows, "foreign", rule, "another tool's", foreign)
     if got := _miscounted(rows):
         rule = "trials are numbered from 0 without gaps, by Optuna as by us"
-        yield _finding(name, "numbers", rule, got, RESTORE)
+        yield finding(name, "numbers", rule, got, RESTORE)
     budget = rows.study.spec().budget
     if len(rows.own) > budget:
         rule = f"a study has at most the {budget} trials of its budget"
-        yield _finding(name, "budget", rule, str(len(rows.own)), RESTORE)
+        yield finding(name, "budget", rule, str(len(rows.own)), RESTORE)
     ended = {row.cohort for row in rows.own if row.state.is_finished()}
     if half := sorted(ended & {row.cohort for row in rows.own if not row.state.is_finished()}):
         rule = "a cohort is finished as a whole or not at all"
         mend = "Run the study file again: it trains the rest."
-        yield _finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", mend)
+        yield finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", mend)
 
 
 def _miscounted(rows: _Rows) -> str:
@@ -382,7 +283,7 @@ def _damaged(
     if count := sum(now != stored for now, stored in hashes):
         rule = "what was stored must be read back unchanged"
         got = f"other bytes in rows of {table.name}, {count} in all"
-        yield _finding(study.name, "damage", rule, got, RESTORE)
+        yield finding(study.name, "damage", rule, got, RESTORE)
 
 
 def _open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
@@ -398,16 +299,11 @@ def _open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding
                 f"selection evaluate {study.name} --again --reason TEXT puts another look on "
                 "record."
             )
-            yield _finding(study.name, "claimed", rule, f"look {evaluation} without one", mend)
+            yield finding(study.name, "claimed", rule, f"look {evaluation} without one", mend)
 
 
 def _of(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:
     return table.c.study_uuid == study.uuid
-
-
-def _orphan(where: str, table: sa.Table, count: int) -> Finding:
-    got = f"rows of {table.name} that point at nothing, {count} in all"
-    return _finding(where, "orphan", BELONGS, got, MEND, is_mendable=True)
 
 
 def _in_trials(
@@ -423,10 +319,4 @@ def _in_trials(
     if numbers:
         got = f"{what} trials {show(list(numbers))}"
         mend = MEND if is_mendable else RESTORE
-        yield _finding(rows.study.name, check, rule, got, mend, is_mendable=is_mendable)
-
-
-def _finding(
-    where: str, check: str, rule: str, got: str, mend: str, *, is_mendable: bool = False
-) -> Finding:
-    return Finding(where, rule, got, mend, check, is_mendable)
+        yield finding(rows.study.name, check, rule, got, mend, is_mendable=is_mendable)

@@ -95,7 +95,7 @@ class Leases:
         with self._database.reading() as connection:
             now = database_now(connection)
             rows = read_leases(connection, study).values()
-            return [_running(row) for row in rows if row.expires_at > now and not is_dead(row.home)]
+            return [_running(row) for row in rows if is_alive(row, now)]
 
 
 def read_leases(connection: Connection, study: StudyRecord) -> Mapping[int, Any]:
@@ -104,11 +104,16 @@ def read_leases(connection: Connection, study: StudyRecord) -> Mapping[int, Any]
     return {row.cohort: row for row in connection.execute(query.order_by(lease_table.c.cohort))}
 
 
-def is_live(row: Any, worker: Worker, now: datetime) -> bool:
+def is_alive(row: Any, now: datetime) -> bool:
+    """Say whether the worker that has this lease lives, as far as can be known."""
+    return row.expires_at > now and not is_dead(row.home)
+
+
+def is_held_by_another(row: Any, worker: Worker, now: datetime) -> bool:
     """Say whether another worker holds this lease."""
     if worker.is_alone or row.worker == worker.uuid:
         return False
-    return row.expires_at > now and not is_dead(row.home)
+    return is_alive(row, now)
 
 
 def take(

@@ -16,10 +16,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
 
 from selection.errors import Fault, StudyStateError
-from selection.store.codec import (
-    decode_fold,
-    utc_now,
-)
+from selection.store.codec import decode_fold, utc_now
 from selection.store.database import Database
 from selection.store.optuna_storage import studies, trials
 from selection.store.study_event import (

@@ -18,14 +18,18 @@ from selection.store.tables import study_table
 UUID_ATTR = "selection_uuid"
 
 
+def uuid_mark() -> sa.ColumnElement[str]:
+    """Return what Optuna's study says to be ours: the uuid, as JSON."""
+    return sa.literal('"') + study_table.c.uuid + sa.literal('"')
+
+
 def our_studies() -> sa.Select[Any]:
     """Return the query for studies that are ours by both pointers: id and uuid."""
-    uuid_json = sa.literal('"') + study_table.c.uuid + sa.literal('"')
     return (
         sa.select(study_table, studies.c.study_name)
         .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
         .join(study_user_attrs, study_user_attrs.c.study_id == studies.c.study_id)
-        .where(study_user_attrs.c.key == UUID_ATTR, study_user_attrs.c.value_json == uuid_json)
+        .where(study_user_attrs.c.key == UUID_ATTR, study_user_attrs.c.value_json == uuid_mark())
     )
 
 

@@ -599,7 +599,7 @@ def test_a_study_deleted_meanwhile_does_not_stop_the_others(
         database.storage.joined(connection).delete_study(first.optuna_study_id)
         return []
 
-    monkeypatch.setattr(doctor, "_mend_orphans", delete)
+    monkeypatch.setattr(doctor, "mend_orphans", delete)
     assert checks(mend(database)) == [("example", "left_lease")]
     assert records.find_study(first.name) is None
 
