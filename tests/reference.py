@@ -41,7 +41,7 @@ class HashDropout(nn.Module):
             left = _finalise(rows * _signed(0x9E3779B1) ^ np.int32(self.key))
             word = (left ^ _finalise(units * _signed(0x7FEB352D))) * _signed(0x846CA68B)
             word = (word ^ (word >> 15)) * _signed(0xC2B2AE35)
-        kept = word >= round(self.probability * 2**32) - 2**31
+        kept = (word >> 9) >= round(self.probability * 2**23) - 2**22
         return unit * torch.from_numpy(kept).to(unit.dtype) / (1.0 - self.probability)
 
 
@@ -126,6 +126,10 @@ def train(
     optimizer = make_optimizer(setting, model)
     features = torch.from_numpy(data.features).to(dtype)
     targets = torch.from_numpy(data.targets)
+    # Training rows are scored on as many as are validated, at least 512, evenly spread.
+    count = len(data.training)
+    share = min(count, max(len(data.validation), 512))
+    scored = data.training[np.arange(share) * count // share]
     if not data.classes:
         targets = targets.to(dtype)
     points = []
@@ -146,7 +150,7 @@ def train(
         row = []
         for rows, outputs in (
             (order, torch.cat(seen)),
-            (data.training, everything[data.training]),
+            (scored, everything[scored]),
             (data.validation, everything[data.validation]),
         ):
             row += [

@@ -6,7 +6,7 @@ One minibatch per fold and step, shared by all trials of that fold: the order is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +17,12 @@ from selection.data.prepare import FoldData
 from selection.seeds import seed_for
 from selection.study.setting import Task
 from selection.train.dropout import dropout_key, noise
+
+# Steps whose rows take less than this together are gathered at once.
+BLOCK_BYTES = 2**20
+# Training rows are scored after each epoch as precisely as validation rows: on as many of them, and
+# on at least so many, evenly spread.
+SCORED_ROWS = 512
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +42,8 @@ class Rows:
 
     Shape: features (N, D) per fold, where D is the widest fold's and narrower ones end in zeros;
     wanted (N, C) per fold, one-hot classes or (N, 1) targets; targets (N,) for each fold.
+    scored are the training rows of each fold on which training is scored after an epoch.
+    Features have the number format of hidden layers, everything else that of weights.
     """
 
     task: Task
@@ -48,18 +56,31 @@ class Rows:
     folds: tuple[FoldData, ...]
     training: tuple[Tensor, ...]
     validation: tuple[Tensor, ...]
+    scored: tuple[Tensor, ...]
 
     @property
     def like(self) -> Tensor:
         """A tensor of the device and number format that every member has."""
-        return self.features.values
+        return self.wanted.values
+
+    @property
+    def width(self) -> int:
+        """The number of features of the widest fold."""
+        return self.features.values.shape[1]
 
 
 def load_rows(
-    folds: Sequence[FoldData], task: Task, device: torch.device, dtype: torch.dtype
+    folds: Sequence[FoldData],
+    task: Task,
+    device: torch.device,
+    dtype: torch.dtype,
+    work: torch.dtype | None = None,
 ) -> Rows:
-    """Copy the prepared folds to the device, each distinct matrix once."""
-    features = _features(folds, device, dtype)
+    """Copy the prepared folds to the device, each distinct matrix once.
+
+    work is the number format of hidden layers, if it is another one than that of weights.
+    """
+    features = _features(folds, device, work or dtype)
     if task == "classification":
         outputs = folds[0].classes
         targets = (torch.from_numpy(folds[0].targets).to(device, torch.int64),) * len(folds)
@@ -80,7 +101,14 @@ def load_rows(
         folds=tuple(folds),
         training=tuple(torch.from_numpy(fold.training).to(device) for fold in folds),
         validation=tuple(torch.from_numpy(fold.validation).to(device) for fold in folds),
+        scored=tuple(_scored_rows(fold).to(device) for fold in folds),
     )
+
+
+def _scored_rows(fold: FoldData) -> Tensor:
+    count = len(fold.training)
+    most = min(count, max(len(fold.validation), SCORED_ROWS))
+    return torch.from_numpy(fold.training)[torch.arange(most) * count // most]
 
 
 def _features(folds: Sequence[FoldData], device: torch.device, dtype: torch.dtype) -> Table:
@@ -105,12 +133,11 @@ def training_order(seed: int, fold: FoldData, epoch: int) -> Tensor:
 class Minibatch:
     """Hold one step's rows of the first F' folds; those without rows left take no step.
 
-    Shape: features (F', B, D); wanted (F', B, C); share (F', B, 1) is 1 / rows of the fold in this
-    step, 0 where a shorter fold is padded; noise[l] (F', B, H) int32 for each hidden layer that is
+    Shape: features (F', D, B); wanted (F', C, B); share (F', 1, 1, B) is 1 / rows of the fold in
+    this step, 0 where a shorter fold is padded; noise[l] (F', H, B) for each hidden layer that is
     dropped from.
     """
 
-    first: int
     features: Tensor
     wanted: Tensor
     share: Tensor
@@ -118,18 +145,13 @@ class Minibatch:
 
     @property
     def folds(self) -> int:
-        return len(self.features)
-
-    @property
-    def last(self) -> int:
-        return self.first + self.features.shape[1]
+        return self.features.size(0)
 
 
 class Epoch:
     """Lay out one epoch of the given folds (places in rows, longest first).
 
     units says how many units of each hidden layer need dropout noise, 0 for none.
-    Shape: order (F, S * B) row numbers within the fold, padded at the end.
     """
 
     def __init__(
@@ -154,37 +176,66 @@ class Epoch:
             real[line, : self.sizes[line]] = 1.0
         device = rows.like.device
         self.order = order.to(device)
-        self._feature_rows = self.order + _column(rows.features.starts, folds, device)
-        self._wanted_rows = self.order + _column(rows.wanted.starts, folds, device)
-        counts = real.view(len(folds), self.steps, batch_size).sum(dim=2).clamp_(min=1.0)
-        share = real / counts.repeat_interleave(batch_size, dim=1)
-        self._share = share.to(device, rows.like.dtype).unsqueeze(2)
+        self._feature_rows = self._by_step(
+            self.order + _column(rows.features.starts, folds, device)
+        )
+        self._wanted_rows = self._by_step(self.order + _column(rows.wanted.starts, folds, device))
+        real = self._by_step(real)
+        share = real / real.sum(dim=2, keepdim=True).clamp_(min=1.0)
+        self._share = share.to(device, rows.like.dtype)
         self._keys = self._noise_keys(folds, seed, epoch)
 
-    def minibatch(self, step: int) -> Minibatch:
-        """Gather one step's rows, once for all members."""
-        first = step * self.batch_size
-        active = sum(size > first for size in self.sizes)
-        last = first + min(self.batch_size, self.sizes[0] - first)
-        span = (slice(0, active), slice(first, last))
-        return Minibatch(
-            first,
-            _take(self.rows.features.values, self._feature_rows[span]),
-            _take(self.rows.wanted.values, self._wanted_rows[span]),
-            self._share[span],
-            tuple(
-                noise(self._keys[layer, :active, step], last - first, units) if units else None
-                for layer, units in enumerate(self.units)
-            ),
-        )
+    def minibatches(self) -> Iterator[tuple[int, Minibatch]]:
+        """Yield each step's minibatch and the column in the order of the epoch where it begins."""
+        for first, last, folds, size in self._blocks():
+            block = self._gather(slice(first, last), folds, size)
+            for step, batch in enumerate(block, start=first):
+                yield step * self.batch_size, batch
+
+    def _blocks(self) -> Iterator[tuple[int, int, int, int]]:
+        """Yield runs of steps that are gathered at once: first, last, folds, rows per fold."""
+        shapes = [
+            (
+                sum(size > first for size in self.sizes),
+                min(self.batch_size, self.sizes[0] - first),
+            )
+            for first in range(0, self.steps * self.batch_size, self.batch_size)
+        ]
+        step_bytes = self.rows.features.values[0].nbytes * self.batch_size * len(self.sizes)
+        most = max(1, BLOCK_BYTES // step_bytes)
+        first = 0
+        for last in range(1, self.steps + 1):
+            is_end = last == self.steps or shapes[last] != shapes[first]
+            if is_end or last - first == most:
+                yield first, last, *shapes[first]
+                first = last
+
+    def _gather(self, steps: slice, folds: int, size: int) -> Iterator[Minibatch]:
+        """Yield the minibatches of some steps of one shape."""
+        span = (steps, slice(0, folds), slice(0, size))
+        features = _take(self.rows.features.values, self._feature_rows[span])  # (S', F', B, D)
+        wanted = _take(self.rows.wanted.values, self._wanted_rows[span])
+        wanted = wanted.mT.contiguous()  # (S', F', C, B)
+        share = self._share[span][:, :, None, None]
+        noises = [
+            noise(self._keys[layer, steps, :folds], size, units) if units else None
+            for layer, units in enumerate(self.units)
+        ]
+        parts = zip(features.mT.unbind(), wanted.unbind(), share.unbind(), strict=True)
+        for step, part in enumerate(parts):
+            yield Minibatch(*part, tuple(None if each is None else each[step] for each in noises))
+
+    def _by_step(self, rows: Tensor) -> Tensor:
+        """Shape: (F, S * B) -> (S, F, B)."""
+        return rows.view(len(rows), self.steps, self.batch_size).transpose(0, 1).contiguous()
 
     def _noise_keys(self, folds: Sequence[int], seed: int, epoch: int) -> Tensor:
-        """Return the keys of all dropout masks. Shape: (L, F, S) int32."""
-        keys = torch.zeros(len(self.units), len(folds), self.steps, dtype=torch.int32)
+        """Return the keys of all dropout masks. Shape: (L, S, F) int32."""
+        keys = torch.zeros(len(self.units), self.steps, len(folds), dtype=torch.int32)
         for layer, units in enumerate(self.units):
             for line, fold in enumerate(folds if units else ()):
                 data = self.rows.folds[fold]
-                keys[layer, line] = torch.tensor(
+                keys[layer, :, line] = torch.tensor(
                     [
                         dropout_key(seed, data.repeat, data.fold, layer, epoch, step)
                         for step in range(self.steps)
@@ -199,5 +250,11 @@ def _column(starts: Sequence[int], folds: Sequence[int], device: torch.device) -
 
 
 def _take(values: Tensor, index: Tensor) -> Tensor:
-    """Shape: values (U * N, W), index (F', B) -> (F', B, W)."""
+    """Shape: values (U * N, W), index (..., B) -> (..., B, W)."""
     return values.index_select(0, index.reshape(-1)).view(*index.shape, -1)
+
+
+def take_features(rows: Rows, fold: int, index: Tensor) -> Tensor:
+    """Return rows of one fold, units before rows. Shape: index (B,) -> (1, D, B)."""
+    taken = _take(rows.features.values, index + rows.features.starts[fold])
+    return taken.T.unsqueeze(0)

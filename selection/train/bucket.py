@@ -1,12 +1,16 @@
 """A bucket: F folds x T trials of one kind, padded to the widths of the widest, as stacked tensors.
 
 Forward and backward are written out, about five products a step. Padded units stay exactly zero.
-Members are ordered fold by fold. Nothing here knows of trial numbers, pruning or storage.
+Members are ordered fold by fold, and units lie before rows: rows are many and a multiple of what a
+processor computes at once, where units and classes are few and odd. In bfloat16 the products of
+hidden layers are rounded; weights and everything about outputs stay float32.
+Nothing here knows of trial numbers, pruning or storage.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,10 +20,10 @@ from torch import Tensor
 
 from selection.study.setting import Setting
 from selection.train.batches import Minibatch, Rows
-from selection.train.dropout import threshold
+from selection.train.dropout import drop_mask, threshold
 from selection.train.initial import initial_layer
 from selection.train.optimizer import Layer, make_optimizer
-from selection.train.products import affine, lift
+from selection.train.products import affine, first
 
 _ops: Any = torch.ops.aten
 
@@ -46,6 +50,7 @@ class Bucket:
         self.kind = settings[0].kind
         self.folds = list(folds)
         self.like = rows.like
+        self.work = rows.features.values.dtype
         self.task = rows.task
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
@@ -60,7 +65,7 @@ class Bucket:
     def dropped_units(self) -> list[int]:
         """How many units of each hidden layer need noise; 0 where no member drops any."""
         pairs = zip(self.layers[:-1], self._drops, strict=True)
-        return [layer.weight.shape[2] if drop.is_used else 0 for layer, drop in pairs]
+        return [layer.weight.shape[1] if drop.is_used else 0 for layer, drop in pairs]
 
     def keep(self, trials: Sequence[int]) -> None:
         """Drop all trials but these, and compact every tensor."""
@@ -75,64 +80,72 @@ class Bucket:
     def weights_of(self, line: int, trial: int, fan_in: int) -> list[tuple[Tensor, Tensor]]:
         """Return one member's layers at their true shapes, without padding.
 
-        Shape: (fan_in, fan_out) and (fan_out,) per layer.
+        Shape: (fan_out, fan_in) and (fan_out,) per layer.
         """
         member = line * self.trials + trial
-        outputs = self.layers[-1].weight.shape[2]
+        outputs = self.layers[-1].weight.shape[1]
         sizes = [fan_in, *self.settings[trial].widths, outputs]
         return [
-            (layer.weight[member, :before, :after], layer.bias[member, 0, :after])
+            (layer.weight[member, :after, :before], layer.bias[member, :after, 0])
             for layer, (before, after) in zip(self.layers, itertools.pairwise(sizes), strict=True)
         ]
 
-    def forward(self, features: Tensor) -> Tensor:
-        """Return outputs in eval mode. Shape: features (F, B, D) -> (F, T, B, C)."""
-        unit = lift(features, self.trials)
-        members = len(features) * self.trials
-        for place in range(self.kind.hidden_layers):
-            unit = self._activate(place, affine(unit, *self._of(place, members)))  # (M, B, H)
-        outputs = affine(unit, *self._of(-1, members))  # (M, B, C)
-        return outputs.view(len(features), self.trials, *outputs.shape[1:])
+    def cast_fold(self, line: int) -> list[Layer]:
+        """Return the layers of one fold's members in the number format of their products."""
+        span = slice(line * self.trials, (line + 1) * self.trials)
+        return self._cast([Layer(layer.weight[span], layer.bias[span]) for layer in self.layers])
+
+    def forward(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
+        """Return the outputs of one fold's members in eval mode.
+
+        Shape: features (1, D, B) -> (T, C, B).
+        """
+        unit = features
+        for layer in layers[:-1]:
+            unit = self._activate(affine(layer.weight, layer.bias, unit))  # (T, H, B)
+        return self._outputs(layers[-1], unit)
 
     def step(self, batch: Minibatch) -> Tensor:
         """Take one step of the members whose fold has rows left; return outputs in train mode.
 
-        Shape: (F', T, B, C).
+        Shape: (F', T, C, B).
         """
         members = batch.folds * self.trials
-        inputs: list[Tensor] = [lift(batch.features, self.trials)]
+        layers = self._cast(
+            [Layer(first(one.weight, members), first(one.bias, members)) for one in self.layers]
+        )
+        inputs: list[Tensor] = [batch.features]
         hidden: list[Tensor] = []
         masks: list[Tensor | None] = []
-        for place in range(self.kind.hidden_layers):
-            unit = self._activate(
-                place, affine(inputs[-1], *self._of(place, members))
-            )  # (M', B, H)
+        for place, layer in enumerate(layers[:-1]):
+            unit = self._activate(affine(layer.weight, layer.bias, inputs[-1]))  # (M', H, B)
             mask = self._mask(place, batch)
             hidden.append(unit)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
-        outputs = affine(inputs[-1], *self._of(-1, members))  # (M', B, C)
-        shaped = outputs.view(batch.folds, self.trials, *outputs.shape[1:])
-        delta = self._output_gradient(shaped, batch)
-        self.optimizer.begin_step(members, delta)
+        outputs = self._outputs(layers[-1], inputs[-1])  # (M', C, B)
+        outputs = outputs.view(batch.folds, self.trials, *outputs.shape[1:])
+        factor = self.optimizer.begin_step(batch.share, self.trials)
+        delta = self._output_gradient(outputs, batch.wanted, factor)  # (M', C, B)
         for place in range(self.kind.hidden_layers, -1, -1):
+            rows = inputs[place].to(delta.dtype)
             # The gradient below is taken before the weights move.
-            below = self._below(place, delta) if place > 0 else None
-            self.optimizer.update(place, self.layers[place], inputs[place], delta)
+            below = _below(layers[place].weight, delta).to(self.work) if place > 0 else None
+            self.optimizer.update(place, self.layers[place], delta, rows)
             if below is not None:
                 delta = self._pass_back(below, hidden[place - 1], masks[place - 1])
-        return shaped
+        return outputs
 
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
         """Draw the weights of every member at its true shape, padded with zeros."""
         depth = self.kind.hidden_layers
         widest = [max(setting.widths[place] for setting in self.settings) for place in range(depth)]
-        sizes = [self.like.shape[1], *widest, rows.outputs]
+        sizes = [rows.width, *widest, rows.outputs]
         members = len(self.folds) * self.trials
         layers = []
         for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            weight = torch.zeros(members, fan_in, fan_out, dtype=self.like.dtype)
-            bias = torch.zeros(members, 1, fan_out, dtype=self.like.dtype)
+            weight = torch.zeros(members, fan_out, fan_in, dtype=self.like.dtype)
+            bias = torch.full((members, fan_out, 1), self._padding(place), dtype=self.like.dtype)
             for line, fold in enumerate(self.folds):
                 span = slice(line * self.trials, (line + 1) * self.trials)
                 self._draw(place, rows, fold, seed, Layer(weight[span], bias[span]))
@@ -151,80 +164,78 @@ class Bucket:
                     self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, place
                 )
             weight, bias = drawn[fan_in, fan_out, std]
-            layer.weight[trial, :fan_in, :fan_out] = weight
-            layer.bias[trial, 0, :fan_out] = bias
+            layer.weight[trial, :fan_out, :fan_in] = weight.T
+            layer.bias[trial, :fan_out, 0] = bias
+
+    def _padding(self, place: int) -> float:
+        """Return the bias of padded units, which makes them 0: sigmoid(0) is not, unlike others."""
+        is_hidden = place < self.kind.hidden_layers
+        return -math.inf if is_hidden and self.kind.activation == "sigmoid" else 0.0
 
     def _lay_out(self) -> None:
-        """Lay out what depends on which trials are alive: unit masks and dropout."""
-        self._units: list[Tensor | None] = []
+        """Lay out what depends on which trials are alive."""
         self._drops: list[Drop] = []
         for place in range(self.kind.hidden_layers):
-            self._units.append(self._unit_mask(place))
             chances = [setting.dropout[place] for setting in self.settings]
-            below = torch.tensor([threshold(p) for p in chances], dtype=torch.int32)
-            scale = torch.tensor([1.0 / (1.0 - p) for p in chances], dtype=torch.float64)
             self._drops.append(
                 Drop(
-                    below.view(-1, 1, 1).to(self.like.device),
-                    scale.view(-1, 1, 1).to(self.like.device, self.like.dtype),
+                    self._per_trial([threshold(p) for p in chances]),
+                    self._per_trial([1.0 / (1.0 - p) for p in chances]),
                     any(p > 0 for p in chances),
                 )
             )
 
-    def _unit_mask(self, place: int) -> Tensor | None:
-        """Return which units are real; None where padded units are zero by themselves.
+    def _per_trial(self, values: Sequence[float]) -> Tensor:
+        column = torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
+        return column.to(self.like.device, self.like.dtype)
 
-        Shape: (F * T, 1, H).
-        """
-        widths = [setting.widths[place] for setting in self.settings]
-        padded = self.layers[place].weight.shape[2]
-        if self.kind.activation != "sigmoid" or min(widths) == padded:
-            return None
-        units = torch.arange(padded)
-        mask = torch.stack([(units < width).double() for width in widths])[:, None, :]
-        return mask.repeat(len(self.folds), 1, 1).to(self.like.device, self.like.dtype)
-
-    def _of(self, place: int, members: int) -> tuple[Tensor, Tensor]:
-        layer = self.layers[place]
-        return layer.weight[:members], layer.bias[:members]
-
-    def _activate(self, place: int, unit: Tensor) -> Tensor:
-        """Apply the activation in place. Shape: (M', B, H)."""
+    def _activate(self, unit: Tensor) -> Tensor:
+        """Apply the activation in place. Shape: (M', H, B)."""
         match self.kind.activation:
             case "relu":
                 return unit.relu_()
             case "tanh":
                 return unit.tanh_()
             case "sigmoid":
-                unit.sigmoid_()
-        mask = self._units[place]
-        return unit if mask is None else unit.mul_(mask[: len(unit)])
+                return unit.sigmoid_()
+
+    def _cast(self, layers: Sequence[Layer]) -> list[Layer]:
+        """Return layers in the number format of their products."""
+        if self.work == self.like.dtype:
+            return list(layers)
+        hidden = [
+            Layer(layer.weight.to(self.work), layer.bias.to(self.work)) for layer in layers[:-1]
+        ]
+        return [*hidden, layers[-1]]
+
+    def _outputs(self, layer: Layer, unit: Tensor) -> Tensor:
+        """Return the outputs of the last layer. Shape: unit (M' or F', H, B) -> (M', C, B)."""
+        return affine(layer.weight, layer.bias, unit.to(layer.weight.dtype))
 
     def _mask(self, place: int, batch: Minibatch) -> Tensor | None:
-        """Return what dropout multiplies a hidden layer by, or None. Shape: (M', B, H)."""
+        """Return what dropout multiplies a hidden layer by, or None. Shape: (M', H, B)."""
         drop = self._drops[place]
-        words = batch.noise[place] if drop.is_used else None
-        if words is None:
+        noise = batch.noise[place] if drop.is_used else None
+        if noise is None:
             return None
-        units = self.layers[place].weight.shape[2]
-        kept = words[:, None, :, :units] >= drop.below  # (F', T, B, H)
-        return (kept * drop.scale).flatten(0, 1)
+        units = self.layers[place].weight.shape[1]
+        noise = noise if noise.shape[1] == units else noise[:, :units]
+        mask = drop_mask(noise, drop.below, drop.scale)
+        return mask if self.work == self.like.dtype else mask.to(self.work)
 
-    def _output_gradient(self, outputs: Tensor, batch: Minibatch) -> Tensor:
-        """Return the gradient of each member's mean loss. Shape: (F', T, B, C) -> (M', B, C)."""
-        wanted = batch.wanted.unsqueeze(1)  # (F', 1, B, C)
+    def _output_gradient(self, outputs: Tensor, wanted: Tensor, factor: Tensor) -> Tensor:
+        """Return the gradient of each member's mean loss, times a factor.
+
+        Shape: outputs (F', T, C, B), wanted (F', C, B), factor (F', T or 1, 1, B) -> (M', C, B).
+        """
         if self.task == "regression":
-            gradient = (outputs - wanted).mul_(2.0)
+            gradient = (outputs - wanted.unsqueeze(1)).mul_(2.0)
         else:
-            gradient = torch.softmax(outputs, dim=-1).sub_(wanted)
-        return gradient.mul_(batch.share.unsqueeze(1)).flatten(0, 1)
-
-    def _below(self, place: int, delta: Tensor) -> Tensor:
-        """Take a gradient back through the weights of one layer. Shape: -> (M', B, H)."""
-        return torch.bmm(delta, self.layers[place].weight[: len(delta)].transpose(1, 2))
+            gradient = torch.softmax(outputs, dim=2).sub_(wanted.unsqueeze(1))
+        return gradient.mul_(factor).flatten(0, 1)
 
     def _pass_back(self, delta: Tensor, unit: Tensor, mask: Tensor | None) -> Tensor:
-        """Take a gradient back through dropout and activation. Shape: (M', B, H)."""
+        """Take a gradient back through dropout and activation. Shape: (M', H, B)."""
         if mask is not None:
             delta.mul_(mask)
         match self.kind.activation:
@@ -234,3 +245,8 @@ class Bucket:
                 return _ops.tanh_backward(delta, unit)  # type: ignore[no-any-return]
             case "sigmoid":
                 return _ops.sigmoid_backward(delta, unit)  # type: ignore[no-any-return]
+
+
+def _below(weight: Tensor, delta: Tensor) -> Tensor:
+    """Take a gradient back through the weights of one layer. Shape: -> (M', D, B)."""
+    return torch.bmm(weight.mT, delta)

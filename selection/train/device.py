@@ -39,14 +39,17 @@ def choose_device(name: DeviceName) -> Device:
 def make_workers(device: Device) -> ThreadPoolExecutor:
     """Return the threads that train packs side by side: one per core, or one for a GPU.
 
-    On a CPU each pack computes on one core: packs need not wait for each other at every product,
-    and no result depends on how many cores there are.
+    On a CPU each pack computes on one core: packs need not wait for each other at every product.
     """
-    if device.type == "cuda":
-        return ThreadPoolExecutor(1)
-    cores = _cores()
-    torch.set_num_threads(1)
-    return ThreadPoolExecutor(cores)
+    count = count_workers(device)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    return ThreadPoolExecutor(count)
+
+
+def count_workers(device: Device) -> int:
+    """Return how many packs train side by side."""
+    return _cores() if device.type == "cpu" else 1
 
 
 def share_of_machine(workers: int, device: Device) -> list[dict[str, str]]:

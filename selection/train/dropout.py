@@ -1,7 +1,8 @@
 """Counter-based dropout: a mask is a hash of (study seed, repeat, fold, layer, step, row, unit).
 
 No generator state exists, so a mask never depends on who else is in the pack; all trials of a fold
-see the same noise and differ in their probability only. One 32-bit word decides each unit.
+see the same noise and differ in their probability only. One 32-bit word decides each unit: its
+upper 23 bits, as a float, because a float has room for no more and compares much faster.
 Source: the finaliser of MurmurHash3 (Appleby, public domain) over row and unit, then a product, a
 shift and a product over each pair; products wrap around and shifts keep the sign.
 """
@@ -19,6 +20,8 @@ UNIT_FACTOR = 0x7FEB352D
 FIRST_FACTOR = 0x85EBCA6B - 2**32
 SECOND_FACTOR = 0xC2B2AE35 - 2**32
 PAIR_FACTOR = 0x846CA68B - 2**32
+# Noise lies on a grid so coarse that noise - threshold is far below 0 or far above 1.
+GRID = 2.0**40
 
 
 def dropout_key(seed: int, repeat: int, fold: int, layer: int, epoch: int, step: int) -> int:
@@ -27,23 +30,35 @@ def dropout_key(seed: int, repeat: int, fold: int, layer: int, epoch: int, step:
 
 
 def noise(keys: Tensor, rows: int, units: int) -> Tensor:
-    """Return one uniformly distributed signed word per fold, row and unit.
+    """Return uniform noise for every key, unit and row.
 
-    Shape: keys (F,) int32 -> (F, B, H) int32.
+    Shape: keys (...) int32 -> (..., H, B) float32.
+    Units: whole multiples of GRID, from -2**22 to 2**22 - 1 of them.
     """
     row = torch.arange(1, rows + 1, dtype=torch.int32, device=keys.device) * ROW_FACTOR
     unit = torch.arange(1, units + 1, dtype=torch.int32, device=keys.device) * UNIT_FACTOR
-    left = _finalise(row[None, :] ^ keys[:, None])  # (F, B)
-    word = left[:, :, None] ^ _finalise(unit)  # (F, B, H)
+    of_row = _finalise(row ^ keys[..., None])  # (..., B)
+    word = of_row[..., None, :] ^ _finalise(unit)[:, None]  # (..., H, B)
     word *= PAIR_FACTOR
     word ^= word >> 15
     word *= SECOND_FACTOR
-    return word
+    word >>= 9
+    return word.to(torch.float32).mul_(GRID)
 
 
-def threshold(probability: float) -> int:
-    """Return the signed 32-bit word below which a unit is dropped."""
-    return min(round(probability * 2**32), 2**32 - 1) - 2**31
+def threshold(probability: float) -> float:
+    """Return the noise below which a unit is dropped: half-way between two steps of the grid."""
+    return (min(round(probability * 2**23), 2**23 - 1) - 2**22 - 0.5) * GRID
+
+
+def drop_mask(noise: Tensor, below: Tensor, scale: Tensor) -> Tensor:
+    """Return what dropout multiplies units by: 0, or scale where they are kept.
+
+    Shape: noise (F, H, B), below and scale (T, 1, 1) -> (F * T, H, B).
+    """
+    mask = noise.unsqueeze(1) - below
+    mask.clamp_(0.0, 1.0).mul_(scale)
+    return mask.view(-1, *noise.shape[1:])
 
 
 def _finalise(word: Tensor) -> Tensor:

@@ -26,7 +26,7 @@ from selection.study.trial import (
     mean_over_folds,
 )
 from selection.train.batches import Rows, load_rows
-from selection.train.device import is_out_of_memory, make_workers
+from selection.train.device import count_workers, is_out_of_memory, make_workers
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan, plan_packs
 
@@ -71,6 +71,7 @@ class Trainer:
     ) -> None:
         self.rows: Rows = load_rows(folds, task, device, dtype)
         self.workers = make_workers(device)
+        self.cores = count_workers(device)
         self.metric = metric
         self.seed = seed
         self.max_members = max_members
@@ -114,7 +115,9 @@ class _Cohort:
 
     def train(self, decide: Decide, watch: Watch) -> list[TrialResult]:
         settings = [run.setting for run in self.runs]
-        for plan in plan_packs(settings, self.trainer.rows, self.trainer.max_members):
+        for plan in plan_packs(
+            settings, self.trainer.rows, self.trainer.max_members, self.trainer.cores
+        ):
             self.packs += self._build(plan, epochs=0)
         epochs = max((setting.kind.epochs for setting in settings), default=0)
         epoch = 0

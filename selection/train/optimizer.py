@@ -14,14 +14,14 @@ import torch
 from torch import Tensor
 
 from selection.study.setting import OptimizerName, Setting
-from selection.train.products import add_gradient
+from selection.train.products import add_gradient, first, gradient_of
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
 
 
 @dataclass(eq=False)
 class Layer:
-    """Hold one layer of all members. Shape: weight (M, D, H), bias (M, 1, H)."""
+    """Hold one layer of all members. Shape: weight (M, H, D), bias (M, H, 1)."""
 
     weight: Tensor
     bias: Tensor
@@ -52,24 +52,28 @@ class Optimizer:
         self.penalty = self.penalty[members]
         self.states = [[state[members] for state in states] for states in self.states]
 
-    def begin_step(self, members: int, delta: Tensor) -> None:
-        """Prepare one step of the first members; delta is the gradient of their outputs."""
+    def begin_step(self, share: Tensor, trials: int) -> Tensor:
+        """Prepare one step; return what the gradient of each row's outputs is multiplied by.
 
-    def update(self, place: int, layer: Layer, rows: Tensor, delta: Tensor) -> None:
-        """Take one step with the gradient rows^T @ delta.
-
-        Shape: delta (M', B, H): the first M' members take the step.
+        Shape: share (F', 1, 1, B), the weight of each row in its minibatch -> (F', T or 1, 1, B).
         """
-        members = len(delta)
-        weight, bias = layer.weight[:members], layer.bias[:members]
-        gradient = add_gradient(torch.empty_like(weight), rows, delta, keep=0.0)
+        return share
+
+    def update(self, place: int, layer: Layer, delta: Tensor, rows: Tensor) -> None:
+        """Take one step with the gradient delta @ rows^T.
+
+        Shape: delta (M', H, B), rows (M' or F', D, B): the first M' members take the step.
+        """
+        members = delta.size(0)
+        weight, bias = first(layer.weight, members), first(layer.bias, members)
+        gradient = gradient_of(delta, rows).to(weight.dtype)
         if self.is_penalised:
             self._penalise(weight, gradient)
         self._move(weight, gradient, self.states[2 * place])
-        self._move(bias, delta.sum(dim=1, keepdim=True), self.states[2 * place + 1])
+        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * place + 1])
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
-        gradient.addcmul_(weight, self.penalty[: len(weight)])
+        gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         raise NotImplementedError
@@ -85,21 +89,24 @@ class Sgd(Optimizer):
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
         self.shrink = 1.0 - self.rate * self.penalty
+        self.step = -self.rate
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
         self.shrink = self.shrink[members]
+        self.step = self.step[members]
 
-    def begin_step(self, members: int, delta: Tensor) -> None:
-        delta.mul_(-self.rate[:members])
+    def begin_step(self, share: Tensor, trials: int) -> Tensor:
+        folds = share.size(0)
+        return share * first(self.step, folds * trials).view(folds, trials, 1, 1)
 
-    def update(self, place: int, layer: Layer, rows: Tensor, delta: Tensor) -> None:
-        members = len(delta)
-        weight = layer.weight[:members]
+    def update(self, place: int, layer: Layer, delta: Tensor, rows: Tensor) -> None:
+        members = delta.size(0)
+        weight, bias = first(layer.weight, members), first(layer.bias, members)
         if self.is_penalised:
-            weight.mul_(self.shrink[:members])
-        add_gradient(weight, rows, delta)
-        layer.bias[:members].add_(delta.sum(dim=1, keepdim=True))
+            weight.mul_(first(self.shrink, members))
+        add_gradient(weight, delta, rows)
+        bias.add_(_sum_of_rows(delta, bias))
 
 
 class MomentumSgd(Optimizer):
@@ -119,27 +126,27 @@ class MomentumSgd(Optimizer):
         super().keep(members)
         self.momentum = self.momentum[members]
 
-    def update(self, place: int, layer: Layer, rows: Tensor, delta: Tensor) -> None:
+    def update(self, place: int, layer: Layer, delta: Tensor, rows: Tensor) -> None:
         if self.is_nesterov:
-            super().update(place, layer, rows, delta)
+            super().update(place, layer, delta, rows)
             return
-        members = len(delta)
-        weight, bias = layer.weight[:members], layer.bias[:members]
-        velocity = self.states[2 * place][0][:members]
+        members = delta.size(0)
+        weight, bias = first(layer.weight, members), first(layer.bias, members)
+        velocity = first(self.states[2 * place][0], members)
         if self.shared is None:
-            velocity.mul_(self.momentum[:members])
-        add_gradient(velocity, rows, delta, keep=1.0 if self.shared is None else self.shared)
+            velocity.mul_(first(self.momentum, members))
+        add_gradient(velocity, delta, rows, keep=1.0 if self.shared is None else self.shared)
         if self.is_penalised:
             self._penalise(weight, velocity)
-        weight.addcmul_(velocity, -self.rate[:members])
-        self._move(bias, delta.sum(dim=1, keepdim=True), self.states[2 * place + 1])
+        weight.addcmul_(velocity, -first(self.rate, members))
+        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * place + 1])
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
-        members = len(parameter)
-        velocity, momentum = states[0][:members], self.momentum[:members]
+        members = parameter.size(0)
+        velocity, momentum = first(states[0], members), first(self.momentum, members)
         velocity.mul_(momentum).add_(gradient)
         direction = gradient.addcmul_(velocity, momentum) if self.is_nesterov else velocity
-        parameter.addcmul_(direction, -self.rate[:members])
+        parameter.addcmul_(direction, -first(self.rate, members))
 
 
 class Adam(Optimizer):
@@ -157,21 +164,23 @@ class Adam(Optimizer):
         super().keep(members)
         self.steps = self.steps[members]
 
-    def begin_step(self, members: int, delta: Tensor) -> None:
-        steps = self.steps[:members].add_(1.0)
-        self.first = (self.rate[:members] / (1.0 - BETA_1**steps)).to(delta.dtype)
-        self.second = (1.0 - BETA_2**steps).sqrt().to(delta.dtype)
+    def begin_step(self, share: Tensor, trials: int) -> Tensor:
+        members = share.size(0) * trials
+        steps = first(self.steps, members).add_(1.0)
+        self.first = (first(self.rate, members) / (1.0 - BETA_1**steps)).to(self.rate.dtype)
+        self.second = (1.0 - BETA_2**steps).sqrt().to(self.rate.dtype)
+        return share
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         if self.is_decoupled:
-            members = len(weight)
-            weight.mul_(1.0 - self.rate[:members] * self.penalty[:members])
+            members = weight.size(0)
+            weight.mul_(1.0 - first(self.rate, members) * first(self.penalty, members))
         else:
             super()._penalise(weight, gradient)
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
-        members = len(parameter)
-        mean, square = states[0][:members], states[1][:members]
+        members = parameter.size(0)
+        mean, square = first(states[0], members), first(states[1], members)
         mean.lerp_(gradient, 1.0 - BETA_1)
         square.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
         spread = square.sqrt().div_(self.second).add_(EPSILON)
@@ -189,6 +198,11 @@ def optimizer_class(setting: Setting) -> type[Optimizer]:
     if name != "sgd":
         return Adam
     return MomentumSgd if setting.momentum > 0 else Sgd
+
+
+def _sum_of_rows(delta: Tensor, bias: Tensor) -> Tensor:
+    """Return the gradient of a bias. Shape: delta (M', H, B) -> (M', H, 1)."""
+    return delta.sum(dim=2, keepdim=True, dtype=bias.dtype)
 
 
 def _per_member(values: Sequence[float], folds: int, like: Tensor) -> Tensor:

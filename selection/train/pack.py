@@ -13,9 +13,10 @@ from torch import Tensor
 
 from selection.study.setting import Setting
 from selection.train import metrics
-from selection.train.batches import Epoch, Rows
+from selection.train.batches import Epoch, Rows, take_features
 from selection.train.bucket import Bucket
 from selection.train.plan import EVALUATION_ROWS, PackPlan
+from selection.train.products import first
 
 
 class Pack:
@@ -39,7 +40,8 @@ class Pack:
             Bucket([settings[place] for place in bucket], self.folds, rows, seed)
             for bucket in plan.buckets
         ]
-        self._running = self._outputs = rows.like.new_empty(0)
+        self._running = rows.like.new_empty(0)
+        self._outputs: list[Tensor] = []
         self._order = torch.empty(0)
 
     @property
@@ -67,28 +69,30 @@ class Pack:
     def free(self) -> None:
         """Give all tensors back; the pack is of no use any more."""
         self.keep(())
-        self._running = self._outputs = self._order = self.rows.like.new_empty(0)
+        self._running = self._order = self.rows.like.new_empty(0)
+        self._outputs = []
 
     def train_epoch(self) -> None:
         """Take every step of the next epoch."""
         self.epoch += 1
         units = _widest([bucket.dropped_units for bucket in self._buckets])
-        plan = Epoch(self.rows, self.folds, self.seed, self.epoch, self.batch_size, units)
-        shape = (len(self.folds), len(self.trials), plan.sizes[0], self.rows.outputs)
+        epoch = Epoch(self.rows, self.folds, self.seed, self.epoch, self.batch_size, units)
+        shape = (len(self.folds), len(self.trials), self.rows.outputs, epoch.sizes[0])
         self._running = self.rows.like.new_empty(shape)
-        self._order = plan.order
-        for step in range(plan.steps):
-            batch = plan.minibatch(step)
-            for bucket, span in self._spans():
+        self._order = epoch.order
+        spans = [(bucket, self._running[:, span]) for bucket, span in self._spans()]
+        for column, batch in epoch.minibatches():
+            for bucket, running in spans:
                 outputs = bucket.step(batch)
-                self._running[: batch.folds, span, batch.first : batch.last] = outputs
+                place = first(running, batch.folds).narrow(3, column, outputs.shape[3])
+                place.copy_(outputs)
 
     def evaluate(self) -> Tensor:
         """Return losses and scores after the epoch; columns as in CURVE_COLUMNS.
 
         Shape: (F, T, 6) float64, in the order of self.folds and self.trials.
         """
-        self._outputs = self._evaluate_rows()
+        self._outputs = [self._evaluate_fold(line) for line in range(len(self.folds))]
         return torch.stack([self._measure(line) for line in range(len(self.folds))])
 
     def validation_outputs(self, line: int, column: int) -> Tensor:
@@ -97,14 +101,14 @@ class Pack:
         Shape: (N_validation, C); logits, or predictions in units of the target.
         """
         fold = self.folds[line]
-        outputs = self._outputs[line, column, self.rows.validation[fold]]
+        outputs = self._outputs[line][column, :, : len(self.rows.validation[fold])].T
         if self.rows.task == "classification":
             return outputs
         data = self.rows.folds[fold]
         return outputs * data.target_std + data.target_mean
 
     def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers. Shape: (fan_in, fan_out) and (fan_out,) per layer."""
+        """Return one member's layers. Shape: (fan_out, fan_in) and (fan_out,) per layer."""
         fan_in = self.rows.fan_in[self.folds[line]]
         for bucket, span in self._spans():
             if span.start <= column < span.stop:
@@ -120,35 +124,42 @@ class Pack:
             first += bucket.trials
         return spans
 
-    def _evaluate_rows(self) -> Tensor:
-        """Return the outputs of every member on every development row. Shape: (F, T, N, C)."""
-        rows = self.rows
-        outputs = rows.like.new_empty(len(self.folds), len(self.trials), rows.count, rows.outputs)
-        starts = [rows.features.starts[fold] for fold in self.folds]
-        for first in range(0, rows.count, EVALUATION_ROWS):
-            last = min(first + EVALUATION_ROWS, rows.count)
-            features = torch.stack(
-                [rows.features.values[start + first : start + last] for start in starts]
-            )
-            for bucket, span in self._spans():
-                outputs[:, span, first:last] = bucket.forward(features)
+    def _evaluate_fold(self, line: int) -> Tensor:
+        """Return the outputs of one fold's members on its validation and scored training rows.
+
+        Shape: (T, C, N).
+        """
+        fold = self.folds[line]
+        index = torch.cat([self.rows.validation[fold], self.rows.scored[fold]])
+        shape = (len(self.trials), self.rows.outputs, len(index))
+        outputs = self.rows.like.new_empty(shape)
+        spans = [(bucket, bucket.cast_fold(line), span) for bucket, span in self._spans()]
+        for start in range(0, len(index), EVALUATION_ROWS):
+            part = index[start : start + EVALUATION_ROWS]
+            features = take_features(self.rows, fold, part)
+            for bucket, layers, span in spans:
+                outputs[span, :, start : start + len(part)] = bucket.forward(layers, features)
         return outputs
 
     def _measure(self, line: int) -> Tensor:
         """Return the six columns of one fold. Shape: (T, 6) float64."""
-        fold = self.folds[line]
-        targets, outputs = self.rows.targets[fold], self._outputs[line]
-        training, validation = self.rows.training[fold], self.rows.validation[fold]
+        rows, fold, outputs = self.rows, self.folds[line], self._outputs[line]
+        training, validation, scored = (
+            rows.training[fold],
+            rows.validation[fold],
+            rows.scored[fold],
+        )
         seen = self._order[line, : len(training)]
         parts = (
-            (self._running[line][:, : len(training)], targets[seen]),
-            (outputs[:, training], targets[training]),
-            (outputs[:, validation], targets[validation]),
+            (self._running[line][:, :, : len(training)], seen),
+            (outputs[:, :, len(validation) :], scored),
+            (outputs[:, :, : len(validation)], validation),
         )
-        unit = self.rows.folds[fold].target_std
+        unit = rows.folds[fold].target_std
         columns = []
-        for predicted, wanted in parts:
-            columns.append(metrics.loss(self.rows.task, predicted, wanted))
+        for predicted, places in parts:
+            wanted = rows.targets[fold][places]
+            columns.append(metrics.loss(rows.task, predicted, wanted))
             columns.append(metrics.score(self.metric, predicted, wanted, unit))
         return torch.stack(columns, dim=-1)
 

@@ -1,7 +1,8 @@
-"""Decides which members train together: buckets of like widths, one fold per CPU core.
+"""Decides which members train together: packs for every core, in them buckets of like widths.
 
-The plan is a function of settings, rows and fixed limits, never of timings or of free memory, so
-that a resumed study trains the very packs of the uninterrupted one.
+The plan is a function of settings, rows, fixed limits and the number of packs that train side by
+side, never of timings or of free memory, so that a resumed study trains the very packs of the
+uninterrupted one.
 """
 
 from __future__ import annotations
@@ -19,12 +20,10 @@ from selection.train.optimizer import optimizer_class
 
 # One more bucket costs about this much per step, in operations that could have been done instead.
 STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
-# On a CPU packs run side by side, each on one core, with the weights of its members in that core's
-# cache: one fold per pack, or more where one fold's step is too little work to hide its overhead.
-CPU_STEP_WORK = 4e7
-# One fold with more work than this per step is cut into packs of about this much, so that cores
-# which share few folds still finish together.
-CPU_PACK_WORK = 8e8
+# On a CPU packs train side by side, one on each core, and are cut to like work: smaller than the
+# first of these, calls cost more than arithmetic; larger than the second, the cache is too small.
+CPU_LEAST_WORK = 4e6
+CPU_MOST_WORK = 1.2e9
 # Rows that are evaluated at once.
 EVALUATION_ROWS = 1024
 CPU_MEMORY_BYTES = 8 * 2**30
@@ -64,10 +63,12 @@ class PackPlan:
         return PackPlan(first, self.folds), PackPlan(second, self.folds)
 
 
-def plan_packs(settings: Sequence[Setting], rows: Rows, max_members: int = 0) -> list[PackPlan]:
+def plan_packs(
+    settings: Sequence[Setting], rows: Rows, max_members: int = 0, cores: int = 1
+) -> list[PackPlan]:
     """Return the packs of one cohort; max_members = 0 sizes them by device and memory.
 
-    Trials share a pack when they see the same minibatches: equal batch size and epochs.
+    cores says how many packs train side by side. Trials share a pack when they see the same minibatches: equal batch size and epochs.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for place, setting in enumerate(settings):
@@ -78,8 +79,12 @@ def plan_packs(settings: Sequence[Setting], rows: Rows, max_members: int = 0) ->
         most = max_members or _memory_members([settings[place] for place in group], rows)
         for first in range(0, len(group), most):
             whole = group[first : first + most]
-            for part in [whole] if max_members else _parts(whole, settings, rows):
-                plans += _plan_group(part, settings, rows, max_members)
+            if max_members or rows.like.device.type != "cpu":
+                plans += _plan_group(whole, most // len(whole), settings, rows)
+                continue
+            parts, folds = _cut(whole, settings, rows, cores)
+            for part in _parts(whole, parts, settings, rows):
+                plans += _plan_group(part, min(folds, most // len(part)), settings, rows)
     return plans
 
 
@@ -87,7 +92,7 @@ def padded_weights(settings: Sequence[Setting], rows: Rows) -> int:
     """Return the number of weights of one member, padded to the widest of these settings."""
     depth = settings[0].kind.hidden_layers
     widest = [max(setting.widths[place] for setting in settings) for place in range(depth)]
-    sizes = [rows.like.shape[1], *widest, rows.outputs]
+    sizes = [rows.width, *widest, rows.outputs]
     return sum(a * b for a, b in itertools.pairwise(sizes))
 
 
@@ -97,12 +102,26 @@ def _step_work(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -
     return 6.0 * settings[places[0]].kind.batch_size * weights
 
 
-def _parts(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -> list[list[int]]:
-    """Split trials into parts of like work where a CPU core would be busy too long with one."""
-    work = _step_work(places, settings, rows)
-    count = 1 if rows.like.device.type != "cpu" else max(1, int(work // CPU_PACK_WORK))
-    parts: list[list[int]] = [[] for _ in range(min(count, len(places)))]
-    loads = [0.0] * len(parts)
+def _cut(
+    places: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int
+) -> tuple[int, int]:
+    """Return into how many parts the trials are cut, and how many folds a pack has, on a CPU."""
+    work = _step_work(places, settings, rows) * len(rows.folds)
+    packs = cores * math.ceil(work / (cores * CPU_MOST_WORK))
+    packs = max(1, min(packs, int(work // CPU_LEAST_WORK)))
+    if packs <= len(places):
+        return packs, len(rows.folds)
+    # Trials of one fold share its rows, so folds are parted first.
+    parts = min(len(places), math.ceil(packs / len(rows.folds)))
+    return parts, max(1, len(rows.folds) * parts // packs)
+
+
+def _parts(
+    places: Sequence[int], count: int, settings: Sequence[Setting], rows: Rows
+) -> list[list[int]]:
+    """Split trials into so many parts of like work."""
+    parts: list[list[int]] = [[] for _ in range(count)]
+    loads = [0.0] * count
     for place in sorted(places, key=lambda place: -padded_weights([settings[place]], rows)):
         lightest = loads.index(min(loads))
         parts[lightest].append(place)
@@ -111,14 +130,9 @@ def _parts(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -> li
 
 
 def _plan_group(
-    places: Sequence[int], settings: Sequence[Setting], rows: Rows, max_members: int
+    places: Sequence[int], folds: int, settings: Sequence[Setting], rows: Rows
 ) -> list[PackPlan]:
-    """Choose how many folds go into a pack, then the buckets of the trials in it."""
-    chosen = [settings[place] for place in places]
-    limit = max_members or _memory_members(chosen, rows)
-    folds = limit // len(places)
-    if not max_members and rows.like.device.type == "cpu":
-        folds = min(folds, math.ceil(CPU_STEP_WORK / _step_work(places, settings, rows)))
+    """Return packs of at most so many folds, and the buckets of the trials in them."""
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
     for place in places:

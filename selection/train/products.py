@@ -1,7 +1,11 @@
 """Batched matrix products of a pack: each member its own weights, each fold its own rows.
 
-Members are ordered fold by fold. The rows of a first layer belong to a fold and are shared by its
-trials; the rows of a later layer belong to one member.
+Members are ordered fold by fold, and units lie before rows: an activation is (M, H, B). The rows
+that enter a first layer belong to a fold and are shared by its trials, whose weights then stand on
+each other as one tall matrix, so that each fold is one dense product.
+
+Small networks spend as long in calls as in arithmetic, so views are made only where they are
+needed, and sizes are asked of tensors by size(0), which is much faster than len().
 """
 
 from __future__ import annotations
@@ -9,51 +13,45 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-# Below this many elements, one copy of the rows per member is cheaper than one call per fold.
-SMALL_ROWS = 16_384
 
+def affine(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
+    """Return weight @ rows + bias for each member.
 
-def lift(rows: Tensor, trials: int) -> Tensor:
-    """Give each member its own copy of its fold's rows where they are few.
-
-    Shape: (F, B, D) -> (F * T, B, D) or, unchanged, (F, B, D).
+    Shape: weight (M, H, D), bias (M, H, 1), rows (G, D, B) for G = M members or G = F folds
+    -> (M, H, B).
     """
-    folds, count, width = rows.shape
-    if count * width > SMALL_ROWS:
-        return rows
-    return rows.unsqueeze(1).expand(folds, trials, count, width).reshape(-1, count, width)
+    groups, members = rows.size(0), weight.size(0)
+    if groups == members:
+        return torch.baddbmm(bias, weight, rows)
+    out = torch.baddbmm(_tall(bias, groups), _tall(weight, groups), rows)
+    return out.view(members, -1, rows.size(2))
 
 
-def affine(rows: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """Return rows @ weight + bias for each member.
+def gradient_of(delta: Tensor, rows: Tensor) -> Tensor:
+    """Return delta @ rows^T. Shape: delta (M, H, B), rows (G, D, B) as in affine -> (M, H, D)."""
+    product = torch.bmm(_tall(delta, rows.size(0)), rows.mT)
+    return product.view(delta.size(0), -1, rows.size(1))
 
-    Shape: rows (F, B, D) or (M, B, D), weight (M, D, H), bias (M, 1, H) -> (M, B, H).
+
+def add_gradient(out: Tensor, delta: Tensor, rows: Tensor, keep: float = 1.0) -> None:
+    """Add delta @ rows^T to keep * out, in place.
+
+    Shape: out (M, H, D), delta (M, H, B), rows (G, D, B) as in affine.
     """
-    members = len(weight)
-    if len(rows) == members:
-        return torch.baddbmm(bias, rows, weight)
-    out = rows.new_empty(members, rows.shape[1], weight.shape[2])
-    for span, shared in _shared(rows, members):
-        torch.baddbmm(bias[span], shared, weight[span], out=out[span])
-    return out
+    if out.dtype == delta.dtype:
+        groups = rows.size(0)
+        _tall(out, groups).baddbmm_(_tall(delta, groups), rows.mT, beta=keep)
+        return
+    if keep != 1.0:
+        out.mul_(keep)
+    out.add_(gradient_of(delta, rows))
 
 
-def add_gradient(out: Tensor, rows: Tensor, delta: Tensor, keep: float = 1.0) -> Tensor:
-    """Add rows^T @ delta to keep * out, in place, and return out.
-
-    Shape: out (M, D, H), rows (F, B, D) or (M, B, D), delta (M, B, H).
-    """
-    if len(rows) == len(out):
-        return out.baddbmm_(rows.transpose(1, 2), delta, beta=keep)
-    for span, shared in _shared(rows, len(out)):
-        out[span].baddbmm_(shared.transpose(1, 2), delta[span], beta=keep)
-    return out
+def first(tensor: Tensor, count: int) -> Tensor:
+    """Return the first so many members."""
+    return tensor if tensor.size(0) == count else tensor[:count]
 
 
-def _shared(rows: Tensor, members: int) -> list[tuple[slice, Tensor]]:
-    """Return each fold's members and its rows, seen by each of them without a copy."""
-    trials = members // len(rows)
-    return [
-        (slice(fold * trials, (fold + 1) * trials), shared.expand(trials, -1, -1))
-        for fold, shared in enumerate(rows)
-    ]
+def _tall(members: Tensor, groups: int) -> Tensor:
+    """Stand the members that share rows on each other. Shape: (M, H, D) -> (G, M / G * H, D)."""
+    return members if members.size(0) == groups else members.view(groups, -1, members.size(2))

@@ -17,7 +17,7 @@ from selection.data.prepare import FoldData
 from selection.errors import DeviceError, Fault
 from selection.study.setting import Setting, Task
 from selection.train.batches import Rows, load_rows
-from selection.train.device import is_out_of_memory, make_workers
+from selection.train.device import count_workers, is_out_of_memory, make_workers
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
 from selection.train.weights import LayerWeights
@@ -64,9 +64,7 @@ def fit_members(
 
 
 def _layer(weight: Tensor, bias: Tensor) -> LayerWeights:
-    return LayerWeights(
-        np.ascontiguousarray(weight.T.float().cpu().numpy()), bias.float().cpu().numpy().copy()
-    )
+    return LayerWeights(weight.float().cpu().numpy().copy(), bias.float().cpu().numpy().copy())
 
 
 def _train_all(setting: Setting, rows: Rows, seed: int, max_members: int) -> list[Pack] | None:
@@ -74,7 +72,7 @@ def _train_all(setting: Setting, rows: Rows, seed: int, max_members: int) -> lis
     try:
         packs = [
             Pack(plan, [setting], rows, metric="", seed=seed)
-            for plan in plan_packs([setting], rows, max_members)
+            for plan in plan_packs([setting], rows, max_members, count_workers(rows.like.device))
         ]
         with make_workers(rows.like.device) as workers:
             list(workers.map(lambda pack: _train(pack, setting.kind.epochs), packs))

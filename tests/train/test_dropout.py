@@ -7,12 +7,12 @@ import itertools
 import pytest
 import torch
 
-from selection.train.dropout import dropout_key, noise, threshold
+from selection.train.dropout import GRID, drop_mask, dropout_key, noise, threshold
 
 
 def words(rows: int = 256, units: int = 512, step: int = 0, fold: int = 0, layer: int = 0):
     keys = torch.tensor([dropout_key(7, 0, fold, layer, 1, step)], dtype=torch.int32)
-    return noise(keys, rows, units)[0].double() / 2**31  # uniform in [-1, 1)
+    return noise(keys, rows, units)[0].T.double() / (GRID * 2**22)  # (B, H), uniform in [-1, 1)
 
 
 def test_words_are_uniform() -> None:
@@ -56,7 +56,10 @@ def test_noise_does_not_depend_on_how_much_is_asked_for() -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_the_kept_share_is_one_minus_the_probability(probability: float) -> None:
     keys = torch.tensor([dropout_key(7, 0, fold, 0, 1, 0) for fold in range(8)], dtype=torch.int32)
-    kept = (noise(keys, 256, 512) >= threshold(probability)).double().mean()
+    below = torch.tensor([threshold(probability)]).view(1, 1, 1)
+    mask = drop_mask(noise(keys, 256, 512), below, torch.full((1, 1, 1), 3.0))
+    assert set(mask.unique().tolist()) <= {0.0, 3.0}
+    kept = (mask > 0.0).double().mean()
     assert float(kept) == pytest.approx(1.0 - probability, abs=0.002)
     if probability == 0.0:
         assert kept == 1.0

@@ -13,7 +13,7 @@ from examples import make_folds, make_setting
 
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
-from selection.train import fit, products
+from selection.train import fit
 from selection.train.fit import Trainer
 
 SEED = 7
@@ -67,22 +67,6 @@ def test_every_kind_equals_plain_torch(
     ]
     folds = make_folds(classes=classes, is_shared=depth % 2 == 0)
     assert_equal_to_reference(settings, folds, METRICS[classes])
-
-
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("depth", [0, 1, 4])
-def test_rows_shared_without_a_copy_equal_plain_torch(
-    monkeypatch: pytest.MonkeyPatch, depth: int, optimizer: str
-) -> None:
-    # Wide minibatches, such as Fashion-MNIST's, are not copied for each trial.
-    monkeypatch.setattr(products, "SMALL_ROWS", 0)
-    options = {"depth": depth, **OPTIMIZERS[optimizer]}
-    settings = [
-        make_setting(**options),
-        make_setting(widths=[7] * depth, dropout=0.3, **options),
-    ]
-    assert_equal_to_reference(settings, make_folds(is_shared=False), "accuracy")
-    assert_equal_to_reference(settings, make_folds(), "accuracy", max_members=100)
 
 
 def test_a_probability_and_a_width_per_layer_equal_plain_torch() -> None:

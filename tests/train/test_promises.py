@@ -146,11 +146,11 @@ def test_weights_are_drawn_at_the_true_shape_of_each_member() -> None:
     for fold, features in enumerate((50, 49, 50)):
         for trial, width in enumerate((20, 400)):
             member = fold * 2 + trial
-            drawn = bucket.layers[0].weight[member, :features, :width]
+            drawn = bucket.layers[0].weight[member, :width, :features]
             expected = (2.0 / (features + width)) ** 0.5
             assert float(drawn.std()) == pytest.approx(expected, rel=0.1)
-            assert not bucket.layers[0].weight[member, :, width:].any()
-            assert not bucket.layers[0].weight[member, features:].any()
+            assert not bucket.layers[0].weight[member, width:].any()
+            assert not bucket.layers[0].weight[member, :, features:].any()
 
 
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
@@ -165,28 +165,29 @@ def test_padded_units_stay_exactly_zero(activation: str, optimizer: str) -> None
     ]
     bucket = Bucket(settings, [0, 1, 2], rows, SEED)
     epoch = Epoch(rows, [0, 1, 2], SEED, 1, 16, bucket.dropped_units)
-    for step in range(epoch.steps):
-        bucket.step(epoch.minibatch(step))
+    for _, batch in epoch.minibatches():
+        bucket.step(batch)
     for trial, (first, second) in enumerate(([3, 8], [7, 4])):
         for member in (trial, 2 + trial, 4 + trial):
             one, two, three = (layer.weight[member] for layer in bucket.layers)
-            assert not one[:, first:].any()
-            assert not two[first:].any()
-            assert not two[:, second:].any()
-            assert not three[second:].any()
-            assert not bucket.layers[0].bias[member, 0, first:].any()
-            assert one[:, :first].all()
+            assert not one[first:].any()
+            assert not two[:, first:].any()
+            assert not two[second:].any()
+            assert not three[:, second:].any()
+            # sigmoid(-inf) is 0, as relu(0) and tanh(0) are.
+            padding = -torch.inf if activation == "sigmoid" else 0.0
+            assert (bucket.layers[0].bias[member, first:] == padding).all()
+            assert one[:first].all()
 
 
 def test_one_step_without_gradient_scales_weights_and_leaves_biases() -> None:
     setting = make_setting(learning_rate=0.1, weight_decay=0.5)
-    layer = Layer(torch.full((1, 3, 2), 2.0), torch.full((1, 1, 2), 2.0))
+    layer = Layer(torch.full((1, 2, 3), 2.0), torch.full((1, 2, 1), 2.0))
     optimizer = make_optimizer([setting], 1, layer.weight)
     optimizer.watch([layer])
-    delta = torch.zeros(1, 4, 2)
-    optimizer.begin_step(1, delta)
-    optimizer.update(0, layer, torch.ones(1, 4, 3), delta)
-    torch.testing.assert_close(layer.weight, torch.full((1, 3, 2), 2.0 * 0.95))
+    optimizer.begin_step(torch.ones(1, 1, 1, 4), 1)
+    optimizer.update(0, layer, torch.zeros(1, 2, 4), torch.ones(1, 3, 4))
+    torch.testing.assert_close(layer.weight, torch.full((1, 2, 3), 2.0 * 0.95))
     assert (layer.bias == 2.0).all()
 
 
