@@ -160,4 +160,12 @@ def row_facts(data: StudyData) -> RowFacts:
 def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: int) -> Trainer:
     """Prepare the folds and bring them to the device."""
     folds = prepare_folds(data.dataset, data.plan.splits, spec)
-    return Trainer(folds, spec.task, spec.metric, spec.seed, device, max_members=max_members)
+    return Trainer(
+        folds,
+        spec.task,
+        spec.metric,
+        spec.seed,
+        device,
+        precision=spec.sections.training.precision,
+        max_members=max_members,
+    )

@@ -124,8 +124,10 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
 
 
 def _trainer(outer: _Outer, dataset: Dataset, splits: Sequence[Split]) -> Trainer:
-    folds = prepare_folds(dataset, splits, outer.spec)
-    return Trainer(folds, outer.spec.task, outer.spec.metric, outer.spec.seed, outer.device)
+    spec = outer.spec
+    precision = spec.sections.training.precision
+    folds = prepare_folds(dataset, splits, spec)
+    return Trainer(folds, spec.task, spec.metric, spec.seed, outer.device, precision=precision)
 
 
 def _no_score(outer: _Outer, got: str) -> StudyStateError:

@@ -13,7 +13,7 @@ from typing import Literal
 Activation = Literal["relu", "sigmoid", "tanh"]
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
-Precision = Literal["float32"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 Task = Literal["classification", "regression"]
 
 

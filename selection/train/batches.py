@@ -23,17 +23,28 @@ BLOCK_BYTES = 2**20
 # Training rows are scored after each epoch as precisely as validation rows: on as many of them, and
 # on at least so many, evenly spread.
 SCORED_ROWS = 512
+# Rows that are coded at once: the codes are eight bytes wide on the way.
+CODED_ROWS = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
     """Hold one matrix per fold, of which folds that agree share one.
 
-    Shape: values (U * N, W); the matrix of fold k begins at row starts[k].
+    Where levels are given, values are codes of one byte that count through them.
+    Shape: values (U * N, W); the matrix of fold k begins at row starts[k]; levels (L,), L <= 256.
     """
 
     values: Tensor
     starts: tuple[int, ...]
+    levels: Tensor | None = None
+
+    def take(self, index: Tensor) -> Tensor:
+        """Return the rows of an index. Shape: (..., B) -> (..., B, W)."""
+        taken = self.values.index_select(0, index.reshape(-1))
+        if self.levels is not None:
+            taken = self.levels[taken.int()]
+        return taken.view(*index.shape, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +54,7 @@ class Rows:
     Shape: features (N, D) per fold, where D is the widest fold's and narrower ones end in zeros;
     wanted (N, C) per fold, one-hot classes or (N, 1) targets; targets (N,) for each fold.
     scored are the training rows of each fold on which training is scored after an epoch.
-    Features have the number format of hidden layers, everything else that of weights.
+    Features have the number format of hidden layers (work), everything else that of weights.
     """
 
     task: Task
@@ -57,6 +68,7 @@ class Rows:
     training: tuple[Tensor, ...]
     validation: tuple[Tensor, ...]
     scored: tuple[Tensor, ...]
+    work: torch.dtype
 
     @property
     def like(self) -> Tensor:
@@ -74,13 +86,15 @@ def load_rows(
     task: Task,
     device: torch.device,
     dtype: torch.dtype,
-    work: torch.dtype | None = None,
+    work: torch.dtype,
 ) -> Rows:
     """Copy the prepared folds to the device, each distinct matrix once.
 
-    work is the number format of hidden layers, if it is another one than that of weights.
+    dtype is the number format of weights and outputs, work that of hidden layers.
     """
-    features = _features(folds, device, work or dtype)
+    features = _features(folds, device, work)
+    if device.type == "cuda":
+        features = in_bytes(features)
     if task == "classification":
         outputs = folds[0].classes
         targets = (torch.from_numpy(folds[0].targets).to(device, torch.int64),) * len(folds)
@@ -102,6 +116,7 @@ def load_rows(
         training=tuple(torch.from_numpy(fold.training).to(device) for fold in folds),
         validation=tuple(torch.from_numpy(fold.validation).to(device) for fold in folds),
         scored=tuple(_scored_rows(fold).to(device) for fold in folds),
+        work=work,
     )
 
 
@@ -120,6 +135,21 @@ def _features(folds: Sequence[FoldData], device: torch.device, dtype: torch.dtyp
         copy = values[place * count : (place + 1) * count, : matrix.shape[1]]
         copy.copy_(torch.from_numpy(matrix))
     return Table(values, tuple(places[id(fold.features)] * count for fold in folds))
+
+
+def in_bytes(table: Table) -> Table:
+    """Return a table of at most 256 distinct numbers, such as grey levels, as codes of one byte.
+
+    A step on a GPU then reads a quarter of the bytes. Any other table is returned as it is.
+    """
+    blocks = torch.split(table.values, CODED_ROWS)
+    levels = table.values.new_empty(0)
+    for block in blocks:
+        levels = torch.unique(torch.cat([levels, torch.unique(block)]))
+        if len(levels) > 256:
+            return table
+    codes = [torch.searchsorted(levels, block).to(torch.uint8) for block in blocks]
+    return Table(torch.cat(codes), table.starts, levels)
 
 
 def training_order(seed: int, fold: FoldData, epoch: int) -> Tensor:
@@ -185,14 +215,47 @@ class Epoch:
         self._share = share.to(device, rows.like.dtype)
         self._keys = self._noise_keys(folds, seed, epoch)
 
-    def minibatches(self) -> Iterator[tuple[int, Minibatch]]:
-        """Yield each step's minibatch and the column in the order of the epoch where it begins."""
-        for first, last, folds, size in self._blocks():
-            block = self._gather(slice(first, last), folds, size)
+    @property
+    def whole_steps(self) -> int:
+        """How many steps have a full minibatch of every fold; they are the first."""
+        return self.sizes[-1] // self.batch_size
+
+    def load(self, other: Epoch) -> None:
+        """Take over another epoch of the same folds, in the tensors of this one."""
+        pairs = zip(self._tensors(), other._tensors(), strict=True)
+        for own, new in pairs:
+            own.copy_(new)
+
+    def minibatch_at(self, step: Tensor) -> Minibatch:
+        """Gather a whole step whose number the device knows. Shape: step (1,) int64."""
+        (batch,) = self._gather(
+            self._feature_rows.index_select(0, step),
+            self._wanted_rows.index_select(0, step),
+            self._share.index_select(0, step),
+            self._keys.index_select(1, step),
+        )
+        return batch
+
+    def minibatches(self, start: int = 0) -> Iterator[tuple[int, Minibatch]]:
+        """Yield each step's minibatch and the column in the order of the epoch where it begins.
+
+        start is the first step that is wanted.
+        """
+        for first, last, folds, size in self._blocks(start):
+            span = (slice(first, last), slice(0, folds), slice(0, size))
+            block = self._gather(
+                self._feature_rows[span],
+                self._wanted_rows[span],
+                self._share[span],
+                self._keys[:, first:last, :folds],
+            )
             for step, batch in enumerate(block, start=first):
                 yield step * self.batch_size, batch
 
-    def _blocks(self) -> Iterator[tuple[int, int, int, int]]:
+    def _tensors(self) -> list[Tensor]:
+        return [self.order, self._feature_rows, self._wanted_rows, self._share, self._keys]
+
+    def _blocks(self, start: int) -> Iterator[tuple[int, int, int, int]]:
         """Yield runs of steps that are gathered at once: first, last, folds, rows per fold."""
         shapes = [
             (
@@ -201,27 +264,32 @@ class Epoch:
             )
             for first in range(0, self.steps * self.batch_size, self.batch_size)
         ]
-        step_bytes = self.rows.features.values[0].nbytes * self.batch_size * len(self.sizes)
+        row_bytes = self.rows.width * self.rows.like.element_size()
+        step_bytes = row_bytes * self.batch_size * len(self.sizes)
         most = max(1, BLOCK_BYTES // step_bytes)
-        first = 0
-        for last in range(1, self.steps + 1):
+        first = start
+        for last in range(start + 1, self.steps + 1):
             is_end = last == self.steps or shapes[last] != shapes[first]
             if is_end or last - first == most:
                 yield first, last, *shapes[first]
                 first = last
 
-    def _gather(self, steps: slice, folds: int, size: int) -> Iterator[Minibatch]:
-        """Yield the minibatches of some steps of one shape."""
-        span = (steps, slice(0, folds), slice(0, size))
-        features = _take(self.rows.features.values, self._feature_rows[span])  # (S', F', B, D)
-        wanted = _take(self.rows.wanted.values, self._wanted_rows[span])
-        wanted = wanted.mT.contiguous()  # (S', F', C, B)
-        share = self._share[span][:, :, None, None]
+    def _gather(
+        self, feature_rows: Tensor, wanted_rows: Tensor, share: Tensor, keys: Tensor
+    ) -> Iterator[Minibatch]:
+        """Yield the minibatches of some steps of one shape.
+
+        Shape: row numbers and share (S', F', B), keys (L, S', F').
+        """
+        size = share.size(2)
+        features = self.rows.features.take(feature_rows)  # (S', F', B, D)
+        wanted = self.rows.wanted.take(wanted_rows).mT.contiguous()  # (S', F', C, B)
         noises = [
-            noise(self._keys[layer, steps, :folds], size, units) if units else None
+            noise(keys[layer], size, units) if units else None
             for layer, units in enumerate(self.units)
         ]
-        parts = zip(features.mT.unbind(), wanted.unbind(), share.unbind(), strict=True)
+        shares = share[:, :, None, None]  # (S', F', 1, 1, B)
+        parts = zip(features.mT.unbind(), wanted.unbind(), shares.unbind(), strict=True)
         for step, part in enumerate(parts):
             yield Minibatch(*part, tuple(None if each is None else each[step] for each in noises))
 
@@ -249,12 +317,6 @@ def _column(starts: Sequence[int], folds: Sequence[int], device: torch.device) -
     return torch.tensor([starts[fold] for fold in folds], device=device).unsqueeze(1)
 
 
-def _take(values: Tensor, index: Tensor) -> Tensor:
-    """Shape: values (U * N, W), index (..., B) -> (..., B, W)."""
-    return values.index_select(0, index.reshape(-1)).view(*index.shape, -1)
-
-
 def take_features(rows: Rows, fold: int, index: Tensor) -> Tensor:
     """Return rows of one fold, units before rows. Shape: index (B,) -> (1, D, B)."""
-    taken = _take(rows.features.values, index + rows.features.starts[fold])
-    return taken.T.unsqueeze(0)
+    return rows.features.take(index + rows.features.starts[fold]).T.unsqueeze(0)

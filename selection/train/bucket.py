@@ -50,7 +50,7 @@ class Bucket:
         self.kind = settings[0].kind
         self.folds = list(folds)
         self.like = rows.like
-        self.work = rows.features.values.dtype
+        self.work = rows.work
         self.task = rows.task
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)

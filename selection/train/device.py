@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from selection.errors import DeviceError, Fault
+from selection.study.setting import Precision
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Device = torch.device
@@ -50,6 +51,16 @@ def make_workers(device: Device) -> ThreadPoolExecutor:
 def count_workers(device: Device) -> int:
     """Return how many packs train side by side."""
     return _cores() if device.type == "cpu" else 1
+
+
+def work_format(precision: Precision, device: Device) -> torch.dtype:
+    """Return the number format of hidden layers, and let CUDA round its products to TF32 or not.
+
+    On a CPU tf32 is float32.
+    """
+    if device.type == "cuda":
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def share_of_machine(workers: int, device: Device) -> list[dict[str, str]]:

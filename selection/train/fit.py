@@ -16,7 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
-from selection.study.setting import Setting, Task
+from selection.study.setting import Precision, Setting, Task
 from selection.study.trial import (
     CURVE_COLUMNS,
     FoldResult,
@@ -26,7 +26,7 @@ from selection.study.trial import (
     mean_over_folds,
 )
 from selection.train.batches import Rows, load_rows
-from selection.train.device import count_workers, is_out_of_memory, make_workers
+from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan, plan_packs
 
@@ -66,10 +66,12 @@ class Trainer:
         seed: int,
         device: torch.device,
         *,
+        precision: Precision = "float32",
         dtype: torch.dtype = torch.float32,
         max_members: int = 0,
     ) -> None:
-        self.rows: Rows = load_rows(folds, task, device, dtype)
+        work = work_format(precision, device) if dtype == torch.float32 else dtype
+        self.rows: Rows = load_rows(folds, task, device, dtype, work)
         self.workers = make_workers(device)
         self.cores = count_workers(device)
         self.metric = metric

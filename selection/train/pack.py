@@ -15,8 +15,12 @@ from selection.study.setting import Setting
 from selection.train import metrics
 from selection.train.batches import Epoch, Rows, take_features
 from selection.train.bucket import Bucket
+from selection.train.graph import StepGraph, has_graphs
 from selection.train.plan import EVALUATION_ROWS, PackPlan
 from selection.train.products import first
+
+# A graph costs about as much to capture as a few steps cost without it.
+FEW_STEPS = 4
 
 
 class Pack:
@@ -43,6 +47,7 @@ class Pack:
         self._running = rows.like.new_empty(0)
         self._outputs: list[Tensor] = []
         self._order = torch.empty(0)
+        self._graph: StepGraph | None = None
 
     @property
     def trials(self) -> list[int]:
@@ -60,9 +65,11 @@ class Pack:
         for bucket, places in zip(buckets, all_places, strict=True):
             kept = [line for line, place in enumerate(places) if place in living]
             if not kept:
+                self._graph = None
                 continue
             if len(kept) < len(places):
                 bucket.keep(kept)
+                self._graph = None
             self._buckets.append(bucket)
             self._places.append([places[line] for line in kept])
 
@@ -77,15 +84,48 @@ class Pack:
         self.epoch += 1
         units = _widest([bucket.dropped_units for bucket in self._buckets])
         epoch = Epoch(self.rows, self.folds, self.seed, self.epoch, self.batch_size, units)
-        shape = (len(self.folds), len(self.trials), self.rows.outputs, epoch.sizes[0])
-        self._running = self.rows.like.new_empty(shape)
         self._order = epoch.order
+        done = 0
+        if has_graphs(self.rows.like.device) and epoch.whole_steps > FEW_STEPS:
+            done = self._replay(epoch)
+        else:
+            self._running = self._new_running(epoch)
         spans = [(bucket, self._running[:, span]) for bucket, span in self._spans()]
-        for column, batch in epoch.minibatches():
+        for column, batch in epoch.minibatches(done):
             for bucket, running in spans:
                 outputs = bucket.step(batch)
                 place = first(running, batch.folds).narrow(3, column, outputs.shape[3])
                 place.copy_(outputs)
+
+    def _new_running(self, epoch: Epoch) -> Tensor:
+        """Make room for the outputs in train mode, in the order of the epoch."""
+        shape = (len(self.folds), len(self.trials), self.rows.outputs, epoch.sizes[0])
+        return self.rows.like.new_empty(shape)
+
+    def _replay(self, epoch: Epoch) -> int:
+        """Take every whole step of an epoch by one graph; return how many there are."""
+        done = 0
+        if self._graph is None:
+            self._running = self._new_running(epoch)
+            self._laid_out = epoch
+            self._step = torch.zeros(1, dtype=torch.int64, device=self.rows.like.device)
+            self._graph = StepGraph(self._counted_step)
+            done = 1
+        else:
+            self._laid_out.load(epoch)
+            self._step.zero_()
+        for _ in range(done, epoch.whole_steps):
+            self._graph.replay()
+        return epoch.whole_steps
+
+    def _counted_step(self) -> None:
+        """Take the whole step that the device counts, in tensors that stay where they are."""
+        batch = self._laid_out.minibatch_at(self._step)
+        size = batch.features.size(2)
+        columns = self._step * size + torch.arange(size, device=self._step.device)
+        for bucket, span in self._spans():
+            self._running[:, span].index_copy_(3, columns, bucket.step(batch))
+        self._step.add_(1)
 
     def evaluate(self) -> Tensor:
         """Return losses and scores after the epoch; columns as in CURVE_COLUMNS.

@@ -68,7 +68,8 @@ def plan_packs(
 ) -> list[PackPlan]:
     """Return the packs of one cohort; max_members = 0 sizes them by device and memory.
 
-    cores says how many packs train side by side. Trials share a pack when they see the same minibatches: equal batch size and epochs.
+    cores says how many packs train side by side. Trials share a pack when they see the same
+    minibatches: equal batch size and epochs.
     """
     groups: dict[tuple[int, int], list[int]] = {}
     for place, setting in enumerate(settings):

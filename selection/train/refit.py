@@ -17,7 +17,7 @@ from selection.data.prepare import FoldData
 from selection.errors import DeviceError, Fault
 from selection.study.setting import Setting, Task
 from selection.train.batches import Rows, load_rows
-from selection.train.device import count_workers, is_out_of_memory, make_workers
+from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
 from selection.train.weights import LayerWeights
@@ -47,7 +47,8 @@ def fit_members(
 
     Raises: DeviceError where memory runs out even for one member.
     """
-    rows = load_rows(folds, task, device, torch.float32)
+    work = work_format(setting.kind.precision, device)
+    rows = load_rows(folds, task, device, torch.float32, work)
     # Where memory runs out, one member at a time is what is left to try.
     packs = _train_all(setting, rows, seed, 0) or _train_all(setting, rows, seed, 1)
     if packs is None:

@@ -26,10 +26,11 @@ def make_setting(
     weight_decay: float = 0.0,
     l2: float = 0.0,
     momentum: float = 0.0,
+    precision: Any = "float32",
 ) -> Setting:
     """Return one setting; widths default to 5, 6, ... units."""
     return Setting(
-        Kind(depth, activation, init, optimizer, nesterov, batch_size, epochs, "float32"),
+        Kind(depth, activation, init, optimizer, nesterov, batch_size, epochs, precision),
         tuple(range(5, 5 + depth)) if widths is None else tuple(widths),
         (dropout,) * depth,
         learning_rate,

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import weakref
+from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +15,8 @@ from examples import make_folds, make_setting
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 from selection.study.trial import TrialResult, TrialState
-from selection.train.batches import Epoch, load_rows
+from selection.train import batches, pack
+from selection.train.batches import Epoch, Table, in_bytes, load_rows
 from selection.train.bucket import Bucket
 from selection.train.fit import Decide, Trainer
 from selection.train.optimizer import Layer, make_optimizer
@@ -58,7 +61,7 @@ def test_a_rerun_is_bitwise_equal() -> None:
     ids=["random", "diverging"],
 )
 def test_a_neighbour_changes_no_bit_at_fixed_pack_shape(neighbour: Setting) -> None:
-    rows = load_rows(make_folds(), "classification", CPU, torch.float32)
+    rows = load_rows(make_folds(), "classification", CPU, torch.float32, torch.float32)
     plan = PackPlan(((0, 1),), (0, 1, 2))
     calm, beside = (
         Pack(plan, [make_setting(), other], rows, "cross_entropy", SEED)
@@ -140,7 +143,7 @@ def test_fold_means_are_what_decide_was_told() -> None:
 
 def test_weights_are_drawn_at_the_true_shape_of_each_member() -> None:
     folds = make_folds(features=50, is_shared=False)
-    rows = load_rows(folds, "classification", CPU, torch.float64)
+    rows = load_rows(folds, "classification", CPU, torch.float64, torch.float64)
     settings = [make_setting(init="xavier_normal", widths=[w]) for w in (20, 400)]
     bucket = Bucket(settings, [0, 1, 2], rows, SEED)
     for fold, features in enumerate((50, 49, 50)):
@@ -156,7 +159,7 @@ def test_weights_are_drawn_at_the_true_shape_of_each_member() -> None:
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_padded_units_stay_exactly_zero(activation: str, optimizer: str) -> None:
-    rows = load_rows(make_folds(), "classification", CPU, torch.float32)
+    rows = load_rows(make_folds(), "classification", CPU, torch.float32, torch.float32)
     settings = [
         make_setting(
             depth=2, activation=activation, optimizer=optimizer, widths=w, weight_decay=0.1
@@ -279,3 +282,97 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(
     monkeypatch.setattr(Pack, "train_epoch", broken)
     with pytest.raises(RuntimeError, match="shapes do not match"):
         train([make_setting()])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_bfloat16_rounds_hidden_layers_only(depth: int, activation: str, optimizer: str) -> None:
+    # Adam divides a gradient by its own size: of a tiny one, rounding may turn the sign.
+    rate = 0.05 if optimizer == "sgd" else 0.001
+    options = {
+        "depth": depth,
+        "activation": activation,
+        "optimizer": optimizer,
+        "epochs": 3,
+        "learning_rate": rate,
+    }
+    settings = [
+        make_setting(precision="bfloat16", widths=[w] * depth, dropout=0.2, **options)
+        for w in (9, 16)
+    ]
+    exact = train(settings)
+    rounded = train(settings, precision="bfloat16")
+    for one, other in zip(exact, rounded, strict=True):
+        assert not np.array_equal(points(one), points(other))
+        # A number of bfloat16 has 8 bits: 1 / 256 per product.
+        np.testing.assert_allclose(points(other)[..., 0::2], points(one)[..., 0::2], rtol=0.02)
+        for a, b in zip(one.folds, other.folds, strict=True):
+            spread = np.abs(b.outputs - a.outputs).max() / np.abs(a.outputs).max()
+            assert spread < 0.05
+            # Outputs themselves are not rounded: 16 bits of their fraction are in use.
+            assert np.any(b.outputs.view(np.int32) & 0xFFFF)
+
+
+def test_bfloat16_names_the_same_winner() -> None:
+    settings = [
+        make_setting(widths=[32], epochs=8, learning_rate=rate) for rate in (0.3, 0.03, 3e-4)
+    ]
+    folds = make_folds(rows=400)
+    ranks = [
+        np.argsort([result.value for result in train(settings, folds, precision=precision)])
+        for precision in ("float32", "bfloat16")
+    ]
+    np.testing.assert_array_equal(*ranks)
+
+
+class CountedSteps:
+    """Stand in for a graph where there is no GPU: each replay runs the captured step again."""
+
+    def __init__(self, step: Callable[[], None]) -> None:
+        self.replay = step
+        step()
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("is_shared", [True, False])
+def test_steps_that_the_device_counts_are_the_steps(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str, is_shared: bool
+) -> None:
+    settings = [
+        make_setting(
+            widths=[9, w], depth=2, batch_size=8, epochs=4, dropout=0.2, optimizer=optimizer
+        )
+        for w in (4, 9, 30)
+    ]
+    folds = make_folds(is_shared=is_shared)
+
+    def decide(epoch: int, means: object) -> set[int]:
+        return {1} if epoch == 2 else set()
+
+    plain = train(settings, folds, decide)
+    monkeypatch.setattr(pack, "has_graphs", lambda device: True)
+    monkeypatch.setattr(pack, "StepGraph", CountedSteps)
+    counted = train(settings, folds, decide)
+    for one, other in zip(plain, counted, strict=True):
+        assert one.state == other.state
+        np.testing.assert_array_equal(points(one), points(other))
+
+
+def test_grey_levels_are_kept_in_bytes_and_read_as_they_were() -> None:
+    pixels = (torch.arange(600 * 4) * 7 % 256).view(600, 4) / 255.0
+    table = Table(pixels, (0, 300))
+    coded = in_bytes(table)
+    assert coded.values.dtype == torch.uint8
+    index = torch.tensor([[5, 0], [599, 300]])
+    assert torch.equal(coded.take(index), table.take(index))
+    assert in_bytes(Table(torch.rand(600, 4), (0,))).levels is None
+
+
+def test_a_pack_reads_coded_rows_as_it_reads_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = [replace(fold, features=np.round(fold.features * 10) / 10) for fold in make_folds()]
+    plain = train([make_setting(dropout=0.2)], folds)
+    honest = batches._features
+    monkeypatch.setattr(batches, "_features", lambda *words: in_bytes(honest(*words)))
+    coded = train([make_setting(dropout=0.2)], folds)
+    np.testing.assert_array_equal(points(plain[0]), points(coded[0]))

@@ -116,7 +116,7 @@ def test_weights_come_back_in_the_order_of_the_folds_from_many_packs(
     monkeypatch.setattr(plan, "CPU_MOST_WORK", 1.0)
     monkeypatch.setattr(plan, "CPU_LEAST_WORK", 1.0)
     setting, folds = make_setting(dropout=0.2), make_unequal_folds(is_shared=False)
-    rows = load_rows(folds, "classification", CPU, torch.float32)
+    rows = load_rows(folds, "classification", CPU, torch.float32, torch.float32)
     assert [each.folds for each in plan_packs([setting], rows)] == [(0,), (1,), (2,)]
     assert_equal_to_reference(setting, folds)
 
