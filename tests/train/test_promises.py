@@ -347,7 +347,7 @@ def test_steps_that_the_device_counts_are_the_steps(
     ]
     folds = make_folds(is_shared=is_shared)
 
-    def decide(epoch: int, means: object) -> set[int]:
+    def decide(epoch: int, _means: object) -> set[int]:
         return {1} if epoch == 2 else set()
 
     plain = train(settings, folds, decide)
