@@ -6,6 +6,8 @@ depends on nothing that it tests.
 
 from __future__ import annotations
 
+import os
+import signal
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -17,7 +19,7 @@ import sqlalchemy as sa
 from command_line import start
 
 TRIALS, COHORT = 8, 2
-# Cohorts that train for seconds, under leases that are renewed once a second.
+# Cohorts that train for seconds, under leases that outlast a slow start.
 STUDY = f"""
 name = "team"
 [data]
@@ -37,21 +39,23 @@ trials = {TRIALS}
 cohort = {COHORT}
 pruner = "none"
 """
-LEASE = "--lease=4"
+LEASE = "--lease=120"
 RUN = ("run", "team.toml", LEASE)
 TEAM = (*RUN, "--workers=2")
+# Only what hangs takes so long.
+MOST_SECONDS = 120.0
 
 Value = TypeVar("Value")
 
 
-def wait_for(look: Callable[[], Value], seconds: float = 120.0) -> Value:
+def wait_for(look: Callable[[], Value]) -> Value:
     """Look again and again until there is something to see."""
-    deadline = time.monotonic() + seconds
+    deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline:
         if seen := look():
             return seen
         time.sleep(0.05)
-    raise TimeoutError(f"nothing to see after {seconds:g} seconds")
+    raise TimeoutError(f"nothing to see after {MOST_SECONDS:g} seconds")
 
 
 class Watch:
@@ -83,6 +87,23 @@ class Watch:
         pids = sorted(int(place.rpartition(":")[2]) for (place,) in held)
         return pids if len(pids) == count else []
 
+    def stop_outside_of_transactions(self, pid: int) -> None:
+        """Let a worker stand still where it holds no lock, which others could not wait for."""
+        query = (
+            "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND xact_start "
+            "IS NOT NULL AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
+        )
+
+        def is_outside() -> bool:
+            os.kill(pid, signal.SIGSTOP)
+            wait_for(lambda: psutil.Process(pid).status() == psutil.STATUS_STOPPED)
+            if not self.rows(query):
+                return True
+            os.kill(pid, signal.SIGCONT)
+            return False
+
+        wait_for(is_outside)
+
     def is_whole(self) -> bool:
         """Say whether the budget is spent exactly and nothing is held any more."""
         numbers = self.rows("SELECT number FROM trials ORDER BY number")
@@ -101,17 +122,31 @@ class Team:
         self.process = start(folder, *words)
         self.workers: list[int] = []
 
-    def train(self, count: int = 2) -> list[int]:
-        """Wait until so many workers train at once, and return their process ids."""
+    def train(self, listen: Callable[[], None] = lambda: None) -> list[int]:
+        """Wait until two workers train at once, and return their process ids.
+
+        The first stands still until the second trains too: else it could spend the budget alone
+        while the other starts. listen is called at each look.
+        """
+        still: list[int] = []
 
         def look() -> list[int]:
             assert self.process.poll() is None, self.process.communicate()
-            return self.watch.training(count)
+            listen()
+            if not still:
+                still.extend(self.watch.training(1))
+                for pid in still:
+                    self.watch.stop_outside_of_transactions(pid)
+            return self.watch.training(2)
 
-        self.workers = wait_for(look)
+        try:
+            self.workers = wait_for(look)
+        finally:
+            for pid in still:
+                os.kill(pid, signal.SIGCONT)
         return self.workers
 
-    def end(self, seconds: float = 120.0) -> tuple[int, str]:
+    def end(self, seconds: float = MOST_SECONDS) -> tuple[int, str]:
         """Wait until the supervisor has ended, and return its exit code and what it said."""
         _, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, err

@@ -219,18 +219,13 @@ def run_and_kill(printed: Printed, watch: Watch, folder: Path, options: list[str
     """Start two workers, listen until both train, and kill their supervisor."""
     team = Team(folder, watch, *TEAM, *options)
     heard = Eavesdropper(watch.url, team.process.pid)
-
-    def listen() -> list[int]:
-        heard.listen()
-        return watch.training(2)
-
     try:
-        team.workers = wait_for(listen)
+        team.train(heard.listen)
     finally:
         team.process.kill()
         out, err = team.process.communicate()
     printed.keep("the run that was killed", out + err)
-    wait_for(team.are_gone, 10.0)
+    wait_for(team.are_gone)
     return heard
 
 

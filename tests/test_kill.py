@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +34,8 @@ trials = 12
 cohort = 4
 pruner_options = { min_resource = 2, reduction_factor = 2 }
 """
+# Of the 36 epochs.
+MOST_LINES = 24
 
 
 def trial_table(folder: Path) -> list[dict[str, Any]]:
@@ -40,13 +44,13 @@ def trial_table(folder: Path) -> list[dict[str, Any]]:
 
 
 def stop_while_it_trains(
-    folder: Path, number: signal.Signals, delay: float
+    folder: Path, number: signal.Signals, lines: int, delay: float = 0.0
 ) -> subprocess.Popen[str] | None:
-    """Start the study, wait until it trains and delay, send the signal; None if it was done."""
+    """Start the study, wait for so many lines and a delay, signal it; None if it was done."""
     process = start(folder, "run", "study.toml")
     assert process.stderr is not None
-    line = process.stderr.readline()
-    assert not line or "epoch" in line or "baselines" in line, line
+    for line in islice(process.stderr, lines):
+        assert re.search("epoch|done|baselines", line), line
     time.sleep(delay)
     is_done = process.poll() is not None
     if not is_done:
@@ -72,7 +76,8 @@ def test_kill_9_at_random_moments_changes_no_trial(folders: tuple[Path, Path]) -
     finish(calm, "run", "study.toml")
     kills = 0
     for _ in range(3):
-        process = stop_while_it_trains(killed, signal.SIGKILL, rng.uniform(0.0, 1.0))
+        lines, delay = rng.randrange(1, MOST_LINES), rng.uniform(0.0, 0.1)
+        process = stop_while_it_trains(killed, signal.SIGKILL, lines, delay)
         kills += process is not None
     assert kills >= 1, "the study was too quick to be killed"
     finish(killed, "run", "study.toml")
@@ -86,7 +91,9 @@ def test_an_interrupt_releases_the_cohort_and_says_so(
     folders: tuple[Path, Path], number: signal.Signals, code: int
 ) -> None:
     folder = folders[1]
-    process = stop_while_it_trains(folder, number, 0.05)
+    # A cohort that trains for long, or the signal could come behind it.
+    (folder / "study.toml").write_text(STUDY.replace("epochs = 12", "epochs = 400"))
+    process = stop_while_it_trains(folder, number, 1)
     assert process is not None
     assert process.returncode == code
     status = json.loads(finish(folder, "status", "killed", "--json"))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import signal
 import sqlite3
-import time
 from pathlib import Path
 
 import pytest
 from command_line import finish, start
+from team_bench import wait_for
 
 pytestmark = pytest.mark.slow
 
@@ -60,9 +60,7 @@ def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(tmp_path: Path) -> Non
     (tmp_path / "s.toml").write_text(STUDY.format(epochs=150, width=256))
     finish(tmp_path, "run", "s.toml")
     process = start(tmp_path, "evaluate", "s")
-    deadline = time.monotonic() + 120
-    while not states(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: states(tmp_path))
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert states(tmp_path) == ["claimed"]
@@ -84,9 +82,7 @@ def test_an_interrupt_behind_the_claim_says_that_it_stays(
     (tmp_path / "s.toml").write_text(STUDY.format(epochs=150, width=256))
     finish(tmp_path, "run", "s.toml")
     process = start(tmp_path, "evaluate", "s")
-    deadline = time.monotonic() + 120
-    while not states(tmp_path) and time.monotonic() < deadline:
-        time.sleep(0.02)
+    wait_for(lambda: states(tmp_path))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number

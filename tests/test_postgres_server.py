@@ -7,14 +7,15 @@ import signal
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 import sqlalchemy as sa
 from command_line import Cli
 from postgres_server import stop_server, throw_away_server
+from team_bench import is_alive, wait_for
 
 SCRIPT = Path(__file__).with_name("postgres_server.py")
 pytestmark = pytest.mark.slow
@@ -84,8 +85,10 @@ def test_data_outlives_a_machine_that_went_down(folder: Path) -> None:
     with engine.begin() as connection:
         connection.exec_driver_sql("CREATE TABLE kept AS SELECT 7 AS seven")
     engine.dispose()
+    # They end by themselves after their head, and a new server waits for none of them.
+    others = [child.pid for child in psutil.Process(postmaster(folder)).children(recursive=True)]
     os.kill(postmaster(folder), signal.SIGKILL)
-    time.sleep(1.0)
+    wait_for(lambda: not any(map(is_alive, [postmaster(folder), *others])))
     # After a reboot, the number that was left behind is that of some other process.
     left = folder / "data/postgres/postmaster.pid"
     left.write_text(left.read_text().replace(str(postmaster(folder)), str(os.getpid()), 1))

@@ -76,7 +76,10 @@ def new_team(tmp_path: Path, watch: Watch) -> Iterator[Callable[..., Team]]:
 def test_two_workers_spend_the_budget_and_a_second_run_trains_nothing(
     cli: Cli, watch: Watch
 ) -> None:
-    done = cli(*TEAM)
+    # Renewed once a second, and so long that each worker is seen in the middle of a cohort.
+    words = ("run", "team.toml", "--workers=2", "--lease=4")
+    Path("team.toml").write_text(STUDY.replace("epochs = 60", "epochs = 240"))
+    done = cli(*words)
     assert done.code == 0, done.err
     assert watch.is_whole()
     assert "winner: trial" in done.out
@@ -84,7 +87,7 @@ def test_two_workers_spend_the_budget_and_a_second_run_trains_nothing(
     assert len(named) == 2, done.err
     assert f"trials {TRIALS}/{TRIALS}" in done.err
     rows = watch.rows("SELECT * FROM trials ORDER BY trial_id")
-    again = cli(*TEAM)
+    again = cli(*words)
     assert again.code == 0, again.err
     assert again.out == done.out
     assert "epoch" not in again.err
@@ -107,11 +110,11 @@ def test_several_workers_at_one_file_are_refused_before_the_data_is_read(cli: Cl
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced(new_team: Callable[..., Team], watch: Watch) -> None:
-    team = new_team("run", "team.toml", "--workers=2", "--lease=120")
+    team = new_team(*TEAM)
     first, second = team.train()
     # The survivor stands still, under a lease that lasts, until its new companion trains: else it
     # could spend the budget alone while the other starts.
-    os.kill(second, signal.SIGSTOP)
+    watch.stop_outside_of_transactions(second)
     os.kill(first, signal.SIGKILL)
     pair = wait_for(lambda: (seen := set(watch.training(2))) != {first, second} and seen)
     os.kill(second, signal.SIGCONT)
@@ -130,7 +133,7 @@ def test_workers_end_with_a_supervisor_that_is_killed(
     team = new_team(*TEAM)
     team.train()
     team.process.kill()
-    wait_for(team.are_gone, 10.0)
+    wait_for(team.are_gone)
     assert watch.states()["RUNNING"] == 0
     assert watch.states()["WAITING"] >= 1
     assert not watch.rows("SELECT cohort FROM selection_lease")
@@ -165,10 +168,11 @@ def test_two_signals_in_a_row_leave_a_study_that_goes_on(
     team.train()
     for _ in range(2):
         team.process.send_signal(signal.SIGTERM)
-    code, err = team.end(10.0)
+    # Well below the time that the supervisor itself grants its workers.
+    code, err = team.end(20.0)
     # The second signal may come before the first was heard: then it is one.
     assert code in (-signal.SIGTERM, 143), err
-    wait_for(team.are_gone, 10.0)
+    wait_for(team.are_gone)
     assert cli("status", "team", "--json").json["is_finished"] is False
     done = cli(*RUN)
     assert done.code == 0, done.err
@@ -372,7 +376,10 @@ def test_a_worker_that_says_why_it_cannot_go_on_is_quoted(
 
 
 def test_an_error_of_one_worker_ends_the_others(shells: Shells) -> None:
-    script = 'if [ "$ROLE" = bad ]; then sleep 0.2; exit 1; fi; echo $$ > pid; exec sleep 60'
+    script = (
+        'if [ "$ROLE" = bad ]; then until [ -s pid ]; do sleep 0.05; done; exit 1; fi; '
+        "echo $$ > pid; exec sleep 60"
+    )
     with pytest.raises(StudyStateError, match=r"^worker 1: .* with exit code 1\."):
         shells.supervise(script, {"ROLE": "good"}, {"ROLE": "bad"})
     assert not is_alive(int(Path("pid").read_text()))
@@ -500,6 +507,9 @@ def test_lines_of_a_team_name_the_cohorts_and_come_once(monkeypatch: pytest.Monk
 
 def test_bars_of_a_team_come_and_go_with_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
     view, text = view_on(monkeypatch, is_terminal=True)
+    assert view._bars is not None
+    # Else its thread could draw what it saw before in the middle of what is shown.
+    view._bars.live.auto_refresh = False
 
     def shown() -> str:
         assert view._bars is not None

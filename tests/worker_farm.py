@@ -2,7 +2,8 @@
 
 Run as a program it imports everything once and forks a worker for each line it reads, which names
 a database, a kind of worker and a made-up time for a cohort to train. A worker of the kind "deaf"
-does not heed the first signal; one of the kind "at:N" is killed just before its N-th statement.
+only says that it heard the first signal; one of the kind "at:N" is killed just before its N-th
+statement.
 """
 
 from __future__ import annotations
@@ -55,6 +56,8 @@ class MadeUpTrainer:
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
+
+    asks_ahead = False
 
     def train(
         self,
@@ -144,10 +147,11 @@ class _StoppedError(BaseException):
     pass
 
 
-def _stop_later(_number: int, _frame: Any) -> None:
+def _stop_later(number: int, _frame: Any) -> None:
     """Take a signal and go on, as a worker in the middle of a long product does."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_DFL)
+    print(f"worker: heard signal {number}", file=sys.stderr, flush=True)
 
 
 def _stop(_number: int, _frame: Any) -> None:
@@ -175,7 +179,7 @@ class Farm:
         answer = self._ask("poll", {"pid": pid})
         return None if answer is None else int(answer)
 
-    def wait(self, pid: int, seconds: float = 60.0) -> int:
+    def wait(self, pid: int, seconds: float = 300.0) -> int:
         """Wait until a worker has ended and return how."""
         deadline = time.monotonic() + seconds
         while time.monotonic() < deadline:

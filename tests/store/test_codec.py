@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -21,6 +21,7 @@ from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialS
         np.float32, st.tuples(st.integers(0, 9), st.integers(1, 4)), elements=st.floats(width=32)
     ),
 )
+@settings(deadline=None)
 def test_member_comes_back_bit_for_bit(points: np.ndarray, outputs: np.ndarray | None) -> None:
     row = encode_fold("uuid", 1, FoldResult(2, 3, LearningCurve(points), outputs))
     back = decode_fold(row, outputs=True)
@@ -52,6 +53,7 @@ def test_curve_of_another_width_is_our_mistake() -> None:
 
 
 @given(st.lists(st.floats(allow_nan=False), max_size=300))
+@settings(deadline=None)
 def test_points_are_few_and_keep_both_ends(means: list[float]) -> None:
     points = thinned_points(tuple(means))
     assert len(points) == min(len(means), 20)

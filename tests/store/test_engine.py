@@ -146,7 +146,8 @@ def test_first_call_after_the_server_dropped_us_succeeds(
     with engine.connect() as connection:
         pid = connection.exec_driver_sql("SELECT pg_backend_pid()").scalar()
     with other.connect() as connection:
-        connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid})")
+        # It returns when the other has ended.
+        assert connection.exec_driver_sql(f"SELECT pg_terminate_backend({pid}, 60000)").scalar()
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT pg_backend_pid()").scalar() != pid
     engine.dispose()

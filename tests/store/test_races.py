@@ -145,10 +145,13 @@ def test_reader_sees_whole_cohorts_while_they_are_written(new_url: str) -> None:
         records = Records(database)
         study = create_example(records)
         errors: list[BaseException] = []
+        looked = threading.Event()
 
         def write() -> None:
             try:
                 for cohort in range(cohorts):
+                    if cohort == 1:
+                        looked.wait(30)
                     numbers = begin_example(records, study, size, cohort)
                     results = {n: example_result(n) for n in numbers}
                     finish_example(records, study, results, cohort)
@@ -163,6 +166,7 @@ def test_reader_sees_whole_cohorts_while_they_are_written(new_url: str) -> None:
             while writer.is_alive():
                 trials = reader.trials(study)
                 seen += 1
+                looked.set()
                 assert len(trials) % size == 0
                 for start in range(0, len(trials), size):
                     cohort_trials = trials[start : start + size]

@@ -493,6 +493,25 @@ def test_number_of_statements_does_not_grow_with_the_cohort(
     assert counts[0] == counts[1]
 
 
+def test_no_trials_are_read_without_a_look_at_those_of_the_study(
+    records: Records, database: Database
+) -> None:
+    study = create_example(records)
+    finish_example(records, study, {n: example_result(n) for n in begin_example(records, study, 3)})
+    statements: list[str] = []
+
+    def note(*arguments: object) -> None:
+        if " FROM " in str(arguments[2]).replace("\n", " "):
+            statements.append(str(arguments[2]))
+
+    sa.event.listen(database.engine, "before_cursor_execute", note)
+    assert records.trials(study, numbers=[]) == []
+    assert statements == []
+    assert records.pending(study) == []
+    sa.event.remove(database.engine, "before_cursor_execute", note)
+    assert len(statements) == 1
+
+
 def test_fold_means_follow_the_house_formula(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.distributions import (
     BaseDistribution,
@@ -66,6 +66,7 @@ finite = st.floats(-1e6, 1e6, allow_nan=False)
     step=st.none() | st.floats(0.001, 1.0),
     value=finite,
 )
+@settings(deadline=None)
 def test_nearest_point_of_a_range_is_one_for_optuna(
     low: float, width: float, step: float | None, value: float
 ) -> None:
@@ -84,6 +85,7 @@ def test_nearest_point_of_a_range_is_one_for_optuna(
 @given(
     low=st.integers(1, 50), width=st.integers(1, 500), step=st.integers(1, 60), value=st.integers()
 )
+@settings(deadline=None)
 def test_nearest_point_of_whole_numbers_is_one_for_optuna(
     low: int, width: int, step: int, value: int
 ) -> None:
