@@ -24,7 +24,7 @@ from selection.store.patience import patiently
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialResult
-from selection.sweep import train_cohort, trial_of
+from selection.sweep import Memory, train_cohort, trial_of
 from selection.train.device import Device
 from selection.train.fit import Trainer
 
@@ -104,6 +104,7 @@ def _score_outer(outer: _Outer) -> OuterFold:
 def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
     """Run the study's sweep on the inner folds, in memory."""
     spec = outer.spec
+    memory = Memory(spec)
     told: list[Trial] = []
     results: dict[int, TrialResult] = {}
 
@@ -114,9 +115,9 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
     while len(told) < spec.budget:
         outer.say(f"nested {outer.place}: trials {len(told)}/{spec.budget}")
         count = min(spec.sections.search.cohort, spec.budget - len(told))
-        proposed = propose(spec, told, count, cohorts)
+        proposed = propose(spec, told, count, cohorts, history=memory.history)
         cohort = {len(told) + place: params for place, params in enumerate(proposed)}
-        ended = train_cohort(spec, trainer, told, cohort, recall, lambda *_: None)
+        ended = train_cohort(spec, trainer, told, cohort, recall, lambda *_: None, memory)
         results.update(ended)
         told += [trial_of(place, cohorts, cohort[place], ended[place]) for place in ended]
         cohorts += 1

@@ -7,14 +7,15 @@ in and ends with the trials of the uninterrupted study.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from selection.errors import LostCohortError, SelectionError
-from selection.search import CohortPruner, propose
+from selection.search import CohortPruner, History, Proposer, shared_start
 from selection.store.books import Books
 from selection.store.cohorts import Claim, Limits
 from selection.store.holding import Holding, holding
@@ -71,6 +72,29 @@ def run_sweep(
         pass
 
 
+class Memory:
+    """Keep between cohorts what told trials amount to, so that each is looked at once."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.history = History(spec)
+        self._spec = spec
+        self._told: list[Trial] = []
+        self._first: dict[Setting, Trial] = {}
+
+    def seen(self, told: Sequence[Trial]) -> Mapping[Setting, Trial]:
+        """Return the first settled trial of each setting; told is ordered by number."""
+        kept = shared_start(self._told, told)
+        for trial in self._told[kept:]:
+            setting = self._spec.setting(trial.params)
+            if self._first.get(setting) is trial:
+                del self._first[setting]
+        news = told[kept:]
+        for trial in filter(_is_settled, news):
+            self._first.setdefault(self._spec.setting(trial.params), trial)
+        self._told[kept:] = news
+        return self._first
+
+
 def train_cohort(
     spec: StudySpec,
     trainer: Trainer,
@@ -78,22 +102,24 @@ def train_cohort(
     cohort: Mapping[int, Params],
     recall: Callable[[Trial], TrialResult],
     tell: Callable[[int, EpochNews], None],
+    memory: Memory | None = None,
 ) -> dict[int, TrialResult]:
     """Train every setting not seen before; recall the result of those that were.
 
     The scores of a trial are a pure function of its setting, so training one again would only
-    repeat them. tell is told how many trials train, epoch by epoch.
+    repeat them. tell is told how many trials train, epoch by epoch. told is ordered by number; a
+    memory that is kept between cohorts saves time and changes nothing.
     """
+    memory = memory or Memory(spec)
     settings = {place: spec.setting(params) for place, params in cohort.items()}
-    seen: dict[Setting, Trial] = {}
-    for trial in filter(_is_settled, told):
-        seen.setdefault(spec.setting(trial.params), trial)
+    seen = memory.seen(told)
     first: dict[Setting, int] = {}
     for place, setting in settings.items():
         if setting not in seen:
             first.setdefault(setting, place)
     places = list(first.values())
-    pruner = CohortPruner(spec, told, {place: cohort[place] for place in places})
+    asked = {place: cohort[place] for place in places}
+    pruner = CohortPruner(spec, told, asked, memory.history)
 
     def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
         by_number = {places[index]: mean for index, mean in means.items()}
@@ -134,9 +160,13 @@ class _Sweep:
             max_retries,
             search.max_consecutive_failures,
         )
+        self.memory = Memory(spec)
+        self.proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
+        # By number.
         self.told: list[Trial] = []
-        # All trials of the cohorts below this one are told.
+        # All trials of the cohorts below this one are told; of those since, by cohort, these.
         self.first_untold = 0
+        self.told_since: dict[int, set[int]] = {}
 
     def run_cohort(self) -> bool:
         """Train one more cohort, or wait for those of others; False where the study is spent."""
@@ -170,34 +200,41 @@ class _Sweep:
         cohort = {trial.number: trial.params for trial in claim.trials}
         if claim.room:
             cohort = self._begin(claim, lease, pending)
-        self._tell(lease.cohort, len(cohort), None)
+        told = tuple(self.told)
+        left = self.spec.budget - 1 - max(cohort)
+        self.proposer.look_ahead(told, min(self.limits.cohort, left), lease.cohort + 1)
+        self._tell(told, lease.cohort, len(cohort), None)
 
         def tell(training: int, epoch: EpochNews) -> None:
             held.tell(Progress(epoch.members, epoch.epoch, epoch.epochs))
-            self._tell(lease.cohort, training, epoch)
+            self._tell(told, lease.cohort, training, epoch)
 
-        results = train_cohort(self.spec, self.trainer, self.told, cohort, self._from_record, tell)
+        recall, memory = self._from_record, self.memory
+        results = train_cohort(self.spec, self.trainer, told, cohort, recall, tell, memory)
         self._patiently(lambda: self.books.cohorts.finish(self.study, lease, results))
-        self.told += [
+        self._keep(
             trial_of(number, lease.cohort, cohort[number], result)
             for number, result in results.items()
-        ]
-        self._tell(lease.cohort, 0, None)
+        )
+        self._tell(tuple(self.told), lease.cohort, 0, None)
 
     def _learn(self) -> None:
         """Hear of the trials that others have finished meanwhile."""
         records = self.books.records
-        cohorts = {trial.cohort for trial in self.told}
-        while self.first_untold in cohorts:
+        while self.told_since.pop(self.first_untold, None):
             self.first_untold += 1
-        known = {trial.number for trial in self.told if trial.cohort >= self.first_untold}
         finished = self._patiently(
             lambda: records.finished_numbers(self.study, since=self.first_untold)
         )
+        known = {number for numbers in self.told_since.values() for number in numbers}
         news = [number for number in finished if number not in known]
         if news:
-            self.told += self._patiently(lambda: records.trials(self.study, numbers=news))
-        self.told.sort(key=attrgetter("number"))
+            self._keep(self._patiently(lambda: records.trials(self.study, numbers=news)))
+
+    def _keep(self, news: Iterable[Trial]) -> None:
+        for trial in news:
+            insort(self.told, trial, key=attrgetter("number"))
+            self.told_since.setdefault(trial.cohort, set()).add(trial.number)
 
     def _pending(self) -> list[Trial]:
         records = self.books.records
@@ -205,7 +242,7 @@ class _Sweep:
 
     def _begin(self, claim: Claim, lease: Lease, pending: Sequence[Trial]) -> dict[int, Params]:
         """Ask for the next cohort and write it down."""
-        proposed = propose(self.spec, self.told, claim.room, lease.cohort, pending)
+        proposed = self.proposer.propose(self.told, claim.room, lease.cohort, pending)
         numbers = self._patiently(
             lambda: self.books.cohorts.begin(self.study, lease, proposed, self.spec.space)
         )
@@ -219,9 +256,10 @@ class _Sweep:
         folds = self._patiently(lambda: records.curves(self.study, trial.number, outputs=True))
         return TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
 
-    def _tell(self, cohort: int, training: int, epoch: EpochNews | None) -> None:
-        news = SweepNews(self.spec.budget, tuple(self.told), cohort, training, epoch)
-        self.view.show(news)
+    def _tell(
+        self, finished: Sequence[Trial], cohort: int, training: int, epoch: EpochNews | None
+    ) -> None:
+        self.view.show(SweepNews(self.spec.budget, finished, cohort, training, epoch))
 
 
 def _is_settled(trial: Trial) -> bool:

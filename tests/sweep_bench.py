@@ -64,6 +64,7 @@ class Bench:
         self.use(open_database(f"sqlite:///{folder}/s.db", create=True, write=True))
         self.news: list[SweepNews] = []
         self.lines: list[str] = []
+        self.asks_ahead = False
 
     def use(self, database: Database) -> None:
         """Run on this database from now on."""
@@ -78,6 +79,7 @@ class Bench:
         data = load_study_data(spec, self.folder)
         study = enter_study(spec, data, self.records, device)
         trainer = make_trainer(spec, data, device, 0)
+        trainer.asks_ahead = self.asks_ahead
         run_sweep(spec, study, self.books, trainer, ALONE, self.view(watch))
         return study
 

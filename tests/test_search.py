@@ -8,8 +8,12 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.distributions import json_to_distribution
 
-from selection.search import CohortPruner, propose
+from selection.search import CohortPruner, History, propose, shared_start
+from selection.seeds import seed32_for
+from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
+from selection.study.space import nearest_inside
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
 
@@ -67,6 +71,101 @@ def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
         assert 4 <= params["width"] <= 64
         assert 1e-6 <= params["weight_decay"] <= 1e-2
         assert params["activation"] in ("relu", "tanh")
+
+
+def from_scratch(spec: StudySpec, told: list[Trial], n: int, cohort: int) -> list[dict[str, Any]]:
+    """Propose as Optuna's manual says: a new study, every trial added to it, and then asked."""
+    seed = seed32_for(spec.seed, "sampler", cohort)
+    samplers: dict[str, Any] = {
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
+        "gp": lambda: optuna.samplers.GPSampler(seed=seed, deterministic_objective=False),
+        "random": lambda: optuna.samplers.RandomSampler(seed=seed),
+    }
+    study = optuna.create_study(
+        study_name=spec.name,
+        direction="minimize" if spec.is_minimised else "maximize",
+        sampler=samplers[spec.sections.search.sampler](),
+    )
+    space = spec.space
+    distributions = {
+        name: json_to_distribution(distribution_json(dim)) for name, dim in space.items()
+    }
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
+    for trial in told:
+        inside = nearest_inside(space, trial.params)
+        means = () if trial.state is TrialState.FAILED else trial.fold_means
+        study.add_trial(
+            optuna.trial.create_trial(
+                state=optuna.trial.TrialState[states[trial.state]],
+                params={name: to_optuna(space[name], inside[name]) for name in space},
+                distributions=distributions,
+                intermediate_values=dict(enumerate(means, start=1)),
+                value=trial.value,
+            )
+        )
+    asked = [study.ask(distributions) for _ in range(n)]
+    return [
+        {name: from_optuna(dim, trial.params[name]) for name, dim in space.items()}
+        for trial in asked
+    ]
+
+
+def as_workers_learn(told: list[Trial]) -> list[list[Trial]]:
+    """Return what a loop is told, cohort by cohort of 4, when others finish theirs out of order."""
+    learned = [told[:4], told[:8], told[:4] + told[8:12], told[:12], told[:12], told[:20]]
+    # Not what a record ever tells: trials that are gone, and others in their place.
+    return [*learned, told[:6], told[1:20], []]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_kept_history_proposes_what_a_study_built_from_scratch_does(sampler: str) -> None:
+    spec = make_spec(sampler=sampler, pruner_options={"min_resource": 1})
+    told = some_told(spec, 20)
+    history = History(spec)
+    for cohort, known in enumerate(as_workers_learn(told), start=1):
+        expected = from_scratch(spec, known, 3, cohort)
+        # Both ask the one history, as a sweep does.
+        CohortPruner(spec, known, {99: dict(spec.default)}, history).decide(1, {99: 0.5})
+        assert propose(spec, known, 3, cohort, (), history) == expected
+        assert propose(spec, known, 3, cohort) == expected
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_a_kept_history_begins_with_the_default(sampler: str) -> None:
+    spec = make_spec(sampler=sampler)
+    history = History(spec)
+    first = propose(spec, [], 4, 0, (), history)
+    assert propose(spec, [], 4, 0, (), history) == first == propose(spec, [], 4, 0)
+    assert first[0] == dict(spec.default)
+
+
+def test_each_told_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = make_spec()
+    told = some_told(spec, 20)
+    frozen: list[int] = []
+    honest = History._freeze
+
+    def counting(self: History, *args: Any) -> Any:
+        frozen.append(1)
+        return honest(self, *args)
+
+    monkeypatch.setattr(History, "_freeze", counting)
+    history = History(spec)
+    for cohort in range(1, 6):
+        known = told[: 4 * cohort]
+        propose(spec, known, 4, cohort, (), history)
+        CohortPruner(spec, known, {}, history)
+    assert len(frozen) == 20
+
+
+def test_shared_start_is_the_longest() -> None:
+    told = some_told(make_spec(), 5)
+    again = some_told(make_spec(), 5)
+    for length in range(6):
+        assert shared_start(told[:length], again) == length
+        assert shared_start(told, again[:length]) == length
+        assert shared_start(told, [*again[:length], finished(7, {}, [0.0])]) == length
+        assert shared_start(told, tuple(again[:length])) == length
 
 
 def test_the_first_trial_is_the_default_even_outside_the_space() -> None:
@@ -132,6 +231,7 @@ def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePrun
     return optuna.pruners.ThresholdPruner(**options)
 
 
+@pytest.mark.parametrize("is_kept", [False, True], ids=["new", "kept"])
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -149,7 +249,7 @@ def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePrun
     ],
 )
 def test_one_trial_at_a_time_is_judged_as_by_optuna(
-    name: str, options: dict[str, Any], direction: str
+    name: str, options: dict[str, Any], direction: str, is_kept: bool
 ) -> None:
     metric = "accuracy" if direction == "maximize" else "cross_entropy"
     spec = make_spec(pruner=name, pruner_options=options, metric=metric)
@@ -157,12 +257,13 @@ def test_one_trial_at_a_time_is_judged_as_by_optuna(
         study_name="s", direction=direction, pruner=optuna_pruner(name, options)
     )
     rng = random.Random(5)
+    history = History(spec) if is_kept else None
     told: list[Trial] = []
     ends = []
     for number in range(40):
         params = dict(spec.default)
         theirs = study.ask()
-        pruner = CohortPruner(spec, told, {number: params})
+        pruner = CohortPruner(spec, told, {number: params}, history)
         means: list[float] = []
         state = TrialState.COMPLETE
         for epoch in range(1, 10):
@@ -182,6 +283,33 @@ def test_one_trial_at_a_time_is_judged_as_by_optuna(
         ends.append(len(means))
     assert min(ends) < 9, "nothing was pruned: the test shows nothing"
     assert max(ends) == 9
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("successive_halving", {"min_resource": 1, "reduction_factor": 2}),
+        ("hyperband", {"min_resource": 1, "reduction_factor": 3}),
+        ("median", {"n_startup_trials": 3}),
+        ("none", {}),
+    ],
+)
+def test_a_kept_history_prunes_whom_a_new_one_does(name: str, options: dict[str, Any]) -> None:
+    spec = make_spec(pruner=name, pruner_options=options)
+    rng = random.Random(3)
+    history = History(spec)
+    pruned = []
+    for known in as_workers_learn(some_told(spec, 20)):
+        cohort = {number: dict(spec.default) for number in range(20, 26)}
+        kept, new = CohortPruner(spec, known, cohort, history), CohortPruner(spec, known, cohort)
+        living = set(cohort)
+        for epoch in range(1, 10):
+            means = {number: rng.random() for number in living}
+            out = new.decide(epoch, means)
+            assert kept.decide(epoch, means) == out
+            living -= out
+        pruned.append(len(cohort) - len(living))
+    assert any(pruned) == (name != "none")
 
 
 def test_successive_halving_keeps_the_best_half_of_a_cohort_whatever_their_numbers() -> None:

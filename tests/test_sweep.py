@@ -10,11 +10,12 @@ import pytest
 from sweep_bench import Bench, as_row, make_spec
 
 from selection.errors import StudyStateError
+from selection.search import Proposer, propose
 from selection.store.cohorts import Cohorts
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
-from selection.sweep import SweepNews
+from selection.sweep import Memory, SweepNews
 
 
 def test_a_sweep_spends_its_budget_and_prunes(bench: Bench) -> None:
@@ -72,6 +73,42 @@ def test_a_stopped_study_ends_as_the_uninterrupted_one(
     left = TrialState.WAITING if is_released else TrialState.RUNNING
     assert states.count(left) == len(states) - 4 * cohort > 0
     assert bench.table(make_spec()) == other_bench.table(make_spec())
+
+
+def test_ahead_each_cohort_is_asked_of_all_trials_but_those_just_before_it(bench: Bench) -> None:
+    spec = make_spec(trials=24)
+    bench.asks_ahead = True
+    study = bench.run(spec)
+    trials = bench.records.trials(study)
+    fresh = [trial.params for trial in trials]
+    for cohort in range(6):
+        told = [trial for trial in trials if trial.cohort < cohort - 1]
+        assert propose(spec, told, 4, cohort) == fresh[4 * cohort : 4 * cohort + 4]
+    told = [trial for trial in trials if trial.cohort < 5]
+    assert propose(spec, told, 4, 5) != fresh[20:], "the last trials would have been heeded"
+
+
+@pytest.mark.parametrize("cohort", [3, 5])
+def test_ahead_a_stopped_study_ends_as_the_uninterrupted_one(
+    bench: Bench, other_bench: Bench, cohort: int
+) -> None:
+    def stop(news: SweepNews) -> None:
+        if news.cohort == cohort and news.epoch is not None:
+            raise Killed
+
+    bench.asks_ahead = other_bench.asks_ahead = True
+    with pytest.raises(Killed):
+        bench.run(make_spec(trials=24), stop)
+    assert bench.table(make_spec(trials=24)) == other_bench.table(make_spec(trials=24))
+
+
+def test_what_was_asked_ahead_is_asked_again_where_it_no_longer_fits() -> None:
+    spec = make_spec(trials=24)
+    proposer = Proposer(spec, is_ahead=True)
+    proposer.look_ahead([], 4, 1)
+    assert proposer.propose([], 3, 1, ()) == propose(spec, [], 3, 1)
+    proposer.look_ahead([], 4, 2)
+    assert proposer.propose([], 4, 3, ()) == propose(spec, [], 4, 3)
 
 
 def test_a_finished_study_is_not_trained_again(bench: Bench) -> None:
@@ -161,6 +198,49 @@ def test_a_setting_asked_twice_is_answered_from_the_record(
             assert other.reason.count(f"same setting as trial {first.number}") == 1
             assert other.reason.count("same setting") == 1
             assert first.number < other.number
+
+
+def test_a_memory_finds_the_first_settled_trial_of_each_setting() -> None:
+    spec = make_spec(space={"width": {"choices": [4, 8]}})
+    failed = {"state": TrialState.FAILED, "reason": "out of memory"}
+    ends: list[dict[str, Any]] = [failed, {}, {}, {"state": TrialState.FAILED}, {}, failed]
+    told = [
+        Trial(number, **{"state": TrialState.COMPLETE, **end}, params={"width": width}, cohort=0)
+        for number, (end, width) in enumerate(zip(ends, [4, 8, 8, 4, 4, 8], strict=True))
+    ]
+    memory = Memory(spec)
+    # The last ones are not what a record ever tells.
+    for known in (told[:1], told[:1] + told[2:], told, told[:3], told[2:], []):
+        expected: dict[Any, int] = {}
+        for trial in known:
+            if not trial.reason:
+                expected.setdefault(spec.setting(trial.params), trial.number)
+        seen = memory.seen(known)
+        assert {setting: trial.number for setting, trial in seen.items()} == expected
+
+
+def test_a_sweep_looks_once_at_each_trial_that_it_finished(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from selection.store.records import Records
+
+    read: list[int] = []
+    looked_at: list[int] = []
+    honest_read, honest_find = Records.trials, Records.finished_numbers
+
+    def reading(self: Records, *args: Any, **options: Any) -> Any:
+        read.append(len(options["numbers"]))
+        return honest_read(self, *args, **options)
+
+    def finding(self: Records, *args: Any, **options: Any) -> Any:
+        found = honest_find(self, *args, **options)
+        looked_at.append(len(found))
+        return found
+
+    monkeypatch.setattr(Records, "trials", reading)
+    monkeypatch.setattr(Records, "finished_numbers", finding)
+    bench.run(make_spec(trials=24))
+    assert (read, looked_at) == ([], [0] * 6)
 
 
 def test_a_timeout_ends_the_study_after_the_cohort_it_falls_into(bench: Bench) -> None:

@@ -47,6 +47,8 @@ def read_trials(
 
     Without curves their fold_means stay empty.
     """
+    if numbers is not None and not numbers:
+        return []
     found = storage.read_trials(
         connection, study.optuna_study_id, attr=OUTSIDE_ATTR, numbers=numbers
     )

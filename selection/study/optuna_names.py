@@ -1,7 +1,7 @@
 """Says a search space in Optuna's words, without importing Optuna.
 
 A dimension becomes the JSON of one of Optuna's distributions and a value one of its scalars; the
-store writes both and search.py reads both, so that they can never disagree.
+store writes both and search/ reads both, so that they can never disagree.
 Source: optuna.distributions, version 5.0.
 """
 

@@ -1,6 +1,6 @@
 """The search space: where each searched hyperparameter may lie.
 
-A space is a plain mapping from name to Range or Choices. It knows nothing of samplers; search.py
+A space is a plain mapping from name to Range or Choices. It knows nothing of samplers; search/
 translates it.
 """
 

@@ -74,6 +74,8 @@ class Trainer:
         self.rows: Rows = load_rows(folds, task, device, dtype, work)
         self.workers = make_workers(device)
         self.cores = count_workers(device)
+        # There a cohort may train in less time than a sampler needs to propose the next.
+        self.asks_ahead = device.type == "cuda"
         self.metric = metric
         self.seed = seed
         self.max_members = max_members

@@ -1,0 +1,8 @@
+"""All of Optuna's samplers and pruners, as pure functions of what is told."""
+
+from selection.search.cohort_pruner import CohortPruner
+from selection.search.history import History, shared_start
+from selection.search.proposals import propose
+from selection.search.proposer import Proposer
+
+__all__ = ["CohortPruner", "History", "Proposer", "propose", "shared_start"]

@@ -1,0 +1,61 @@
+"""Who is stopped early: Optuna's pruners, asked about whole cohorts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from selection.search.history import History
+from selection.search.pruners import Ladders, make_pruner
+from selection.study.spec import StudySpec
+from selection.study.trial import Params, Trial
+
+
+class CohortPruner:
+    """Let Optuna's pruner decide on the fold means of one cohort, epoch by epoch.
+
+    The trials of a cohort reach every epoch together, so all of them are shown to the pruner before
+    any is judged: the decision does not depend on the order of their numbers. Trial 0 is never
+    pruned: every report compares the winner with the default. A history that is kept between
+    cohorts saves time and changes nothing.
+    """
+
+    def __init__(
+        self,
+        spec: StudySpec,
+        told: Sequence[Trial],
+        cohort: Mapping[int, Params],
+        history: History | None = None,
+    ) -> None:
+        self._pruner = make_pruner(spec)
+        if isinstance(self._pruner, optuna.pruners.NopPruner):
+            return
+        history = history or History(spec)
+        self._study = history.study(told)
+        self._ladders = Ladders(self._pruner, self._study)
+        self._ids: dict[int, int] = {}
+        for place, number in enumerate(sorted(cohort), start=len(told)):
+            self._study.add_trial(history.running(cohort[number]))
+            self._ids[number] = place
+
+    def decide(self, epoch: int, means: Mapping[int, float]) -> set[int]:
+        """Return the numbers of the trials to prune after this epoch.
+
+        means holds the fold mean of every living trial that has not finished.
+        """
+        if isinstance(self._pruner, optuna.pruners.NopPruner):
+            return set()
+        storage = self._study._storage
+        for number, value in means.items():
+            storage.set_trial_intermediate_value(self._ids[number], epoch, value)
+            self._ladders.note(self._trial(number), epoch, value)
+        return {number for number in sorted(means) if number > 0 and self._is_out(number, epoch)}
+
+    def _is_out(self, number: int, epoch: int) -> bool:
+        self._ladders.forget(self._trial(number), epoch)
+        return self._pruner.prune(self._study, self._trial(number))
+
+    def _trial(self, number: int) -> FrozenTrial:
+        return self._study._storage.get_trial(self._ids[number])

@@ -1,0 +1,118 @@
+"""The told trials as Optuna has them, each translated and checked once.
+
+A history saves work and decides nothing: whatever it was shown before, it holds exactly the trials
+that it is shown now, under the numbers of a study that was built of them from scratch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import optuna
+from optuna.distributions import BaseDistribution, json_to_distribution
+from optuna.storages import InMemoryStorage
+from optuna.trial import FrozenTrial, create_trial
+from optuna.trial import TrialState as OptunaState
+
+from selection.search.pruners import Ladders, make_pruner
+from selection.study.optuna_names import distribution_json, to_optuna
+from selection.study.space import SearchSpace, nearest_inside
+from selection.study.spec import StudySpec
+from selection.study.trial import Params, Trial, TrialState
+
+_STATES = {
+    TrialState.COMPLETE: OptunaState.COMPLETE,
+    TrialState.PRUNED: OptunaState.PRUNED,
+    TrialState.FAILED: OptunaState.FAIL,
+}
+
+# The id of the only study of an in-memory storage.
+_STUDY_ID = 0
+
+# Optuna says at INFO that an in-memory study was created: once per cohort, to nobody.
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+class History:
+    """Keep the told trials of one study between cohorts."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.distributions = distributions_of(spec.space)
+        self._spec = spec
+        self._told: list[Trial] = []
+        self._frozen: list[FrozenTrial] = []
+        self._places: dict[int, tuple[int, int]] = {}
+        # Never asked for a decision, so that its notes depend on the trials alone.
+        self._ladders = Ladders(make_pruner(spec), new_study(spec))
+
+    def study(
+        self, told: Sequence[Trial], sampler: optuna.samplers.BaseSampler | None = None
+    ) -> optuna.Study:
+        """Return a new in-memory study that knows exactly these trials, ordered by number."""
+        self._learn(told)
+        study = new_study(self._spec, sampler)
+        # Optuna's own way in checks and copies every trial again. A finished trial is never written
+        # to, so that all studies can hold the same one.
+        storage = study._storage
+        assert isinstance(storage, InMemoryStorage), "a new study is in memory"
+        storage._studies[_STUDY_ID].trials = self._frozen.copy()
+        storage._trial_id_to_study_id_and_number = self._places.copy()
+        storage._max_trial_id = len(self._frozen) - 1
+        storage._prev_waiting_trial_number[_STUDY_ID] = len(self._frozen)
+        return study
+
+    def running(self, params: Params) -> FrozenTrial:
+        """Return a trial that runs and has no value yet."""
+        return self._freeze(params, OptunaState.RUNNING, (), None)
+
+    def _learn(self, told: Sequence[Trial]) -> None:
+        # What another worker finishes may lie between: from there on all places move.
+        kept = shared_start(self._told, told)
+        for place in range(kept, len(self._told)):
+            del self._places[place]
+        del self._told[kept:], self._frozen[kept:]
+        for place, trial in enumerate(told[kept:], start=kept):
+            means = trial.fold_means if trial.state is not TrialState.FAILED else ()
+            frozen = self._freeze(trial.params, _STATES[trial.state], means, trial.value)
+            frozen.number = frozen._trial_id = place
+            self._ladders.note_all(frozen)
+            self._told.append(trial)
+            self._frozen.append(frozen)
+            self._places[place] = (_STUDY_ID, place)
+
+    def _freeze(
+        self, params: Params, state: OptunaState, fold_means: Sequence[float], value: float | None
+    ) -> FrozenTrial:
+        space = self._spec.space
+        inside = nearest_inside(space, params)
+        return create_trial(
+            state=state,
+            params={name: to_optuna(space[name], inside[name]) for name in space},
+            distributions=self.distributions,
+            intermediate_values=dict(enumerate(fold_means, start=1)),
+            value=value,
+        )
+
+
+def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:
+    """Return how many trials both begin with."""
+    if list(now[: len(before)]) == before:
+        return len(before)
+    pairs = enumerate(zip(before, now, strict=False))
+    differing = (place for place, (one, other) in pairs if one is not other and one != other)
+    return next(differing, min(len(before), len(now)))
+
+
+def new_study(spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
+    """Return an in-memory study without trials, for a pruner where no sampler is named."""
+    return optuna.create_study(
+        storage=InMemoryStorage(),
+        study_name=spec.name,
+        direction="minimize" if spec.is_minimised else "maximize",
+        sampler=sampler or optuna.samplers.RandomSampler(seed=0),
+    )
+
+
+def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """Return the space in Optuna's words."""
+    return {name: json_to_distribution(distribution_json(dim)) for name, dim in space.items()}
