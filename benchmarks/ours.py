@@ -1,0 +1,67 @@
+"""Our side of a comparison: the engine alone, and the sweep that a user runs."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+
+import torch
+from cases import Case, load_case, spec_of, work_of
+from peers import Outcome
+
+from selection.entry import enter_study, make_trainer, row_facts
+from selection.store.books import open_books
+from selection.store.leases import new_worker
+from selection.study.spec import StudySpec
+from selection.study.trial import TrialState
+from selection.sweep import SweepNews, run_sweep
+from selection.train.device import choose_device
+
+
+class _Silence:
+    def show(self, news: SweepNews) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+class Ours:
+    """Hold a case on the device, as `selection run` would, and train it over and over."""
+
+    def __init__(self, case: Case) -> None:
+        self.spec = spec_of(case)
+        self.data = load_case(self.spec)
+        self.work = work_of(self.spec, self.data)
+        self.trainer = make_trainer(self.spec, self.data, choose_device("cpu"), 0)
+
+    def engine(self) -> Outcome:
+        """Train one cohort of all trials; nothing is stored."""
+        torch.set_num_threads(1)
+        begun = time.perf_counter()
+        results = self.trainer.train(self.work.settings)
+        seconds = time.perf_counter() - begun
+        assert all(result.state is TrialState.COMPLETE for result in results)
+        scores = [result.value for result in results if result.value is not None]
+        return Outcome(self.work.member_epochs, seconds, max(scores))
+
+    def sweep(self, spec: StudySpec | None = None) -> Outcome:
+        """Run the study on a new SQLite file, from its first question to its last record."""
+        torch.set_num_threads(1)
+        spec = spec or self.spec
+        device = choose_device("cpu")
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            open_books(f"sqlite:///{folder}/s.db", create=True, write=True) as books,
+        ):
+            study = enter_study(spec, self.data, books.records, device)
+            books.evidence.keep_rows(study, row_facts(self.data))
+            worker = new_worker(600.0, is_alone=True)
+            begun = time.perf_counter()
+            run_sweep(spec, study, books, self.trainer, worker, _Silence())
+            seconds = time.perf_counter() - begun
+            trials = books.records.trials(study, with_curves=False)
+        assert len(trials) == spec.budget, "the whole budget is trained"
+        done = sum(trial.epochs * len(trial.fold_scores) for trial in trials)
+        complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+        values: Sequence[float] = [trial.value for trial in complete if trial.value is not None]
+        return Outcome(done, seconds, max(values))

@@ -1,0 +1,255 @@
+"""What the engine promises on a GPU: the CPU's results, by graphs or without, whatever memory does.
+
+Nothing here is skipped where there is a CUDA device, and everything where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from examples import make_folds, make_setting
+from numpy.typing import NDArray
+
+from selection.data.prepare import FoldData
+from selection.study.setting import Precision, Setting
+from selection.study.trial import TrialResult, TrialState
+from selection.train import batches, pack
+from selection.train.fit import Decide, Trainer
+from selection.train.graph import StepGraph
+from selection.train.plan import PackPlan
+
+pytestmark = [
+    pytest.mark.gpu,
+    pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device"),
+]
+
+SEED = 3
+CPU, GPU = torch.device("cpu"), torch.device("cuda")
+OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
+    "sgd": {"weight_decay": 0.1},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.1, "learning_rate": 0.01},
+    "nesterov": {"momentum": 0.8, "nesterov": True, "learning_rate": 0.01},
+    # Adam divides a gradient by its own size: of a tiny one, rounding may turn the sign.
+    "adam": {"optimizer": "adam", "l2": 0.1, "learning_rate": 0.001},
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.2, "learning_rate": 0.001},
+}
+MIB = 2**20
+
+
+@pytest.fixture(autouse=True)
+def _strict() -> Iterator[None]:
+    """Leave products as strict as they were."""
+    yield
+    torch.set_float32_matmul_precision("highest")
+
+
+def train(
+    settings: Sequence[Setting],
+    device: torch.device = GPU,
+    folds: Sequence[FoldData] | None = None,
+    decide: Decide = lambda epoch, means: (),
+    precision: Precision = "float32",
+) -> list[TrialResult]:
+    chosen = folds or make_folds()
+    task = "classification" if chosen[0].classes else "regression"
+    metric = "cross_entropy" if chosen[0].classes else "rmse"
+    trainer = Trainer(chosen, task, metric, SEED, device, precision=precision)
+    return trainer.train(settings, decide)
+
+
+def points(result: TrialResult) -> NDArray[np.float64]:
+    return np.stack([fold.curve.points for fold in result.folds])
+
+
+def assert_close(
+    ones: Sequence[TrialResult], others: Sequence[TrialResult], tolerance: float
+) -> None:
+    for one, other in zip(ones, others, strict=True):
+        assert one.state is other.state, one.reason
+        np.testing.assert_allclose(points(one), points(other), rtol=tolerance, atol=1e-6)
+        for a, b in zip(one.folds, other.folds, strict=True):
+            if b.outputs is not None:
+                np.testing.assert_allclose(a.outputs, b.outputs, rtol=tolerance, atol=tolerance)
+
+
+def assert_same_bits(ones: Sequence[TrialResult], others: Sequence[TrialResult]) -> None:
+    for one, other in zip(ones, others, strict=True):
+        assert one.state is other.state, one.reason
+        np.testing.assert_array_equal(points(one), points(other))
+        for a, b in zip(one.folds, other.folds, strict=True):
+            np.testing.assert_array_equal(a.outputs, b.outputs)
+
+
+def ragged(depth: int, **values: Any) -> list[Setting]:
+    """Return settings of unlike widths and one batch size that leaves a rest of every fold."""
+    kind = {"batch_size": 8, "dropout": 0.2, **values}
+    return [make_setting(depth=depth, widths=[width] * depth, **kind) for width in (4, 9, 30)]
+
+
+@pytest.fixture
+def captured(monkeypatch: pytest.MonkeyPatch) -> list[StepGraph]:
+    """The graphs that are captured."""
+    made: list[StepGraph] = []
+
+    class Noted(StepGraph):
+        def __init__(self, *words: Any, **options: Any) -> None:
+            super().__init__(*words, **options)
+            made.append(self)
+
+    monkeypatch.setattr(pack, "StepGraph", Noted)
+    return made
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("depth", [0, 1, 3])
+def test_every_kind_trains_as_on_the_cpu(
+    captured: list[StepGraph], depth: int, activation: str, optimizer: str
+) -> None:
+    settings = ragged(depth, activation=activation, **OPTIMIZERS[optimizer])
+    assert_close(train(settings), train(settings, CPU), 1e-3)
+    assert captured, "the steps are many enough for a graph"
+
+
+@pytest.mark.parametrize("is_shared", [True, False])
+@pytest.mark.parametrize("classes", [2, 0])
+def test_every_kind_of_rows_trains_as_on_the_cpu(classes: int, is_shared: bool) -> None:
+    folds = make_folds(classes=classes, is_shared=is_shared)
+    settings = ragged(2, learning_rate=0.01)
+    assert_close(train(settings, folds=folds), train(settings, CPU, folds), 1e-3)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, captured: list[StepGraph], optimizer: str
+) -> None:
+    settings = ragged(2, **OPTIMIZERS[optimizer])
+    graphed = train(settings)
+    assert captured
+    count = len(captured)
+    monkeypatch.setattr(pack, "has_graphs", lambda device: False)
+    eager = train(settings)
+    assert len(captured) == count
+    # The very steps; where rows lie in memory may choose another product of the same numbers.
+    assert_close(graphed, eager, 1e-5)
+
+
+@pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_a_rerun_is_bitwise_equal(optimizer: str, precision: Precision) -> None:
+    settings = ragged(2, precision=precision, **OPTIMIZERS[optimizer])
+    first, second = (train(settings, precision=precision) for _ in range(2))
+    assert_same_bits(first, second)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("tf32", 0.01), ("bfloat16", 0.02)])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_fewer_bits_stay_close(optimizer: str, precision: Precision, tolerance: float) -> None:
+    values = {**OPTIMIZERS[optimizer], "weight_decay": 0.0}
+    folds = make_folds(features=64)
+    exact = train([make_setting(widths=[64], batch_size=8, **values)], folds=folds)
+    setting = make_setting(widths=[64], batch_size=8, precision=precision, **values)
+    rounded = train([setting], folds=folds, precision=precision)
+    # Products this small may be made in full float32 where TF32 is only allowed.
+    is_same = np.array_equal(points(exact[0]), points(rounded[0]))
+    assert not is_same or precision == "tf32"
+    np.testing.assert_allclose(
+        points(rounded[0])[..., 0::2], points(exact[0])[..., 0::2], rtol=tolerance
+    )
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_pruning_inside_a_graphed_pack_disturbs_nobody(
+    captured: list[StepGraph], optimizer: str
+) -> None:
+    settings = ragged(2, epochs=5, **OPTIMIZERS[optimizer])
+
+    def decide(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
+        return {1} if epoch == 2 else ()
+
+    pruned = train(settings, decide=decide)
+    assert [result.state for result in pruned] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.COMPLETE,
+    ]
+    assert points(pruned[1]).shape[1] == 2
+    assert len(captured) == 2, "one graph until the trial ends, one after"
+    assert_close(pruned, train(settings, CPU, decide=decide), 1e-3)
+
+
+def test_packs_of_unlike_batches_replay_by_turns(captured: list[StepGraph]) -> None:
+    """One pack's graph is dropped and captured anew while the other's lives on."""
+    settings = [
+        make_setting(widths=[width], batch_size=size, epochs=6)
+        for size in (4, 8)
+        for width in (9, 30)
+    ]
+
+    def decide(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
+        return {2: {0}, 4: {3}}.get(epoch, ())
+
+    results = train(settings, decide=decide)
+    assert len(captured) == 4
+    assert_close(results, train(settings, CPU, decide=decide), 1e-3)
+
+
+def test_a_diverging_neighbour_is_dropped_from_a_graphed_pack() -> None:
+    settings = [make_setting(widths=[9], batch_size=8, learning_rate=r) for r in (0.05, 1e30)]
+    calm, broken = train(settings)
+    assert broken.state is TrialState.FAILED
+    assert broken.reason.startswith("diverged")
+    assert_close([calm], train(settings[:1], CPU), 1e-3)
+
+
+def test_results_do_not_depend_on_coded_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    folds = [replace(fold, features=np.round(fold.features * 10) / 10) for fold in make_folds()]
+    settings = ragged(2)
+    trainer = Trainer(folds, "classification", "cross_entropy", SEED, GPU)
+    assert trainer.rows.features.levels is not None, "these rows are coded"
+    coded = trainer.train(settings)
+    monkeypatch.setattr(batches, "in_bytes", lambda table: table)
+    assert_same_bits(coded, train(settings, folds=folds))
+
+
+# Hidden units take 4 * width * batch_size bytes a member, each of a few times a step: with batches
+# this large an epoch has too few steps for a graph, with these small ones it has enough.
+@pytest.mark.parametrize(
+    ("batch_size", "width", "given"),
+    [(8192, 1024, 1024 * MIB), (1024, 2048, 384 * MIB)],
+    ids=["without a graph", "by graphs"],
+)
+def test_a_pack_that_runs_out_of_memory_is_halved_and_finishes(
+    monkeypatch: pytest.MonkeyPatch, batch_size: int, width: int, given: int
+) -> None:
+    folds = make_folds(rows=20_000)
+    settings = [
+        make_setting(widths=[width], batch_size=batch_size, learning_rate=rate)
+        for rate in np.geomspace(0.01, 0.1, 8).tolist()
+    ]
+    calm = train(settings, folds=folds)
+    halved: list[int] = []
+    honest = PackPlan.halves
+
+    def halves(self: PackPlan) -> tuple[PackPlan, PackPlan]:
+        halved.append(self.members)
+        return honest(self)
+
+    monkeypatch.setattr(PackPlan, "halves", halves)
+    torch.cuda.empty_cache()
+    total = torch.cuda.get_device_properties(GPU).total_memory
+    allowed = torch.cuda.memory_reserved() + given
+    torch.cuda.set_per_process_memory_fraction(min(1.0, allowed / total))
+    try:
+        squeezed = train(settings, folds=folds)
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0)
+        torch.cuda.empty_cache()
+    assert halved[0] == 24
+    assert [result.state for result in squeezed] == [TrialState.COMPLETE] * 8
+    assert_close(squeezed, calm, 1e-3)
