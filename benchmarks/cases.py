@@ -48,7 +48,7 @@ class Case:
 
 
 def _digits(name: str, dropout: float = 0.0, **goals: float) -> Case:
-    return Case(name, "digits", 0.2, "scale", [64], 64, 20, 16, 2, 20, dropout, goals)
+    return Case(name, "digits", 0.2, "scale", [64], 64, 20, 32, 2, 20, dropout, goals)
 
 
 def _images(
@@ -63,7 +63,7 @@ FULL = (
     _images("Fashion-MNIST 784-256-10", [256], a=4.2, b=3.0),
     _images("Fashion-MNIST 784-256-10, dropout .2", [256], 0.2, a=3.5, b=2.5),
     _images("Fashion-MNIST 784-256-256-10, dropout .2/.5", [256, 256], (0.2, 0.5)),
-    Case("breast cancer 30-32-2", "breast_cancer", 0.2, "standardize", [32], 32, 20, 16, 2, 20),
+    Case("breast cancer 30-32-2", "breast_cancer", 0.2, "standardize", [32], 32, 20, 32, 2, 20),
     Case(
         "Fashion-MNIST, one layer of 32 to 512",
         "fashion_mnist",

@@ -43,7 +43,7 @@ class Table:
         """Return the rows of an index. Shape: (..., B) -> (..., B, W)."""
         taken = self.values.index_select(0, index.reshape(-1))
         if self.levels is not None:
-            taken = self.levels[taken.int()]
+            taken = self.levels.index_select(0, taken.view(-1).int())
         return taken.view(*index.shape, -1)
 
 

@@ -20,17 +20,17 @@ from torch import Tensor
 
 from selection.study.setting import Setting
 from selection.train.batches import Minibatch, Rows
-from selection.train.dropout import drop_mask, threshold
+from selection.train.dropout import dropped_bias, keep_mask, threshold
 from selection.train.initial import initial_layer
 from selection.train.optimizer import Layer, make_optimizer
-from selection.train.products import affine, first
+from selection.train.products import add_product, affine, first
 
 _ops: Any = torch.ops.aten
 
 
 @dataclass(frozen=True, eq=False)
 class Drop:
-    """Hold the dropout of one hidden layer. Shape: below and scale (T, 1, 1)."""
+    """Hold the dropout of one hidden layer. Shape: below (T, 1, 1), scale (M, 1, 1)."""
 
     below: Tensor
     scale: Tensor
@@ -111,15 +111,21 @@ class Bucket:
         Shape: (F', T, C, B).
         """
         members = batch.folds * self.trials
-        layers = self._cast(
-            [Layer(first(one.weight, members), first(one.bias, members)) for one in self.layers]
-        )
+        layers = self._cast([self._scaled(place, members) for place in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
         hidden: list[Tensor] = []
         masks: list[Tensor | None] = []
         for place, layer in enumerate(layers[:-1]):
-            unit = self._activate(affine(layer.weight, layer.bias, inputs[-1]))  # (M', H, B)
-            mask = self._mask(place, batch)
+            noise = self._noise(place, batch)
+            mask = None
+            if noise is not None and self.kind.activation == "relu":
+                base = dropped_bias(noise, self._drops[place].below, self._bias(place, members))
+                unit = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
+            else:
+                unit = affine(layer.weight, layer.bias, inputs[-1])
+            if noise is not None and self.kind.activation != "relu":
+                mask = keep_mask(noise, self._drops[place].below).to(self.work)
+            self._activate(unit)
             hidden.append(unit)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
@@ -131,7 +137,9 @@ class Bucket:
             rows = inputs[place].to(delta.dtype)
             # The gradient below is taken before the weights move.
             below = _below(layers[place].weight, delta).to(self.work) if place > 0 else None
-            self.optimizer.update(place, self.layers[place], delta, rows)
+            self.optimizer.update(
+                place, self.layers[place], delta, rows, self._scale(place, members)
+            )
             if below is not None:
                 delta = self._pass_back(below, hidden[place - 1], masks[place - 1])
         return outputs
@@ -175,12 +183,13 @@ class Bucket:
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive."""
         self._drops: list[Drop] = []
+        folds = len(self.folds)
         for place in range(self.kind.hidden_layers):
             chances = [setting.dropout[place] for setting in self.settings]
             self._drops.append(
                 Drop(
                     self._per_trial([threshold(p) for p in chances]),
-                    self._per_trial([1.0 / (1.0 - p) for p in chances]),
+                    self._per_trial([1.0 / (1.0 - p) for p in chances]).repeat(folds, 1, 1),
                     any(p > 0 for p in chances),
                 )
             )
@@ -212,16 +221,30 @@ class Bucket:
         """Return the outputs of the last layer. Shape: unit (M' or F', H, B) -> (M', C, B)."""
         return affine(layer.weight, layer.bias, unit.to(layer.weight.dtype))
 
-    def _mask(self, place: int, batch: Minibatch) -> Tensor | None:
-        """Return what dropout multiplies a hidden layer by, or None. Shape: (M', H, B)."""
-        drop = self._drops[place]
-        noise = batch.noise[place] if drop.is_used else None
-        if noise is None:
+    def _scale(self, place: int, members: int) -> Tensor | None:
+        """Return what the rows of a layer are to be multiplied by because of the dropout below it.
+
+        It is applied to weights and to gradients of outputs, which are fewer than units.
+        Shape: (M', 1, 1).
+        """
+        if place == 0 or not self._drops[place - 1].is_used:
             return None
-        units = self.layers[place].weight.shape[1]
-        noise = noise if noise.shape[1] == units else noise[:, :units]
-        mask = drop_mask(noise, drop.below, drop.scale)
-        return mask if self.work == self.like.dtype else mask.to(self.work)
+        return first(self._drops[place - 1].scale, members)
+
+    def _scaled(self, place: int, members: int) -> Layer:
+        """Return a layer of the first members as dropout sees it."""
+        layer, scale = self.layers[place], self._scale(place, members)
+        weight = first(layer.weight, members)
+        return Layer(weight if scale is None else weight * scale, self._bias(place, members))
+
+    def _bias(self, place: int, members: int) -> Tensor:
+        return first(self.layers[place].bias, members)
+
+    def _noise(self, place: int, batch: Minibatch) -> Tensor | None:
+        """Return the dropout noise of a hidden layer, or None. Shape: (F', H, B)."""
+        noise = batch.noise[place] if self._drops[place].is_used else None
+        units = self.layers[place].weight.size(1)
+        return noise if noise is None or noise.size(1) == units else noise[:, :units]
 
     def _output_gradient(self, outputs: Tensor, wanted: Tensor, factor: Tensor) -> Tensor:
         """Return the gradient of each member's mean loss, times a factor.
@@ -235,16 +258,17 @@ class Bucket:
         return gradient.mul_(factor).flatten(0, 1)
 
     def _pass_back(self, delta: Tensor, unit: Tensor, mask: Tensor | None) -> Tensor:
-        """Take a gradient back through dropout and activation. Shape: (M', H, B)."""
+        """Take a gradient back through dropout and activation, in place. Shape: (M', H, B)."""
         if mask is not None:
             delta.mul_(mask)
         match self.kind.activation:
             case "relu":
-                return _ops.threshold_backward(delta, unit, 0.0)  # type: ignore[no-any-return]
+                _ops.threshold_backward.grad_input(delta, unit, 0.0, grad_input=delta)
             case "tanh":
-                return _ops.tanh_backward(delta, unit)  # type: ignore[no-any-return]
+                _ops.tanh_backward.grad_input(delta, unit, grad_input=delta)
             case "sigmoid":
-                return _ops.sigmoid_backward(delta, unit)  # type: ignore[no-any-return]
+                _ops.sigmoid_backward.grad_input(delta, unit, grad_input=delta)
+        return delta
 
 
 def _below(weight: Tensor, delta: Tensor) -> Tensor:

@@ -87,7 +87,11 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     """Say whether a RuntimeError means that memory ran out, on a GPU or in the host."""
     texts = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     is_named = any(text in str(error) for text in texts)
-    return isinstance(error, torch.OutOfMemoryError) or is_named
+    if isinstance(error, torch.OutOfMemoryError) or is_named:
+        return True
+    # The end of a capture that ran out of memory is an error of its own.
+    cause = error.__context__
+    return isinstance(cause, RuntimeError) and is_out_of_memory(cause)
 
 
 def describe_device(device: Device) -> dict[str, str | int]:

@@ -51,14 +51,24 @@ def threshold(probability: float) -> float:
     return (min(round(probability * 2**23), 2**23 - 1) - 2**22 - 0.5) * GRID
 
 
-def drop_mask(noise: Tensor, below: Tensor, scale: Tensor) -> Tensor:
-    """Return what dropout multiplies units by: 0, or scale where they are kept.
+def keep_mask(noise: Tensor, below: Tensor) -> Tensor:
+    """Return 1 for units that are kept and 0 for those that are dropped.
 
-    Shape: noise (F, H, B), below and scale (T, 1, 1) -> (F * T, H, B).
+    Shape: noise (F, H, B), below (T, 1, 1) -> (F * T, H, B).
     """
     mask = noise.unsqueeze(1) - below
-    mask.clamp_(0.0, 1.0).mul_(scale)
-    return mask.view(-1, *noise.shape[1:])
+    return mask.clamp_(0.0, 1.0).view(-1, *noise.shape[1:])
+
+
+def dropped_bias(noise: Tensor, below: Tensor, bias: Tensor) -> Tensor:
+    """Return the bias of units that are kept, and one far below 0 for those that are dropped.
+
+    relu then makes them 0 in the pass that it takes anyway, forward and backward.
+    Shape: noise (F, H, B), below (T, 1, 1), bias (F * T, H, 1) -> (F * T, H, B).
+    """
+    margin = noise.unsqueeze(1) - below
+    own = bias.view(*margin.shape[:3], 1)
+    return torch.minimum(margin, own, out=margin).view(-1, *noise.shape[1:])
 
 
 def _finalise(word: Tensor) -> Tensor:

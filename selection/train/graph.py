@@ -7,6 +7,8 @@ they compute. Source: torch.cuda.CUDAGraph and its notes on whole-network captur
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
+from typing import Any
 
 import torch
 
@@ -17,19 +19,32 @@ class StepGraph:
     def __init__(self, step: Callable[[], None]) -> None:
         """Run the step once, which warms up its libraries, and capture it without running it."""
         now = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side, pool = _side()
         side.wait_stream(now)
-        with torch.cuda.stream(side):
-            step()
-        now.wait_stream(side)
+        try:
+            with torch.cuda.stream(side):
+                step()
+        finally:
+            # Out of memory, too: what is freed now may still be in use on the side.
+            now.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
         # Other threads propose and store meanwhile; their calls are no part of this.
-        with torch.cuda.graph(self._graph, capture_error_mode="thread_local"):
+        mode = "thread_local"
+        with torch.cuda.graph(self._graph, pool, side, capture_error_mode=mode):
             step()
 
     def replay(self) -> None:
         """Run the step once more."""
         self._graph.replay()
+
+
+@cache
+def _side() -> tuple[torch.cuda.Stream, Any]:
+    """Return the stream on which all steps are captured, and the memory that all of them use.
+
+    Steps are replayed one after another and leave nothing in that memory, so they can share it.
+    """
+    return torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
 
 
 def has_graphs(device: torch.device) -> bool:

@@ -59,14 +59,17 @@ class Optimizer:
         """
         return share
 
-    def update(self, place: int, layer: Layer, delta: Tensor, rows: Tensor) -> None:
-        """Take one step with the gradient delta @ rows^T.
+    def update(
+        self, place: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
+    ) -> None:
+        """Take one step with the gradient delta @ (scale * rows)^T.
 
-        Shape: delta (M', H, B), rows (M' or F', D, B): the first M' members take the step.
+        Shape: delta (M', H, B), rows (M' or F', D, B), scale (M', 1, 1): the first M' members take
+        the step.
         """
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        gradient = gradient_of(delta, rows).to(weight.dtype)
+        gradient = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
         if self.is_penalised:
             self._penalise(weight, gradient)
         self._move(weight, gradient, self.states[2 * place])
@@ -100,12 +103,14 @@ class Sgd(Optimizer):
         folds = share.size(0)
         return share * first(self.step, folds * trials).view(folds, trials, 1, 1)
 
-    def update(self, place: int, layer: Layer, delta: Tensor, rows: Tensor) -> None:
+    def update(
+        self, place: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
+    ) -> None:
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         if self.is_penalised:
             weight.mul_(first(self.shrink, members))
-        add_gradient(weight, delta, rows)
+        add_gradient(weight, _scaled(delta, scale), rows)
         bias.add_(_sum_of_rows(delta, bias))
 
 
@@ -126,16 +131,19 @@ class MomentumSgd(Optimizer):
         super().keep(members)
         self.momentum = self.momentum[members]
 
-    def update(self, place: int, layer: Layer, delta: Tensor, rows: Tensor) -> None:
+    def update(
+        self, place: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
+    ) -> None:
         if self.is_nesterov:
-            super().update(place, layer, delta, rows)
+            super().update(place, layer, delta, rows, scale)
             return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         velocity = first(self.states[2 * place][0], members)
         if self.shared is None:
             velocity.mul_(first(self.momentum, members))
-        add_gradient(velocity, delta, rows, keep=1.0 if self.shared is None else self.shared)
+        keep = 1.0 if self.shared is None else self.shared
+        add_gradient(velocity, _scaled(delta, scale), rows, keep)
         if self.is_penalised:
             self._penalise(weight, velocity)
         weight.addcmul_(velocity, -first(self.rate, members))
@@ -198,6 +206,10 @@ def optimizer_class(setting: Setting) -> type[Optimizer]:
     if name != "sgd":
         return Adam
     return MomentumSgd if setting.momentum > 0 else Sgd
+
+
+def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
+    return delta if scale is None else (delta * scale).to(delta.dtype)
 
 
 def _sum_of_rows(delta: Tensor, bias: Tensor) -> Tensor:

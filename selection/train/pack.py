@@ -7,6 +7,7 @@ with one copy from the device per epoch.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -48,6 +49,8 @@ class Pack:
         self._outputs: list[Tensor] = []
         self._order = torch.empty(0)
         self._graph: StepGraph | None = None
+        self._laid_out: Epoch | None = None
+        self._step = torch.zeros(1, dtype=torch.int64, device=rows.like.device)
 
     @property
     def trials(self) -> list[int]:
@@ -78,6 +81,7 @@ class Pack:
         self.keep(())
         self._running = self._order = self.rows.like.new_empty(0)
         self._outputs = []
+        self._laid_out = None
 
     def train_epoch(self) -> None:
         """Take every step of the next epoch."""
@@ -105,22 +109,21 @@ class Pack:
     def _replay(self, epoch: Epoch) -> int:
         """Take every whole step of an epoch by one graph; return how many there are."""
         done = 0
-        if self._graph is None:
+        self._step.zero_()
+        if self._graph is None or self._laid_out is None:
             self._running = self._new_running(epoch)
             self._laid_out = epoch
-            self._step = torch.zeros(1, dtype=torch.int64, device=self.rows.like.device)
-            self._graph = StepGraph(self._counted_step)
+            self._graph = StepGraph(partial(self._counted_step, epoch))
             done = 1
         else:
             self._laid_out.load(epoch)
-            self._step.zero_()
         for _ in range(done, epoch.whole_steps):
             self._graph.replay()
         return epoch.whole_steps
 
-    def _counted_step(self) -> None:
+    def _counted_step(self, epoch: Epoch) -> None:
         """Take the whole step that the device counts, in tensors that stay where they are."""
-        batch = self._laid_out.minibatch_at(self._step)
+        batch = epoch.minibatch_at(self._step)
         size = batch.features.size(2)
         columns = self._step * size + torch.arange(size, device=self._step.device)
         for bucket, span in self._spans():
@@ -133,7 +136,10 @@ class Pack:
         Shape: (F, T, 6) float64, in the order of self.folds and self.trials.
         """
         self._outputs = [self._evaluate_fold(line) for line in range(len(self.folds))]
-        return torch.stack([self._measure(line) for line in range(len(self.folds))])
+        columns = torch.stack([self._measure(line) for line in range(len(self.folds))])
+        if self._graph is None:
+            self._running = self.rows.like.new_empty(0)
+        return columns
 
     def validation_outputs(self, line: int, column: int) -> Tensor:
         """Return one member's outputs on its validation rows, as last evaluated.
@@ -174,11 +180,12 @@ class Pack:
         shape = (len(self.trials), self.rows.outputs, len(index))
         outputs = self.rows.like.new_empty(shape)
         spans = [(bucket, bucket.cast_fold(line), span) for bucket, span in self._spans()]
-        for start in range(0, len(index), EVALUATION_ROWS):
-            part = index[start : start + EVALUATION_ROWS]
+        start = 0
+        for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
             features = take_features(self.rows, fold, part)
             for bucket, layers, span in spans:
                 outputs[span, :, start : start + len(part)] = bucket.forward(layers, features)
+            start += len(part)
         return outputs
 
     def _measure(self, line: int) -> Tensor:

@@ -25,7 +25,7 @@ STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
 CPU_LEAST_WORK = 4e6
 CPU_MOST_WORK = 1.2e9
 # Rows that are evaluated at once.
-EVALUATION_ROWS = 1024
+EVALUATION_ROWS = {"cpu": 1024, "cuda": 8192}
 CPU_MEMORY_BYTES = 8 * 2**30
 CUDA_MEMORY_SHARE = 0.6
 
@@ -183,8 +183,9 @@ def _memory_members(settings: Sequence[Setting], rows: Rows) -> int:
 
 
 def _member_bytes(setting: Setting, rows: Rows) -> int:
+    evaluated = EVALUATION_ROWS[rows.like.device.type]
     weights = padded_weights([setting], rows) * (2 + optimizer_class(setting).state_tensors)
-    batch = max(4 * min(setting.kind.batch_size, rows.count), EVALUATION_ROWS)
+    batch = max(4 * min(setting.kind.batch_size, rows.count), evaluated)
     step = batch * (sum(setting.widths) + rows.outputs)
     kept = 3 * rows.count * rows.outputs
     return rows.like.element_size() * (weights + step + kept)

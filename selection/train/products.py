@@ -27,6 +27,16 @@ def affine(weight: Tensor, bias: Tensor, rows: Tensor) -> Tensor:
     return out.view(members, -1, rows.size(2))
 
 
+def add_product(out: Tensor, weight: Tensor, rows: Tensor) -> Tensor:
+    """Add weight @ rows to out, in place, and return out.
+
+    Shape: out (M, H, B), weight (M, H, D), rows (G, D, B) as in affine.
+    """
+    groups = rows.size(0)
+    _tall(out, groups).baddbmm_(_tall(weight, groups), rows)
+    return out
+
+
 def gradient_of(delta: Tensor, rows: Tensor) -> Tensor:
     """Return delta @ rows^T. Shape: delta (M, H, B), rows (G, D, B) as in affine -> (M, H, D)."""
     product = torch.bmm(_tall(delta, rows.size(0)), rows.mT)

@@ -7,7 +7,7 @@ import itertools
 import pytest
 import torch
 
-from selection.train.dropout import GRID, drop_mask, dropout_key, noise, threshold
+from selection.train.dropout import GRID, dropout_key, dropped_bias, keep_mask, noise, threshold
 
 
 def words(rows: int = 256, units: int = 512, step: int = 0, fold: int = 0, layer: int = 0):
@@ -57,8 +57,12 @@ def test_noise_does_not_depend_on_how_much_is_asked_for() -> None:
 def test_the_kept_share_is_one_minus_the_probability(probability: float) -> None:
     keys = torch.tensor([dropout_key(7, 0, fold, 0, 1, 0) for fold in range(8)], dtype=torch.int32)
     below = torch.tensor([threshold(probability)]).view(1, 1, 1)
-    mask = drop_mask(noise(keys, 256, 512), below, torch.full((1, 1, 1), 3.0))
-    assert set(mask.unique().tolist()) <= {0.0, 3.0}
+    mask = keep_mask(noise(keys, 256, 512), below)
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    bias = torch.linspace(-1.0, 1.0, 8 * 512).view(8, 512, 1)
+    dropped = dropped_bias(noise(keys, 256, 512), below, bias)
+    assert torch.equal(torch.where(mask > 0.0, bias, 0.0), torch.where(mask > 0.0, dropped, 0.0))
+    assert (dropped[mask == 0.0] < -1e9).all()
     kept = (mask > 0.0).double().mean()
     assert float(kept) == pytest.approx(1.0 - probability, abs=0.002)
     if probability == 0.0:
