@@ -44,7 +44,7 @@ noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; make bench BENCH=--quick takes two minutes
 	@cat benchmarks/intro.md > docs/benchmarks.md
-	@for name in peers_table precision quality sweep_cost bookkeeping workers; do \
+	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup; do \
 		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md || exit 1; \
 	done
 

@@ -54,9 +54,9 @@ def main() -> None:
     print(f"""
 ## bfloat16
 
-`make bench`: the engine on the same cohorts in float32 and in bfloat16, by turns; medians of {rounds}
-rounds. The winner is the trial with the best mean over folds; where it is another one, the loss says by
-how much less the float32 score of bfloat16's winner is than that of the best.
+`make bench`: the engine on the same cohorts in float32 and in bfloat16, by turns; medians of
+{rounds} rounds. The winner is the trial with the best mean over folds; where it is another one, the
+loss says by how much less the float32 score of bfloat16's winner is than that of the best.
 
 | case | ratio | goal | winner | loss |
 | --- | ---: | --- | --- | ---: |""")
@@ -66,9 +66,8 @@ how much less the float32 score of bfloat16's winner is than that of the best.
         best, chosen = (each.index(max(each)) for each in (exact, rounded))
         winner = "the same" if best == chosen else f"trial {chosen} for trial {best}"
         loss = exact[best] - exact[chosen]
-        print(
-            f"| {case.name} | {ratio} | {GOAL}: {verdict(ratio.median, GOAL)} | {winner} | {loss:.4f} |"
-        )
+        goal = f"{GOAL}: {verdict(ratio.median, GOAL)}"
+        print(f"| {case.name} | {ratio} | {goal} | {winner} | {loss:.4f} |", flush=True)
 
 
 if __name__ == "__main__":
