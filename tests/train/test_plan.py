@@ -1,0 +1,77 @@
+"""Which members train together: everyone once, in packs of like work, one for each core."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+
+import pytest
+import torch
+from examples import make_folds, make_setting
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from selection.train.batches import Rows, load_rows
+from selection.train.plan import CPU_LEAST_WORK, PackPlan, padded_weights, plan_packs
+
+CPU = torch.device("cpu")
+
+
+def make_rows(folds: int = 5) -> Rows:
+    made = make_folds(rows=60, features=20, folds=folds)
+    return load_rows(made, "classification", CPU, torch.float32, torch.float32)
+
+
+ROWS = make_rows()
+
+
+def members(plans: list[PackPlan]) -> Counter[tuple[int, int]]:
+    return Counter(
+        member for plan in plans for member in itertools.product(plan.trials, plan.folds)
+    )
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 600), st.sampled_from([8, 32]), st.sampled_from([1, 2])),
+        min_size=1,
+        max_size=24,
+    ),
+    st.integers(1, 16),
+    st.sampled_from([0, 1, 3, 7, 100]),
+)
+def test_every_member_is_in_one_pack(
+    kinds: list[tuple[int, int, int]], cores: int, most: int
+) -> None:
+    made = [make_setting(widths=[w], batch_size=b, epochs=e) for w, b, e in kinds]
+    plans = plan_packs(made, ROWS, most, cores)
+    assert members(plans) == Counter(itertools.product(range(len(made)), range(5)))
+    assert all(plan.members <= most for plan in plans if most)
+    for plan in plans:
+        assert len({(made[t].kind.batch_size, made[t].kind.epochs) for t in plan.trials}) == 1
+
+
+def work_of(plan: PackPlan, widths: list[int], batch: int) -> float:
+    made = [make_setting(widths=[width]) for width in widths]
+    return sum(6.0 * batch * padded_weights([made[t]], ROWS) * len(plan.folds) for t in plan.trials)
+
+
+@pytest.mark.parametrize("cores", [2, 4, 8])
+@pytest.mark.parametrize("trials", [8, 16, 24])
+def test_each_core_has_a_pack_of_like_work(cores: int, trials: int) -> None:
+    widths = [64 + 2 * trial for trial in range(trials)]
+    made = [make_setting(widths=[width], batch_size=256) for width in widths]
+    loads = [work_of(plan, widths, 256) for plan in plan_packs(made, ROWS, cores=cores)]
+    assert len(loads) == cores
+    assert max(loads) < 1.6 * min(loads)
+
+
+def test_little_work_is_one_pack_and_much_is_many() -> None:
+    little = [make_setting(widths=[2], batch_size=4)] * 4
+    assert work_of(PackPlan(((0,),), (0,)), [2], 4) * 20 < CPU_LEAST_WORK
+    assert len(plan_packs(little, ROWS, cores=8)) == 1
+    much = [make_setting(widths=[3000], batch_size=4096)] * 4
+    plans = plan_packs(much, ROWS, cores=2)
+    assert len(plans) > 4
+    assert len(plans[0].folds) < 5, "trials of one fold share its rows: folds are parted first"
