@@ -43,10 +43,11 @@ noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
 	$(BIN)/python benchmarks/noise.py > docs/noise.md
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; make bench BENCH=--quick takes two minutes
-	@cat benchmarks/intro.md > docs/benchmarks.md
+	@cat benchmarks/intro.md > docs/benchmarks.md.new
 	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup; do \
-		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md || exit 1; \
+		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
+	@mv docs/benchmarks.md.new docs/benchmarks.md
 
 postgres: $(READY) ## Start a PostgreSQL server in data/postgres and print how to use it
 	@$(BIN)/python tests/postgres_server.py start data/postgres

@@ -18,7 +18,7 @@ from selection.data.folds import Split, make_splits
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.entry import StudyData
 from selection.errors import Fault, StudyStateError
-from selection.search import propose
+from selection.search import Proposer
 from selection.store.evidence import Evidence, OuterFold
 from selection.store.patience import patiently
 from selection.store.study_record import StudyRecord
@@ -105,6 +105,7 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
     """Run the study's sweep on the inner folds, in memory."""
     spec = outer.spec
     memory = Memory(spec)
+    proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
     told: list[Trial] = []
     results: dict[int, TrialResult] = {}
 
@@ -115,7 +116,7 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
     while len(told) < spec.budget:
         outer.say(f"nested {outer.place}: trials {len(told)}/{spec.budget}")
         count = min(spec.sections.search.cohort, spec.budget - len(told))
-        proposed = propose(spec, told, count, cohorts, history=memory.history)
+        proposed = proposer.propose(told, count, cohorts, ())
         cohort = {len(told) + place: params for place, params in enumerate(proposed)}
         ended = train_cohort(spec, trainer, told, cohort, recall, lambda *_: None, memory)
         results.update(ended)

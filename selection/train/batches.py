@@ -18,7 +18,7 @@ from selection.seeds import seed_for
 from selection.study.setting import Task
 from selection.train.dropout import dropout_key, noise
 
-# Steps whose rows take less than this together are gathered at once.
+# Steps whose rows and noise take less than this together are gathered at once.
 BLOCK_BYTES = 2**20
 # Training rows are scored after each epoch as precisely as validation rows: on as many of them, and
 # on at least so many, evenly spread.
@@ -140,7 +140,7 @@ def _features(folds: Sequence[FoldData], device: torch.device, dtype: torch.dtyp
 def in_bytes(table: Table) -> Table:
     """Return a table of at most 256 distinct numbers, such as grey levels, as codes of one byte.
 
-    A step on a GPU then reads a quarter of the bytes. Any other table is returned as it is.
+    A step on a GPU then reads fewer bytes. Any other table is returned as it is.
     """
     blocks = torch.split(table.values, CODED_ROWS)
     levels = table.values.new_empty(0)
@@ -264,7 +264,7 @@ class Epoch:
             )
             for first in range(0, self.steps * self.batch_size, self.batch_size)
         ]
-        row_bytes = self.rows.width * self.rows.like.element_size()
+        row_bytes = (self.rows.width + sum(self.units)) * self.rows.like.element_size()
         step_bytes = row_bytes * self.batch_size * len(self.sizes)
         most = max(1, BLOCK_BYTES // step_bytes)
         first = start

@@ -166,17 +166,19 @@ class Adam(Optimizer):
         super().__init__(settings, folds, like)
         self.is_decoupled = settings[0].kind.optimizer == "adamw"
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
-        self.first = self.second = self.rate
+        # Written in place: what a graph has captured stays where it is.
+        self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
         self.steps = self.steps[members]
+        self.first, self.second = self.first[members], self.second[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         members = share.size(0) * trials
         steps = first(self.steps, members).add_(1.0)
-        self.first = (first(self.rate, members) / (1.0 - BETA_1**steps)).to(self.rate.dtype)
-        self.second = (1.0 - BETA_2**steps).sqrt().to(self.rate.dtype)
+        first(self.first, members).copy_(first(self.rate, members) / (1.0 - BETA_1**steps))
+        first(self.second, members).copy_((1.0 - BETA_2**steps).sqrt())
         return share
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
@@ -191,8 +193,8 @@ class Adam(Optimizer):
         mean, square = first(states[0], members), first(states[1], members)
         mean.lerp_(gradient, 1.0 - BETA_1)
         square.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
-        spread = square.sqrt().div_(self.second).add_(EPSILON)
-        parameter.sub_(mean * self.first / spread)
+        spread = square.sqrt().div_(first(self.second, members)).add_(EPSILON)
+        parameter.sub_(mean * first(self.first, members) / spread)
 
 
 def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:

@@ -93,6 +93,7 @@ class Pack:
         if has_graphs(self.rows.like.device) and epoch.whole_steps > FEW_STEPS:
             done = self._replay(epoch)
         else:
+            self._running = self.rows.like.new_empty(0)
             self._running = self._new_running(epoch)
         spans = [(bucket, self._running[:, span]) for bucket, span in self._spans()]
         for column, batch in epoch.minibatches(done):

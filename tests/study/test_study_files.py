@@ -78,6 +78,10 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
         (study(search={"pruner_options": {"patience": 3}}), ["must know the option"]),
         (study(search={"pruner_options": {"reduction_factor": 1}}), ["from 2"]),
         (study(search={"sampler": "grid"}), ["a grid needs choices or a step"]),
+        (
+            study(space={"width": {"low": 2, "high": 8}, "precision": "bfloat16"}),
+            ["[space] precision", "all trials of a study have one precision"],
+        ),
         (study(space={"width": 8}), ["needs something to search"]),
         (
             study(

@@ -373,6 +373,13 @@ def test_a_pack_reads_coded_rows_as_it_reads_numbers(monkeypatch: pytest.MonkeyP
     folds = [replace(fold, features=np.round(fold.features * 10) / 10) for fold in make_folds()]
     plain = train([make_setting(dropout=0.2)], folds)
     honest = batches._features
-    monkeypatch.setattr(batches, "_features", lambda *words: in_bytes(honest(*words)))
+    tables = []
+
+    def coded_features(*words: object) -> Table:
+        tables.append(in_bytes(honest(*words)))
+        return tables[-1]
+
+    monkeypatch.setattr(batches, "_features", coded_features)
     coded = train([make_setting(dropout=0.2)], folds)
+    assert tables[0].levels is not None
     np.testing.assert_array_equal(points(plain[0]), points(coded[0]))
