@@ -54,7 +54,7 @@ def pruned_between_folds(work: Work) -> Outcome:
 def _case(*, is_quick: bool) -> Case:
     if is_quick:
         return replace(FULL[1], trials=TRIALS // 2, epochs=EPOCHS // 3)
-    return replace(FULL[3], held_out=0.8, trials=TRIALS, epochs=EPOCHS)
+    return replace(FULL[3], held_out=0.9, trials=TRIALS, epochs=EPOCHS)
 
 
 def main() -> None:
