@@ -19,7 +19,7 @@ class StepGraph:
     def __init__(self, step: Callable[[], None]) -> None:
         """Run the step once, which warms up its libraries, and capture it without running it."""
         now = torch.cuda.current_stream()
-        side, pool = _side()
+        side, pool, _ = _side()
         side.wait_stream(now)
         try:
             with torch.cuda.stream(side):
@@ -39,12 +39,18 @@ class StepGraph:
 
 
 @cache
-def _side() -> tuple[torch.cuda.Stream, Any]:
+def _side() -> tuple[torch.cuda.Stream, Any, torch.cuda.CUDAGraph]:
     """Return the stream on which all steps are captured, and the memory that all of them use.
 
-    Steps are replayed one after another and leave nothing in that memory, so they can share it.
+    Steps are replayed one after another and leave nothing in that memory, so they can share it. It
+    lasts as long as a graph that uses it: the last one returned, which is never replayed.
     """
-    return torch.cuda.Stream(), torch.cuda.graph_pool_handle()  # type: ignore[no-untyped-call]
+    side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+    pool: Any = torch.cuda.graph_pool_handle()
+    keeper = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(keeper, pool, side, capture_error_mode="thread_local"):
+        torch.zeros(1, device="cuda")
+    return side, pool, keeper
 
 
 def has_graphs(device: torch.device) -> bool:
