@@ -15,6 +15,7 @@ from selection.train.fit import Trainer
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
 
+RUNS = 5
 GROUPS = {
     "matrix products": ("baddbmm", "baddbmm_", "bmm", "addmm"),
     "softmax and loss": ("_softmax", "_log_softmax", "gather", "amax", "sub_"),
@@ -26,11 +27,11 @@ GROUPS = {
 def shares(run: Callable[[], object]) -> dict[str, float]:
     """Return the share of each group of operators in the time of a run, and what lies outside."""
     run()
-    begun = time.perf_counter()
-    run()
-    seconds = time.perf_counter() - begun
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
-        run()
+        begun = time.perf_counter()
+        for _ in range(RUNS):
+            run()
+        seconds = time.perf_counter() - begun
     by_group = dict.fromkeys([*GROUPS, "other element-wise work"], 0.0)
     for event in profiled.key_averages():
         name = event.key.removeprefix("aten::")
@@ -59,7 +60,7 @@ def main() -> None:
 ## Where the time goes
 
 `make bench`: shares of the time of one pack on one core, by torch's profiler; what it does not
-see is called Python. Scoring comes after every epoch.
+see is called Python, its own work included. Scoring comes after every epoch.
 """)
     rows = []
     for case in chosen[:4]:
