@@ -42,7 +42,7 @@ export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=
 noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
 	$(BIN)/python benchmarks/noise.py > docs/noise.md
 
-bench: $(READY) ## Rewrite docs/benchmarks.md; make bench BENCH=--quick takes two minutes
+bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a short look
 	@cat benchmarks/intro.md > docs/benchmarks.md.new
 	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup; do \
 		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md.new || exit 1; \
