@@ -94,8 +94,8 @@ def hash_of(setting: Setting) -> int:
     return int.from_bytes(digest, "big")
 
 
-def work(url: str, kind: str, seconds: float) -> None:
-    """Run the study of the database as one worker."""
+def work(url: str, kind: str, seconds: float, opened: Path) -> None:
+    """Run the study of the database as one worker; make a file once the database is open."""
     import sqlalchemy as sa
 
     from selection.store.books import open_books
@@ -121,6 +121,7 @@ def work(url: str, kind: str, seconds: float) -> None:
             sa.event.listen(books.database.engine, "before_cursor_execute", die_in_time)
             sa.event.listen(books.database.engine, "commit", die_in_time)
         spec = study.spec()
+        opened.touch()
         retries = spec.sections.search.max_retries
         trainer: Any = MadeUpTrainer(seconds)
         run_sweep(spec, study, books, trainer, worker, Silent(), max_retries=retries)
@@ -188,6 +189,10 @@ class Farm:
             time.sleep(0.01)
         raise TimeoutError(f"worker {pid} still runs")
 
+    def has_opened(self, pid: int) -> bool:
+        """Say whether a worker has opened its database: it waits for a lost server from then on."""
+        return _opened(self._folder, pid).exists()
+
     def errors(self, pid: int) -> str:
         """Return what a worker has said."""
         return (self._folder / str(pid)).read_text()
@@ -215,6 +220,10 @@ def open_farm(folder: Path) -> Iterator[Farm]:
         yield Farm(process, folder)
     finally:
         process.communicate()
+
+
+def _opened(folder: Path, pid: int) -> Path:
+    return folder / f"{pid}.opened"
 
 
 def _serve(folder: Path) -> None:
@@ -252,7 +261,7 @@ def _be_worker(
     sys.stderr = (folder / str(os.getpid())).open("w")
     code = 70
     try:
-        work(url, kind, seconds)
+        work(url, kind, seconds, _opened(folder, os.getpid()))
         code = 0
     except _StoppedError:
         code = 75

@@ -76,6 +76,10 @@ def wait_until_it_trains(url: str) -> None:
     wait_for(lambda: TrialState.RUNNING in states(url))
 
 
+def wait_until_all_have_opened(farm: Farm, pids: list[int]) -> None:
+    wait_for(lambda: all(map(farm.has_opened, pids)))
+
+
 def run_as_admin(url: str, *statements: str) -> None:
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -90,6 +94,7 @@ def test_server_that_restarts_in_mid_transaction_costs_nothing(
     url = server.new_database()
     begin(url, SPEC)
     pids = [farm.start(url, "worker", 0.2, FARM_LEASE_SECONDS="20") for _ in range(2)]
+    wait_until_all_have_opened(farm, pids)
     wait_until_it_trains(url)
     for _ in range(3):
         seen = finished_rows(url)
@@ -108,6 +113,7 @@ def test_connections_that_are_ended_cost_nothing(farm: Farm, postgres_begun: str
         "WHERE datname = current_database() AND pid <> pg_backend_pid()"
     )
     pids = [farm.start(url, "worker", 0.1, FARM_LEASE_SECONDS="20") for _ in range(2)]
+    wait_until_all_have_opened(farm, pids)
     wait_until_it_trains(url)
     for _ in range(15):
         run_as_admin(url, end_all)
