@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup study evaluate export noise bench postgres postgres-stop test test-slow check \
+.PHONY: help setup study evaluate export noise bench dashboard postgres postgres-stop test test-slow test-browser check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -60,6 +60,13 @@ test: $(READY) ## Run the test suite
 
 test-slow: $(READY) ## Run the tests marked slow
 	$(BIN)/python -m pytest -m slow
+
+test-browser: $(READY) ## Run the tests in a real browser; installs Chromium where it can
+	$(BIN)/python tests/browser.py
+	$(BIN)/python -m pytest -m browser -rs
+
+dashboard: $(READY) ## Serve Optuna Dashboard and our pages on this machine
+	$(BIN)/selection serve
 
 check: lint types imports ## Lint, types and import contracts
 

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from selection import record_verbs, run_verbs, verdict_verbs
+from selection import record_verbs, run_verbs, verdict_verbs, view_verbs
 from selection.command import (
     CRASHED,
     DEFAULT_STORAGE,
@@ -125,6 +125,8 @@ app.command(epilog="Example: selection best fashion-mnist")(verdict_verbs.best)
 app.command(epilog="Example: selection evaluate fashion-mnist")(verdict_verbs.evaluate)
 app.command(epilog="Example: selection export fashion-mnist --to exports")(verdict_verbs.export)
 app.command(epilog="Example: selection predict exports --input new_rows.csv")(verdict_verbs.predict)
+app.command(epilog="Example: selection serve --port 8080")(view_verbs.serve)
+app.command(epilog="Example: selection report fashion-mnist --to report.html")(view_verbs.report)
 
 
 @app.command(epilog="Example: selection datasets")

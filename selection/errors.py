@@ -65,6 +65,10 @@ class LostCohortError(StudyStateError):
     """A worker was silent for so long that its cohort was given to another."""
 
 
+class ServeError(SelectionError):
+    """The server cannot listen where it was told to."""
+
+
 class ExportError(SelectionError):
     """A folder cannot be written as asked, or does not hold a model that can be read."""
 

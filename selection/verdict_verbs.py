@@ -109,13 +109,25 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the winner as files: a study file, its model, a model card, all trials."""
-    from selection.export import MODEL_FORMATS, Winner, check_folder, make_files, write_files
+    from selection.assessment import assess_study
+    from selection.export import (
+        MODEL_FORMATS,
+        Winner,
+        check_folder,
+        make_files,
+        rule_to_export,
+        trial_to_export,
+        write_files,
+    )
     from selection.store.books import open_books
 
     formats = _formats(form)
     check_folder(to, force=force)
     with open_books(storage, write=True) as books:
-        assessment, trial = _exported(books, books.study(name))
+        study = books.study(name)
+        rule = rule_to_export(books.ledger.evaluations(study))
+        assessment = assess_study(study, books, rule)
+        trial = trial_to_export(assessment)
         model = None
         if set(formats) & set(MODEL_FORMATS):
             model = _final_model(books, assessment, trial, device)
@@ -202,17 +214,6 @@ def _print_evaluation(books: Books, study: StudyRecord, as_json: bool, *, is_fir
         print_json(result)
     else:
         verdict.evaluation(text.make_console(), result, looks)
-
-
-def _exported(books: Books, study: StudyRecord) -> tuple[Assessment, Trial]:
-    """Return what is exported: the trial that met the held-out set, else the rule's winner."""
-    from selection.assessment import assess_study, require_winner
-
-    done = [look for look in books.ledger.evaluations(study) if look.result is not None]
-    assessment = assess_study(study, books, done[-1].rule if done else None)
-    winner = require_winner(assessment)
-    number = done[-1].number if done else winner.number
-    return assessment, next(trial for trial in assessment.trials if trial.number == number)
 
 
 def _final_model(

@@ -37,17 +37,21 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
     params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
     named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
     _say(console, named)
-    _say(console, f"  rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}")
-    for line in _score_lines(assessment, best):
+    for line in winner_lines(assessment, best):
         _say(console, f"  {line}")
-    for line in _rival_lines(assessment, best):
-        _say(console, f"  {line}")
-    for name, baseline in assessment.baselines.items():
-        _say(console, f"  {_baseline_line(name, baseline)}")
-    if not assessment.baselines:
-        _say(console, "  no baselines yet: they are trained when selection run ends the study")
-    for line in _held_out_lines(assessment, evaluate):
+    for line in held_out_lines(assessment, evaluate):
         _say(console, line)
+
+
+def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
+    """Return the sentences that say how good the winner is, and beside what."""
+    lines = [f"rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}"]
+    lines += _score_lines(assessment, best)
+    lines += _rival_lines(assessment, best)
+    lines += [_baseline_line(name, baseline) for name, baseline in assessment.baselines.items()]
+    if not assessment.baselines:
+        lines.append("no baselines yet: they are trained when selection run ends the study")
+    return lines
 
 
 def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Evaluation]) -> None:
@@ -201,7 +205,8 @@ def _baseline_line(name: str, baseline: Baseline) -> str:
     )
 
 
-def _held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
+def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
+    """Return what the ledger says of the held-out rows; evaluate is the command that goes on."""
     rows = assessment.study.facts["held_out_rows"]
     lines = []
     if others := openings(assessment.openings_by_others):

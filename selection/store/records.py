@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from datetime import timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -26,7 +27,12 @@ from selection.store.study_event import (
     state_error,
     study_event,
 )
-from selection.store.study_record import StudyRecord, StudySummary, record_from_row
+from selection.store.study_record import (
+    StudyRecord,
+    StudySummary,
+    record_from_row,
+    summarise,
+)
 from selection.store.tables import study_table, trial_table
 from selection.store.trial_reader import (
     UNFINISHED,
@@ -36,7 +42,7 @@ from selection.store.trial_reader import (
     training_seconds,
 )
 from selection.study.spec import StudySpec
-from selection.study.trial import FoldResult, Trial, TrialState
+from selection.study.trial import FoldResult, Trial
 
 
 class Records:
@@ -107,9 +113,12 @@ class Records:
     def list_studies(self) -> list[StudySummary]:
         """Return a line for each study of ours, oldest first."""
         with self._database.reading() as connection:
-            query = our_studies().order_by(study_table.c.created_at, studies.c.study_name)
-            records = [record_from_row(row) for row in connection.execute(query).all()]
-            return [self._summary(connection, record) for record in records]
+            return [self._summary(connection, record) for record in _all(connection)]
+
+    def all_studies(self) -> list[StudyRecord]:
+        """Return every study of ours, oldest first."""
+        with self._database.reading() as connection:
+            return _all(connection)
 
     def trials(
         self,
@@ -166,6 +175,15 @@ class Records:
         with self._database.reading() as connection:
             return training_seconds(connection, self._storage, study)
 
+    def finished_within(self, study: StudyRecord, seconds: float) -> int:
+        """Return how many trials have ended in the last seconds, by the clock of this machine."""
+        since = utc_now() - timedelta(seconds=seconds)
+        query = sa.select(sa.func.count()).where(
+            trials.c.study_id == study.optuna_study_id, trials.c.datetime_complete >= since
+        )
+        with self._database.reading() as connection:
+            return int(connection.scalar(query) or 0)
+
     @staticmethod
     def _numbers(study: StudyRecord) -> sa.Select[Any]:
         return (
@@ -176,17 +194,13 @@ class Records:
         )
 
     def _summary(self, connection: Connection, record: StudyRecord) -> StudySummary:
-        spec = record.spec()
         found = read_trials(connection, self._storage, record, with_curves=False)
-        values = [trial.value for trial in found if trial.value is not None]
-        best = min if spec.is_minimised else max
-        return StudySummary(
-            name=record.name,
-            created_at=record.created_at,
-            counts={state: sum(trial.state is state for trial in found) for state in TrialState},
-            best_value=best(values) if values else None,
-            budget=spec.budget,
-        )
+        return summarise(record, found)
+
+
+def _all(connection: Connection) -> list[StudyRecord]:
+    query = our_studies().order_by(study_table.c.created_at, studies.c.study_name)
+    return [record_from_row(row) for row in connection.execute(query).all()]
 
 
 def _name_taken(name: str, *, is_ours: bool) -> StudyStateError:

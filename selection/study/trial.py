@@ -126,8 +126,11 @@ class Trial:
 
     @property
     def standard_error(self) -> float | None:
-        """The standard error over folds, s / sqrt(J) with ddof = 1; descriptive only."""
-        if len(self.fold_scores) < 2:
+        """The standard error over folds, s / sqrt(J) with ddof = 1; descriptive only.
+
+        None for one fold, and where a score is not finite.
+        """
+        if len(self.fold_scores) < 2 or not np.isfinite(self.fold_scores).all():
             return None
         return float(np.std(self.fold_scores, ddof=1) / np.sqrt(len(self.fold_scores)))
 

@@ -1,0 +1,98 @@
+"""The answer of a study in numbers, each with its kind: observed, corrected or held out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from selection.assessment import Assessment
+from selection.report.view import StudyView
+from selection.study.trial import Trial
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """Hold one number of the answer as it is shown."""
+
+    label: str
+    kind: str
+    value: str
+    detail: str
+
+
+def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list[Quantity]:
+    """Return the numbers that answer the study's question, the most trustworthy first.
+
+    waiting says why there is no assessment yet.
+    """
+    if assessment is None:
+        best = view.ranked[0] if view.ranked else None
+        later = Quantity(view.spec.metric, "corrected", "-", waiting)
+        return [later, *([] if best is None else [_observed(view, best, "best so far")])]
+    winner = assessment.winner
+    if winner is None:
+        return []
+    quantities = [_held_out(view), _corrected(view, assessment)]
+    quantities.append(_observed(view, winner, "optimistic: the winner was chosen by it"))
+    if assessment.nested:
+        quantities.append(_nested(view, assessment))
+    if assessment.default is not None and assessment.default.value is not None:
+        detail = "the winner is the default" if winner.number == 0 else "trial 0, never pruned"
+        default = f"{assessment.default.value:.4f}"
+        quantities.append(Quantity("default setting", "observed", default, detail))
+    for name, baseline in assessment.baselines.items():
+        beaten = "beaten by the winner" if baseline.is_beaten else "not shown to be beaten"
+        note = f"; {baseline.note}" if baseline.note else ""
+        quantities.append(
+            Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", beaten + note)
+        )
+    return quantities
+
+
+def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
+    error = trial.standard_error
+    folds = len(trial.fold_scores)
+    bars = "" if error is None else f"standard error {error:.4f} over {folds} folds; "
+    assert trial.value is not None, "a COMPLETE trial has a value"
+    return Quantity(view.spec.metric, "observed", f"{trial.value:.4f}", bars + why)
+
+
+def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
+    correction = assessment.correction
+    if correction is None:
+        return Quantity(view.spec.metric, "corrected", "none", assessment.why_uncorrected)
+    left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
+    detail = (
+        f"{_interval(correction.low, correction.high, correction.level)}; "
+        f"BBC-CV over {correction.trials_used} complete trials{left_out}"
+    )
+    return Quantity(view.spec.metric, "corrected", f"{correction.estimate:.4f}", detail)
+
+
+def _held_out(view: StudyView) -> Quantity:
+    results = [look.result for look in view.evaluations if look.result is not None]
+    rows = view.study.facts["held_out_rows"]
+    looks = len(view.evaluations)
+    again = f"; re-used (n = {looks})" if looks > 1 else ""
+    if not looks:
+        detail = f"{rows} rows, never opened by this study" if rows else "no rows are held out"
+        return Quantity(view.spec.metric, "held out", "-", detail)
+    if not results:
+        return Quantity(view.spec.metric, "held out", "-", f"claimed without a result{again}")
+    newest = results[-1]
+    interval = _interval(newest["low"], newest["high"], newest["level"])
+    detail = f"{interval}; trial {newest['number']} on {newest['rows']} rows{again}"
+    return Quantity(view.spec.metric, "held out", f"{newest['score']:.4f}", detail)
+
+
+def _nested(view: StudyView, assessment: Assessment) -> Quantity:
+    scores = [outer.score for outer in assessment.nested]
+    folds = assessment.spec.sections.cv.folds
+    detail = f"the whole procedure on {len(scores)} of {folds} outer folds it never saw"
+    mean = f"{sum(scores) / len(scores):.4f}"
+    return Quantity(view.spec.metric, "nested", mean, detail)
+
+
+def _interval(low: float | None, high: float | None, level: float) -> str:
+    if low is None or high is None:
+        return "without an interval: one group"
+    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"

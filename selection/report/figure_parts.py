@@ -1,0 +1,375 @@
+"""What all figures share: colours, axes, legends, names made safe, and how much is drawn.
+
+A figure is plotly's JSON as plain values. The page sets the colours of text and grid, so nothing
+here is black or white.
+Source: Okabe and Ito (2008), "Color universal design", for the palette.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+
+from selection.study.optuna_names import to_optuna
+from selection.study.space import Choices, Range
+from selection.study.spec import StudySpec
+from selection.study.trial import Scalar, Trial, TrialState, Value
+
+Figure: TypeAlias = dict[str, Any]
+Trace: TypeAlias = dict[str, Any]
+
+BLUE, VERMILLION, GREEN = "#0072B2", "#D55E00", "#009E73"
+PURPLE, ORANGE, SKY = "#CC79A7", "#E69F00", "#56B4E9"
+# Of Okabe and Ito's eight, black and yellow are missing: they vanish on a dark and a light page.
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
+NEUTRAL = "#888888"
+# Plotly names this one, made for the colour-blind too; it chooses text colours to match.
+HEAT_SCALE = "Cividis"
+ORDER_SCALE = [[0.0, SKY], [1.0, VERMILLION]]
+NAME_CHARACTERS = 24
+# Enough for every digit of four layers.
+LABEL_CHARACTERS = 100
+BINS = 8
+MOST_HOVERED_LINES = 300
+# How many times the bulk's height a score may lie away and still be on the axis.
+SCALE_SPANS = 5.0
+
+
+@dataclass(frozen=True)
+class Style:
+    """Hold how a state is drawn: never by colour alone."""
+
+    colour: str
+    symbol: str
+    pattern: str
+
+
+STATES = {
+    TrialState.COMPLETE: Style(BLUE, "circle", ""),
+    TrialState.PRUNED: Style(ORANGE, "x", "/"),
+    TrialState.FAILED: Style(VERMILLION, "triangle-down", "x"),
+}
+
+
+def figure(data: Sequence[Trace], x: Trace, y: Trace, **layout: Any) -> Figure:
+    """Return traces on two axes, with the legend below and no colour behind."""
+    return {
+        "data": list(data),
+        "layout": {
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "margin": {"l": 52, "r": 12, "t": 12, "b": 44},
+            "hovermode": "closest",
+            "legend": legend(-0.2),
+            "xaxis": x,
+            "yaxis": y,
+            **layout,
+        },
+    }
+
+
+def legend(y: float, **more: Any) -> Trace:
+    """Return a legend in lines, its top at this height of the plot."""
+    return {
+        "orientation": "h",
+        "x": 0,
+        "y": y,
+        "yanchor": "top",
+        "font": {"size": 11},
+        "tracegroupgap": 0,
+        **more,
+    }
+
+
+def axis(title: str, **more: Any) -> Trace:
+    """Return an axis that makes room for its labels."""
+    label = {"text": title, "standoff": 8}
+    return {"title": label, "automargin": True, "zeroline": False, **more}
+
+
+def named_axis(title: str, names: Sequence[str], most: int = 25) -> Trace:
+    """Return an axis of places 0, 1, ... that are called so; of many, some are named."""
+    step = max(1, math.ceil(len(names) / most))
+    places = list(range(0, len(names), step))
+    return axis(
+        title,
+        tickmode="array",
+        tickvals=places,
+        ticktext=[names[place] for place in places],
+        range=[-0.5, len(names) - 0.5],
+        # Slanted, the last name would not fit beside the figure, and plotly would leave it out.
+        autotickangles=[0, 90],
+    )
+
+
+def points(
+    x: Sequence[Any], y: Sequence[Any], name: str, colour: str, symbol: str, **more: Any
+) -> Trace:
+    """Return a trace of markers."""
+    marker = {"color": colour, "symbol": symbol, "size": 7, **more.pop("marker", {})}
+    return {
+        "type": "scatter",
+        "mode": "markers",
+        "x": list(x),
+        "y": list(y),
+        "name": name,
+        "marker": marker,
+        **more,
+    }
+
+
+def line(x: Sequence[Any], y: Sequence[Any], name: str, colour: str, **more: Any) -> Trace:
+    """Return a trace of a line."""
+    style = {"color": colour, "width": 2, **more.pop("line", {})}
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "x": list(x),
+        "y": list(y),
+        "name": name,
+        "line": style,
+        **more,
+    }
+
+
+def rule_at(x: float, ends: tuple[float, float] | None = None) -> Trace:
+    """Return a vertical line at x, between two heights or through the whole figure."""
+    low, high = ends or (0, 1)
+    return {
+        "type": "line",
+        "x0": x,
+        "x1": x,
+        "yref": "y" if ends else "paper",
+        "y0": low,
+        "y1": high,
+        "line": {"color": NEUTRAL, "width": 1, "dash": "dot"},
+        "layer": "below",
+    }
+
+
+def safe(text: str, most: int = NAME_CHARACTERS) -> str:
+    """Return a name of the user's, shortened, as text that plotly takes for no HTML."""
+    short = " ".join(text.split())
+    if len(short) > most:
+        short = f"{short[: most - 1]}…"
+    # Plotly reads back &lt; and &amp;, and would show &quot; as it stands.
+    return html.escape(short, quote=False)
+
+
+def value_label(value: Value) -> str:
+    """Return a choice as a name on an axis, all digits of it, so that no two are one."""
+    text = ", ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return safe(text, LABEL_CHARACTERS)
+
+
+def score_title(spec: StudySpec) -> str:
+    """Return the name of the observed score and its unit, where it has one."""
+    units = {"cross_entropy": " (nats)", "rmse": " (target)", "mae": " (target)"}
+    return f"{spec.metric}, observed{units.get(spec.metric, '')}"
+
+
+def loss_title(spec: StudySpec) -> str:
+    """Return the name of the loss and its unit."""
+    if spec.task == "classification":
+        return "cross-entropy loss (nats)"
+    is_scaled = spec.sections.data.prepare == "standardize"
+    return f"squared error ({'standardised target' if is_scaled else 'target²'})"
+
+
+def finite(values: Iterable[float | None], digits: int | None = None) -> list[float | None]:
+    """Return what JSON can say, None for the rest, to so many significant digits."""
+    found: list[float | None] = []
+    for value in values:
+        if value is None or not math.isfinite(value):
+            found.append(None)
+        else:
+            found.append(value if digits is None else float(f"{value:.{digits}g}"))
+    return found
+
+
+def even_places(count: int, most: int) -> list[int]:
+    """Return at most so many of the places 0 to count - 1, evenly, with the first and the last."""
+    if count <= most:
+        return list(range(count))
+    return sorted({round(place) for place in np.linspace(0, count - 1, most).tolist()})
+
+
+def faded(colour: str, alpha: float) -> str:
+    """Return the colour, seen through."""
+    red, green, blue = (int(colour[at : at + 2], 16) for at in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def blend(first: str, second: str, share: float) -> str:
+    """Return the colour between two, with this share of the second."""
+    pairs = ((int(first[at : at + 2], 16), int(second[at : at + 2], 16)) for at in (1, 3, 5))
+    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in pairs)
+
+
+def running_median(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
+    """Return the medians of x and y in bins of equal counts; repeated values are bins of their own.
+
+    Nothing where there are too few points for two bins.
+    """
+    order = np.argsort(np.asarray(x, dtype=np.float64), kind="stable")
+    xs, ys = np.asarray(x, dtype=np.float64)[order], np.asarray(y, dtype=np.float64)[order]
+    starts = np.flatnonzero(np.diff(xs)) + 1
+    if len(starts) < BINS and len(xs) >= 2 * (len(starts) + 1):
+        bins = np.split(np.arange(len(xs)), starts)
+    else:
+        bins = np.array_split(np.arange(len(xs)), max(1, min(BINS, len(xs) // 3)))
+    if len(bins) < 2:
+        return [], []
+    return (
+        [float(np.median(xs[places])) for places in bins],
+        [float(np.median(ys[places])) for places in bins],
+    )
+
+
+def bulk_range(values: Sequence[float]) -> tuple[float, float] | None:
+    """Return the part of the axis that holds the bulk, where few values would hide it.
+
+    None where all of them can be shown: the axis finds its own range.
+    """
+    if len(values) < 5:
+        return None
+    low, high = (float(end) for end in np.quantile(values, [0.1, 0.9]))
+    reach = SCALE_SPANS * (high - low)
+    inside = [value for value in values if low - reach <= value <= high + reach]
+    if len(inside) == len(values) or min(inside) == max(inside):
+        return None
+    pad = 0.05 * (max(inside) - min(inside))
+    return min(inside) - pad, max(inside) + pad
+
+
+def last_score(trial: Trial) -> float | None:
+    """Return the value, or the last mean over folds of a trial without one; None if undefined."""
+    return mean_of(trial.fold_scores if trial.value is None else [trial.value])
+
+
+def mean_of(scores: Sequence[float]) -> float | None:
+    """Return the mean; None without a score, or where it is not finite."""
+    mean = sum(scores) / len(scores) if scores else math.nan
+    return mean if math.isfinite(mean) else None
+
+
+def difference(first: float | None, second: float | None) -> float | None:
+    """Return first - second; None where either is missing."""
+    return None if first is None or second is None else first - second
+
+
+def error_bars(halves: Sequence[float | None]) -> Trace:
+    """Return error bars of these half lengths; None draws none."""
+    return {
+        "type": "data",
+        "array": finite(halves),
+        "thickness": 1,
+        "width": 3,
+    }
+
+
+def score_axis(spec: StudySpec, values: Sequence[float]) -> Trace:
+    """Return an axis of scores that shows the bulk, and says how many lie outside."""
+    title, ends = score_title(spec), bulk_range(values)
+    if ends is None:
+        return axis(title)
+    outside = sum(not ends[0] <= value <= ends[1] for value in values)
+    return axis(f"{title}<br>({outside} off the scale)", range=list(ends))
+
+
+def param_axis(title: str, kind: str | None, values: Sequence[Any]) -> Trace:
+    """Return the axis of a hyperparameter, as Optuna names its kind, that is to show values."""
+    if kind != "log":
+        return axis(title, **({"type": kind} if kind else {}))
+    return axis(title, type="log", exponentformat="power", **_log_steps(values))
+
+
+def _log_steps(values: Sequence[float]) -> Trace:
+    """Return ticks at 1, 2 and 5 alone where plotly would crowd a narrow axis with all digits."""
+    if not values or max(values) > 15 * min(values):
+        return {}
+    first = math.floor(math.log10(min(values)))
+    ticks = [digit * 10.0**power for power in range(first, first + 3) for digit in (1, 2, 5)]
+    shown = [tick for tick in ticks if min(values) <= tick <= max(values)]
+    return {"dtick": "D2"} if len(shown) > 1 else {}
+
+
+def colour_bar(title: str) -> Trace:
+    """Return a narrow bar of colours that leaves a small screen to the plot."""
+    return {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0}
+
+
+def choice_labels(spec: StudySpec, name: str, write: Callable[[Scalar], str]) -> dict[str, str]:
+    """Return what Optuna writes for each choice, to what people are shown."""
+    dimension = spec.space[name]
+    if isinstance(dimension, Range):
+        return {}
+    return {
+        write(to_optuna(dimension, option)): value_label(option) for option in dimension.options
+    }
+
+
+def line_group(
+    spec: StudySpec, names: Sequence[str], lines: Sequence[Trace], number: int, groups: int
+) -> Trace:
+    """Return Optuna's lines of about equal score as one; the last group is the best."""
+    x: list[int | None] = []
+    y: list[float | None] = []
+    texts: list[str | None] = []
+    tables = [choice_labels(spec, name, str) if name in spec.space else {} for name in names]
+    for each in lines:
+        x += [*each["x"], None]
+        y += [*finite(each["y"], 4), None]
+        for name, table, (_, value) in zip(names, tables, each["customdata"], strict=True):
+            texts.append(f"{safe(name)}: {table.get(value, safe(value))}")
+        texts.append(None)
+    low, high = (each["customdata"][0][1] for each in (lines[0], lines[-1]))
+    span = low if low == high else f"{low} to {high}"
+    is_hovered = len(lines) * groups <= MOST_HOVERED_LINES
+    hover: Trace = {"text": texts, "hoverinfo": "text"} if is_hovered else {"hoverinfo": "skip"}
+    if number == groups - 1:
+        return line(x, y, f"best: {span}", VERMILLION, line={"width": 1.5}, **hover)
+    share = number / groups
+    return line(
+        x,
+        y,
+        f"worst: {span}" if number == 0 else span,
+        blend(NEUTRAL, BLUE, share),
+        line={"width": 1},
+        opacity=0.4 + 0.35 * share,
+        showlegend=number == 0,
+        **hover,
+    )
+
+
+def tick_labels(
+    spec: StudySpec, name: str, place: int, marks: Sequence[Mapping[str, Any]]
+) -> list[Trace]:
+    """Return the ends of a range below and above its axis, and all choices beside theirs."""
+    if not marks:
+        return []
+    labels = choice_labels(spec, name, str) if name in spec.space else {}
+    common = {"x": place, "showarrow": False, "font": {"size": 10, "shadow": "auto"}}
+    if isinstance(spec.space.get(name), Choices) or len(marks) == 1:
+        side = {"xanchor": "right", "xshift": -3} if place else {"xanchor": "left", "xshift": 3}
+        return [
+            {
+                **common,
+                **side,
+                "y": mark["y"],
+                "text": labels.get(mark["text"], safe(mark["text"])),
+            }
+            for mark in marks
+        ]
+    ends = (
+        (min(marks, key=lambda m: m["y"]), "top"),
+        (max(marks, key=lambda m: m["y"]), "bottom"),
+    )
+    return [
+        {**common, "y": end["y"], "yanchor": anchor, "text": end["text"]} for end, anchor in ends
+    ]

@@ -1,0 +1,557 @@
+"""Every chart of a study, made once: for the page, the report file and Optuna Dashboard.
+
+Pure functions of what the record and the assessment hold. Trials may be in any state and are
+ordered by number. Scores of the folds are observed, and the axes say so. All marks are SVG: what
+needs WebGL would need a page that allows eval.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from selection.report.figure_parts import (
+    BINS,
+    BLUE,
+    GREEN,
+    HEAT_SCALE,
+    NEUTRAL,
+    ORANGE,
+    ORDER_SCALE,
+    PALETTE,
+    PURPLE,
+    SKY,
+    STATES,
+    VERMILLION,
+    Figure,
+    Trace,
+    axis,
+    choice_labels,
+    colour_bar,
+    difference,
+    error_bars,
+    even_places,
+    faded,
+    figure,
+    finite,
+    last_score,
+    legend,
+    line,
+    line_group,
+    loss_title,
+    mean_of,
+    named_axis,
+    param_axis,
+    points,
+    rule_at,
+    running_median,
+    safe,
+    score_axis,
+    score_title,
+    tick_labels,
+)
+from selection.search import plots
+from selection.study.space import Choices, Range
+from selection.study.spec import StudySpec
+from selection.study.trial import FoldResult, Trial, TrialState, Value
+
+if TYPE_CHECKING:
+    from selection.assessment import Assessment
+
+__all__ = [
+    "Figure",
+    "confusion",
+    "contour",
+    "epochs_spent",
+    "importance",
+    "leader_folds",
+    "learning_band",
+    "learning_curves",
+    "numeric_names",
+    "optimisation_history",
+    "parallel_coordinates",
+    "rivals",
+    "slices",
+    "validation_curve",
+]
+
+MOST_POINTS = 1000
+MOST_BARS = 400
+MOST_CURVES = 6
+MOST_EPOCHS = 200
+MOST_EPOCHS_OF_BAND = 60
+MOST_RIVALS = 20
+MOST_CELLS_WITH_TEXT = 400
+TICK_CHARACTERS = 14
+DIGITS = 5
+
+
+def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int | None) -> Figure:
+    """Return the observed score of every finished trial, and the best so far.
+
+    Of many trials those that were the best so far, the winner, and others evenly are shown.
+    """
+    scores = {
+        trial.number: score for trial in _told(trials) if (score := last_score(trial)) is not None
+    }
+    told = [trial for trial in trials if trial.number in scores]
+    best = _running_best(spec, told)
+    kept = {number for number, _ in best} | {winner}
+    others = [number for number in scores if number not in kept]
+    shown = kept | {others[place] for place in even_places(len(others), MOST_POINTS)}
+    data = []
+    # What was stopped may not cover what is complete.
+    for state, style in reversed(STATES.items()):
+        of_state = [trial for trial in told if trial.number in shown and trial.state is state]
+        data.append(
+            points(
+                [trial.number for trial in of_state],
+                [scores[trial.number] for trial in of_state],
+                state.value,
+                style.colour,
+                style.symbol,
+                hovertemplate="trial %{x}: %{y:.4f}<extra>" + state.value + "</extra>",
+            )
+        )
+        if state is TrialState.COMPLETE and len(told) <= MOST_POINTS:
+            data[-1]["error_y"] = error_bars([trial.standard_error for trial in of_state])
+    if best:
+        last = max(scores)
+        steps = [*best, (last, best[-1][1])]
+        x, y = zip(*steps, strict=True)
+        data.append(line(x, y, "best so far", GREEN, line={"shape": "hv"}, hoverinfo="skip"))
+    if winner in scores:
+        data.append(
+            points(
+                [winner],
+                [scores[winner]],
+                f"winner, trial {winner}",
+                PURPLE,
+                "star",
+                marker={"size": 14, "line": {"color": NEUTRAL, "width": 1}},
+                hovertemplate="trial %{x}: %{y:.4f}<extra>winner</extra>",
+            )
+        )
+    return figure(data, axis("trial"), score_axis(spec, list(scores.values())))
+
+
+def learning_curves(
+    spec: StudySpec,
+    curves: Mapping[int, Sequence[FoldResult]],
+    kind: Literal["loss", "score"],
+) -> Figure:
+    """Return the curves of at most six trials, fold by fold: training dashed, validation solid."""
+    data = []
+    for colour, (number, folds) in zip(PALETTE, list(curves.items())[:MOST_CURVES], strict=False):
+        for part, dash in (("training", "dash"), ("validation", "solid")):
+            for place, fold in enumerate(folds):
+                column = fold.curve.column(f"{part}_{kind}")
+                places = even_places(len(column), MOST_EPOCHS)
+                data.append(
+                    line(
+                        [at + 1 for at in places],
+                        finite(column[places].tolist(), DIGITS),
+                        f"trial {number}, {part}",
+                        colour,
+                        line={"dash": dash, "width": 1.5},
+                        legendgroup=f"{number} {part}",
+                        showlegend=place == 0,
+                        hovertemplate=f"trial {number}, {part}, {_fold_name(spec, fold)}<br>"
+                        "epoch %{x}: %{y:.4f}<extra></extra>",
+                    )
+                )
+    title = loss_title(spec) if kind == "loss" else score_title(spec)
+    return figure(data, axis("epoch"), axis(title))
+
+
+def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -> Figure:
+    """Return the mean validation score of each trial, in a band from the worst fold to the best."""
+    data = []
+    for place, (number, folds) in enumerate(curves.items()):
+        colour = PALETTE[place % len(PALETTE)]
+        if not folds:
+            continue
+        scores = np.stack([fold.curve.column("validation_score") for fold in folds])  # (K, T)
+        shown = [
+            at
+            for at in even_places(scores.shape[1], MOST_EPOCHS_OF_BAND)
+            if np.isfinite(scores[:, at]).all()
+        ]
+        epochs, scores = [at + 1 for at in shown], scores[:, shown]
+        ends = [*scores.max(axis=0).tolist(), *scores.min(axis=0).tolist()[::-1]]
+        data.append(
+            line(
+                [*epochs, *epochs[::-1]],
+                finite(ends, DIGITS),
+                f"trial {number}, folds",
+                colour,
+                line={"width": 0},
+                fill="toself",
+                fillcolor=faded(colour, 0.15),
+                legendgroup=str(number),
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        )
+        data.append(
+            line(
+                epochs,
+                finite(scores.mean(axis=0).tolist(), DIGITS),
+                f"trial {number}",
+                colour,
+                legendgroup=str(number),
+                hovertemplate="epoch %{x}: %{y:.4f}",
+            )
+        )
+    return figure(data, axis("epoch"), axis(f"{score_title(spec)}: mean, folds"))
+
+
+def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
+    """Return the observed score of every fold of each leader, and their mean."""
+    pairs = [
+        (place, score)
+        for place, trial in enumerate(leaders)
+        for score in finite(trial.fold_scores, DIGITS)
+    ]
+    means = [(place, last_score(trial)) for place, trial in enumerate(leaders)]
+    data = [
+        points(
+            [place for place, _ in pairs],
+            [score for _, score in pairs],
+            "fold",
+            SKY,
+            "circle-open",
+            hovertemplate="%{y:.4f}<extra>fold</extra>",
+        ),
+        points(
+            [place for place, _ in means],
+            [mean for _, mean in means],
+            "mean",
+            VERMILLION,
+            "diamond",
+            marker={"size": 10},
+            hovertemplate="%{y:.4f}<extra>mean</extra>",
+        ),
+    ]
+    names = [str(trial.number) for trial in leaders]
+    return figure(data, named_axis("trial, best first", names), axis(score_title(spec)))
+
+
+def slices(spec: StudySpec, trials: Sequence[Trial]) -> dict[str, Figure]:
+    """Return the observed score against each hyperparameter, by name; later trials are redder."""
+    found = {}
+    for name, plot in plots.slices(spec, _told(trials)).items():
+        labels = choice_labels(spec, name, repr)
+        trace = plot["data"][0]
+        trace["x"] = [labels.get(value, value) for value in trace["x"]]
+        trace["hovertemplate"] = "trial %{marker.color}<br>%{x}: %{y:.4f}<extra></extra>"
+        trace["marker"] = {
+            "color": trace["marker"]["color"],
+            "colorscale": ORDER_SCALE,
+            "colorbar": colour_bar("trial"),
+            "size": 7,
+            "line": {"color": NEUTRAL, "width": 0.5},
+        }
+        trace["name"] = "trial"
+        x = param_axis(safe(name), plot["layout"]["xaxis"].get("type"), trace["x"])
+        if "categoryarray" in plot["layout"]["xaxis"]:
+            x["categoryorder"] = "array"
+            x["categoryarray"] = list(labels.values())
+        found[name] = figure([trace], x, score_axis(spec, trace["y"]))
+    return found
+
+
+def contour(spec: StudySpec, trials: Sequence[Trial], first: str, second: str) -> Figure:
+    """Return the observed score over two hyperparameters, the first by alphabet on the x axis."""
+    across, up = sorted((first, second))
+    plot = plots.contour(spec, _told(trials), first, second)
+    drawn = plot["layout"]
+    data = [trace for trace in plot["data"] if trace.get("x")]
+    for trace in data:
+        for way, name in (("x", across), ("y", up)):
+            labels = choice_labels(spec, name, str)
+            trace[way] = [labels.get(value, value) for value in trace[way]]
+        if trace["type"] == "contour":
+            trace["colorscale"] = HEAT_SCALE
+            trace["colorbar"] = colour_bar(score_title(spec))
+        else:
+            trace["marker"] = {
+                "color": VERMILLION,
+                "size": 6,
+                "line": {"color": NEUTRAL, "width": 1},
+            }
+            trace["name"] = "trial"
+            trace["hovertemplate"] = "%{x}, %{y}<extra></extra>"
+    axes = []
+    for way, name in (("x", across), ("y", up)):
+        given = drawn.get(f"{way}axis", {})
+        values = data[-1][way] if data else []
+        axes.append(param_axis(safe(name), given.get("type"), values))
+        if "range" in given:
+            axes[-1]["range"] = given["range"]
+    return figure(data, *axes)
+
+
+def parallel_coordinates(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
+    """Return complete trials as lines across score and hyperparameters, in groups by score.
+
+    Every axis is drawn from its least to its greatest value; the best group lies on top.
+    """
+    plot = plots.parallel_coordinates(spec, _told(trials))
+    lines = [trace for trace in plot["data"] if trace["mode"] == "lines"]
+    lines.sort(key=lambda trace: trace["y"][0], reverse=spec.is_minimised)
+    names = [spec.metric, *sorted(spec.space)]
+    groups = np.array_split(np.arange(len(lines)), min(BINS, len(lines))) if lines else []
+    data = [
+        line_group(spec, names, [lines[at] for at in places], number, len(groups))
+        for number, places in enumerate(groups)
+    ]
+    marks = plot["layout"].get("annotations", [])
+    x = {
+        **named_axis("", [f"{spec.metric},<br>observed", *map(safe, names[1:])], len(names)),
+        "showgrid": False,
+        "range": [-0.35, len(names) - 0.65],
+    }
+    return figure(
+        data,
+        x,
+        {"range": [-0.1, 1.1], "visible": False, "fixedrange": True},
+        annotations=[
+            mark
+            for place, name in enumerate(names)
+            for mark in tick_labels(spec, name, place, [m for m in marks if m["x"] == place])
+        ],
+        shapes=[rule_at(place, ends=(0, 1)) for place in range(len(names))],
+        margin={"l": 12, "r": 12, "t": 36, "b": 44},
+        legend=legend(1.02, yanchor="bottom"),
+    )
+
+
+def importance(spec: StudySpec, trials: Sequence[Trial]) -> Figure | None:
+    """Return the share of each hyperparameter in what sets the best tenth of the trials apart.
+
+    None where it cannot be computed.
+    """
+    shares = plots.importances(spec, _told(trials))
+    if not shares:
+        return None
+    names = [safe(name) for name in shares]
+    bars = {
+        "type": "bar",
+        "orientation": "h",
+        "x": [100 * share for share in shares.values()],
+        "y": list(range(len(shares))),
+        "marker": {"color": BLUE},
+        "hovertemplate": "%{x:.1f}%<extra></extra>",
+        "showlegend": False,
+    }
+    title = f"share in % (PED-ANOVA)<br>of {score_title(spec)}"
+    y = named_axis("", names, len(names)) | {"range": [len(names) - 0.5, -0.5]}
+    return figure([bars], axis(title, range=[0, 100]), y)
+
+
+def numeric_names(spec: StudySpec) -> list[str]:
+    """Return the hyperparameters that validation_curve can put on an axis."""
+    return [
+        name
+        for name, dimension in spec.space.items()
+        if isinstance(dimension, Range) or all(map(_is_numeric, dimension.options))
+    ]
+
+
+def validation_curve(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figure:
+    """Return training and validation scores of complete trials against one hyperparameter.
+
+    The lines are running medians: where both are poor the MLP underfits, where they part it
+    overfits. A default outside the range is drawn at the nearest point inside, as Optuna is told.
+    """
+    dimension = spec.space[name]
+    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
+    data: list[Trace] = []
+    shown: list[float] = []
+    for part, colour, symbol, dash in (
+        ("training", ORANGE, "diamond-open", "dash"),
+        ("validation", BLUE, "circle", "solid"),
+    ):
+        found = []
+        for trial in complete:
+            scores = trial.fold_scores if part == "validation" else trial.train_scores
+            if (score := mean_of(scores)) is not None:
+                found.append((_largest(dimension.nearest(trial.params[name])), score, trial.number))
+        kept = [found[place] for place in even_places(len(found), MOST_POINTS)]
+        data.append(
+            points(
+                [x for x, _, _ in kept],
+                [y for _, y, _ in kept],
+                part,
+                colour,
+                symbol,
+                opacity=0.6,
+                customdata=[number for _, _, number in kept],
+                hovertemplate=f"trial %{{customdata}}, {part}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
+            )
+        )
+        x, y = running_median([x for x, _, _ in found], [y for _, y, _ in found])
+        label = f"{part}, median"
+        data.append(line(x, y, label, colour, line={"dash": dash}, hoverinfo="skip"))
+        shown += [y for _, y, _ in found]
+    title = safe(name)
+    if isinstance(dimension, Choices) and any(isinstance(v, tuple) for v in dimension.options):
+        title += " (widest layer)" if name == "width" else " (greatest of the layers)"
+    is_log = isinstance(dimension, Range) and dimension.log
+    x_axis = param_axis(title, "log" if is_log else None, data[0]["x"])
+    return figure(data, x_axis, score_axis(spec, shown))
+
+
+def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
+    """Return the epochs of every finished trial by state; of many trials the mean of neighbours."""
+    told = _told(trials)
+    most = max((spec.setting(trial.params).kind.epochs for trial in told), default=0)
+    if len(told) > MOST_BARS:
+        return _epochs_of_many(told, most)
+    data = []
+    for state, style in STATES.items():
+        of_state = [trial for trial in told if trial.state is state]
+        data.append(
+            {
+                "type": "bar",
+                "name": state.value,
+                "x": [trial.number for trial in of_state],
+                "y": [trial.epochs for trial in of_state],
+                "marker": {"color": style.colour, "pattern": {"shape": style.pattern}},
+                "hovertemplate": "trial %{x}: %{y} epochs<extra>" + state.value + "</extra>",
+            }
+        )
+    return figure(
+        data, axis("trial"), axis(f"epochs, of at most {most}"), barmode="overlay", bargap=0.15
+    )
+
+
+def _epochs_of_many(told: Sequence[Trial], most: int) -> Figure:
+    groups = np.array_split(np.arange(len(told)), MOST_BARS // 4)
+    starts = [told[places[0]].number for places in groups]
+    data = []
+    for state, style in STATES.items():
+        means = [
+            sum(told[at].epochs for at in places if told[at].state is state) / len(places)
+            for places in groups
+        ]
+        data.append(
+            line(
+                starts,
+                finite(means, DIGITS),
+                state.value,
+                style.colour,
+                line={"width": 0, "shape": "hv"},
+                stackgroup="states",
+                fillcolor=faded(style.colour, 0.4 if style.pattern else 1.0),
+                fillpattern={"shape": style.pattern, "fgcolor": style.colour},
+                hovertemplate="from trial %{x}: %{y:.1f}<extra>" + state.value + "</extra>",
+            )
+        )
+    title = f"epochs, of at most {most}<br>(means of {len(groups[0])} trials)"
+    return figure(data, axis("trial"), axis(title))
+
+
+def rivals(assessment: Assessment) -> Figure:
+    """Return the advantage of the winner over its best rivals, with intervals over paired folds."""
+    spec = assessment.spec
+    sign = 1.0 if spec.is_minimised else -1.0
+    best = sorted(assessment.rivals, key=lambda rival: (sign * rival.mean, rival.number))
+    best = best[:MOST_RIVALS]
+    alike = set(assessment.indistinguishable)
+    data = []
+    for is_alike, name, colour, symbol in (
+        (True, "cannot be told apart", ORANGE, "circle-open"),
+        (False, "told apart", BLUE, "square"),
+    ):
+        shown = [
+            (place, rival.advantage)
+            for place, rival in enumerate(best)
+            if (rival.number in alike) == is_alike
+        ]
+        trace = points(
+            [advantage.mean for _, advantage in shown],
+            [place for place, _ in shown],
+            name,
+            colour,
+            symbol,
+            marker={"size": 9},
+            hovertemplate="%{x:.4f}<extra></extra>",
+        )
+        trace["error_x"] = {
+            **error_bars([difference(advantage.high, advantage.mean) for _, advantage in shown]),
+            "symmetric": False,
+            "arrayminus": [difference(advantage.mean, advantage.low) for _, advantage in shown],
+        }
+        data.append(trace)
+    level = spec.sections.assessment.level
+    title = f"winner's advantage, {100 * level:g}% interval<br>{score_title(spec)}"
+    y = named_axis("trial", [str(rival.number) for rival in best])
+    y["range"] = [len(best) - 0.5, -0.5]
+    return figure(data, axis(title), y, shapes=[rule_at(0)], legend=legend(-0.3))
+
+
+def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
+    """Return out-of-fold counts as a heatmap: true classes are lines, predicted ones columns.
+
+    The colour is the share of the line.
+    """
+    has_text = len(names) ** 2 <= MOST_CELLS_WITH_TEXT
+    heat = {
+        "type": "heatmap",
+        "z": [[count / max(1, sum(row)) for count in row] for row in counts],
+        "customdata": [
+            [[count, safe(true), safe(other)] for count, other in zip(row, names, strict=True)]
+            for row, true in zip(counts, names, strict=True)
+        ],
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": HEAT_SCALE,
+        "colorbar": {**colour_bar("share of true class"), "tickformat": ".0%"},
+        "showscale": not has_text,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": "true %{customdata[1]}, predicted %{customdata[2]}<br>"
+        "%{customdata[0]} rows, %{z:.1%} of the true class<extra></extra>",
+    }
+    if has_text:
+        heat["text"] = [[str(count) for count in row] for row in counts]
+        heat["texttemplate"] = "%{text}"
+    ticks = [safe(name, TICK_CHARACTERS) for name in names]
+    x = named_axis("predicted class, out of fold<br>(colour: share of the true class)", ticks)
+    y = named_axis("true class", ticks) | {"range": [len(names) - 0.5, -0.5]}
+    return figure([heat], x, y)
+
+
+def _told(trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.state.is_finished]
+
+
+def _running_best(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[int, float]]:
+    """Return number and score of each COMPLETE trial that was the best when it came."""
+    found: list[tuple[int, float]] = []
+    for trial in trials:
+        score = last_score(trial)
+        if trial.state is not TrialState.COMPLETE or score is None:
+            continue
+        if not found or (score < found[-1][1] if spec.is_minimised else score > found[-1][1]):
+            found.append((trial.number, score))
+    return found
+
+
+def _is_numeric(value: Value) -> bool:
+    return isinstance(value, tuple | int | float) and not isinstance(value, bool)
+
+
+def _largest(value: Value) -> float:
+    largest = max(value) if isinstance(value, tuple) else value
+    assert isinstance(largest, int | float), "numeric_names says what has an axis"
+    return float(largest)
+
+
+def _fold_name(spec: StudySpec, fold: FoldResult) -> str:
+    repeat = f"repeat {fold.repeat}, " if spec.sections.cv.repeats > 1 else ""
+    return f"{repeat}fold {fold.fold}"

@@ -1,0 +1,89 @@
+"""What is shown of a study at one moment, read once for pages, report and JSON alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from selection.assess.rules import rank
+from selection.report.values import count_states
+from selection.store.books import Books
+from selection.store.leases import RunningCohort
+from selection.store.ledger import Evaluation
+from selection.store.study_record import StudyRecord
+from selection.study.budget import is_finished
+from selection.study.spec import StudySpec
+from selection.study.trial import Trial, TrialState
+
+# The rate of a study is taken over so many seconds.
+LATELY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, eq=False)
+class StudyView:
+    """Hold one study as it stands: trials by number, in any state.
+
+    Units: seconds is the time that finished cohorts took; lately counts the trials that ended in
+    the last LATELY_SECONDS.
+    """
+
+    study: StudyRecord
+    spec: StudySpec
+    trials: Sequence[Trial]
+    running: Sequence[RunningCohort]
+    evaluations: Sequence[Evaluation]
+    evidence: tuple[int, int]
+    seconds: float
+    lately: int
+
+    @cached_property
+    def counts(self) -> Mapping[TrialState, int]:
+        return count_states(self.trials)
+
+    @cached_property
+    def finished(self) -> int:
+        """The number of trials that have ended."""
+        return sum(count for state, count in self.counts.items() if state.is_finished)
+
+    @cached_property
+    def ranked(self) -> Sequence[Trial]:
+        """The complete trials, best observed mean first."""
+        return rank(self.trials, is_minimised=self.spec.is_minimised)
+
+    @cached_property
+    def is_finished(self) -> bool:
+        """Say whether the study takes no more trials."""
+        return bool(self.evaluations) or is_finished(self.spec, self.trials, self.seconds)
+
+    @property
+    def state(self) -> str:
+        """Say in a word what the study does now."""
+        if self.running:
+            return "training"
+        return "finished" if self.is_finished else "stopped"
+
+    @property
+    def per_minute(self) -> float | None:
+        """The trials that ended per minute lately; None where nobody trains."""
+        return 60.0 * self.lately / LATELY_SECONDS if self.running else None
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """What a verdict or a chart depends on: it stays while nothing new is on record."""
+        results = sum(look.result is not None for look in self.evaluations)
+        return (self.finished, len(self.evaluations), results, *self.evidence)
+
+
+def view_study(study: StudyRecord, books: Books) -> StudyView:
+    """Read a study as it stands."""
+    return StudyView(
+        study=study,
+        spec=study.spec(),
+        trials=books.records.trials(study, with_curves=False),
+        running=books.leases.running(study),
+        evaluations=books.ledger.evaluations(study),
+        evidence=books.evidence.counts(study),
+        seconds=books.records.elapsed_seconds(study),
+        lately=books.records.finished_within(study, LATELY_SECONDS),
+    )

@@ -1,0 +1,1 @@
+"""The local server: Optuna Dashboard on our database, and our pages beside it."""

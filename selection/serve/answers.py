@@ -1,0 +1,68 @@
+"""Assesses studies in the background, one at a time, and keeps what it found.
+
+An assessment resamples every prediction. While a sweep trains on this machine it would take a core
+from it, and its answer would be old within seconds: it waits for the end.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+from selection.assessment import Assessment, assess_study
+from selection.errors import SelectionError
+from selection.report.view import StudyView
+from selection.store.books import Books
+
+Key = tuple[int, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """Hold an assessment, or say why there is none yet."""
+
+    assessment: Assessment | None
+    waiting: str = ""
+
+
+class Answers:
+    """Hold the newest assessment of each study."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="assessment")
+        self._lock = threading.Lock()
+        self._found: dict[str, tuple[Key, Future[Assessment]]] = {}
+
+    def get(self, view: StudyView) -> Answer:
+        """Return the assessment of a study as it stands, without waiting for one."""
+        if not view.ranked:
+            return Answer(None, "no trial is complete yet")
+        if view.running:
+            return Answer(None, "computed when no worker trains")
+        future = self._ask(view)
+        if not future.done():
+            return Answer(None, "being computed ...")
+        error = future.exception()
+        if isinstance(error, SelectionError):
+            return Answer(None, str(error))
+        return Answer(future.result())
+
+    def require(self, view: StudyView) -> Assessment:
+        """Return the assessment of a study as it stands, and wait for it.
+
+        Raises: StorageError.
+        """
+        return self._ask(view).result()
+
+    def close(self) -> None:
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _ask(self, view: StudyView) -> Future[Assessment]:
+        with self._lock:
+            key, future = self._found.get(view.study.uuid, (None, None))
+            if future is None or key != view.version:
+                future = self._pool.submit(assess_study, view.study, self._books)
+                self._found[view.study.uuid] = (view.version, future)
+            return future

@@ -1,0 +1,254 @@
+"""Our pages, their JSON and their downloads, under /selection/, and Optuna Dashboard at the root.
+
+Every answer is read from the record; nothing here trains, and nothing opens the held-out set.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import partial
+from hashlib import sha256
+from typing import Any
+from urllib.parse import unquote, urlencode
+
+from a2wsgi import WSGIMiddleware
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Mount, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from selection.errors import SelectionError, StorageError
+from selection.report import html, values
+from selection.report.charts import CHARTS
+from selection.report.leaderboard import RANK, Order, sortable
+from selection.serve.dashboard import DashboardStorage, dashboard_app
+from selection.serve.desk import Desk
+from selection.serve.downloads import DOWNLOADS, downloads, make_download
+from selection.serve.guard import Guard, Rules
+from selection.store.study_record import summarise
+from selection.study.trial import TrialState
+
+ROOT = "/selection/"
+LIVE_SECONDS, QUIET_SECONDS = 2, 10
+# A browser may keep a file of ours for good: its address changes with its content.
+KEEP = {"Cache-Control": "public, max-age=31536000, immutable"}
+NEVER_KEEP = {"Cache-Control": "no-store"}
+
+
+def make_app(desk: Desk, storage: DashboardStorage, rules: Rules) -> ASGIApp:
+    """Return the whole server."""
+    pages = Pages(desk)
+    study = "/studies/{name}"
+    routes = [
+        Route("/", pages.studies),
+        Route(f"{study}", pages.to_study),
+        Route(f"{study}/", pages.study),
+        Route(f"{study}/trials/{{number:int}}", pages.trial),
+        Route(f"{study}/figures/{{figure}}.json", pages.figure),
+        Route(f"{study}/export/{{file}}", pages.download),
+        Route("/static/{file}", pages.static),
+        Route("/api/studies", pages.api_studies),
+        Route(f"/api{study}", pages.api_status),
+        Route(f"/api{study}/trials", pages.api_trials),
+        Route(f"/api{study}/best", pages.api_best),
+    ]
+    faults: Mapping[Any, Any] = {SelectionError: pages.fault, HTTPException: pages.missing}
+    own = Starlette(routes=routes, exception_handlers=faults)
+    # Their types of ASGI differ in name alone.
+    dashboard: Any = WSGIMiddleware(dashboard_app(storage))
+    mounts = [Mount(ROOT.rstrip("/"), RawSegments(own)), Mount("/", dashboard)]
+    return Guard(Starlette(routes=mounts), rules)
+
+
+class RawSegments:
+    """Route by the path as it was sent, so that a slash in a study's name stays in its segment."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path = scope["raw_path"].decode("latin-1").partition("?")[0]
+        await self._app({**scope, "path": path}, receive, send)
+
+
+class Pages:
+    """Answer requests; each method is one route."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    def studies(self, request: Request) -> Response:
+        views = self._desk.watches.views()
+        is_live = any(view.running for view in views)
+        poll = LIVE_SECONDS if is_live else QUIET_SECONDS
+        version = [(v.study.name, v.version, v.running, v.lately, v.state) for v in views]
+        return _live(
+            request,
+            version,
+            lambda etag: html.render(
+                "studies.html",
+                **self._links(),
+                views=views,
+                storage=self._desk.books.database.url,
+                poll=poll,
+                etag=etag,
+            ),
+        )
+
+    def to_study(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        return RedirectResponse(f"{ROOT}studies/{_segment(view)}/", status_code=307)
+
+    def study(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        answer = self._desk.answers.get(view)
+        query = dict(request.query_params)
+        order = _order(query, sortable(view.spec))
+        is_waiting = bool(view.ranked) and answer.assessment is None
+        poll = LIVE_SECONDS if view.running or is_waiting else QUIET_SECONDS
+        version = (view.version, view.counts, view.running, view.lately, answer.waiting, query)
+
+        def page(etag: str) -> str:
+            return html.render(
+                "study.html",
+                **self._links(view.study.optuna_study_id),
+                **self._desk.study_values(view, answer, order, query),
+                base=f"{ROOT}studies/{_segment(view)}/",
+                states=list(TrialState),
+                link=partial(_link, query),
+                kept=partial(_kept, query),
+                downloads=downloads(view),
+                poll=poll,
+                etag=etag,
+                version=_hash((view.version, answer.assessment is not None)),
+            )
+
+        return _live(request, version, page)
+
+    def trial(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        found = self._desk.trial_values(view, request.path_params["number"])
+        page = html.render(
+            "trial.html",
+            **self._links(view.study.optuna_study_id),
+            **found,
+            base=f"{ROOT}studies/{_segment(view)}/",
+        )
+        return Response(page, media_type="text/html", headers=NEVER_KEEP)
+
+    def figure(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        name, query = request.path_params["figure"], dict(request.query_params)
+        if name not in CHARTS:
+            raise HTTPException(404, f"Charts of a study are {', '.join(CHARTS)}.")
+        text = self._desk.chart(view, name, query)
+        return Response(text, media_type="application/json", headers=NEVER_KEEP)
+
+    def download(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        file = unquote(request.path_params["file"])
+        if file not in DOWNLOADS:
+            raise HTTPException(404, f"Downloads of a study are {', '.join(DOWNLOADS)}.")
+        content, kind = make_download(self._desk, view, file)
+        headers = {"Content-Disposition": f'attachment; filename="{file}"', **NEVER_KEEP}
+        return Response(content, media_type=kind, headers=headers)
+
+    def static(self, request: Request) -> Response:
+        file = request.path_params["file"]
+        if file not in html.STATIC_FILES:
+            raise HTTPException(404, "There is no such file.")
+        kind = html.STATIC_FILES[file]
+        return Response(html.static_file(file), media_type=kind, headers=KEEP)
+
+    def api_studies(self, request: Request) -> Response:
+        views = self._desk.watches.views()
+        return _json([values.summary_value(summarise(v.study, v.trials)) for v in views])
+
+    def api_status(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        return _json(
+            values.status_value(
+                view.study, view.trials, view.seconds, view.evaluations, view.running
+            )
+        )
+
+    def api_trials(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        return _json([values.trial_value(trial) for trial in view.trials])
+
+    def api_best(self, request: Request) -> Response:
+        view = self._desk.watches.find(_name(request))
+        return _json(values.winner_value(self._desk.answers.require(view)))
+
+    def fault(self, request: Request, error: SelectionError) -> Response:
+        """Answer with what is wrong and how to mend it; a server that is away comes back."""
+        status = 503 if isinstance(error, StorageError) else 404
+        return self._error(request, status, str(error).splitlines())
+
+    def missing(self, request: Request, error: HTTPException) -> Response:
+        return self._error(request, error.status_code, [error.detail])
+
+    def _error(self, request: Request, status: int, lines: list[str]) -> Response:
+        if request.url.path.startswith(f"{ROOT}api/"):
+            return _json({"error": " ".join(lines)}, status)
+        title = "The database does not answer" if status == 503 else "Not found"
+        page = html.render("error.html", **self._links(), title=title, lines=lines)
+        return Response(page, status_code=status, media_type="text/html", headers=NEVER_KEEP)
+
+    def _links(self, optuna_study_id: int | None = None) -> dict[str, str]:
+        place = "" if optuna_study_id is None else f"/studies/{optuna_study_id}"
+        return {"root": ROOT, "dashboard": f"/dashboard{place}"}
+
+
+def _live(request: Request, version: Any, page: Callable[[str], str]) -> Response:
+    """Answer with a page, or with nothing where the browser has it as it is."""
+    etag = f'"{_hash(version)}"'
+    headers = {"ETag": etag, "Cache-Control": "no-cache"}
+    if request.headers.get("if-none-match") == etag:
+        return Response(status_code=304, headers=headers)
+    return Response(page(etag), media_type="text/html", headers=headers)
+
+
+def _hash(version: Any) -> str:
+    return sha256(repr(version).encode()).hexdigest()[:20]
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    text = json.dumps(value, indent=2, allow_nan=False)
+    return Response(text, status, media_type="application/json", headers=NEVER_KEEP)
+
+
+def _order(query: Mapping[str, str], sortable: list[str]) -> Order:
+    """Return the order a reader asks for; what makes no sense is as if it was not asked."""
+    sort, state, page = (query.get(name, "") for name in ("sort", "state", "page"))
+    return Order(
+        sort=sort if sort in sortable else RANK,
+        is_descending=query.get("order") == "descending",
+        state=TrialState(state) if state in list(TrialState) else None,
+        page=int(page) if page.isdecimal() and len(page) < 10 else 1,
+    )
+
+
+def _link(query: Mapping[str, str], **changes: Any) -> str:
+    """Return the address of the same page in another order, or of another page of it."""
+    kept = {name: value for name, value in query.items() if name != "page"}
+    if "sort" in changes:
+        order = "descending" if changes.pop("descending") else "ascending"
+        changes["order"] = order
+    return "?" + urlencode({**kept, **changes})
+
+
+def _kept(query: Mapping[str, str], *without: str) -> list[tuple[str, str]]:
+    """Return the choices of a reader that another form leaves as they are."""
+    return [(name, value) for name, value in query.items() if name not in without]
+
+
+def _name(request: Request) -> str:
+    return unquote(request.path_params["name"])
+
+
+def _segment(view: Any) -> str:
+    return html.study_segment(view.study.name, view.study.uuid)

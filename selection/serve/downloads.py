@@ -1,0 +1,71 @@
+"""What can be taken from a study's page as a file. Nothing is trained; no name becomes a path.
+
+The files are those of `selection export`; the model is there once `selection evaluate` has made it.
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping
+from importlib.util import find_spec
+
+from selection.assessment import Assessment
+from selection.errors import Fault, StudyStateError
+from selection.export import EXTRAS, FORMATS, Winner, make_files, trial_to_export
+from selection.report.view import StudyView
+from selection.serve.desk import Desk
+from selection.study.trial import Trial
+
+# By name: what it is, the format it comes from, its media type.
+DOWNLOADS: Mapping[str, tuple[str, str, str]] = {
+    "best.toml": ("the winner as a study file", "toml", "application/toml"),
+    "best.json": ("the winner and how sure it is", "json", "application/json"),
+    "trials.csv": ("every trial", "csv", "text/csv; charset=utf-8"),
+    "report.html": ("this page as one file", "", "text/html; charset=utf-8"),
+    "model.zip": ("the final model with its weights and card", "", "application/zip"),
+}
+
+
+def downloads(view: StudyView) -> list[tuple[str, str]]:
+    """Return the name and title of every file that a study has now."""
+    if not view.ranked:
+        return []
+    is_evaluated = any(look.result is not None for look in view.evaluations)
+    return [
+        (name, title)
+        for name, (title, _, _) in DOWNLOADS.items()
+        if name != "model.zip" or is_evaluated
+    ]
+
+
+def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
+    """Return the content of one of DOWNLOADS and its media type.
+
+    Raises: StudyStateError where the study has no winner, or no final model yet.
+    """
+    _, form, kind = DOWNLOADS[name]
+    assessment = desk.assessment_to_export(view)
+    if name == "report.html":
+        return desk.report(view, assessment).encode(), kind
+    trial = trial_to_export(assessment)
+    if name == "model.zip":
+        return _bundle(desk, view, assessment, trial), kind
+    return make_files(Winner(assessment, trial, None), [form])[name], kind
+
+
+def _bundle(desk: Desk, view: StudyView, assessment: Assessment, trial: Trial) -> bytes:
+    is_evaluated = any(look.result is not None for look in view.evaluations)
+    models = desk.books.evidence.models(view.study, trial.number) if is_evaluated else []
+    if not models:
+        rule = "the final model is made by selection evaluate"
+        mend = "Run selection evaluate, or selection export, which trains it."
+        raise StudyStateError(Fault(view.study.name, rule, "no evaluation yet", mend))
+    missing = [name for name, package in EXTRAS.items() if find_spec(package) is None]
+    formats = [name for name in FORMATS if name not in missing]
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as bundle:
+        for name, content in make_files(Winner(assessment, trial, models[0]), formats).items():
+            # One date, so that the same model is the same bytes.
+            bundle.writestr(zipfile.ZipInfo(name), content, zipfile.ZIP_DEFLATED)
+    return buffer.getvalue()

@@ -1,0 +1,51 @@
+"""Draws charts when they are asked for, and seldom enough that a sweep beside does not notice."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+# A chart that took a second is drawn again after forty at the earliest.
+PAUSE_PER_SECOND = 40.0
+MOST_DRAWINGS = 256
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Hold a chart as JSON, what it was drawn from, and what it cost."""
+
+    text: str
+    version: Any
+    drawn_at: float
+    seconds: float
+
+    def may_stay(self, version: Any, *, is_busy: bool) -> bool:
+        """Say whether it may be shown: nothing is new, or it is too early to draw again."""
+        age = time.monotonic() - self.drawn_at
+        return self.version == version or (is_busy and age < PAUSE_PER_SECOND * self.seconds)
+
+
+class Drawings:
+    """Keep drawings by what they show; one is drawn at a time."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: dict[Any, Drawing] = {}
+
+    def get(self, key: Any, version: Any, draw: Callable[[], Any], *, is_busy: bool) -> str:
+        """Return a chart as JSON; an old one may be returned while workers are busy."""
+        with self._lock:
+            kept = self._kept.pop(key, None)
+            if kept is None or not kept.may_stay(version, is_busy=is_busy):
+                started = time.thread_time()
+                text = json.dumps(draw(), allow_nan=False, separators=(",", ":"))
+                seconds = time.thread_time() - started
+                kept = Drawing(text, version, time.monotonic(), seconds)
+            self._kept[key] = kept
+            while len(self._kept) > MOST_DRAWINGS:
+                del self._kept[next(iter(self._kept))]
+            return kept.text

@@ -1,0 +1,169 @@
+"""Decides who may ask for what, before anything else sees the request.
+
+A page that reads a database is a door to it: any site that a browser visits can send requests to
+this machine.
+Source: OWASP, "HTTP Headers" and "Cross-Site Request Forgery Prevention" cheat sheets.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import secrets
+import socket
+from dataclasses import dataclass
+from http.cookies import CookieError, SimpleCookie
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.responses import PlainTextResponse, RedirectResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+READING = ("GET", "HEAD")
+# What --allow-edit lets Optuna Dashboard write. Its other edits would undo what we promise: a
+# rename copies the study and deletes ours, a told trial has no folds.
+EDITS = (
+    ("PUT", re.compile(r"/api/studies/\d+/note")),
+    ("PUT", re.compile(r"/api/studies/\d+/\d+/note")),
+)
+COOKIE = "selection_token"
+COMMON_POLICY = (
+    "default-src 'none'; connect-src 'self'; font-src 'self' data:; form-action 'self'; "
+    "base-uri 'none'; frame-ancestors 'none'; img-src 'self' data: blob:; "
+    "style-src 'self' 'unsafe-inline'; "
+)
+OUR_POLICY = COMMON_POLICY + "script-src 'self'"
+# Its parallel coordinates are drawn by a library that builds functions from text.
+DASHBOARD_POLICY = COMMON_POLICY + "worker-src 'self' blob:; script-src 'self' 'unsafe-eval'"
+OUR_ROOT = "/selection/"
+
+
+@dataclass(frozen=True)
+class Rules:
+    """Say who may ask: by which names of this machine, with which token, and whether to write."""
+
+    hosts: frozenset[str]
+    token: str | None
+    allow_edit: bool
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a host to listen on can be reached from this machine alone."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def make_rules(host: str, token: str, *, allow_edit: bool) -> Rules:
+    """Return the rules for a server that listens on host; off loopback it has a token.
+
+    Without one given there is a new one each time.
+    """
+    names = {"localhost"}
+    if is_loopback(host):
+        return Rules(frozenset(names), None, allow_edit)
+    names |= {socket.gethostname().lower(), socket.getfqdn().lower(), host.lower()}
+    return Rules(frozenset(names), token or secrets.token_urlsafe(24), allow_edit)
+
+
+class Guard:
+    """Refuse what the rules do not allow, and set the headers that browsers protect us by."""
+
+    def __init__(self, app: ASGIApp, rules: Rules) -> None:
+        self._app = app
+        self._rules = rules
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._app(scope, receive, send)
+            return
+        if scope["type"] != "http":
+            return
+        policy = OUR_POLICY if scope["path"].startswith(OUR_ROOT) else DASHBOARD_POLICY
+
+        async def send_guarded(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Content-Security-Policy"] = policy
+                headers["X-Content-Type-Options"] = "nosniff"
+                headers["X-Frame-Options"] = "DENY"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+            await send(message)
+
+        refusal = self._refusal(scope)
+        await (refusal or self._app)(scope, receive, send_guarded)
+
+    def _refusal(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that goes no further."""
+        headers = Headers(scope=scope)
+        if not self._is_trusted(headers.get("host", "")):
+            rule = "this server answers to the names of its own machine"
+            return PlainTextResponse(f"Host: {rule}.", status_code=400)
+        if self._rules.token is not None and (asked := self._ask_token(scope, headers)):
+            return asked
+        method = scope["method"]
+        if method in READING:
+            return None
+        if not self._rules.allow_edit:
+            text = f"{method}: this server only reads. Start it with --allow-edit to write notes."
+            return PlainTextResponse(text, status_code=405, headers={"Allow": "GET, HEAD"})
+        if not any(method == verb and path.fullmatch(scope["path"]) for verb, path in EDITS):
+            text = f"{method}: this server writes notes alone. Use the selection command."
+            return PlainTextResponse(text, status_code=403)
+        origin = headers.get("origin")
+        if origin is not None and origin.partition("://")[2] != headers["host"]:
+            return PlainTextResponse("Origin: another site may not write.", status_code=403)
+        return None
+
+    def _is_trusted(self, host: str) -> bool:
+        """Say whether a Host header names this machine: no name in DNS can lead here but these.
+
+        Addresses cannot be made to point elsewhere; off loopback all of them are the machine's.
+        """
+        name = host_name(host)
+        if name in self._rules.hosts:
+            return True
+        try:
+            address = ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return address.is_loopback or self._rules.token is not None
+
+    def _ask_token(self, scope: Scope, headers: Headers) -> Response | None:
+        token = self._rules.token
+        assert token is not None, "asked only where there is one"
+        pairs = parse_qsl(scope["query_string"].decode("latin-1"), keep_blank_values=True)
+        given = next((value for name, value in pairs if name == "token"), None)
+        if given is not None and secrets.compare_digest(given.encode(), token.encode()):
+            # Out of the address, where it would be copied and logged, and into a cookie.
+            rest = urlencode([pair for pair in pairs if pair[0] != "token"])
+            # One slash: two would begin the name of another host.
+            path = "/" + scope["raw_path"].decode("latin-1").lstrip("/\\")
+            response = RedirectResponse(path + (f"?{rest}" if rest else ""), status_code=303)
+            response.set_cookie(COOKIE, token, httponly=True, samesite="strict")
+            return response
+        if secrets.compare_digest(_cookie(headers).encode(), token.encode()):
+            return None
+        text = (
+            "This server can be reached from other machines, so it asks for the token that it "
+            "printed when it started: add ?token=TOKEN to the address once."
+        )
+        return PlainTextResponse(text, status_code=401)
+
+
+def host_name(host: str) -> str:
+    """Return the name of a Host header without its port, IPv6 without its brackets."""
+    found = re.fullmatch(r"(\[[0-9a-f:.]+\]|[^:\[\]/@\s]+)(:\d{1,5})?", host.lower())
+    return found[1].strip("[]") if found else ""
+
+
+def _cookie(headers: Headers) -> str:
+    try:
+        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
+    except CookieError:
+        return ""
+    return "" if morsel is None else morsel.value

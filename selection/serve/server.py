@@ -1,0 +1,82 @@
+"""Listens, says where, and answers until it is stopped."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable
+
+import uvicorn
+
+from selection.errors import Fault, ServeError
+from selection.serve.app import ROOT, make_app
+from selection.serve.dashboard import DashboardStorage
+from selection.serve.desk import Desk
+from selection.serve.guard import Rules
+from selection.store.books import books_of
+from selection.store.database import open_database
+
+# How long a stop waits for answers that are on their way.
+GRACE_SECONDS = 2
+
+
+def serve_database(
+    url: str,
+    listener: socket.socket,
+    rules: Rules,
+    evaluate: Callable[[str], str],
+    say: Callable[[str], None],
+) -> None:
+    """Serve a database until SIGINT or SIGTERM; evaluate as in Desk.
+
+    Raises: StorageError where the database cannot be opened.
+    """
+    # The dashboard logs every parameter importance that it cannot compute.
+    logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
+    with open_database(url, create=False, write=False) as database:
+        desk = Desk(books_of(database), evaluate)
+        storage = DashboardStorage(
+            database.address.secret_url, desk.dashboard_additions, write=rules.allow_edit
+        )
+        config = uvicorn.Config(
+            make_app(desk, storage, rules),
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+        )
+        try:
+            _say_where(listener, rules, say)
+            uvicorn.Server(config).run(sockets=[listener])
+        finally:
+            desk.answers.close()
+            storage.remove_session()
+            storage.engine.dispose()
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a socket that listens on a free port.
+
+    Raises: ServeError where it is taken, or the host is not this machine's.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        rule = "the server needs a free port of this machine"
+        got = error.strerror or str(error)
+        mend = "Name another: --port 8081."
+        raise ServeError(Fault(f"{host}:{port}", rule, got, mend)) from None
+
+
+def _say_where(listener: socket.socket, rules: Rules, say: Callable[[str], None]) -> None:
+    host, port = listener.getsockname()[:2]
+    shown = f"[{host}]" if ":" in host else host
+    query = ""
+    if rules.token is not None:
+        shown = socket.gethostname() if host in ("0.0.0.0", "::") else shown
+        query = f"?token={rules.token}"
+        say("other machines can reach this server, so it asks each browser for a token, once")
+    say(f"model selection:  http://{shown}:{port}{ROOT}{query}")
+    say(f"Optuna Dashboard: http://{shown}:{port}/dashboard{query}")
+    what = "writes notes alone" if rules.allow_edit else "only reads"
+    say(f"it {what}; Ctrl-C ends it")

@@ -1,0 +1,157 @@
+"""What the server keeps between requests is what the record says, at the cost of what is new."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+from sweep_bench import Bench, make_spec
+
+from selection.report.view import StudyView, view_study
+from selection.serve import watch
+from selection.serve.answers import Answers
+from selection.serve.drawings import Drawings
+from selection.serve.watch import StudyWatch, Watches
+from selection.study.trial import TrialState
+
+
+@pytest.fixture(autouse=True)
+def _always_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watch, "FRESH_SECONDS", -1.0)
+
+
+def facts(view: StudyView) -> dict[str, Any]:
+    """Return what a view says; lately depends on the moment, evaluations on their identity."""
+    fields = {field.name: getattr(view, field.name) for field in dataclasses.fields(view)}
+    looks = [(look.evaluation, look.state) for look in view.evaluations]
+    spec = view.spec.to_json()
+    return {**fields, "study": view.study.uuid, "evaluations": looks, "spec": spec, "lately": None}
+
+
+def test_a_watch_of_a_sweep_says_what_the_record_says(bench: Bench) -> None:
+    spec = make_spec(trials=12, cohort=3)
+    watches: dict[str, StudyWatch] = {}
+    states: set[tuple[str, int]] = set()
+
+    def look(_news: Any) -> None:
+        study = bench.books.study("iris")
+        seen = watches.setdefault("iris", StudyWatch(bench.books)).view(study)
+        assert facts(seen) == facts(view_study(study, bench.books))
+        states.add((seen.state, seen.finished))
+
+    study = bench.run(spec, look)
+    assert states >= {("training", 0), ("training", 3), ("training", 9)}
+    last = watches["iris"].view(study)
+    assert facts(last) == facts(view_study(study, bench.books))
+    assert last.state == "finished"
+    assert last.finished == 12
+
+
+def test_what_is_finished_is_read_once(bench: Bench) -> None:
+    spec = make_spec(trials=30, cohort=10)
+    study = bench.run(spec)
+    watched = StudyWatch(bench.books)
+    watched.view(study)
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    sa.event.listen(bench.database.engine, "before_cursor_execute", note)
+    watched.view(study)
+    assert statements
+    assert not [text for text in statements if "selection_fold" in text or "trial_params" in text]
+
+
+def test_a_study_that_is_stopped_says_so(bench: Bench) -> None:
+    class StopError(Exception):
+        pass
+
+    def stop(news: Any) -> None:
+        if len(news.finished) >= 4:
+            raise StopError
+
+    with pytest.raises(StopError):
+        bench.run(make_spec(), stop)
+    view = StudyWatch(bench.books).view(bench.books.study("iris"))
+    assert view.state == "stopped"
+    assert view.per_minute is None
+    waiting = view.counts[TrialState.WAITING]
+    assert view.finished + waiting == len(view.trials)
+
+
+def test_a_deleted_study_is_forgotten_and_its_name_is_another_study(bench: Bench) -> None:
+    from selection.store.copies import delete_study
+
+    first, _ = bench.procedure(make_spec())
+    watches = Watches(bench.books)
+    assert watches.find("iris").study.uuid == first.uuid
+    delete_study(bench.database, first)
+    assert watches.views() == []
+    second = bench.run(make_spec(trials=4, cohort=4))
+    seen = watches.find("iris")
+    assert seen.study.uuid == second.uuid
+    assert len(seen.trials) == 4
+
+
+def test_no_assessment_is_computed_while_a_worker_trains(bench: Bench) -> None:
+    spec = make_spec(trials=6, cohort=3)
+    answers = Answers(bench.books)
+    said: list[str] = []
+
+    def look(_news: Any) -> None:
+        view = view_study(bench.books.study("iris"), bench.books)
+        answer = answers.get(view)
+        assert answer.assessment is None
+        said.append(answer.waiting)
+
+    study = bench.run(spec, look)
+    assert "no trial is complete yet" in said
+    assert "computed when no worker trains" in said
+    view = view_study(study, bench.books)
+    assessment = answers.require(view)
+    assert answers.get(view).assessment is assessment
+    assert assessment.winner is not None
+    answers.close()
+
+
+def test_an_assessment_is_made_again_when_the_record_has_changed(bench: Bench) -> None:
+    study, _ = bench.procedure(make_spec())
+    answers = Answers(bench.books)
+    view = view_study(study, bench.books)
+    first = answers.require(view)
+    assert answers.require(view_study(study, bench.books)) is first
+    changed = dataclasses.replace(view, evidence=(0, 0))
+    assert answers.require(changed) is not first
+    answers.close()
+
+
+def test_a_chart_is_drawn_again_only_when_something_is_new() -> None:
+    drawings, drawn = Drawings(), []
+
+    def draw() -> list[int]:
+        drawn.append(1)
+        return [len(drawn)]
+
+    assert drawings.get("a", 1, draw, is_busy=False) == "[1]"
+    assert drawings.get("a", 1, draw, is_busy=False) == "[1]"
+    assert drawings.get("b", 1, draw, is_busy=False) == "[2]"
+    assert drawings.get("a", 2, draw, is_busy=False) == "[3]"
+
+
+def test_a_costly_chart_waits_while_workers_are_busy() -> None:
+    drawings, drawn = Drawings(), []
+
+    def draw() -> list[int]:
+        end = time.thread_time() + 0.05
+        while time.thread_time() < end:
+            pass
+        drawn.append(1)
+        return [len(drawn)]
+
+    assert drawings.get("a", 1, draw, is_busy=True) == "[1]"
+    assert drawings.get("a", 2, draw, is_busy=True) == "[1]"
+    assert drawings.get("a", 2, draw, is_busy=False) == "[2]"
