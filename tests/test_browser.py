@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from browser import Complaints, browser_path, open_browser, served
-from command_line import finish, start
+from command_line import finish
 
 pytestmark = [
     pytest.mark.browser,
@@ -160,10 +160,10 @@ def test_the_leaderboard_is_sorted_by_a_click_and_by_the_keyboard(page: Any, add
     page.get_by_label("State").select_option("complete")
     page.get_by_role("button", name="Show").click()
     page.wait_for_url("**state=complete**")
-    wait_until(page, "!document.querySelector('#leaders').innerText.includes('pruned after')")
+    wait_until(page, "!document.querySelector('#leaders tbody').innerText.includes('pruned')")
     assert set(column(page, 8)) == {"complete"}
     page.go_back()
-    wait_until(page, "document.querySelector('#leaders').innerText.includes('pruned after')")
+    page.locator("#leaders tbody").get_by_text("pruned").first.wait_for()
 
 
 def test_a_reader_without_a_mouse_gets_everywhere(page: Any, address: str) -> None:
@@ -264,7 +264,8 @@ def test_the_report_needs_no_network(browser: Any, folder: Path) -> None:
 
 
 def test_a_running_study_is_followed_without_a_reload(browser: Any, tmp_path: Path) -> None:
-    run = start(tmp_path, "run", write(tmp_path, "live", 40, 400))
+    words = [sys.executable, "-m", "selection", "run", write(tmp_path, "live", 40, 400), "--json"]
+    run = subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.DEVNULL)
     try:
         wait_for_a_trial(tmp_path)
         with served(tmp_path) as address:
@@ -291,7 +292,7 @@ def test_a_running_study_is_followed_without_a_reload(browser: Any, tmp_path: Pa
             context.close()
     finally:
         run.kill()
-        run.communicate()
+        run.wait()
 
 
 def wait_for_a_trial(folder: Path) -> None:

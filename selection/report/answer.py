@@ -31,8 +31,12 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
     winner = assessment.winner
     if winner is None:
         return []
-    quantities = [_held_out(view), _corrected(view, assessment)]
-    quantities.append(_observed(view, winner, "optimistic: the winner was chosen by it"))
+    quantities = [
+        _corrected(view, assessment),
+        _observed(view, winner, "optimistic: the winner was chosen by it"),
+    ]
+    is_evaluated = any(look.result is not None for look in view.evaluations)
+    quantities.insert(0 if is_evaluated else 2, _held_out(view))
     if assessment.nested:
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:

@@ -222,7 +222,7 @@ def draw(name: str, query: Query, source: ChartSource) -> Figure | None:
         case "validation-curve" if param in figures.numeric_names(spec):
             return figures.validation_curve(spec, source.finished, param)
         case "slice" if param in spec.space:
-            return figures.slices(spec, source.finished)[param]
+            return figures.slices(spec, source.finished).get(param)
         case "parallel" if len(spec.space) > 1:
             return figures.parallel_coordinates(spec, source.finished)
         case "contour" if len(spec.space) > 1:

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 
-from selection.study.optuna_names import to_optuna
-from selection.study.space import Choices, Range
 from selection.study.spec import StudySpec
-from selection.study.trial import Scalar, Trial, TrialState, Value
+from selection.study.trial import Trial, TrialState, Value
 
 Figure: TypeAlias = dict[str, Any]
 Trace: TypeAlias = dict[str, Any]
@@ -30,12 +28,10 @@ PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY)
 NEUTRAL = "#888888"
 # Plotly names this one, made for the colour-blind too; it chooses text colours to match.
 HEAT_SCALE = "Cividis"
-ORDER_SCALE = [[0.0, SKY], [1.0, VERMILLION]]
 NAME_CHARACTERS = 24
 # Enough for every digit of four layers.
 LABEL_CHARACTERS = 100
-BINS = 8
-MOST_HOVERED_LINES = 300
+MOST_POINTS = 1000
 # How many times the bulk's height a score may lie away and still be on the axis.
 SCALE_SPANS = 5.0
 
@@ -205,32 +201,6 @@ def faded(colour: str, alpha: float) -> str:
     return f"rgba({red},{green},{blue},{alpha:g})"
 
 
-def blend(first: str, second: str, share: float) -> str:
-    """Return the colour between two, with this share of the second."""
-    pairs = ((int(first[at : at + 2], 16), int(second[at : at + 2], 16)) for at in (1, 3, 5))
-    return "#" + "".join(f"{round(a + (b - a) * share):02X}" for a, b in pairs)
-
-
-def running_median(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return the medians of x and y in bins of equal counts; repeated values are bins of their own.
-
-    Nothing where there are too few points for two bins.
-    """
-    order = np.argsort(np.asarray(x, dtype=np.float64), kind="stable")
-    xs, ys = np.asarray(x, dtype=np.float64)[order], np.asarray(y, dtype=np.float64)[order]
-    starts = np.flatnonzero(np.diff(xs)) + 1
-    if len(starts) < BINS and len(xs) >= 2 * (len(starts) + 1):
-        bins = np.split(np.arange(len(xs)), starts)
-    else:
-        bins = np.array_split(np.arange(len(xs)), max(1, min(BINS, len(xs) // 3)))
-    if len(bins) < 2:
-        return [], []
-    return (
-        [float(np.median(xs[places])) for places in bins],
-        [float(np.median(ys[places])) for places in bins],
-    )
-
-
 def bulk_range(values: Sequence[float]) -> tuple[float, float] | None:
     """Return the part of the axis that holds the bulk, where few values would hide it.
 
@@ -245,6 +215,11 @@ def bulk_range(values: Sequence[float]) -> tuple[float, float] | None:
         return None
     pad = 0.05 * (max(inside) - min(inside))
     return min(inside) - pad, max(inside) + pad
+
+
+def finished(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the trials that have ended, in whatever way."""
+    return [trial for trial in trials if trial.state.is_finished]
 
 
 def last_score(trial: Trial) -> float | None:
@@ -282,94 +257,6 @@ def score_axis(spec: StudySpec, values: Sequence[float]) -> Trace:
     return axis(f"{title}<br>({outside} off the scale)", range=list(ends))
 
 
-def param_axis(title: str, kind: str | None, values: Sequence[Any]) -> Trace:
-    """Return the axis of a hyperparameter, as Optuna names its kind, that is to show values."""
-    if kind != "log":
-        return axis(title, **({"type": kind} if kind else {}))
-    return axis(title, type="log", exponentformat="power", **_log_steps(values))
-
-
-def _log_steps(values: Sequence[float]) -> Trace:
-    """Return ticks at 1, 2 and 5 alone where plotly would crowd a narrow axis with all digits."""
-    if not values or max(values) > 15 * min(values):
-        return {}
-    first = math.floor(math.log10(min(values)))
-    ticks = [digit * 10.0**power for power in range(first, first + 3) for digit in (1, 2, 5)]
-    shown = [tick for tick in ticks if min(values) <= tick <= max(values)]
-    return {"dtick": "D2"} if len(shown) > 1 else {}
-
-
 def colour_bar(title: str) -> Trace:
     """Return a narrow bar of colours that leaves a small screen to the plot."""
     return {"title": {"text": title, "side": "right"}, "thickness": 10, "outlinewidth": 0}
-
-
-def choice_labels(spec: StudySpec, name: str, write: Callable[[Scalar], str]) -> dict[str, str]:
-    """Return what Optuna writes for each choice, to what people are shown."""
-    dimension = spec.space[name]
-    if isinstance(dimension, Range):
-        return {}
-    return {
-        write(to_optuna(dimension, option)): value_label(option) for option in dimension.options
-    }
-
-
-def line_group(
-    spec: StudySpec, names: Sequence[str], lines: Sequence[Trace], number: int, groups: int
-) -> Trace:
-    """Return Optuna's lines of about equal score as one; the last group is the best."""
-    x: list[int | None] = []
-    y: list[float | None] = []
-    texts: list[str | None] = []
-    tables = [choice_labels(spec, name, str) if name in spec.space else {} for name in names]
-    for each in lines:
-        x += [*each["x"], None]
-        y += [*finite(each["y"], 4), None]
-        for name, table, (_, value) in zip(names, tables, each["customdata"], strict=True):
-            texts.append(f"{safe(name)}: {table.get(value, safe(value))}")
-        texts.append(None)
-    low, high = (each["customdata"][0][1] for each in (lines[0], lines[-1]))
-    span = low if low == high else f"{low} to {high}"
-    is_hovered = len(lines) * groups <= MOST_HOVERED_LINES
-    hover: Trace = {"text": texts, "hoverinfo": "text"} if is_hovered else {"hoverinfo": "skip"}
-    if number == groups - 1:
-        return line(x, y, f"best: {span}", VERMILLION, line={"width": 1.5}, **hover)
-    share = number / groups
-    return line(
-        x,
-        y,
-        f"worst: {span}" if number == 0 else span,
-        blend(NEUTRAL, BLUE, share),
-        line={"width": 1},
-        opacity=0.4 + 0.35 * share,
-        showlegend=number == 0,
-        **hover,
-    )
-
-
-def tick_labels(
-    spec: StudySpec, name: str, place: int, marks: Sequence[Mapping[str, Any]]
-) -> list[Trace]:
-    """Return the ends of a range below and above its axis, and all choices beside theirs."""
-    if not marks:
-        return []
-    labels = choice_labels(spec, name, str) if name in spec.space else {}
-    common = {"x": place, "showarrow": False, "font": {"size": 10, "shadow": "auto"}}
-    if isinstance(spec.space.get(name), Choices) or len(marks) == 1:
-        side = {"xanchor": "right", "xshift": -3} if place else {"xanchor": "left", "xshift": 3}
-        return [
-            {
-                **common,
-                **side,
-                "y": mark["y"],
-                "text": labels.get(mark["text"], safe(mark["text"])),
-            }
-            for mark in marks
-        ]
-    ends = (
-        (min(marks, key=lambda m: m["y"]), "top"),
-        (max(marks, key=lambda m: m["y"]), "bottom"),
-    )
-    return [
-        {**common, "y": end["y"], "yanchor": anchor, "text": end["text"]} for end, anchor in ends
-    ]

@@ -2,7 +2,8 @@
 
 Pure functions of what the record and the assessment hold. Trials may be in any state and are
 ordered by number. Scores of the folds are observed, and the axes say so. All marks are SVG: what
-needs WebGL would need a page that allows eval.
+needs WebGL would need a page that allows eval. The charts of the search space are handed on from
+space_figures.
 """
 
 from __future__ import annotations
@@ -13,49 +14,48 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from selection.report.figure_parts import (
-    BINS,
     BLUE,
     GREEN,
     HEAT_SCALE,
+    MOST_POINTS,
     NEUTRAL,
     ORANGE,
-    ORDER_SCALE,
     PALETTE,
     PURPLE,
     SKY,
     STATES,
     VERMILLION,
     Figure,
-    Trace,
     axis,
-    choice_labels,
     colour_bar,
     difference,
     error_bars,
     even_places,
     faded,
     figure,
+    finished,
     finite,
     last_score,
     legend,
     line,
-    line_group,
     loss_title,
-    mean_of,
     named_axis,
-    param_axis,
     points,
     rule_at,
-    running_median,
     safe,
     score_axis,
     score_title,
-    tick_labels,
 )
-from selection.search import plots
-from selection.study.space import Choices, Range
+from selection.report.space_figures import (
+    contour,
+    importance,
+    numeric_names,
+    parallel_coordinates,
+    slices,
+    validation_curve,
+)
 from selection.study.spec import StudySpec
-from selection.study.trial import FoldResult, Trial, TrialState, Value
+from selection.study.trial import FoldResult, Trial, TrialState
 
 if TYPE_CHECKING:
     from selection.assessment import Assessment
@@ -77,7 +77,6 @@ __all__ = [
     "validation_curve",
 ]
 
-MOST_POINTS = 1000
 MOST_BARS = 400
 MOST_CURVES = 6
 MOST_EPOCHS = 200
@@ -94,7 +93,9 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
     Of many trials those that were the best so far, the winner, and others evenly are shown.
     """
     scores = {
-        trial.number: score for trial in _told(trials) if (score := last_score(trial)) is not None
+        trial.number: score
+        for trial in finished(trials)
+        if (score := last_score(trial)) is not None
     }
     told = [trial for trial in trials if trial.number in scores]
     best = _running_best(spec, told)
@@ -239,175 +240,9 @@ def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
     return figure(data, named_axis("trial, best first", names), axis(score_title(spec)))
 
 
-def slices(spec: StudySpec, trials: Sequence[Trial]) -> dict[str, Figure]:
-    """Return the observed score against each hyperparameter, by name; later trials are redder."""
-    found = {}
-    for name, plot in plots.slices(spec, _told(trials)).items():
-        labels = choice_labels(spec, name, repr)
-        trace = plot["data"][0]
-        trace["x"] = [labels.get(value, value) for value in trace["x"]]
-        trace["hovertemplate"] = "trial %{marker.color}<br>%{x}: %{y:.4f}<extra></extra>"
-        trace["marker"] = {
-            "color": trace["marker"]["color"],
-            "colorscale": ORDER_SCALE,
-            "colorbar": colour_bar("trial"),
-            "size": 7,
-            "line": {"color": NEUTRAL, "width": 0.5},
-        }
-        trace["name"] = "trial"
-        x = param_axis(safe(name), plot["layout"]["xaxis"].get("type"), trace["x"])
-        if "categoryarray" in plot["layout"]["xaxis"]:
-            x["categoryorder"] = "array"
-            x["categoryarray"] = list(labels.values())
-        found[name] = figure([trace], x, score_axis(spec, trace["y"]))
-    return found
-
-
-def contour(spec: StudySpec, trials: Sequence[Trial], first: str, second: str) -> Figure:
-    """Return the observed score over two hyperparameters, the first by alphabet on the x axis."""
-    across, up = sorted((first, second))
-    plot = plots.contour(spec, _told(trials), first, second)
-    drawn = plot["layout"]
-    data = [trace for trace in plot["data"] if trace.get("x")]
-    for trace in data:
-        for way, name in (("x", across), ("y", up)):
-            labels = choice_labels(spec, name, str)
-            trace[way] = [labels.get(value, value) for value in trace[way]]
-        if trace["type"] == "contour":
-            trace["colorscale"] = HEAT_SCALE
-            trace["colorbar"] = colour_bar(score_title(spec))
-        else:
-            trace["marker"] = {
-                "color": VERMILLION,
-                "size": 6,
-                "line": {"color": NEUTRAL, "width": 1},
-            }
-            trace["name"] = "trial"
-            trace["hovertemplate"] = "%{x}, %{y}<extra></extra>"
-    axes = []
-    for way, name in (("x", across), ("y", up)):
-        given = drawn.get(f"{way}axis", {})
-        values = data[-1][way] if data else []
-        axes.append(param_axis(safe(name), given.get("type"), values))
-        if "range" in given:
-            axes[-1]["range"] = given["range"]
-    return figure(data, *axes)
-
-
-def parallel_coordinates(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
-    """Return complete trials as lines across score and hyperparameters, in groups by score.
-
-    Every axis is drawn from its least to its greatest value; the best group lies on top.
-    """
-    plot = plots.parallel_coordinates(spec, _told(trials))
-    lines = [trace for trace in plot["data"] if trace["mode"] == "lines"]
-    lines.sort(key=lambda trace: trace["y"][0], reverse=spec.is_minimised)
-    names = [spec.metric, *sorted(spec.space)]
-    groups = np.array_split(np.arange(len(lines)), min(BINS, len(lines))) if lines else []
-    data = [
-        line_group(spec, names, [lines[at] for at in places], number, len(groups))
-        for number, places in enumerate(groups)
-    ]
-    marks = plot["layout"].get("annotations", [])
-    x = {
-        **named_axis("", [f"{spec.metric},<br>observed", *map(safe, names[1:])], len(names)),
-        "showgrid": False,
-        "range": [-0.35, len(names) - 0.65],
-    }
-    return figure(
-        data,
-        x,
-        {"range": [-0.1, 1.1], "visible": False, "fixedrange": True},
-        annotations=[
-            mark
-            for place, name in enumerate(names)
-            for mark in tick_labels(spec, name, place, [m for m in marks if m["x"] == place])
-        ],
-        shapes=[rule_at(place, ends=(0, 1)) for place in range(len(names))],
-        margin={"l": 12, "r": 12, "t": 36, "b": 44},
-        legend=legend(1.02, yanchor="bottom"),
-    )
-
-
-def importance(spec: StudySpec, trials: Sequence[Trial]) -> Figure | None:
-    """Return the share of each hyperparameter in what sets the best tenth of the trials apart.
-
-    None where it cannot be computed.
-    """
-    shares = plots.importances(spec, _told(trials))
-    if not shares:
-        return None
-    names = [safe(name) for name in shares]
-    bars = {
-        "type": "bar",
-        "orientation": "h",
-        "x": [100 * share for share in shares.values()],
-        "y": list(range(len(shares))),
-        "marker": {"color": BLUE},
-        "hovertemplate": "%{x:.1f}%<extra></extra>",
-        "showlegend": False,
-    }
-    title = f"share in % (PED-ANOVA)<br>of {score_title(spec)}"
-    y = named_axis("", names, len(names)) | {"range": [len(names) - 0.5, -0.5]}
-    return figure([bars], axis(title, range=[0, 100]), y)
-
-
-def numeric_names(spec: StudySpec) -> list[str]:
-    """Return the hyperparameters that validation_curve can put on an axis."""
-    return [
-        name
-        for name, dimension in spec.space.items()
-        if isinstance(dimension, Range) or all(map(_is_numeric, dimension.options))
-    ]
-
-
-def validation_curve(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figure:
-    """Return training and validation scores of complete trials against one hyperparameter.
-
-    The lines are running medians: where both are poor the MLP underfits, where they part it
-    overfits. A default outside the range is drawn at the nearest point inside, as Optuna is told.
-    """
-    dimension = spec.space[name]
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    data: list[Trace] = []
-    shown: list[float] = []
-    for part, colour, symbol, dash in (
-        ("training", ORANGE, "diamond-open", "dash"),
-        ("validation", BLUE, "circle", "solid"),
-    ):
-        found = []
-        for trial in complete:
-            scores = trial.fold_scores if part == "validation" else trial.train_scores
-            if (score := mean_of(scores)) is not None:
-                found.append((_largest(dimension.nearest(trial.params[name])), score, trial.number))
-        kept = [found[place] for place in even_places(len(found), MOST_POINTS)]
-        data.append(
-            points(
-                [x for x, _, _ in kept],
-                [y for _, y, _ in kept],
-                part,
-                colour,
-                symbol,
-                opacity=0.6,
-                customdata=[number for _, _, number in kept],
-                hovertemplate=f"trial %{{customdata}}, {part}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
-            )
-        )
-        x, y = running_median([x for x, _, _ in found], [y for _, y, _ in found])
-        label = f"{part}, median"
-        data.append(line(x, y, label, colour, line={"dash": dash}, hoverinfo="skip"))
-        shown += [y for _, y, _ in found]
-    title = safe(name)
-    if isinstance(dimension, Choices) and any(isinstance(v, tuple) for v in dimension.options):
-        title += " (widest layer)" if name == "width" else " (greatest of the layers)"
-    is_log = isinstance(dimension, Range) and dimension.log
-    x_axis = param_axis(title, "log" if is_log else None, data[0]["x"])
-    return figure(data, x_axis, score_axis(spec, shown))
-
-
 def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
     """Return the epochs of every finished trial by state; of many trials the mean of neighbours."""
-    told = _told(trials)
+    told = finished(trials)
     most = max((spec.setting(trial.params).kind.epochs for trial in told), default=0)
     if len(told) > MOST_BARS:
         return _epochs_of_many(told, most)
@@ -526,10 +361,6 @@ def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
     return figure([heat], x, y)
 
 
-def _told(trials: Sequence[Trial]) -> list[Trial]:
-    return [trial for trial in trials if trial.state.is_finished]
-
-
 def _running_best(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[int, float]]:
     """Return number and score of each COMPLETE trial that was the best when it came."""
     found: list[tuple[int, float]] = []
@@ -540,16 +371,6 @@ def _running_best(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[int, f
         if not found or (score < found[-1][1] if spec.is_minimised else score > found[-1][1]):
             found.append((trial.number, score))
     return found
-
-
-def _is_numeric(value: Value) -> bool:
-    return isinstance(value, tuple | int | float) and not isinstance(value, bool)
-
-
-def _largest(value: Value) -> float:
-    largest = max(value) if isinstance(value, tuple) else value
-    assert isinstance(largest, int | float), "numeric_names says what has an axis"
-    return float(largest)
 
 
 def _fold_name(spec: StudySpec, fold: FoldResult) -> str:

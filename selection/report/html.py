@@ -20,7 +20,7 @@ from plotly.offline import get_plotlyjs
 
 from selection.report.leaderboard import observed as observed_score
 from selection.report.leaderboard import training as training_score
-from selection.report.text import show_value
+from selection.report.text import says_more, show_value
 from selection.study.trial import Trial, Value
 
 STATIC_FILES: Mapping[str, str] = {
@@ -114,7 +114,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (score, share, duration, observed, training, defined_score, param, zip):
+    for each in (score, share, duration, observed, training, defined_score, param, says_more, zip):
         environment.filters[each.__name__] = each
     for function in (json_in_html, inline, static_version, study_segment):
         environment.globals[function.__name__] = function

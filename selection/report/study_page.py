@@ -91,7 +91,7 @@ def _data(view: StudyView) -> Pairs:
 
 
 def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
-    pairs = [("kind", str(view.study.facts.get("fold_kind", view.spec.sections.cv.kind)))]
+    pairs = [("drawn", str(view.study.facts.get("fold_kind", view.spec.sections.cv.kind)))]
     pairs += _flat(view.study.spec_json["cv"])
     if rows is not None:
         sizes = [np.bincount(folds[folds >= 0]).tolist() for folds in rows.folds]

@@ -170,9 +170,15 @@ def show_score(trial: Trial) -> str:
 
 def show_state(trial: Trial) -> str:
     """Return the state, and the reason where it says more than the state and the epochs do."""
-    if not trial.reason or (trial.reason.startswith("pruned after") and "(" not in trial.reason):
+    if not says_more(trial):
         return trial.state.value
     return f"{trial.state.value}: {escape(trial.reason)}"
+
+
+def says_more(trial: Trial) -> bool:
+    """Say whether the reason says more than the state and the epochs do."""
+    is_plain = trial.reason.startswith("pruned after") and "(" not in trial.reason
+    return bool(trial.reason) and not is_plain
 
 
 def make_table(console: Console, *names: str) -> Table:

@@ -63,7 +63,8 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as error:
         rule = "the server needs a free port of this machine"
-        got = error.strerror or str(error)
+        # Python adds the address to what the system says of it.
+        got = (error.strerror or str(error)).partition(" (while ")[0]
         mend = "Name another: --port 8081."
         raise ServeError(Fault(f"{host}:{port}", rule, got, mend)) from None
 

@@ -19,6 +19,7 @@ from selection.assess.rules import rank
 from selection.assessment import Assessment
 from selection.report import figures
 from selection.report.figure_parts import (
+    MOST_POINTS,
     PALETTE,
     STATES,
     bulk_range,
@@ -229,7 +230,7 @@ def test_a_long_history_keeps_the_best_and_the_winner(spec: StudySpec) -> None:
     best = named(plot, "best so far")
     assert set(best["x"][:-1]) | {winner} <= shown
     assert max(best["y"]) == max(t.value for t in complete if t.value is not None)
-    assert len(shown) <= figures.MOST_POINTS + len(best["x"]) + 1
+    assert len(shown) <= MOST_POINTS + len(best["x"]) + 1
     assert "error_y" not in named(plot, "complete")
     assert len(check(plot)) < 100_000
 

@@ -28,6 +28,13 @@ function themed(layout) {
   return result;
 }
 
+// The darkest blue of the palette is dim on a dark page.
+function show(plot) {
+  const text = dark.matches ? plot.drawn.replaceAll("#0072B2", "#3D9BDC") : plot.drawn;
+  const figure = JSON.parse(text);
+  return Plotly.react(plot, figure.data, themed(figure.layout), config);
+}
+
 function say(plot, text) {
   const line = document.createElement("p");
   line.className = "quiet";
@@ -55,8 +62,7 @@ async function draw(plot) {
     if (plot.drawn === text) return;
     if (!plot.drawn) plot.replaceChildren();
     plot.drawn = text;
-    plot.layoutOfServer = figure.layout;
-    await Plotly.react(plot, figure.data, themed(figure.layout), config);
+    await show(plot);
   } catch (error) {
     if (!plot.drawn) say(plot, `This chart could not be drawn: ${error.message}.`);
   }
@@ -76,7 +82,7 @@ document.querySelectorAll(".plot").forEach((plot) => sight.observe(plot));
 addEventListener("beforeprint", () => document.querySelectorAll(".plot:not([data-seen])").forEach(draw));
 dark.addEventListener("change", () => {
   for (const plot of document.querySelectorAll(".plot")) {
-    if (plot.drawn) Plotly.relayout(plot, themed(plot.layoutOfServer));
+    if (plot.drawn) show(plot);
   }
 });
 

@@ -1,0 +1,98 @@
+"""The server as a process: where it listens, what it says, how it ends."""
+
+from __future__ import annotations
+
+import re
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from urllib.error import HTTPError
+
+import pytest
+from command_line import Cli
+
+from selection.serve.server import listen
+
+
+def start_server(url: str, *words: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "selection", "serve", "--port", "0", "--storage", url, *words]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def said(process: subprocess.Popen[str], lines: int) -> str:
+    assert process.stdout is not None
+    return "".join(process.stdout.readline() for _ in range(lines))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_it_says_where_it_is_and_ends_when_told(sqlite_study: str, number: signal.Signals) -> None:
+    process = start_server(sqlite_study)
+    text = said(process, 3)
+    pattern = (
+        r"model selection:  (http://127\.0\.0\.1:\d+/selection/)\n"
+        r"Optuna Dashboard: (http://127\.0\.0\.1:\d+/dashboard)\n"
+        r"it only reads; Ctrl-C ends it\n"
+    )
+    found = re.fullmatch(pattern, text)
+    assert found, text
+    for address in found.groups():
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            assert answer.status == 200
+    process.send_signal(number)
+    out, err = process.communicate(timeout=30)
+    assert (process.returncode, out, err) == (0, "", "")
+
+
+def test_off_this_machine_it_asks_for_a_token_and_says_why(sqlite_study: str) -> None:
+    process = start_server(sqlite_study, "--host", "0.0.0.0")
+    text = said(process, 4)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert "other machines can reach this server, so it asks each browser for a token" in text
+    tokens = re.findall(r"http://\S+\?token=(\S{20,})$", text, re.MULTILINE)
+    assert len(set(tokens)) == 1
+    assert len(tokens) == 2
+
+
+def test_without_the_token_it_answers_nothing(sqlite_study: str) -> None:
+    process = start_server(sqlite_study, "--host", "0.0.0.0", "--token", "mine")
+    port = re.findall(r":(\d+)/", said(process, 4))[0]
+    with pytest.raises(HTTPError) as refused:
+        urllib.request.urlopen(f"http://127.0.0.1:{port}/selection/", timeout=30)
+    assert refused.value.code == 401
+    refused.value.close()
+    with socket.create_connection(("127.0.0.1", int(port))) as bare:
+        bare.sendall(b"GET http://evil.example/selection/ HTTP/1.1\r\nHost: evil.example\r\n\r\n")
+        assert bare.recv(64).startswith(b"HTTP/1.1 400")
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+def test_a_port_that_is_taken_is_a_fault_in_one_line(cli: Cli, sqlite_study: str) -> None:
+    with listen("127.0.0.1", 0) as taken:
+        port = taken.getsockname()[1]
+        outcome = cli("serve", "--port", port, "--storage", sqlite_study)
+    assert outcome.code == 1
+    assert outcome.err == (
+        f"127.0.0.1:{port}: the server needs a free port of this machine, but got "
+        "Address already in use. Name another: --port 8081.\n"
+    )
+
+
+def test_a_host_that_is_not_this_machine_is_a_fault_in_one_line(
+    cli: Cli, sqlite_study: str
+) -> None:
+    outcome = cli("serve", "--host", "no.such.host.invalid", "--storage", sqlite_study)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+
+
+def test_a_database_that_is_not_there_is_a_fault_in_one_line(cli: Cli) -> None:
+    outcome = cli("serve", "--port", 0)
+    assert outcome.code == 1
+    assert outcome.err.count("\n") == 1
+    assert "selection run" in outcome.err
+    assert not list(Path().iterdir())
