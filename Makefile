@@ -44,7 +44,7 @@ noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a short look
 	@cat benchmarks/intro.md > docs/benchmarks.md.new
-	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup; do \
+	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup pages; do \
 		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md

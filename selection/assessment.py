@@ -137,6 +137,23 @@ def require_winner(assessment: Assessment) -> Trial:
     return assessment.winner
 
 
+def rule_to_export(evaluations: Sequence[Evaluation]) -> Rule | None:
+    """Return the rule whose choice met the held-out set last; None for the study's own."""
+    done = [look for look in evaluations if look.result is not None]
+    return done[-1].rule if done else None
+
+
+def trial_to_export(assessment: Assessment) -> Trial:
+    """Return the trial that met the held-out set, else the rule's winner.
+
+    Raises: StudyStateError without one.
+    """
+    winner = require_winner(assessment)
+    done = [look for look in assessment.evaluations if look.result is not None]
+    number = done[-1].number if done else winner.number
+    return next(trial for trial in assessment.trials if trial.number == number)
+
+
 def assess_study(
     study: StudyRecord,
     books: Books,

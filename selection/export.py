@@ -11,7 +11,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pandas as pd
 import tomli_w
 import yaml
 
-from selection.assessment import Assessment, require_winner
+from selection.assessment import Assessment
 from selection.data.folds import fold_fingerprint
 from selection.errors import ExportError, Fault
 from selection.model_file import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
@@ -29,8 +29,7 @@ from selection.report.csv_text import csv_text
 from selection.report.model_card import model_card
 from selection.report.values import trial_rows, winner_value
 from selection.store.evidence import StoredModel
-from selection.store.ledger import Evaluation
-from selection.study.fields import MAX_NAME_CHARACTERS, Rule
+from selection.study.fields import MAX_NAME_CHARACTERS
 from selection.study.space import value_to_json
 from selection.study.spec import parse_study
 from selection.study.trial import Trial
@@ -57,23 +56,6 @@ class Winner:
     assessment: Assessment
     trial: Trial
     model: StoredModel | None
-
-
-def rule_to_export(evaluations: Sequence[Evaluation]) -> Rule | None:
-    """Return the rule whose choice met the held-out set last; None for the study's own."""
-    done = [look for look in evaluations if look.result is not None]
-    return done[-1].rule if done else None
-
-
-def trial_to_export(assessment: Assessment) -> Trial:
-    """Return the trial that met the held-out set, else the rule's winner.
-
-    Raises: StudyStateError without one.
-    """
-    winner = require_winner(assessment)
-    done = [look for look in assessment.evaluations if look.result is not None]
-    number = done[-1].number if done else winner.number
-    return next(trial for trial in assessment.trials if trial.number == number)
 
 
 def make_files(winner: Winner, formats: Collection[str]) -> dict[str, bytes]:

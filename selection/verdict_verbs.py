@@ -109,16 +109,8 @@ def export(
     as_json: AsJson = False,
 ) -> None:
     """Write the winner as files: a study file, its model, a model card, all trials."""
-    from selection.assessment import assess_study
-    from selection.export import (
-        MODEL_FORMATS,
-        Winner,
-        check_folder,
-        make_files,
-        rule_to_export,
-        trial_to_export,
-        write_files,
-    )
+    from selection.assessment import assess_study, rule_to_export, trial_to_export
+    from selection.export import MODEL_FORMATS, Winner, check_folder, make_files, write_files
     from selection.store.books import open_books
 
     formats = _formats(form)

@@ -6,9 +6,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from selection.assessment import Assessment, assess_study
+from selection.assessment import Assessment, assess_study, rule_to_export
 from selection.diagnosis import diagnose_trial
-from selection.export import rule_to_export
 from selection.report import figures
 from selection.report.charts import ChartSource, contour_params, curve_trials, draw, study_charts
 from selection.report.html import study_segment

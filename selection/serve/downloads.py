@@ -10,9 +10,8 @@ import zipfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from selection.assessment import Assessment
+from selection.assessment import Assessment, trial_to_export
 from selection.errors import Fault, StudyStateError
-from selection.export import EXTRAS, FORMATS, Winner, make_files, trial_to_export
 from selection.report.view import StudyView
 from selection.serve.desk import Desk
 from selection.study.trial import Trial
@@ -44,6 +43,9 @@ def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
 
     Raises: StudyStateError where the study has no winner, or no final model yet.
     """
+    # It brings torch, which a server that is only looked at can do without.
+    from selection.export import Winner, make_files
+
     _, form, kind = DOWNLOADS[name]
     assessment = desk.assessment_to_export(view)
     if name == "report.html":
@@ -55,6 +57,8 @@ def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
 
 
 def _bundle(desk: Desk, view: StudyView, assessment: Assessment, trial: Trial) -> bytes:
+    from selection.export import EXTRAS, FORMATS, Winner, make_files
+
     is_evaluated = any(look.result is not None for look in view.evaluations)
     models = desk.books.evidence.models(view.study, trial.number) if is_evaluated else []
     if not models:

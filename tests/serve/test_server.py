@@ -96,3 +96,8 @@ def test_a_database_that_is_not_there_is_a_fault_in_one_line(cli: Cli) -> None:
     assert outcome.err.count("\n") == 1
     assert "selection run" in outcome.err
     assert not list(Path().iterdir())
+
+
+def test_a_server_that_is_looked_at_does_without_torch() -> None:
+    code = "import sys, selection.serve.server; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,276 @@
+"""How quickly do pages answer with 10,000 trials, and what do they cost a sweep beside them?
+
+A study is filled through the real store by a trainer that makes its results up; the server is a
+real process. Writes Markdown. Run: make bench
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import psutil
+from machine import where_it_ran
+from ratios import ratio_of, verdict
+
+from selection.entry import enter_study, load_study_data, row_facts
+from selection.store.books import open_books
+from selection.store.leases import new_worker
+from selection.study.spec import parse_study
+from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialState
+from selection.sweep import run_sweep
+from selection.train.device import choose_device
+
+EPOCHS, FOLDS, COHORT = 4, 3, 50
+LOADS = 20
+GOAL_SECONDS, GOAL_SHARE = 1.0, 0.95
+POLL_SECONDS = 2.0
+CHARTS = ("history", "epochs", "parallel", "importance", "curves-score", "slice?param=width")
+SPACE = {
+    "width": {"low": 8, "high": 256, "log": True},
+    "learning_rate": {"low": 0.01, "high": 1.0, "log": True},
+}
+SWEEP = """
+name = "sweep"
+[data]
+dataset = "digits"
+[cv]
+folds = 5
+[training]
+epochs = 20
+batch_size = 64
+[space]
+width = {{ low = 32, high = 128, log = true }}
+learning_rate = {{ low = 0.01, high = 1.0, log = true }}
+[search]
+sampler = "random"
+pruner = "none"
+trials = {trials}
+cohort = 16
+"""
+
+
+class MadeUp:
+    """Be a Trainer whose results are random, and there at once."""
+
+    asks_ahead = False
+
+    def __init__(self, folds: Sequence[int]) -> None:
+        self._folds = folds
+        self._random = np.random.default_rng(0)
+
+    def train(self, settings: Sequence[Any], _decide: Any, _tell: Any) -> list[TrialResult]:
+        return [self._result() for _ in settings]
+
+    def _result(self) -> TrialResult:
+        folds = tuple(
+            FoldResult(
+                0,
+                fold,
+                LearningCurve(self._random.random((EPOCHS, 6))),
+                self._random.random((rows, 3), np.float32),
+            )
+            for fold, rows in enumerate(self._folds)
+        )
+        return TrialResult(TrialState.COMPLETE, "", folds, EPOCHS, 0.0)
+
+
+class Silent:
+    def show(self, news: Any) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        pass
+
+
+def fill(url: str, trials: int, folder: Path) -> None:
+    """Make a study of so many complete trials."""
+    content = {
+        "name": "many",
+        "data": {"dataset": "iris"},
+        "cv": {"folds": FOLDS},
+        "training": {"epochs": EPOCHS},
+        "space": SPACE,
+        "search": {"trials": trials, "cohort": COHORT, "sampler": "random", "pruner": "none"},
+    }
+    spec = parse_study(content, "many.toml")
+    data = load_study_data(spec, folder)
+    with open_books(url, create=True, write=True) as books:
+        study = enter_study(spec, data, books.records, choose_device("cpu"))
+        books.evidence.keep_rows(study, row_facts(data))
+        trainer: Any = MadeUp([len(split.validation) for split in data.plan.splits])
+        run_sweep(spec, study, books, trainer, new_worker(60.0, is_alone=True), Silent())
+
+
+@contextmanager
+def server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
+    """Serve the database of a folder; yields the address and the process."""
+    words = [sys.executable, "-m", "selection", "serve", "--port", "0"]
+    process = subprocess.Popen(words, cwd=folder, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    try:
+        found = re.search(r"(http://\S+?)/selection/", process.stdout.readline())
+        assert found, "the server says where it is"
+        yield found[1], psutil.Process(process.pid)
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def get(address: str, etag: str = "") -> tuple[int, Mapping[str, str], bytes, float]:
+    """Return status, headers, content and seconds of one request."""
+    begun = time.perf_counter()
+    try:
+        with urlopen(Request(address, headers={"If-None-Match": etag}), timeout=600) as answer:
+            content = answer.read()
+            status, headers = answer.status, dict(answer.headers)
+    except HTTPError as error:
+        with error:
+            status, headers, content = error.code, dict(error.headers), b""
+    return status, headers, content, time.perf_counter() - begun
+
+
+def loads(address: str, count: int, status: int = 200, etag: str = "") -> list[float]:
+    """Return the seconds of some loads of a page; each must have this status."""
+    found = [get(address, etag) for _ in range(count)]
+    assert {each[0] for each in found} == {status}, address
+    return [each[3] for each in found]
+
+
+def page_lines(base: str, count: int) -> Iterator[str]:
+    """Yield a line of the table for each kind of request."""
+    study, api = f"{base}/selection/studies/many/", f"{base}/selection/api/studies/many"
+    (first,) = loads(study, 1)
+    (assessed,) = loads(f"{api}/best", 1)
+    yield f"| study page, first load of the server | {first:.3f} | |"
+    yield f"| verdict over all trials, computed once in the background | {assessed:.1f} | |"
+    etag = get(study)[1]["etag"]
+    kinds = {
+        "study page": loads(study, count),
+        "study page, sorted by a hyperparameter": loads(f"{study}?sort=param:width", count),
+        "study page, nothing new (304)": loads(study, count, 304, etag),
+        "list of studies": loads(f"{base}/selection/", count),
+        "JSON of all trials": loads(f"{api}/trials", 3),
+        "trial page": loads(f"{study}trials/1", count),
+        "Optuna Dashboard, news of the study": loads(f"{base}/api/studies/1?after=9999999", 3),
+    }
+    for name in CHARTS:
+        path, _, query = name.partition("?")
+        address = f"{study}figures/{path}.json?{query}"
+        kinds[f"chart {path}, first"] = loads(address, 1)
+        kinds[f"chart {path}, again"] = loads(address, count)
+    for name, seconds in kinds.items():
+        middle, worst = statistics.median(seconds), max(seconds)
+        goal = verdict(GOAL_SECONDS, worst) if name.startswith("study page") else ""
+        yield f"| {name} | {middle:.3f} (worst {worst:.3f}) | {goal} |"
+
+
+class Reader(threading.Thread):
+    """Read the page of a running study as a browser does."""
+
+    def __init__(self, base: str) -> None:
+        super().__init__(daemon=True)
+        self._study = f"{base}/selection/studies/sweep/"
+        self.done = threading.Event()
+        self.pages = self.unchanged = self.charts = 0
+
+    def run(self) -> None:
+        etag = version = ""
+        while not self.done.wait(POLL_SECONDS):
+            status, headers, content, _ = get(self._study, etag)
+            self.unchanged += status == 304
+            if status != 200:
+                continue
+            self.pages += 1
+            etag = headers["etag"]
+            found = re.search(rb'data-version="(\w+)"', content)
+            assert found, "the page says what its charts depend on"
+            if found[1].decode() != version:
+                version = found[1].decode()
+                for name in CHARTS:
+                    path, _, query = name.partition("?")
+                    self.charts += get(f"{self._study}figures/{path}.json?{query}")[0] == 200
+
+
+def sweep(folder: Path, trials: int, *, is_read: bool) -> tuple[float, str]:
+    """Return the seconds of training of a sweep, and what was read beside it."""
+    (folder / "s.toml").write_text(SWEEP.format(trials=trials))
+    begin = [sys.executable, "-m", "selection", "run", "s.toml", "--json"]
+    process = subprocess.Popen(begin, cwd=folder, stdout=subprocess.PIPE, text=True)
+    read = ""
+    if is_read:
+        while not (folder / "selection.db").exists():
+            time.sleep(0.05)
+        time.sleep(1.0)  # until the study is in it
+        with server(folder) as (base, served):
+            reader = Reader(base)
+            reader.start()
+            out, _ = process.communicate()
+            reader.done.set()
+            reader.join()
+            used = sum(served.cpu_times()[:2])
+            read = (
+                f"{reader.pages} pages, {reader.charts} charts, {reader.unchanged} unchanged; "
+                f"{used:.1f} s of CPU with its start"
+            )
+    else:
+        out, _ = process.communicate()
+    return float(json.loads(out)["seconds"]), read
+
+
+def main() -> None:
+    """Print the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="1,000 trials, one round")
+    is_quick = parser.parse_args().quick
+    trials, rounds, size = (1_000, 1, 160) if is_quick else (10_000, 3, 640)
+    print(f"""
+## Pages
+
+`make bench`: `selection serve` on an SQLite study of {trials:,} complete trials x {FOLDS} folds x
+{EPOCHS} epochs, over HTTP; medians of up to {LOADS} requests.
+
+{where_it_ran("optuna", "optuna-dashboard", "starlette")}
+
+| request | seconds | goal: {GOAL_SECONDS:g} |
+| --- | ---: | --- |""")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        fill(f"sqlite:///{folder}/selection.db", trials, folder)
+        with server(folder) as (base, served):
+            for line in page_lines(base, LOADS):
+                print(line, flush=True)
+            memory = served.memory_info().rss / 2**20
+    print(f"\nThe server had {memory:.0f} MiB in the end.")
+    alone, beside, reads = [], [], []
+    for _ in range(rounds):
+        for is_read, kept in ((False, alone), (True, beside)):
+            with tempfile.TemporaryDirectory() as name:
+                seconds, read = sweep(Path(name), size, is_read=is_read)
+                kept.append(seconds)
+                reads += [read] if is_read else []
+    found = ratio_of(alone, beside)
+    print(f"""
+A sweep of digits ({size} trials x 5 folds, no pruner, all cores) while a reader's page asks every
+{POLL_SECONDS:g} seconds and draws {len(CHARTS)} charts again when they change, by turns with the
+same sweep alone, {rounds} rounds: its rate is {found.median:.3f} ({found.low:.3f} to
+{found.high:.3f}) of that alone (goal {GOAL_SHARE:g}: {verdict(found.median, GOAL_SHARE)}). Read
+in the rounds: {". ".join(reads)}.""")
+
+
+if __name__ == "__main__":
+    main()
