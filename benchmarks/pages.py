@@ -129,6 +129,7 @@ def server(folder: Path) -> Iterator[tuple[str, psutil.Process]]:
     finally:
         process.terminate()
         process.wait()
+        process.stdout.close()
 
 
 def get(address: str, etag: str = "") -> tuple[int, Mapping[str, str], bytes, float]:
@@ -206,30 +207,29 @@ class Reader(threading.Thread):
                     self.charts += get(f"{self._study}figures/{path}.json?{query}")[0] == 200
 
 
-def sweep(folder: Path, trials: int, *, is_read: bool) -> tuple[float, str]:
-    """Return the seconds of training of a sweep, and what was read beside it."""
+def sweep(folder: Path, trials: int) -> float:
+    """Return the seconds of training of a sweep."""
     (folder / "s.toml").write_text(SWEEP.format(trials=trials))
-    begin = [sys.executable, "-m", "selection", "run", "s.toml", "--json"]
-    process = subprocess.Popen(begin, cwd=folder, stdout=subprocess.PIPE, text=True)
-    read = ""
-    if is_read:
-        while not (folder / "selection.db").exists():
-            time.sleep(0.05)
-        time.sleep(1.0)  # until the study is in it
-        with server(folder) as (base, served):
-            reader = Reader(base)
-            reader.start()
-            out, _ = process.communicate()
-            reader.done.set()
-            reader.join()
-            used = sum(served.cpu_times()[:2])
-            read = (
-                f"{reader.pages} pages, {reader.charts} charts, {reader.unchanged} unchanged; "
-                f"{used:.1f} s of CPU with its start"
-            )
-    else:
-        out, _ = process.communicate()
-    return float(json.loads(out)["seconds"]), read
+    words = [sys.executable, "-m", "selection", "run", "s.toml", "--json"]
+    done = subprocess.run(words, cwd=folder, capture_output=True, text=True, check=True)
+    return float(json.loads(done.stdout)["seconds"])
+
+
+def read_sweep(folder: Path, trials: int) -> tuple[float, str]:
+    """Return the seconds of training of a sweep, and what was read beside it."""
+    # The server is there before the sweep, and has a study to be opened on.
+    fill(f"sqlite:///{folder}/selection.db", COHORT, folder)
+    with server(folder) as (base, served):
+        loads(f"{base}/selection/studies/many/", 1)
+        before = sum(served.cpu_times()[:2])
+        reader = Reader(base)
+        reader.start()
+        seconds = sweep(folder, trials)
+        reader.done.set()
+        reader.join()
+        used = sum(served.cpu_times()[:2]) - before
+    asked = reader.pages + reader.unchanged
+    return seconds, f"{asked} pages, {reader.charts} charts, {used:.1f} s of CPU"
 
 
 def main() -> None:
@@ -256,20 +256,23 @@ def main() -> None:
                 print(line, flush=True)
             memory = served.memory_info().rss / 2**20
     print(f"\nThe server had {memory:.0f} MiB in the end.")
-    alone, beside, reads = [], [], []
+    alone: list[float] = []
+    beside: list[float] = []
+    reads: list[str] = []
     for _ in range(rounds):
-        for is_read, kept in ((False, alone), (True, beside)):
-            with tempfile.TemporaryDirectory() as name:
-                seconds, read = sweep(Path(name), size, is_read=is_read)
-                kept.append(seconds)
-                reads += [read] if is_read else []
+        with tempfile.TemporaryDirectory() as name:
+            alone.append(sweep(Path(name), size))
+        with tempfile.TemporaryDirectory() as name:
+            seconds, read = read_sweep(Path(name), size)
+            beside.append(seconds)
+            reads.append(read)
     found = ratio_of(alone, beside)
     print(f"""
 A sweep of digits ({size} trials x 5 folds, no pruner, all cores) while a reader's page asks every
-{POLL_SECONDS:g} seconds and draws {len(CHARTS)} charts again when they change, by turns with the
+{POLL_SECONDS:g} seconds and asks for {len(CHARTS)} charts again when they change, by turns with the
 same sweep alone, {rounds} rounds: its rate is {found.median:.3f} ({found.low:.3f} to
-{found.high:.3f}) of that alone (goal {GOAL_SHARE:g}: {verdict(found.median, GOAL_SHARE)}). Read
-in the rounds: {". ".join(reads)}.""")
+{found.high:.3f}) of that alone (goal {GOAL_SHARE:g}: {verdict(found.median, GOAL_SHARE)}). The
+server gave {"; ".join(reads)}.""")
 
 
 if __name__ == "__main__":

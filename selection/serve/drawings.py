@@ -9,8 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# A chart that took a second is drawn again after forty at the earliest.
-PAUSE_PER_SECOND = 40.0
+# While workers train, a chart that took a second to draw stays for a hundred, and any for so many:
+# the sweep needs the processor more.
+PAUSE_PER_SECOND, LEAST_PAUSE_SECONDS = 100.0, 15.0
 MOST_DRAWINGS = 256
 
 
@@ -26,7 +27,8 @@ class Drawing:
     def may_stay(self, version: Any, *, is_busy: bool) -> bool:
         """Say whether it may be shown: nothing is new, or it is too early to draw again."""
         age = time.monotonic() - self.drawn_at
-        return self.version == version or (is_busy and age < PAUSE_PER_SECOND * self.seconds)
+        pause = max(PAUSE_PER_SECOND * self.seconds, LEAST_PAUSE_SECONDS)
+        return self.version == version or (is_busy and age < pause)
 
 
 class Drawings:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sweep_bench import Bench, make_spec
 
 from selection.report.view import StudyView, view_study
+from selection.serve import drawings as module
 from selection.serve import watch
 from selection.serve.answers import Answers
 from selection.serve.drawings import Drawings
@@ -142,8 +143,9 @@ def test_a_chart_is_drawn_again_only_when_something_is_new() -> None:
     assert drawings.get("a", 2, draw, is_busy=False) == "[3]"
 
 
-def test_a_costly_chart_waits_while_workers_are_busy() -> None:
+def test_a_costly_chart_waits_while_workers_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
     drawings, drawn = Drawings(), []
+    monkeypatch.setattr(module, "LEAST_PAUSE_SECONDS", 0.0)
 
     def draw() -> list[int]:
         end = time.thread_time() + 0.05
@@ -155,3 +157,14 @@ def test_a_costly_chart_waits_while_workers_are_busy() -> None:
     assert drawings.get("a", 1, draw, is_busy=True) == "[1]"
     assert drawings.get("a", 2, draw, is_busy=True) == "[1]"
     assert drawings.get("a", 2, draw, is_busy=False) == "[2]"
+
+
+def test_a_cheap_chart_is_drawn_now_and_then_while_workers_are_busy(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    drawings = Drawings()
+    assert drawings.get("a", 1, lambda: 1, is_busy=True) == "1"
+    assert drawings.get("a", 2, lambda: 2, is_busy=True) == "1"
+    monkeypatch.setattr(module, "LEAST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(module, "PAUSE_PER_SECOND", 0.0)
+    assert drawings.get("a", 2, lambda: 2, is_busy=True) == "2"
