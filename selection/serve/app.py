@@ -6,6 +6,7 @@ Every answer is read from the record; nothing here trains, and nothing opens the
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from hashlib import sha256
@@ -46,7 +47,7 @@ def make_app(desk: Desk, storage: DashboardStorage, rules: Rules) -> ASGIApp:
         Route("/", pages.studies),
         Route(f"{study}", pages.to_study),
         Route(f"{study}/", pages.study),
-        Route(f"{study}/trials/{{number:int}}", pages.trial),
+        Route(f"{study}/trials/{{number}}", pages.trial),
         Route(f"{study}/figures/{{figure}}.json", pages.figure),
         Route(f"{study}/export/{{file}}", pages.download),
         Route("/static/{file}", pages.static),
@@ -57,9 +58,12 @@ def make_app(desk: Desk, storage: DashboardStorage, rules: Rules) -> ASGIApp:
     ]
     faults: Mapping[Any, Any] = {SelectionError: pages.fault, HTTPException: pages.missing}
     own = Starlette(routes=routes, exception_handlers=faults)
+    # It would take the name of this machine from the request, and unquote the path once more.
+    own.router.redirect_slashes = False
     # Their types of ASGI differ in name alone.
     dashboard: Any = WSGIMiddleware(dashboard_app(storage))
-    mounts = [Mount(ROOT.rstrip("/"), RawSegments(own)), Mount("/", dashboard)]
+    to_pages = Route(ROOT.rstrip("/"), lambda _: RedirectResponse(ROOT))
+    mounts = [to_pages, Mount(ROOT.rstrip("/"), RawSegments(own)), Mount("/", dashboard)]
     return Guard(Starlette(routes=mounts), rules)
 
 
@@ -130,7 +134,10 @@ class Pages:
 
     def trial(self, request: Request) -> Response:
         view = self._desk.watches.find(_name(request))
-        found = self._desk.trial_values(view, request.path_params["number"])
+        number = request.path_params["number"]
+        if not re.fullmatch(r"[0-9]{1,9}", number):
+            raise HTTPException(404, "There is no such trial.")
+        found = self._desk.trial_values(view, int(number))
         page = html.render(
             "trial.html",
             **self._links(view.study.optuna_study_id),

@@ -22,7 +22,7 @@ from selection.store.study_event import UUID_ATTR
 # Where Optuna and its dashboard look for them, in the system attributes of a study.
 METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT, PLOT = "dashboard:note_ver", "dashboard:note_str:0", "dashboard:plot_data:"
-STUDY_PATH = re.compile(r"/api/studies/(\d+)")
+STUDY_PATH = re.compile(r"/api/studies/(\d{1,18})")
 
 # Returns system attributes by the uuid of each study of ours; the one study with this number of
 # Optuna's is asked for in full.
@@ -63,6 +63,8 @@ def dashboard_app(storage: DashboardStorage) -> Callable[..., Iterable[bytes]]:
         # Of this study alone are charts drawn; the dashboard reads all studies to find it.
         found = STUDY_PATH.fullmatch(environ.get("PATH_INFO", ""))
         storage.asked.study_id = None if found is None else int(found[1])
+        # The dashboard takes for granted what every browser sends.
+        environ.setdefault("HTTP_ACCEPT_ENCODING", "")
         answer: Iterable[bytes] = dashboard(environ, start_response)
         return answer
 

@@ -7,8 +7,10 @@ import shutil
 from pathlib import Path
 
 import optuna
+import pytest
 import sqlalchemy as sa
 from serve_bench import open_server
+from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 from test_guard import EDIT
 
@@ -68,6 +70,16 @@ def test_a_note_is_written_and_read_back_only_with_allow_edit(
         assert client.get("/api/studies/1").json()["note"]["body"] == "mine"
     with open_server(url) as client:
         assert client.get("/api/studies/1").json()["note"]["body"] == "mine"
+
+
+@pytest.mark.parametrize("path", ["/favicon.ico", "/static/bundle.js"])
+def test_its_files_are_there_for_the_plainest_reader(client: TestClient, path: str) -> None:
+    del client.headers["accept-encoding"]
+    assert client.get(path).status_code == 200
+
+
+def test_a_study_with_an_endless_number_is_not_found(client: TestClient) -> None:
+    assert client.get(f"/api/studies/{'9' * 30}").status_code == 404
 
 
 def test_reading_writes_nothing(sqlite_study: str, tmp_path: Path) -> None:

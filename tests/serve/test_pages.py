@@ -201,7 +201,7 @@ def test_a_trial_shows_its_folds_classes_and_mistakes(client: TestClient) -> Non
     assert text.count("taken for") == min(wrong, 12)
 
 
-@pytest.mark.parametrize("number", ["99", "-1", "x", "9" * 30])
+@pytest.mark.parametrize("number", ["99", "-1", "x", "9" * 30, "9" * 5000, "%C2%B2", "1/", ""])
 def test_a_trial_that_is_not_there_is_not_found(client: TestClient, number: str) -> None:
     answer = client.get(f"{ROOT}trials/{number}")
     assert answer.status_code == 404
@@ -219,6 +219,13 @@ def test_charts_are_figures_or_nothing(client: TestClient, name: str) -> None:
     assert figure["data"]
     wrong = client.get(f"{ROOT}figures/{name}.json", params={"param": "no", "trial": "no"})
     assert wrong.status_code == 200
+
+
+def test_our_pages_are_found_without_their_slash(client: TestClient) -> None:
+    answer = client.get("/selection", follow_redirects=False)
+    assert answer.headers["location"] == "/selection/"
+    answer = client.get("/selection/studies/iris", follow_redirects=False)
+    assert answer.headers["location"] == "/selection/studies/iris/"
 
 
 def test_an_unknown_chart_is_not_found(client: TestClient) -> None:
