@@ -113,6 +113,11 @@ def fetch_fashion_mnist(folder: Path) -> Path:
     raise DataError(Fault(NAME, "one of its sources must have the files", "; ".join(tried), mend))
 
 
+def is_fetched(folder: Path) -> bool:
+    """Say whether the data folder has the files, so that reading them fetches nothing."""
+    return all(_is_there(folder / RAW_FOLDER, name) for name in FILES)
+
+
 def read_fashion_mnist(folder: Path, part: Part) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """Read and verify the images and labels of one part; the other part stays closed.
 

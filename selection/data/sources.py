@@ -94,6 +94,11 @@ def data_set_info(name: str) -> DataSetInfo:
     return _KNOWN[name]
 
 
+def is_at_hand(name: str | None, folder: Path) -> bool:
+    """Say whether rows can be read without fetching anything; None is a table of the user's."""
+    return name != fashion_mnist.NAME or fashion_mnist.is_fetched(folder)
+
+
 def read_named(name: str, seed: int, folder: Path, part: Part = "development") -> Rows:
     """Return one part of a named data set; without an official held-out set all is development.
 

@@ -21,6 +21,8 @@ from selection.study.trial import Trial
 CURVE_TRIALS = 3
 MOST_CURVE_TRIALS = 6
 Query = Mapping[str, str]
+# The choices of a reader that charts know.
+CHOICES = ("param", "trial", "trials", "first", "second")
 CHARTS = (
     "history",
     "rivals",

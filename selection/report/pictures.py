@@ -6,7 +6,7 @@ import threading
 from base64 import b64encode
 
 from selection.data.dataset import Dataset, load_development
-from selection.data.sources import data_folder
+from selection.data.sources import data_folder, is_at_hand
 from selection.errors import DataError
 from selection.out_of_fold import is_image, picture
 from selection.report.view import StudyView
@@ -34,12 +34,17 @@ class Pictures:
     def _rows(self, view: StudyView) -> Dataset | None:
         with self._lock:
             if self._fingerprint != view.study.data_fingerprint:
-                self._fingerprint = view.study.data_fingerprint
-                self._dataset = _load(view)
+                dataset = _load(view)
+                if dataset is None:
+                    return None
+                self._dataset, self._fingerprint = dataset, dataset.fingerprint
             return self._dataset
 
 
 def _load(view: StudyView) -> Dataset | None:
+    """Return the rows, if they are pictures and on this machine: to look at a page fetches none."""
+    if not is_at_hand(view.spec.sections.data.dataset, data_folder()):
+        return None
     try:
         dataset = load_development(view.spec, data_folder())
     except DataError:

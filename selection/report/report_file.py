@@ -78,7 +78,12 @@ def check_file(path: Path, *, force: bool) -> None:
         if path.is_dir():
             got, mend = "a folder", f"Name a file: --to {path / 'report.html'}."
             raise ExportError(Fault(str(path), "a report is a file", got, mend))
-        if force or not path.exists():
+        if not path.exists():
+            return
+        if not path.is_file():
+            got, mend = "a device or a pipe", "Name a file."
+            raise ExportError(Fault(str(path), "a report is a file", got, mend))
+        if force:
             return
         with path.open("rb") as file:
             is_report = MARK.encode() in file.read(MARK_BYTES)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 
 from selection.assess.rules import rank
@@ -34,6 +35,7 @@ class StudyView:
     running: Sequence[RunningCohort]
     evaluations: Sequence[Evaluation]
     evidence: tuple[int, int]
+    openings_by_others: int
     seconds: float
     lately: int
 
@@ -66,13 +68,17 @@ class StudyView:
     @property
     def per_minute(self) -> float | None:
         """The trials that ended per minute lately; None where nobody trains."""
-        return 60.0 * self.lately / LATELY_SECONDS if self.running else None
+        if not self.running:
+            return None
+        age = (datetime.now(UTC) - self.study.created_at).total_seconds()
+        return 60.0 * self.lately / min(LATELY_SECONDS, max(age, 1.0))
 
     @property
     def version(self) -> tuple[int, ...]:
         """What a verdict or a chart depends on: it stays while nothing new is on record."""
         results = sum(look.result is not None for look in self.evaluations)
-        return (self.finished, len(self.evaluations), results, *self.evidence)
+        looks = (len(self.evaluations), results, self.openings_by_others)
+        return (self.finished, *looks, *self.evidence)
 
 
 def view_study(study: StudyRecord, books: Books) -> StudyView:
@@ -84,6 +90,7 @@ def view_study(study: StudyRecord, books: Books) -> StudyView:
         running=books.leases.running(study),
         evaluations=books.ledger.evaluations(study),
         evidence=books.evidence.counts(study),
+        openings_by_others=books.ledger.count_openings_by_others(study),
         seconds=books.records.elapsed_seconds(study),
         lately=books.records.finished_within(study, LATELY_SECONDS),
     )

@@ -1,7 +1,8 @@
 """Assesses studies in the background, one at a time, and keeps what it found.
 
 An assessment resamples every prediction. While a sweep trains on this machine it would take a core
-from it, and its answer would be old within seconds: it waits for the end.
+from it, and its answer would be old within seconds: a page waits for the end, and only who asks for
+the verdict itself has it computed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from selection.report.view import StudyView
 from selection.store.books import Books
 
 Key = tuple[int, ...]
+MOST_KEPT = 64
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,4 +67,6 @@ class Answers:
             if future is None or key != view.version:
                 future = self._pool.submit(assess_study, view.study, self._books)
                 self._found[view.study.uuid] = (view.version, future)
+                if len(self._found) > MOST_KEPT:
+                    del self._found[next(iter(self._found))]
             return future

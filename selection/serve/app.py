@@ -12,6 +12,7 @@ from functools import partial
 from hashlib import sha256
 from typing import Any
 from urllib.parse import unquote, urlencode
+from uuid import uuid4
 
 from a2wsgi import WSGIMiddleware
 from starlette.applications import Starlette
@@ -36,6 +37,8 @@ ROOT = "/selection/"
 LIVE_SECONDS, QUIET_SECONDS = 2, 10
 # A browser may keep a file of ours for good: its address changes with its content.
 KEEP = {"Cache-Control": "public, max-age=31536000, immutable"}
+# Another server may be another program, whose pages differ.
+THIS_SERVER = uuid4().hex
 NEVER_KEEP = {"Cache-Control": "no-store"}
 
 
@@ -88,7 +91,7 @@ class Pages:
         views = self._desk.watches.views()
         is_live = any(view.running for view in views)
         poll = LIVE_SECONDS if is_live else QUIET_SECONDS
-        version = [(v.study.name, v.version, v.running, v.lately, v.state) for v in views]
+        version = [(v.study.uuid, v.version, v.running, v.lately, v.state) for v in views]
         return _live(
             request,
             version,
@@ -104,7 +107,8 @@ class Pages:
 
     def to_study(self, request: Request) -> Response:
         view = self._desk.watches.find(_name(request))
-        return RedirectResponse(f"{ROOT}studies/{_segment(view)}/", status_code=307)
+        query = f"?{request.url.query}" if request.url.query else ""
+        return RedirectResponse(f"{ROOT}studies/{_segment(view)}/{query}", status_code=307)
 
     def study(self, request: Request) -> Response:
         view = self._desk.watches.find(_name(request))
@@ -113,7 +117,8 @@ class Pages:
         order = _order(query, sortable(view.spec))
         is_waiting = bool(view.ranked) and answer.assessment is None
         poll = LIVE_SECONDS if view.running or is_waiting else QUIET_SECONDS
-        version = (view.version, view.counts, view.running, view.lately, answer.waiting, query)
+        shown = (view.study.uuid, view.version, answer.assessment is not None)
+        version = (shown, view.counts, view.running, view.lately, answer.waiting, query)
 
         def page(etag: str) -> str:
             return html.render(
@@ -127,7 +132,7 @@ class Pages:
                 downloads=downloads(view),
                 poll=poll,
                 etag=etag,
-                version=_hash((view.version, answer.assessment is not None)),
+                version=_hash(shown),
             )
 
         return _live(request, version, page)
@@ -220,7 +225,7 @@ def _live(request: Request, version: Any, page: Callable[[str], str]) -> Respons
 
 
 def _hash(version: Any) -> str:
-    return sha256(repr(version).encode()).hexdigest()[:20]
+    return sha256(repr((THIS_SERVER, version)).encode()).hexdigest()[:20]
 
 
 def _json(value: Any, status: int = 200) -> Response:

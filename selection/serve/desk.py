@@ -9,7 +9,14 @@ from typing import Any
 from selection.assessment import Assessment, assess_study, rule_to_export
 from selection.diagnosis import diagnose_trial
 from selection.report import figures
-from selection.report.charts import ChartSource, contour_params, curve_trials, draw, study_charts
+from selection.report.charts import (
+    CHOICES,
+    ChartSource,
+    contour_params,
+    curve_trials,
+    draw,
+    study_charts,
+)
 from selection.report.html import study_segment
 from selection.report.leaderboard import Order, leaderboard
 from selection.report.pictures import Pictures
@@ -86,12 +93,13 @@ class Desk:
 
     def chart(self, view: StudyView, name: str, query: Mapping[str, str]) -> str:
         """Return a chart as JSON; null where there is nothing to show, or no such chart."""
-        key = (view.study.uuid, name, tuple(sorted(query.items())))
+        chosen = {word: query[word] for word in CHOICES if word in query}
+        key = (view.study.uuid, name, tuple(chosen.items()))
         answer = self.answers.get(view)
         version = (view.version, answer.assessment is not None)
         source = ChartSource(view, answer.assessment, self.books)
 
-        make = partial(draw, name, query, source)
+        make = partial(draw, name, chosen, source)
         return self._drawings.get(key, version, make, is_busy=bool(view.running))
 
     def dashboard_additions(self, study_id: int | None) -> dict[str, dict[str, Any]]:

@@ -12,10 +12,10 @@ import re
 import secrets
 import socket
 from dataclasses import dataclass
-from http.cookies import CookieError, SimpleCookie
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import cookie_parser
 from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -117,6 +117,8 @@ class Guard:
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != headers["host"]:
             return PlainTextResponse("Origin: another site may not write.", status_code=403)
+        if headers.get("content-type", "").partition(";")[0] != "application/json":
+            return PlainTextResponse("Content-Type: a note is JSON.", status_code=415)
         return None
 
     def _is_trusted(self, host: str) -> bool:
@@ -162,8 +164,5 @@ def host_name(host: str) -> str:
 
 
 def _cookie(headers: Headers) -> str:
-    try:
-        morsel = SimpleCookie(headers.get("cookie", "")).get(COOKIE)
-    except CookieError:
-        return ""
-    return "" if morsel is None else morsel.value
+    # As browsers send them: another program's cookie may be anything.
+    return cookie_parser(headers.get("cookie", "")).get(COOKIE, "")

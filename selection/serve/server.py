@@ -65,7 +65,7 @@ def listen(host: str, port: int) -> socket.socket:
         rule = "the server needs a free port of this machine"
         # Python adds the address to what the system says of it.
         got = (error.strerror or str(error)).partition(" (while ")[0]
-        mend = "Name another: --port 8081."
+        mend = "Name another: --host HOST --port 8081."
         raise ServeError(Fault(f"{host}:{port}", rule, got, mend)) from None
 
 

@@ -76,14 +76,17 @@ class Ledger:
         if looks:
             raise refusal(looks)
 
+    def count_openings_by_others(self, study: StudyRecord) -> int:
+        """Return how many looks openings_by_others would return, without reading them."""
+        query = sa.select(sa.func.count()).select_from(ledger_table).where(_of_others(study))
+        with self._database.reading() as connection:
+            return int(connection.scalar(query) or 0)
+
     def openings_by_others(self, study: StudyRecord) -> list[Evaluation]:
         """Return what other studies, deleted ones too, did to the same held-out rows."""
-        condition = (ledger_table.c.held_out_fingerprint == study.held_out_fingerprint) & (
-            ledger_table.c.study_uuid != study.uuid
-        )
         with self._database.reading() as connection:
             columns = ledger_table.c
-            query = sa.select(ledger_table).where(condition)
+            query = sa.select(ledger_table).where(_of_others(study))
             order = (columns.claimed_at, columns.study_uuid, columns.evaluation)
             return [_evaluation(row) for row in connection.execute(query.order_by(*order))]
 
@@ -193,6 +196,12 @@ def _of(study: StudyRecord) -> sa.ColumnElement[bool]:
         ledger_table.c.held_out_fingerprint == study.held_out_fingerprint,
         ledger_table.c.study_uuid == study.uuid,
     )
+
+
+def _of_others(study: StudyRecord) -> sa.ColumnElement[bool]:
+    """Return the condition that another study looked at the same held-out rows."""
+    is_same = ledger_table.c.held_out_fingerprint == study.held_out_fingerprint
+    return is_same & (ledger_table.c.study_uuid != study.uuid)
 
 
 def _evaluation(row: Any) -> Evaluation:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -58,6 +59,11 @@ def test_a_place_that_is_no_file_is_refused(ran: Cli) -> None:
     outcome = ran("report", "small", "--to", "folder")
     assert outcome.code == 1
     assert "folder: a report is a file, but got a folder. Name a file:" in outcome.err
+    os.mkfifo("pipe")
+    for words in ([], ["--force"]):
+        outcome = ran("report", "small", "--to", "pipe", *words)
+        assert outcome.code == 1
+        assert "a report is a file, but got a device or a pipe" in outcome.err
     outcome = ran("report", "small", "--to", "s.toml/report.html")
     assert outcome.code == 1
     assert "the file must be writable" in outcome.err

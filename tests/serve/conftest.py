@@ -14,7 +14,7 @@ from selection.store.database import open_database
 
 
 def make_study(url: str, folder: Path) -> None:
-    """Run a study of iris, and one whose name is a trap, on an empty database."""
+    """Run a study of iris on an empty database."""
     bench = Bench(folder)
     bench.database.close()
     bench.use(open_database(url, create=True, write=True))

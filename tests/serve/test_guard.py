@@ -86,8 +86,9 @@ def test_the_dashboard_has_one_policy_alone(client: TestClient) -> None:
         "/static/%2e%2e/_app.py",
     ],
 )
-def test_a_path_leads_nowhere_else(client: TestClient, path: str) -> None:
-    assert client.get(path).status_code in (403, 404)
+def test_a_path_leads_nowhere_else(study_url: str, path: str) -> None:
+    with open_server(study_url) as client:
+        assert client.get(path).status_code in (403, 404)
 
 
 def test_off_loopback_there_is_always_a_token() -> None:
@@ -198,6 +199,19 @@ def test_edits_that_break_a_study_are_refused_even_then(
     with open_server(sqlite_study, EDIT) as client:
         assert client.request(method, path, json={}).status_code == 403
         assert client.get("/selection/api/studies/iris").status_code == 200
+
+
+def test_a_cookie_of_another_program_does_not_hide_the_token(sqlite_study: str) -> None:
+    with open_server(sqlite_study, OPEN) as client:
+        for other in ('other={"a":1}', "o[x]=1", "=", ";;"):
+            headers = {"Cookie": f"{other}; {COOKIE}=s3cret"}
+            assert client.get("/selection/", headers=headers).status_code == 200
+
+
+def test_a_note_that_is_no_json_is_refused(sqlite_study: str) -> None:
+    with open_server(sqlite_study, EDIT) as client:
+        headers = {"Content-Type": "text/plain"}
+        assert client.put(NOTE, content="{}", headers=headers).status_code == 415
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", "http://localhost:9"])

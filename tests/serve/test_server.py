@@ -78,7 +78,7 @@ def test_a_port_that_is_taken_is_a_fault_in_one_line(cli: Cli, sqlite_study: str
     assert outcome.code == 1
     assert outcome.err == (
         f"127.0.0.1:{port}: the server needs a free port of this machine, but got "
-        "Address already in use. Name another: --port 8081.\n"
+        "Address already in use. Name another: --host HOST --port 8081.\n"
     )
 
 

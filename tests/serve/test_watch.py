@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from serve_bench import open_server, wait_for_answer
 from sweep_bench import Bench, make_spec
 
 from selection.report.view import StudyView, view_study
@@ -96,6 +98,39 @@ def test_a_deleted_study_is_forgotten_and_its_name_is_another_study(bench: Bench
     seen = watches.find("iris")
     assert seen.study.uuid == second.uuid
     assert len(seen.trials) == 4
+
+
+def test_a_new_study_of_the_same_name_is_another_page(bench: Bench) -> None:
+    from selection.store.copies import delete_study
+
+    address, url = "/selection/studies/iris/", bench.database.address.secret_url
+    spec = make_spec(trials=4, cohort=4)
+    first, _ = bench.procedure(spec)
+    with open_server(url) as client:
+        before = wait_for_answer(client, "iris")
+        etag = client.get(address).headers["etag"]
+        delete_study(bench.database, first)
+        bench.procedure(spec)
+        client.get("/selection/api/studies/iris/best")
+        answer = client.get(address, headers={"If-None-Match": etag})
+        assert answer.status_code == 200
+        versions = [re.findall(r'data-version="(\w+)"', text) for text in (before, answer.text)]
+        assert versions[0] != versions[1]
+
+
+def test_a_look_by_another_study_is_told_at_once(bench: Bench) -> None:
+    bench.procedure(make_spec())
+    other, _ = bench.procedure(make_spec({"name": "other"}))
+    with open_server(bench.database.address.secret_url) as client:
+        best = "/selection/api/studies/iris/best"
+        assert client.get(best).json()["held_out_openings_by_others"] == 0
+        before = client.get("/selection/studies/iris/").headers["etag"]
+        claimed = bench.ledger.claim(other, 0, "best", evaluation=1, reason="", finished=9)
+        assert claimed
+        assert client.get(best).json()["held_out_openings_by_others"] == 1
+        answer = client.get("/selection/studies/iris/", headers={"If-None-Match": before})
+        assert answer.status_code == 200
+        assert "opened once before, by other" in wait_for_answer(client, "iris")
 
 
 def test_no_assessment_is_computed_while_a_worker_trains(bench: Bench) -> None:
