@@ -26,6 +26,7 @@ import numpy as np
 import psutil
 from machine import where_it_ran
 from ratios import Ratio, ratio_of, verdict
+from worker_farm import Silent
 
 from selection.entry import enter_study, load_study_data, row_facts
 from selection.serve.watch import FRESH_SECONDS
@@ -88,14 +89,6 @@ class MadeUp:
             for fold, rows in enumerate(self._folds)
         )
         return TrialResult(TrialState.COMPLETE, "", folds, EPOCHS, 0.0)
-
-
-class Silent:
-    def show(self, news: Any) -> None:
-        pass
-
-    def say(self, line: str) -> None:
-        pass
 
 
 def fill(url: str, trials: int, folder: Path) -> None:

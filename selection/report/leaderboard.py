@@ -30,7 +30,6 @@ class Leaderboard:
     """Hold one page of trials; rank is the place by observed mean, None unless complete."""
 
     order: Order
-    columns: Sequence[str]
     rows: Sequence[tuple[int | None, Trial]]
     count: int
     pages: int
@@ -51,7 +50,6 @@ def leaderboard(view: StudyView, order: Order, rows: int = ROWS) -> Leaderboard:
     shown = chosen[(page - 1) * rows : page * rows]
     return Leaderboard(
         order=Order(order.sort, order.is_descending, order.state, page),
-        columns=sortable(view.spec),
         rows=[(places.get(trial.number), trial) for trial in shown],
         count=len(chosen),
         pages=pages,

@@ -11,7 +11,6 @@ from typing import Any
 from markupsafe import Markup
 
 from selection.assessment import Assessment
-from selection.diagnosis import diagnose_trial
 from selection.errors import ExportError, Fault
 from selection.report import html
 from selection.report.charts import Chart, ChartSource, draw, study_charts
@@ -44,7 +43,7 @@ def report_file(
     if winner is not None:
         of_trial = trial_values(view, books, winner, pictures)
         charts += [chart for chart in of_trial["charts"] if chart.name == "confusion"]
-        diagnosis = diagnose_trial(view.study, view.spec, books, winner, view.ranked)
+        diagnosis = of_trial["diagnosis"]
     source = ChartSource(view, assessment, books)
     drawn: list[tuple[str, Chart, Figure]] = []
     for place, chart in enumerate(charts):
