@@ -24,16 +24,22 @@ from selection.data.folds import (
     make_splits,
 )
 from selection.data.prepare import prepare_folds
-from selection.errors import Fault, StudyStateError
+from selection.errors import DataError, Fault, StudyStateError
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.study.spec import StudySpec, differences
+from selection.study.faults import place_name
+from selection.study.spec import StudySpec, differences, most_features
 from selection.train.device import Device, describe_device
 from selection.train.fit import Trainer
 
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
-MAY_CHANGE = ("data.path: ", "search.max_retries: ", "search.max_consecutive_failures: ")
+MAY_CHANGE = (
+    "data.path: ",
+    "search.max_retries: ",
+    "search.max_consecutive_failures: ",
+    "training.diagnostics: ",
+)
 VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
 
 
@@ -52,6 +58,7 @@ def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
     dataset = load_development(spec, folder)
+    _check_features(spec, dataset)
     plan = make_splits(dataset, spec)
     folds = [fold_identity(split) for split in plan.splits]
     warnings = [*dataset.warnings, *plan.warnings, *_provenance_warnings(spec, dataset, folds)]
@@ -74,6 +81,15 @@ def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
         "warnings": warnings,
     }
     return StudyData(dataset, plan, facts)
+
+
+def _check_features(spec: StudySpec, dataset: Dataset) -> None:
+    """Refuse a trial that would see more inputs than there are."""
+    most = most_features(spec)
+    if most > dataset.inputs:
+        at = place_name(spec.name, ("model", "features"))
+        rule = f"features must be at most the {dataset.inputs} inputs of {dataset.name}"
+        raise DataError(Fault(at, rule, str(most), "Lower it, or leave it out to see all."))
 
 
 def _provenance_warnings(spec: StudySpec, dataset: Dataset, folds: Sequence[str]) -> list[str]:
@@ -167,5 +183,6 @@ def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: 
         spec.seed,
         device,
         precision=spec.sections.training.precision,
+        diagnostics=spec.sections.training.diagnostics,
         max_members=max_members,
     )

@@ -6,6 +6,7 @@ Nothing else in the house may import the door (data/held_out.py).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from importlib.metadata import version
@@ -206,7 +207,7 @@ def _fit(
     folds = [
         replace(fold, repeat=fold.repeat + repeat) for repeat in range(repeats) for fold in prepared
     ]
-    fitted = fit_members(spec.setting(trial.params), folds, spec.task, tree, device)
+    fitted = fit_members(spec.setting(trial.params), folds, spec.task, spec.metric, tree, device)
     if not all(each.is_finite for each in fitted):
         rule = f"the final model of trial {trial.number} must end with finite weights"
         mend = "Choose another winner, such as by --rule one_standard_error."
@@ -248,12 +249,19 @@ def _make_model(
             "batches_per_epoch": [fitted.batches for _, fitted in members],
             "updates": [fitted.updates for _, fitted in members],
             "updates_in_cross_validation": float(np.mean(per_epoch)) * epochs,
+            "running_loss": [_number(fitted.running_loss) for _, fitted in members],
+            "running_score": [_number(fitted.running_score) for _, fitted in members],
         },
         "data_fingerprint": study.data_fingerprint,
         "versions": {name: version(name) for name in VERSIONS},
     }
     document, weights = encode_model(facts, [member for member, _ in members])
     return StoredModel(seed, document, weights)
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON knows it: None for what is none."""
+    return value if math.isfinite(value) else None
 
 
 def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> float:

@@ -20,6 +20,7 @@ Purpose = Literal[
     "grid",
     "bootstrap",
     "final",
+    "subset",
 ]
 
 

@@ -57,16 +57,17 @@ def _signed(word: int) -> np.int32:
 
 @dataclass
 class Reference:
-    """Hold what training one member left behind."""
+    """Hold what training one member left behind; layers are (L, 3), after the last epoch."""
 
     points: NDArray[np.float64]
+    layers: NDArray[np.float64]
     outputs: NDArray[np.float64]
     model: nn.Sequential
 
 
 def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn.Sequential:
     """Stack the layers of one MLP with their initial weights."""
-    sizes = [data.features.shape[1], *setting.widths, data.classes or 1]
+    sizes = [setting.seen_inputs(data.features.shape[1]), *setting.widths, data.classes or 1]
     layers: list[nn.Module] = []
     for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
@@ -125,6 +126,7 @@ def train(
     model = build(setting, data, seed, dtype)
     optimizer = make_optimizer(setting, model)
     features = torch.from_numpy(data.features).to(dtype)
+    features = features[:, : setting.seen_inputs(features.shape[1])]
     targets = torch.from_numpy(data.targets)
     # Training rows are scored on as many as are validated, at least 512, evenly spread.
     count = len(data.training)
@@ -159,7 +161,29 @@ def train(
             ]
         points.append(row)
     outputs = everything[data.validation].numpy() * data.target_std + data.target_mean
-    return Reference(np.array(points), outputs, model)
+    layers = layer_numbers(model, features[scored], targets[scored])
+    return Reference(np.array(points), layers, outputs, model)
+
+
+def layer_numbers(model: nn.Sequential, features: Tensor, targets: Tensor) -> NDArray[np.float64]:
+    """Return gradient norm, weight norm and share of dead ReLU units of each layer."""
+    model.zero_grad()
+    outputs = features
+    units = []
+    for layer in model:
+        outputs = layer(outputs)
+        if isinstance(layer, nn.ReLU):
+            units.append(outputs.detach())
+    _loss(outputs, targets).backward()
+    linears = [layer for layer in model if isinstance(layer, nn.Linear)]
+    dead = [float((unit == 0).all(dim=0).double().mean()) for unit in units]
+    dead += [float("nan")] * (len(linears) - len(dead))
+    return np.array(
+        [
+            [float(linear.weight.grad.norm()), float(linear.weight.detach().norm()), share]
+            for linear, share in zip(linears, dead, strict=True)
+        ]
+    )
 
 
 def _set_keys(model: nn.Sequential, data: FoldData, seed: int, epoch: int, step: int) -> None:

@@ -296,7 +296,7 @@ def test_where_all_rates_diverge_lower_ones_are_tried() -> None:
     cpu = torch.device("cpu")
     for step in (-1, 0, 1):
         setting = linear_setting(spec, 30.0 * STEP**step)
-        fitted = fit_members(setting, folds, spec.task, spec.seed, cpu)
+        fitted = fit_members(setting, folds, spec.task, spec.metric, spec.seed, cpu)
         assert not all(each.is_finite for each in fitted)
     step, tried = named_step(spec, named[LINEAR])
     assert step < -1

@@ -365,7 +365,7 @@ def test_a_trained_model_predicts_what_plain_torch_would(name: str) -> None:
         for fold, rows in enumerate(case.recipe.parts)
     ]
     folds = prepare_folds(case.dataset, splits, spec)
-    fitted = fit_members(setting, folds, spec.task, spec.seed, torch.device("cpu"))
+    fitted = fit_members(setting, folds, spec.task, spec.metric, spec.seed, torch.device("cpu"))
     members = [
         ModelMember(fit_preparation(case.dataset, split.training, spec), each.layers)
         for split, each in zip(splits, fitted, strict=True)

@@ -190,9 +190,18 @@ def _model_rows(document: Mapping[str, Any]) -> list[list[str]]:
         ["members", str(len(document["members"]))],
         ["updates", " ".join(map(str, training["updates"]))],
         ["updates in cross-validation", f"{training['updates_in_cross_validation']:.0f}"],
+        *(
+            [f"{name.replace('_', ' ')}, last epoch", _several(training[name])]
+            for name in ("running_loss", "running_score")
+            if name in training  # not in a model of an earlier version
+        ),
         ["weights", f"SHA-256 `{document['weights']['sha256']}`"],
         ["versions", ", ".join(f"{name} {own}" for name, own in document["versions"].items())],
     ]
+
+
+def _several(values: Sequence[float | None]) -> str:
+    return " ".join("undefined" if value is None else f"{value:.4f}" for value in values)
 
 
 def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> Mapping[str, Any] | None:

@@ -238,10 +238,16 @@ def _training_line(result: Mapping[str, Any]) -> str:
     count = len(training["updates"])
     what = "refit on all development rows" if result["model"] == "refit" else f"{count} fold models"
     updates = sum(training["updates"]) / count
-    return (
+    line = (
         f"model: {what}, {training['epochs']} epochs of batches of {training['batch_size']}, "
         f"{updates:.0f} updates ({training['updates_in_cross_validation']:.0f} in a fold)"
     )
+    # A model of an earlier version has not kept them.
+    loss, score = (training.get(name, [None]) for name in ("running_loss", "running_score"))
+    if None in (*loss, *score):
+        return line
+    means = f"loss {sum(loss) / count:.4f}, {result['metric']} {sum(score) / count:.4f}"
+    return f"{line}; training in its last epoch: {means}"
 
 
 def _against_line(against: Mapping[str, Any]) -> str:

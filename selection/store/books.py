@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from selection.errors import Fault, StudyStateError
 from selection.store.cohorts import Cohorts
+from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, open_database
 from selection.store.evidence import Evidence
 from selection.store.leases import Leases
@@ -25,6 +26,7 @@ class Books:
     records: Records
     evidence: Evidence
     ledger: Ledger
+    curves: CurvePoints
     cohorts: Cohorts
     leases: Leases
 
@@ -71,6 +73,7 @@ def books_of(database: Database) -> Books:
         Records(database),
         Evidence(database),
         Ledger(database),
+        CurvePoints(database),
         Cohorts(database),
         Leases(database),
     )

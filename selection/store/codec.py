@@ -14,7 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.study.trial import CURVE_COLUMNS, FoldResult, LearningCurve, Trial, TrialResult
+from selection.study.trial import (
+    CURVE_COLUMNS,
+    LAYER_COLUMNS,
+    FoldResult,
+    LayerCurves,
+    LearningCurve,
+    Trial,
+    TrialResult,
+)
 
 MAX_POINTS = 20
 
@@ -33,6 +41,7 @@ class FoldRow:
     outputs_rows: int | None
     outputs_columns: int | None
     outputs: bytes | None
+    layers: bytes | None
 
     @property
     def row_hash(self) -> str:
@@ -42,15 +51,14 @@ class FoldRow:
         digest = sha256(repr((head, numbers, len(self.curve))).encode())
         digest.update(self.curve)
         digest.update(self.outputs or b"")
+        if self.layers is not None:
+            digest.update(f"layers:{len(self.layers)}:".encode() + self.layers)
         return digest.hexdigest()
 
 
 def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
     """Return a member as its row."""
-    outputs = result.outputs
-    points = np.ascontiguousarray(result.curve.points, dtype="<f8")
-    assert points.ndim == 2, "a learning curve has epochs and columns"
-    assert points.shape[1] == len(CURVE_COLUMNS), "a learning curve has six columns"
+    outputs, curve = result.outputs, encode_curve(result.curve)
     return FoldRow(
         trial_uuid=trial_uuid,
         repeat=result.repeat,
@@ -58,10 +66,11 @@ def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
         attempt=attempt,
         score=_number(result.score),
         train_score=_number(result.train_score),
-        curve=points.tobytes(),
+        curve=curve,
         outputs_rows=None if outputs is None else outputs.shape[0],
         outputs_columns=None if outputs is None else outputs.shape[1],
         outputs=None if outputs is None else encode_outputs(outputs),
+        layers=None if result.layers is None else _encode_layers(result.layers, result.curve),
     )
 
 
@@ -70,7 +79,9 @@ def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
     predictions: NDArray[np.float32] | None = None
     if outputs and row.outputs is not None:
         predictions = decode_outputs(row.outputs, row.outputs_columns or 0)
-    return FoldResult(row.repeat, row.fold, decode_curve(row.curve), predictions)
+    curve = decode_curve(row.curve)
+    layers = None if row.layers is None else _decode_layers(row.layers, curve)
+    return FoldResult(row.repeat, row.fold, curve, predictions, layers)
 
 
 def encode_outputs(outputs: NDArray[np.float32]) -> bytes:
@@ -82,6 +93,25 @@ def decode_outputs(blob: bytes, columns: int) -> NDArray[np.float32]:
     """Return the predictions of their bytes. Shape: (N, C)."""
     flat = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
     return flat.reshape(-1, columns)
+
+
+def encode_curve(curve: LearningCurve) -> bytes:
+    """Return a learning curve as bytes."""
+    points = np.ascontiguousarray(curve.points, dtype="<f8")
+    assert points.ndim == 2, "a learning curve has epochs and columns"
+    assert points.shape[1] == len(CURVE_COLUMNS), "a learning curve has six columns"
+    return points.tobytes()
+
+
+def _encode_layers(layers: LayerCurves, curve: LearningCurve) -> bytes:
+    points = np.ascontiguousarray(layers.points, dtype="<f8")
+    assert points.shape[::2] == (len(curve.points), len(LAYER_COLUMNS)), "layers have all epochs"
+    return points.tobytes()
+
+
+def _decode_layers(blob: bytes, curve: LearningCurve) -> LayerCurves:
+    points = np.frombuffer(blob, dtype="<f8").astype(np.float64, copy=False)
+    return LayerCurves(points.reshape(len(curve.points), -1, len(LAYER_COLUMNS)))
 
 
 def decode_curve(blob: bytes) -> LearningCurve:

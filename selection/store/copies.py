@@ -24,7 +24,7 @@ from selection.store.address import Address, faults_at
 from selection.store.clock import database_now
 from selection.store.codec import FoldRow
 from selection.store.database import Database
-from selection.store.evidence import row_hash
+from selection.store.hashed_rows import row_hash
 from selection.store.leases import is_alive
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.optuna_storage import (
@@ -41,6 +41,7 @@ from selection.store.study_event import find_study, state_error, study_event
 from selection.store.study_record import StudyRecord
 from selection.store.tables import (
     baseline_table,
+    curve_table,
     fold_table,
     lease_table,
     ledger_table,
@@ -67,7 +68,7 @@ TRIAL_PARTS: tuple[sa.Table, ...] = (
     trial_user_attrs,
     models.TrialSystemAttributeModel.__table__,
 )
-HASHED = (fold_table, rows_table, baseline_table, nested_table, model_table)
+HASHED = (fold_table, rows_table, baseline_table, nested_table, model_table, curve_table)
 OURS = (study_table, trial_table, *HASHED)
 COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
 # Who trains is no part of a study: neither Optuna's sign of life nor our leases are copied.

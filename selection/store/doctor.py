@@ -24,8 +24,8 @@ from selection.errors import SelectionError, StudyStateError
 from selection.store.clock import database_now
 from selection.store.codec import FoldRow, score_from_row
 from selection.store.database import Database
-from selection.store.evidence import row_hash
 from selection.store.finding import MEND, RESTORE, Finding, finding, orphan
+from selection.store.hashed_rows import row_hash
 from selection.store.leases import is_alive, read_leases
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.optuna_storage import studies, trial_values, trials

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from selection.store.codec import decode_outputs, encode_outputs
 from selection.store.database import Database
-from selection.store.study_event import study_event
+from selection.store.hashed_rows import HashedRows
 from selection.store.study_record import StudyRecord
 from selection.store.tables import baseline_table, model_table, nested_table, rows_table
 from selection.study.space import value_from_json, value_to_json
@@ -77,11 +76,12 @@ class Evidence:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._kept = HashedRows(database)
 
     def rows(self, study: StudyRecord) -> RowFacts | None:
         """Return the rows of a study; None if it began before they were kept."""
         query = sa.select(rows_table).where(rows_table.c.study_uuid == study.uuid)
-        row = next(iter(self._read(query, "rows")), None)
+        row = next(iter(self._kept.read(query, "rows")), None)
         if row is None:
             return None
         kind = "<f8" if study.spec().task == "regression" else "<i8"
@@ -99,7 +99,7 @@ class Evidence:
             "folds": facts.folds.astype("<i4").tobytes(),
             "row_groups": None if facts.groups is None else facts.groups.astype("<i8").tobytes(),
         }
-        self._insert(study, rows_table, [row])
+        self._kept.insert(study, rows_table, [row])
 
     def baselines(self, study: StudyRecord) -> list[BaselineFold]:
         """Return every fold of every baseline, by name, repeat and fold."""
@@ -118,7 +118,7 @@ class Evidence:
                 row.note,
                 decode_outputs(row.outputs, row.outputs_columns),
             )
-            for row in self._read(query, "baselines")
+            for row in self._kept.read(query, "baselines")
         ]
 
     def keep_baselines(self, study: StudyRecord, folds: Iterable[BaselineFold]) -> None:
@@ -136,7 +136,7 @@ class Evidence:
             }
             for fold in folds
         ]
-        self._insert(study, baseline_table, rows)
+        self._kept.insert(study, baseline_table, rows)
 
     def outer_folds(self, study: StudyRecord) -> list[OuterFold]:
         """Return the outer folds that are done, in order."""
@@ -144,7 +144,7 @@ class Evidence:
         query = sa.select(nested_table).where(columns.study_uuid == study.uuid)
         return [
             OuterFold(row.fold, row.number, _params(row), row.inner_score, row.score)
-            for row in self._read(query.order_by(columns.fold), "outer folds")
+            for row in self._kept.read(query.order_by(columns.fold), "outer folds")
         ]
 
     def keep_outer_fold(self, study: StudyRecord, outer: OuterFold) -> None:
@@ -159,7 +159,7 @@ class Evidence:
             "inner_score": outer.inner_score + 0.0,
             "score": outer.score + 0.0,
         }
-        self._insert(study, nested_table, [row])
+        self._kept.insert(study, nested_table, [row])
 
     def counts(self, study: StudyRecord) -> tuple[int, int]:
         """Return how many baseline folds and outer folds are on record, without reading them."""
@@ -180,7 +180,7 @@ class Evidence:
         query = sa.select(model_table).where(
             columns.study_uuid == study.uuid, columns.number == number
         )
-        rows = self._read(query.order_by(columns.seed), f"final model of trial {number}")
+        rows = self._kept.read(query.order_by(columns.seed), f"final model of trial {number}")
         return [StoredModel(row.seed, json.loads(row.document_json), row.weights) for row in rows]
 
     def keep_models(self, study: StudyRecord, number: int, models: Sequence[StoredModel]) -> None:
@@ -195,41 +195,8 @@ class Evidence:
             }
             for model in models
         ]
-        self._insert(study, model_table, rows)
-
-    def _read(self, query: sa.Select[Any], what: str) -> list[Any]:
-        """Return the rows of a query.
-
-        Raises: StorageError where one is damaged.
-        """
-        with self._database.reading() as connection:
-            rows = list(connection.execute(query).all())
-        for row in rows:
-            if row_hash(dict(row._mapping)) != row.row_hash:
-                rule = "what was stored must be read back unchanged"
-                got = f"other bytes in the {what}"
-                raise self._database.address.fault(rule, got, "Restore a copy of the database.")
-        return rows
-
-    def _insert(self, study: StudyRecord, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-        """Insert all rows, or none where the first is there already: another process was sooner."""
-        key = {column.name: rows[0][column.name] for column in table.primary_key}
-        is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
-        with study_event(self._database, study) as connection:
-            if connection.execute(sa.select(*table.primary_key).where(is_same)).first() is None:
-                hashed = [{**row, "row_hash": row_hash(row)} for row in rows]
-                connection.execute(sa.insert(table), hashed)
+        self._kept.insert(study, model_table, rows)
 
 
 def _params(row: Any) -> Params:
     return {name: value_from_json(value) for name, value in json.loads(row.params_json).items()}
-
-
-def row_hash(row: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that a row says, but for this hash itself."""
-    digest = sha256()
-    for name in sorted(set(row) - {"row_hash"}):
-        value = row[name]
-        content = bytes(value) if isinstance(value, bytes | memoryview) else repr(value).encode()
-        digest.update(f"{name}:{len(content)}:".encode() + content)
-    return digest.hexdigest()

@@ -15,6 +15,7 @@ from selection.store.optuna_storage import studies, study_user_attrs
 from selection.store.study_event import UUID_ATTR, uuid_mark
 from selection.store.tables import (
     baseline_table,
+    curve_table,
     fold_table,
     lease_table,
     model_table,
@@ -24,7 +25,7 @@ from selection.store.tables import (
     trial_table,
 )
 
-EVIDENCE = (rows_table, baseline_table, nested_table, model_table)
+EVIDENCE = (rows_table, baseline_table, nested_table, model_table, curve_table)
 OF_A_STUDY = (trial_table, *EVIDENCE, lease_table)
 
 

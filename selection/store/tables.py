@@ -94,6 +94,7 @@ fold_table = sa.Table(
     sa.Column("outputs_rows", sa.Integer),
     sa.Column("outputs_columns", sa.Integer),
     sa.Column("outputs", sa.LargeBinary),
+    sa.Column("layers", sa.LargeBinary),
 )
 
 
@@ -153,6 +154,22 @@ model_table = sa.Table(
     sa.Column("document_json", sa.Text, nullable=False),
     sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("weights", sa.LargeBinary, nullable=False),
+)
+
+# One row per fold of each point of a validation or sample-size curve: one value of over, all else
+# as in the trial of this number. The value is JSON.
+curve_table = sa.Table(
+    "selection_curve",
+    metadata,
+    _study_key(),
+    sa.Column("number", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("over", sa.String(32), primary_key=True),
+    sa.Column("value_json", sa.String(64), primary_key=True),
+    sa.Column("repeat", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("fold", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("row_hash", sa.String(64), nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("curve", sa.LargeBinary, nullable=False),
 )
 
 # One row per cohort that a worker holds, gone when the cohort is finished or given back. Past

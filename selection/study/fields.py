@@ -95,6 +95,7 @@ class CvSection(Section):
 class ModelSection(Section):
     """Say what is fixed about the MLP."""
 
+    features: int | None = Field(default=None, ge=1)
     hidden_layers: int | None = Field(default=None, ge=0, le=4)
     activation: Activation = "relu"
     init: Init = "default"
@@ -110,6 +111,7 @@ class TrainingSection(Section):
     batch_size: int = Field(default=256, ge=1)
     epochs: int = Field(default=10, ge=1)
     precision: Precision = "float32"
+    diagnostics: bool = False
 
 
 class SearchSection(Section):
@@ -227,7 +229,7 @@ class OwnSpaceFields(Section):
 
 
 SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)
-WHOLE_FIELDS = ("width", "hidden_layers", "batch_size", "epochs")
+WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
 REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
 PER_LAYER_FIELDS = ("width", "dropout")
 

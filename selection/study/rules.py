@@ -49,7 +49,7 @@ def rule_faults(
     """Return every broken rule between sections."""
     return [
         *_search_faults(sections, space, where),
-        *_precision_faults(space, constants, where),
+        *_constant_faults(space, constants, where),
         *_optimizer_faults(sections, space, constants, where),
         *_layer_faults(sections, space, constants, default, where),
         *_pruner_faults(sections, where),
@@ -58,12 +58,17 @@ def rule_faults(
     ]
 
 
-def _precision_faults(space: SearchSpace, constants: Params, where: str) -> list[Fault]:
-    if "precision" not in {*space, *constants}:
-        return []
-    at = place_name(where, ("space", "precision"))
-    rule = "all trials of a study have one precision"
-    return [Fault(at, rule, "an entry of [space]", "Write it under [training].")]
+def _constant_faults(space: SearchSpace, constants: Params, where: str) -> list[Fault]:
+    return [
+        Fault(
+            place_name(where, ("space", name)),
+            f"all trials of a study have one {name}",
+            "an entry of [space]",
+            "Write it under [training].",
+        )
+        for name in ("precision", "diagnostics")
+        if name in {*space, *constants}
+    ]
 
 
 def _search_faults(sections: StudySections, space: SearchSpace, where: str) -> list[Fault]:

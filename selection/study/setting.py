@@ -36,7 +36,8 @@ class Setting:
     """Hold one MLP and its training.
 
     Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
-    l2 is the penalty that adam puts into the gradient. Biases are never decayed.
+    l2 is the penalty that adam puts into the gradient. Biases are never decayed. features is how
+    many of the inputs are seen, the first ones; 0 is all.
     """
 
     kind: Kind
@@ -47,8 +48,13 @@ class Setting:
     l2: float
     momentum: float
     init_std: float
+    features: int = 0
+
+    def seen_inputs(self, inputs: int) -> int:
+        """Return how many of so many inputs this MLP sees."""
+        return min(self.features, inputs) if self.features else inputs
 
     def count_parameters(self, inputs: int, outputs: int) -> int:
         """Return the number of weights and biases of this MLP."""
-        sizes = [inputs, *self.widths, outputs]
+        sizes = [self.seen_inputs(inputs), *self.widths, outputs]
         return sum((fan_in + 1) * fan_out for fan_in, fan_out in itertools.pairwise(sizes))

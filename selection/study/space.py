@@ -65,6 +65,12 @@ Dimension: TypeAlias = Range | Choices
 SearchSpace: TypeAlias = Mapping[str, Dimension]
 
 
+def most_of(dimension: Dimension) -> float:
+    """Return the largest number of a dimension."""
+    values = dimension.options if isinstance(dimension, Choices) else (dimension.high,)
+    return max(value for value in values if isinstance(value, int | float))
+
+
 def nearest_inside(space: SearchSpace, params: Params) -> dict[str, Value]:
     """Return the params moved to the nearest point of the space.
 

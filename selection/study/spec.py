@@ -25,7 +25,7 @@ from selection.study.fields import (
 )
 from selection.study.rules import rule_faults
 from selection.study.setting import Kind, Setting, Task
-from selection.study.space import SearchSpace, nearest_inside
+from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, value_fault
 from selection.study.trial import Params, Value
 
@@ -110,6 +110,7 @@ class StudySpec:
             l2=float(values["l2"]) if optimizer == "adam" else 0.0,
             momentum=float(momentum),
             init_std=float(values["std"]) if init == "normal" else 0.0,
+            features=values["features"] or 0,
         )
 
 
@@ -137,6 +138,13 @@ def section_value(sections: StudySections, name: str) -> Any:
     if name == "learning_rate":
         return usual_learning_rate(sections.training.optimizer)
     return section_of(name).model_fields[name].get_default()
+
+
+def most_features(spec: StudySpec) -> int:
+    """Return the largest number of features that [model] or [space] names; 0 where none does."""
+    if "features" in spec.space:
+        return int(most_of(spec.space["features"]))
+    return spec.setting(spec.default).features
 
 
 def usual_learning_rate(optimizer: str) -> float:
@@ -224,6 +232,8 @@ def _read_default(
     usual = {name: section_value(sections, name) for name in space}
     if "hidden_layers" in space and usual["hidden_layers"] is None:
         usual["hidden_layers"] = 1
+    if "features" in space and usual["features"] is None:
+        usual["features"] = most_of(space["features"])
     if "learning_rate" in space:
         optimizer = given.get("optimizer") or constants.get("optimizer") or usual.get("optimizer")
         usual["learning_rate"] = usual_learning_rate(str(optimizer or sections.training.optimizer))

@@ -44,6 +44,9 @@ CURVE_COLUMNS = (
 )
 
 
+LAYER_COLUMNS = ("gradient_norm", "weight_norm", "dead_share")
+
+
 @dataclass(frozen=True, eq=False)
 class LearningCurve:
     """Hold one member's losses and scores against epochs.
@@ -60,8 +63,27 @@ class LearningCurve:
 
 
 @dataclass(frozen=True, eq=False)
+class LayerCurves:
+    """Hold what one member's layers did, against epochs; the last layer is that of the outputs.
+
+    Shape: points is (T, L, 3) float64, columns as in LAYER_COLUMNS. Taken in eval mode after each
+    epoch, on the training rows that are scored: norms of weights, and of the gradient of the mean
+    loss by them (biases and the penalty left out); the share of ReLU units that are 0 for every
+    row, NaN where there are none.
+    """
+
+    points: NDArray[np.float64]
+
+    def column(self, name: str) -> NDArray[np.float64]:
+        """Return one column against epochs. Shape: (T, L)."""
+        return self.points[:, :, LAYER_COLUMNS.index(name)]
+
+
+@dataclass(frozen=True, eq=False)
 class FoldResult:
     """Hold what one member (trial, repeat, fold) left behind.
+
+    layers are there if the study asked for them.
 
     Shape: outputs is (N_validation, C) logits, (N_validation, 1) predictions in units of the
     target for regression, in the order of the split's validation rows; None unless the trial is
@@ -72,6 +94,7 @@ class FoldResult:
     fold: int
     curve: LearningCurve
     outputs: NDArray[np.float32] | None = None
+    layers: LayerCurves | None = None
 
     @property
     def score(self) -> float:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -92,8 +92,12 @@ class Bucket:
 
     def cast_fold(self, line: int) -> list[Layer]:
         """Return the layers of one fold's members in the number format of their products."""
+        return self.cast(self.layers_of(line))
+
+    def layers_of(self, line: int) -> list[Layer]:
+        """Return the layers of one fold's members."""
         span = slice(line * self.trials, (line + 1) * self.trials)
-        return self._cast([Layer(layer.weight[span], layer.bias[span]) for layer in self.layers])
+        return [Layer(layer.weight[span], layer.bias[span]) for layer in self.layers]
 
     def forward(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
         """Return the outputs of one fold's members in eval mode.
@@ -101,9 +105,16 @@ class Bucket:
         Shape: features (1, D, B) -> (T, C, B).
         """
         unit = features
+        for hidden in self.hidden_units(layers, features):
+            unit = hidden
+        return self.outputs(layers[-1], unit)
+
+    def hidden_units(self, layers: Sequence[Layer], features: Tensor) -> Iterator[Tensor]:
+        """Yield each hidden layer's units in eval mode. Shape: (1, D, B) -> (T, H, B)."""
+        unit = features
         for layer in layers[:-1]:
-            unit = self._activate(affine(layer.weight, layer.bias, unit))  # (T, H, B)
-        return self._outputs(layers[-1], unit)
+            unit = self._activate(affine(layer.weight, layer.bias, unit))
+            yield unit
 
     def step(self, batch: Minibatch) -> Tensor:
         """Take one step of the members whose fold has rows left; return outputs in train mode.
@@ -111,7 +122,7 @@ class Bucket:
         Shape: (F', T, C, B).
         """
         members = batch.folds * self.trials
-        layers = self._cast([self._scaled(place, members) for place in range(len(self.layers))])
+        layers = self.cast([self._scaled(place, members) for place in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
         hidden: list[Tensor] = []
         masks: list[Tensor | None] = []
@@ -129,7 +140,7 @@ class Bucket:
             hidden.append(unit)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
-        outputs = self._outputs(layers[-1], inputs[-1])  # (M', C, B)
+        outputs = self.outputs(layers[-1], inputs[-1])  # (M', C, B)
         outputs = outputs.view(batch.folds, self.trials, *outputs.shape[1:])
         factor = self.optimizer.begin_step(batch.share, self.trials)
         delta = self._output_gradient(outputs, batch.wanted, factor)  # (M', C, B)
@@ -140,6 +151,8 @@ class Bucket:
             self.optimizer.update(
                 place, self.layers[place], delta, rows, self._scale(place, members)
             )
+            if place == 0 and self.seen is not None:
+                first(self.layers[0].weight, members).mul_(first(self.seen, members))
             if below is not None:
                 delta = self._pass_back(below, hidden[place - 1], masks[place - 1])
         return outputs
@@ -165,7 +178,7 @@ class Bucket:
         data = rows.folds[fold]
         drawn: dict[tuple[int, int, float], tuple[Tensor, Tensor]] = {}
         for trial, setting in enumerate(self.settings):
-            sizes = [rows.fan_in[fold], *setting.widths, rows.outputs]
+            sizes = [setting.seen_inputs(rows.fan_in[fold]), *setting.widths, rows.outputs]
             fan_in, fan_out, std = sizes[place], sizes[place + 1], setting.init_std
             if (fan_in, fan_out, std) not in drawn:
                 drawn[fan_in, fan_out, std] = initial_layer(
@@ -181,7 +194,16 @@ class Bucket:
         return -math.inf if is_hidden and self.kind.activation == "sigmoid" else 0.0
 
     def _lay_out(self) -> None:
-        """Lay out what depends on which trials are alive."""
+        """Lay out what depends on which trials are alive.
+
+        seen says which inputs a member may use, None where all use all. Shape: (M, 1, D).
+        """
+        limits = [setting.seen_inputs(self.layers[0].weight.shape[2]) for setting in self.settings]
+        columns = torch.arange(self.layers[0].weight.shape[2])
+        seen = columns < torch.tensor(limits).view(-1, 1, 1)  # (T, 1, D)
+        self.seen: Tensor | None = None
+        if not seen.all():
+            self.seen = seen.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
         self._drops: list[Drop] = []
         folds = len(self.folds)
         for place in range(self.kind.hidden_layers):
@@ -208,7 +230,7 @@ class Bucket:
             case "sigmoid":
                 return unit.sigmoid_()
 
-    def _cast(self, layers: Sequence[Layer]) -> list[Layer]:
+    def cast(self, layers: Sequence[Layer]) -> list[Layer]:
         """Return layers in the number format of their products."""
         if self.work == self.like.dtype:
             return list(layers)
@@ -217,7 +239,7 @@ class Bucket:
         ]
         return [*hidden, layers[-1]]
 
-    def _outputs(self, layer: Layer, unit: Tensor) -> Tensor:
+    def outputs(self, layer: Layer, unit: Tensor) -> Tensor:
         """Return the outputs of the last layer. Shape: unit (M' or F', H, B) -> (M', C, B)."""
         return affine(layer.weight, layer.bias, unit.to(layer.weight.dtype))
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -19,7 +20,9 @@ from selection.data.prepare import FoldData
 from selection.study.setting import Precision, Setting, Task
 from selection.study.trial import (
     CURVE_COLUMNS,
+    LAYER_COLUMNS,
     FoldResult,
+    LayerCurves,
     LearningCurve,
     TrialResult,
     TrialState,
@@ -52,6 +55,7 @@ class _Run:
 
     setting: Setting
     points: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, 6) per epoch
+    layers: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, L, 3) per epoch
     result: TrialResult | None = None
 
 
@@ -67,6 +71,7 @@ class Trainer:
         device: torch.device,
         *,
         precision: Precision = "float32",
+        diagnostics: bool = False,
         dtype: torch.dtype = torch.float32,
         max_members: int = 0,
     ) -> None:
@@ -78,6 +83,7 @@ class Trainer:
         self.asks_ahead = device.type == "cuda"
         self.metric = metric
         self.seed = seed
+        self.has_diagnostics = diagnostics
         self.max_members = max_members
 
     def train(
@@ -94,19 +100,28 @@ class Trainer:
         return _Cohort(self, settings).train(decide, watch)
 
 
-def _train_epoch(pack: Pack) -> NDArray[np.float64] | None:
-    """Take a pack through one epoch; None if memory ran out on the way.
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Hold what one epoch of a pack gave.
 
-    Shape: (F, T, 6).
+    Shape: points (F, T, 6); layers (F, L, 3) for each trial, none where they are not asked for.
     """
+
+    points: NDArray[np.float64]
+    layers: Sequence[NDArray[np.float64]]
+
+
+def _train_epoch(pack: Pack, *, has_diagnostics: bool) -> _Block | None:
+    """Take a pack through one epoch; None if memory ran out on the way."""
     try:
         pack.train_epoch()
-        block: NDArray[np.float64] = pack.evaluate().cpu().numpy()
+        points = pack.evaluate().cpu().numpy()
+        layers = pack.layer_numbers() if has_diagnostics else []
+        return _Block(points, [each.cpu().numpy() for each in layers])
     except RuntimeError as error:
         if is_out_of_memory(error):
             return None
         raise
-    return block
 
 
 class _Cohort:
@@ -142,22 +157,32 @@ class _Cohort:
         """Train and evaluate every pack for this epoch and note what came out."""
         rows = self.trainer.rows
         points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
+        layers = {trial: self._room_for_layers(trial) for trial in living}
+        train = partial(_train_epoch, has_diagnostics=self.trainer.has_diagnostics)
         waiting, self.packs = self.packs, []
         while waiting:
-            blocks = self.trainer.workers.map(_train_epoch, waiting)
+            blocks = self.trainer.workers.map(train, waiting)
             split: list[Pack] = []
             for pack, block in zip(waiting, blocks, strict=True):
                 if block is None:
                     split += self._split(pack, epoch - 1)
                     continue
                 self.packs.append(pack)
-                self.member_epochs += block.shape[0] * block.shape[1]
-                for line, fold in enumerate(pack.folds):
-                    for column, trial in enumerate(pack.trials):
-                        points[trial][fold] = block[line, column]
+                self.member_epochs += len(pack.folds) * len(pack.trials)
+                for column, trial in enumerate(pack.trials):
+                    points[trial][pack.folds] = block.points[:, column]
+                    if self.trainer.has_diagnostics:
+                        layers[trial][pack.folds] = block.layers[column]
             waiting = split
         for trial in living:
             self.runs[trial].points.append(points[trial])
+            self.runs[trial].layers.append(layers[trial])
+
+    def _room_for_layers(self, trial: int) -> NDArray[np.float64]:
+        """Return an array for one epoch of a trial's layers. Shape: (F, L, 3)."""
+        layers = self.runs[trial].setting.kind.hidden_layers + 1
+        shape = (len(self.trainer.rows.folds), layers, len(LAYER_COLUMNS))
+        return np.full(shape, np.nan)
 
     def _build(self, plan: PackPlan, epochs: int) -> list[Pack]:
         """Make a pack and bring it to an epoch; halve it as often as memory asks for it."""
@@ -241,12 +266,16 @@ class _Cohort:
     ) -> None:
         run = self.runs[trial]
         points = np.stack(run.points, axis=1) if run.points else None  # (F, T, 6)
+        layers = None
+        if run.layers and self.trainer.has_diagnostics:
+            layers = np.stack(run.layers, axis=1)  # (F, T, L, 3)
         folds = tuple(
             FoldResult(
                 data.repeat,
                 data.fold,
                 LearningCurve(points[place]),
                 outputs[place] if outputs else None,
+                None if layers is None else LayerCurves(layers[place]),
             )
             for place, data in enumerate(self.trainer.rows.folds)
             if points is not None

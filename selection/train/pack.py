@@ -17,6 +17,7 @@ from selection.train import metrics
 from selection.train.batches import Epoch, Rows, take_features
 from selection.train.bucket import Bucket
 from selection.train.graph import StepGraph, has_graphs
+from selection.train.layers import layer_numbers
 from selection.train.plan import EVALUATION_ROWS, PackPlan
 from selection.train.products import first
 
@@ -142,6 +143,19 @@ class Pack:
             self._running = self.rows.like.new_empty(0)
         return columns
 
+    def layer_numbers(self) -> list[Tensor]:
+        """Return what goes on in the layers after the epoch, in the order of self.trials.
+
+        Shape: (F, L, 3) float64 each, in the order of self.folds.
+        """
+        numbers: list[Tensor] = []
+        for bucket in self._buckets:
+            lines = [
+                layer_numbers(bucket, line, self.rows, fold) for line, fold in enumerate(self.folds)
+            ]
+            numbers += torch.stack(lines, dim=1).unbind()  # (F, L, 3) per trial
+        return numbers
+
     def validation_outputs(self, line: int, column: int) -> Tensor:
         """Return one member's outputs on its validation rows, as last evaluated.
 
@@ -153,6 +167,11 @@ class Pack:
             return outputs
         data = self.rows.folds[fold]
         return outputs * data.target_std + data.target_mean
+
+    def running(self, line: int, column: int) -> tuple[float, float]:
+        """Return loss and score of one member in the epoch just trained, in train mode."""
+        loss, score = self._running_columns(line)
+        return float(loss[column]), float(score[column])
 
     def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor]]:
         """Return one member's layers. Shape: (fan_out, fan_in) and (fan_out,) per layer."""
@@ -192,24 +211,28 @@ class Pack:
     def _measure(self, line: int) -> Tensor:
         """Return the six columns of one fold. Shape: (T, 6) float64."""
         rows, fold, outputs = self.rows, self.folds[line], self._outputs[line]
-        training, validation, scored = (
-            rows.training[fold],
-            rows.validation[fold],
-            rows.scored[fold],
-        )
-        seen = self._order[line, : len(training)]
-        parts = (
-            (self._running[line][:, :, : len(training)], seen),
-            (outputs[:, :, len(validation) :], scored),
-            (outputs[:, :, : len(validation)], validation),
-        )
-        unit = rows.folds[fold].target_std
-        columns = []
-        for predicted, places in parts:
-            wanted = rows.targets[fold][places]
-            columns.append(metrics.loss(rows.task, predicted, wanted))
-            columns.append(metrics.score(self.metric, predicted, wanted, unit))
+        validation, scored = rows.validation[fold], rows.scored[fold]
+        columns = [
+            *self._running_columns(line),
+            *self._columns(fold, outputs[:, :, len(validation) :], scored),
+            *self._columns(fold, outputs[:, :, : len(validation)], validation),
+        ]
         return torch.stack(columns, dim=-1)
+
+    def _running_columns(self, line: int) -> tuple[Tensor, Tensor]:
+        fold = self.folds[line]
+        count = len(self.rows.training[fold])
+        outputs = self._running[line][:, :, :count]
+        return self._columns(fold, outputs, self._order[line, :count])
+
+    def _columns(self, fold: int, outputs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+        """Return loss and score of the rows in these places. Shape: (T, C, N) -> (T,) each."""
+        wanted = self.rows.targets[fold][places]
+        unit = self.rows.folds[fold].target_std
+        return (
+            metrics.loss(self.rows.task, outputs, wanted),
+            metrics.score(self.metric, outputs, wanted, unit),
+        )
 
 
 def _widest(units: Sequence[Sequence[int]]) -> list[int]:

@@ -1,6 +1,7 @@
 """Trains one setting anew and keeps its weights: the model that leaves the study.
 
-The same engine, data order and dropout as in the sweep; no row is ever scored here.
+The same engine, data order and dropout as in the sweep. What training saw on its way is all that is
+known of it: no row is scored here.
 """
 
 from __future__ import annotations
@@ -25,12 +26,17 @@ from selection.train.weights import LayerWeights
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Hold the weights of one member and how many updates made them."""
+    """Hold the weights of one member, how many updates made them, and how the last epoch went.
+
+    running_loss and running_score are of the last epoch, in train mode; NaN is no score.
+    """
 
     layers: tuple[LayerWeights, ...]
     rows: int
     batches: int
     updates: int
+    running_loss: float
+    running_score: float
 
     @property
     def is_finite(self) -> bool:
@@ -41,7 +47,12 @@ class Fitted:
 
 
 def fit_members(
-    setting: Setting, folds: Sequence[FoldData], task: Task, seed: int, device: torch.device
+    setting: Setting,
+    folds: Sequence[FoldData],
+    task: Task,
+    metric: str,
+    seed: int,
+    device: torch.device,
 ) -> list[Fitted]:
     """Train one setting on the training rows of each fold, all folds at once.
 
@@ -50,7 +61,7 @@ def fit_members(
     work = work_format(setting.kind.precision, device)
     rows = load_rows(folds, task, device, torch.float32, work)
     # Where memory runs out, one member at a time is what is left to try.
-    packs = _train_all(setting, rows, seed, 0) or _train_all(setting, rows, seed, 1)
+    packs = _train_all(setting, rows, metric, seed, 0) or _train_all(setting, rows, metric, seed, 1)
     if packs is None:
         rule, mend = "a final model must fit into memory", "Use a machine with more memory."
         raise DeviceError(Fault("final model", rule, "too little of it", mend))
@@ -60,7 +71,8 @@ def fit_members(
             count = len(folds[fold].training)
             batches = math.ceil(count / setting.kind.batch_size)
             layers = tuple(_layer(weight, bias) for weight, bias in pack.weights_of(line, 0))
-            fitted[fold] = Fitted(layers, count, batches, batches * setting.kind.epochs)
+            updates = batches * setting.kind.epochs
+            fitted[fold] = Fitted(layers, count, batches, updates, *pack.running(line, 0))
     return [fitted[fold] for fold in range(len(folds))]
 
 
@@ -68,11 +80,13 @@ def _layer(weight: Tensor, bias: Tensor) -> LayerWeights:
     return LayerWeights(weight.float().cpu().numpy().copy(), bias.float().cpu().numpy().copy())
 
 
-def _train_all(setting: Setting, rows: Rows, seed: int, max_members: int) -> list[Pack] | None:
+def _train_all(
+    setting: Setting, rows: Rows, metric: str, seed: int, max_members: int
+) -> list[Pack] | None:
     """Train every fold; None if memory ran out."""
     try:
         packs = [
-            Pack(plan, [setting], rows, metric="", seed=seed)
+            Pack(plan, [setting], rows, metric, seed)
             for plan in plan_packs([setting], rows, max_members, count_workers(rows.like.device))
         ]
         with make_workers(rows.like.device) as workers:

@@ -27,6 +27,7 @@ def make_setting(
     l2: float = 0.0,
     momentum: float = 0.0,
     precision: Any = "float32",
+    features: int = 0,
 ) -> Setting:
     """Return one setting; widths default to 5, 6, ... units."""
     return Setting(
@@ -38,6 +39,7 @@ def make_setting(
         l2,
         momentum,
         0.3 if init == "normal" else 0.0,
+        features,
     )
 
 

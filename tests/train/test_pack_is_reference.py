@@ -75,6 +75,19 @@ def test_a_probability_and_a_width_per_layer_equal_plain_torch() -> None:
     assert_equal_to_reference([setting, make_setting(depth=3)], make_folds(), "accuracy")
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize("classes", [3, 0])
+def test_a_member_that_sees_the_first_features_equals_plain_torch(
+    classes: int, depth: int, optimizer: str
+) -> None:
+    # In one bucket: none of them may learn from what only the others see.
+    options = {"depth": depth, "init": "xavier_normal", **OPTIMIZERS[optimizer]}
+    settings = [make_setting(features=seen, **options) for seen in (1, 0, 3, 7)]
+    folds = make_folds(classes=classes, is_shared=False)  # one fold has but 6 features
+    assert_equal_to_reference(settings, folds, METRICS[classes])
+
+
 def test_many_workers_and_packs_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "make_workers", lambda device: ThreadPoolExecutor(4))
     settings = [make_setting(widths=[w], dropout=0.1 * place) for place, w in enumerate((4, 9, 30))]

@@ -39,7 +39,11 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 def fit(setting: Setting, folds: Sequence[FoldData], seed: int = SEED) -> list[Fitted]:
     task = "classification" if folds[0].classes else "regression"
-    return fit_members(setting, folds, task, seed, CPU)
+    return fit_members(setting, folds, task, metric_of(folds[0]), seed, CPU)
+
+
+def metric_of(data: FoldData) -> str:
+    return "accuracy" if data.classes else "rmse"
 
 
 def linears(model: nn.Sequential) -> list[nn.Linear]:
@@ -52,8 +56,9 @@ def assert_equal_to_reference(setting: Setting, folds: Sequence[FoldData]) -> No
     for data, own in zip(folds, fitted, strict=True):
         # What is validated decides nothing of the weights; plain torch cannot score no rows.
         scored = replace(data, validation=data.training)
-        metric = "accuracy" if data.classes else "rmse"
-        truth = reference.train(setting, scored, metric, SEED, dtype=torch.float32)
+        truth = reference.train(setting, scored, metric_of(data), SEED, dtype=torch.float32)
+        running = [own.running_loss, own.running_score]
+        np.testing.assert_allclose(running, truth.points[-1, :2], rtol=1e-4)
         initial = linears(reference.build(setting, data, SEED, torch.float32))
         layers = zip(own.layers, linears(truth.model), initial, strict=True)
         for layer, linear, start in layers:
@@ -166,9 +171,9 @@ def test_diverged_weights_are_not_finite(depth: int) -> None:
 @pytest.mark.parametrize("place", [0, 1])
 def test_one_number_that_is_not_finite_is_enough(place: int, name: str, value: float) -> None:
     layers = make_layers((4, 3, 2))
-    assert Fitted(layers, 1, 1, 1).is_finite
+    assert Fitted(layers, 1, 1, 1, 0.5, 0.5).is_finite
     getattr(layers[place], name).flat[-1] = value
-    assert not Fitted(layers, 1, 1, 1).is_finite
+    assert not Fitted(layers, 1, 1, 1, 0.5, 0.5).is_finite
 
 
 # An MLP that has left its pack.

@@ -1,0 +1,103 @@
+"""Points of validation and sample-size curves: one value changed, all else as in one trial.
+
+A point is written whole, in one transaction, and never changed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+import sqlalchemy as sa
+
+from selection.store.codec import decode_curve, encode_curve
+from selection.store.database import Database
+from selection.store.hashed_rows import HashedRows
+from selection.store.study_record import StudyRecord
+from selection.store.tables import curve_table
+from selection.study.trial import FoldResult, Scalar
+
+ROWS = "rows"
+
+
+@dataclass(frozen=True, eq=False)
+class CurvePoint:
+    """Hold what the setting of one trial scores where one thing of it is another.
+
+    over is the name of a hyperparameter, or "rows", of which value are trained on. folds are by
+    repeat and fold, without predictions. reason says why training failed; it is empty otherwise.
+    """
+
+    number: int
+    over: str
+    value: Scalar
+    folds: tuple[FoldResult, ...]
+    reason: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return not self.reason
+
+
+class CurvePoints:
+    """Keep and tell the curves of one database's studies.
+
+    Every method raises StorageError where the database fails or a row is damaged.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._kept = HashedRows(database)
+
+    def points(self, study: StudyRecord) -> list[CurvePoint]:
+        """Return every point of a study, by trial, name and value."""
+        columns = curve_table.c
+        query = (
+            sa.select(curve_table)
+            .where(columns.study_uuid == study.uuid)
+            .order_by(
+                columns.number, columns.over, columns.value_json, columns.repeat, columns.fold
+            )
+        )
+        key = attrgetter("number", "over", "value_json")
+        points = []
+        for (number, over, value), group in groupby(self._kept.read(query, "curves"), key):
+            rows = list(group)
+            folds = tuple(FoldResult(row.repeat, row.fold, decode_curve(row.curve)) for row in rows)
+            points.append(CurvePoint(number, over, json.loads(value), folds, rows[0].reason))
+        return sorted(points, key=_order)
+
+    def count(self, study: StudyRecord) -> int:
+        """Return how many folds of points are on record, without reading them."""
+        query = sa.select(sa.func.count()).select_from(curve_table)
+        with self._database.reading() as connection:
+            count = connection.scalar(query.where(curve_table.c.study_uuid == study.uuid))
+        return int(count or 0)
+
+    def keep(self, study: StudyRecord, points: Sequence[CurvePoint]) -> None:
+        """Write each point, unless it is there."""
+        for point in points:
+            rows = [
+                {
+                    "study_uuid": study.uuid,
+                    "number": point.number,
+                    "over": point.over,
+                    "value_json": json.dumps(point.value),
+                    "repeat": fold.repeat,
+                    "fold": fold.fold,
+                    "reason": point.reason,
+                    "curve": encode_curve(fold.curve),
+                }
+                for fold in point.folds
+            ]
+            self._kept.insert(study, curve_table, rows)
+
+
+def _order(point: CurvePoint) -> tuple[int, str, bool, float, str]:
+    """Numbers stand by size, words by the alphabet."""
+    is_word = isinstance(point.value, str)
+    size = 0.0 if isinstance(point.value, str) else float(point.value)
+    return point.number, point.over, is_word, size, str(point.value)

@@ -1,0 +1,88 @@
+"""What goes on inside the layers of a pack after an epoch: gradients, weights, dead units.
+
+Taken by autograd in eval mode on the training rows that are scored; nothing here trains. A study
+that does not ask for it never comes here.
+Source: D2L section 5.4 (vanishing gradients); Glorot and Bengio (2010).
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from selection.train import metrics
+from selection.train.batches import Rows, take_features
+from selection.train.bucket import Bucket
+from selection.train.optimizer import Layer
+from selection.train.plan import EVALUATION_ROWS
+
+
+def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
+    """Return what LAYER_COLUMNS names for each layer of one fold's members.
+
+    The gradient is that of the mean loss without the penalty, by the weights of the layer; a dead
+    unit is 0 for every row. Dead units are told of hidden layers under ReLU, NaN elsewhere.
+
+    Shape: (T, L, 3) float64.
+    """
+    layers = [
+        Layer(layer.weight.detach().requires_grad_(), layer.bias)
+        for layer in bucket.layers_of(line)
+    ]
+    alive = _backward(bucket, layers, rows, fold)
+    numbers = torch.stack(
+        [
+            torch.stack([_norm(_gradient(bucket, layers, place)) for place in range(len(layers))]),
+            torch.stack([_norm(layer.weight.detach()) for layer in layers]),
+            _dead_shares(bucket, alive),
+        ],
+        dim=-1,
+    )  # (L, T, 3)
+    return numbers.transpose(0, 1)
+
+
+def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, fold: int) -> list[Tensor]:
+    """Leave the gradient of the mean loss in the weights; return which hidden units ever fire.
+
+    Shape: (T, H) of each hidden layer.
+    """
+    index = rows.scored[fold]
+    alive = [layer.bias.new_zeros(layer.bias.shape[:2], dtype=torch.bool) for layer in layers[:-1]]
+    for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
+        with torch.enable_grad():
+            cast = bucket.cast(layers)
+            unit = take_features(rows, fold, part)
+            for place, hidden in enumerate(bucket.hidden_units(cast, unit)):
+                unit = hidden
+                alive[place] |= (unit.detach() > 0).any(dim=2)
+            outputs = bucket.outputs(cast[-1], unit)
+            loss = metrics.loss(rows.task, outputs, rows.targets[fold][part])
+            loss.sum().mul(len(part) / len(index)).backward()  # type: ignore[no-untyped-call]
+    return alive
+
+
+def _gradient(bucket: Bucket, layers: list[Layer], place: int) -> Tensor:
+    """Return the gradient of one layer, without the inputs that a member does not see."""
+    gradient: Tensor | None = layers[place].weight.grad
+    assert gradient is not None, "every weight has a part in the loss"
+    if place == 0 and bucket.seen is not None:
+        return torch.mul(gradient, bucket.seen[: bucket.trials])
+    return gradient
+
+
+def _norm(weight: Tensor) -> Tensor:
+    """Shape: (T, H, D) -> (T,) float64."""
+    norm: Tensor = torch.linalg.vector_norm(weight, dim=(1, 2), dtype=torch.float64)
+    return norm
+
+
+def _dead_shares(bucket: Bucket, alive: list[Tensor]) -> Tensor:
+    """Return the share of units that never fire. Shape: (L, T) float64."""
+    shares = torch.full((len(alive) + 1, bucket.trials), torch.nan, dtype=torch.float64)
+    if bucket.kind.activation == "relu":
+        widths = [setting.widths for setting in bucket.settings]
+        for place, (fires, true) in enumerate(zip(alive, zip(*widths, strict=True), strict=True)):
+            counts = fires.sum(dim=1).cpu().tolist()  # a padded unit never fires
+            dead = [1.0 - count / width for count, width in zip(counts, true, strict=True)]
+            shares[place] = torch.tensor(dead, dtype=torch.float64)
+    return shares.to(bucket.like.device)
