@@ -11,7 +11,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: help setup study evaluate export noise bench dashboard postgres postgres-stop test test-slow test-browser check \
+.PHONY: help setup study evaluate export noise book bench dashboard postgres postgres-stop test test-slow test-browser check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -41,6 +41,10 @@ export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=
 
 noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
 	$(BIN)/python benchmarks/noise.py > docs/noise.md
+
+book: $(READY) ## Rewrite docs/book.md: the book's figures beside ours
+	$(BIN)/python benchmarks/book.py > docs/book.md.new
+	@mv docs/book.md.new docs/book.md
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a short look
 	@cat benchmarks/intro.md > docs/benchmarks.md.new

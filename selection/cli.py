@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from selection import record_verbs, run_verbs, verdict_verbs, view_verbs
+from selection import diagnosis_verbs, record_verbs, run_verbs, verdict_verbs, view_verbs
 from selection.command import (
     CRASHED,
     DEFAULT_STORAGE,
@@ -122,6 +122,10 @@ def curves(
 
 
 app.command(epilog="Example: selection best fashion-mnist")(verdict_verbs.best)
+app.command(epilog="Example: selection diagnose fashion-mnist --trial 3")(diagnosis_verbs.diagnose)
+app.command(epilog="Example: selection curve fashion-mnist --over width --values 8,32,128,512")(
+    diagnosis_verbs.curve
+)
 app.command(epilog="Example: selection evaluate fashion-mnist")(verdict_verbs.evaluate)
 app.command(epilog="Example: selection export fashion-mnist --to exports")(verdict_verbs.export)
 app.command(epilog="Example: selection predict exports --input new_rows.csv")(verdict_verbs.predict)

@@ -102,6 +102,8 @@ def test_other_rows_than_the_trial_was_chosen_on_are_told(cli: Cli) -> None:
         {"momentum": {"choices": [0.0, 0.9]}, "nesterov": {"choices": [True, False]}},
         {"activation": {"choices": ["tanh", "sigmoid"]}, "init": "normal", "std": 0.1},
         {"batch_size": {"choices": [16, 32]}, "epochs": {"choices": [1, 2]}},
+        {"features": {"low": 1, "high": 4}},
+        {"features": 2, "width": {"low": 2, "high": 8}},
     ],
 )
 def test_any_trial_is_a_study_file_of_the_same_setting(cli: Cli, space: dict[str, Any]) -> None:

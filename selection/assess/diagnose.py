@@ -42,23 +42,32 @@ class Verdict(StrEnum):
 
 
 @dataclass(frozen=True)
+class FoldMean:
+    """Hold a mean over folds and its standard error, s / sqrt(J) with ddof = 1.
+
+    The standard error is None for one fold.
+    """
+
+    mean: float
+    standard_error: float | None
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """Hold a verdict, the rule that gave it, and the observed numbers after the last epoch.
 
-    gap is the generalisation gap, validation minus training loss. Its standard error is
-    s / sqrt(J) with ddof = 1; low and high bound it by a t interval that is corrected for shared
-    training rows. All three are None for one fold.
+    gap is the generalisation gap, validation minus training loss, paired by fold; low and high
+    bound it by a t interval that is corrected for shared training rows, None for one fold.
     """
 
     verdict: Verdict
     rule: str
     advice: str
-    training_loss: float
-    validation_loss: float
-    training_score: float
-    validation_score: float
-    gap: float
-    gap_standard_error: float | None
+    training_loss: FoldMean
+    validation_loss: FoldMean
+    training_score: FoldMean
+    validation_score: FoldMean
+    gap: FoldMean
     gap_low: float | None
     gap_high: float | None
 
@@ -140,26 +149,32 @@ def diagnose(
     scale = _Scale(negligible, ratio, level)
     training = _column(curves, "training_loss")
     validation = _column(curves, "validation_loss")
-    error, low, high = None, None, None
+    low, high = None, None
     with np.errstate(all="ignore"):  # what is not a number is inconclusive
         gaps = validation[-1] - training[-1]
         verdict, rule, advice = _judge(training, validation, _best(references, len(curves)), scale)
         if len(curves) > 1:
-            error = float(np.std(gaps, ddof=1) / math.sqrt(len(gaps)))
             low, high = scale.interval(gaps)
         return Diagnosis(
             verdict=verdict,
             rule=rule,
             advice=advice,
-            training_loss=mean_over_folds(training[-1]),
-            validation_loss=mean_over_folds(validation[-1]),
-            training_score=mean_over_folds(_column(curves, "training_score")[-1]),
-            validation_score=mean_over_folds(_column(curves, "validation_score")[-1]),
-            gap=mean_over_folds(gaps),
-            gap_standard_error=error,
+            training_loss=over_folds(training[-1]),
+            validation_loss=over_folds(validation[-1]),
+            training_score=over_folds(_column(curves, "training_score")[-1]),
+            validation_score=over_folds(_column(curves, "validation_score")[-1]),
+            gap=over_folds(gaps),
             gap_low=low,
             gap_high=high,
         )
+
+
+def over_folds(values: Floats) -> FoldMean:
+    """Return the mean and its standard error. Shape: (J,)."""
+    error = None
+    if len(values) > 1:
+        error = float(np.std(values, ddof=1) / math.sqrt(len(values)))
+    return FoldMean(mean_over_folds(values), error)
 
 
 def negligible_loss(task: Task, targets: NDArray[Any], *, is_standardized: bool) -> float:

@@ -16,7 +16,9 @@ from selection.study.trial import CURVE_COLUMNS, FoldResult, Params, Trial, Tria
 
 if TYPE_CHECKING:
     # What is only named here would be imported by every verb, with scipy and SQLAlchemy behind it.
+    from selection.assess.diagnose import Diagnosis, FoldMean
     from selection.assessment import Assessment, Baseline
+    from selection.store.curve_points import CurvePoint
     from selection.store.leases import RunningCohort
     from selection.store.ledger import Evaluation
     from selection.store.study_record import StudyRecord, StudySummary
@@ -223,6 +225,77 @@ def curve_values(folds: Sequence[FoldResult]) -> list[dict[str, Any]]:
     ]
 
 
+def diagnosis_value(found: Diagnosis) -> dict[str, Any]:
+    """Return what `diagnose --json` says of a trial: the verdict and the observed numbers."""
+    return {
+        "verdict": found.verdict.value,
+        "rule": found.rule,
+        "advice": found.advice,
+        "training_loss": fold_mean_value(found.training_loss),
+        "validation_loss": fold_mean_value(found.validation_loss),
+        "training_score": fold_mean_value(found.training_score),
+        "validation_score": fold_mean_value(found.validation_score),
+        "gap": {
+            **fold_mean_value(found.gap),
+            "low": _number(found.gap_low),
+            "high": _number(found.gap_high),
+        },
+    }
+
+
+def fold_mean_value(found: FoldMean) -> dict[str, float | None]:
+    """Return a mean over folds and its standard error."""
+    return {
+        "mean": _number(found.mean),
+        "standard_error": _number(found.standard_error),
+    }
+
+
+def curve_value(
+    points: Sequence[CurvePoint], found: Sequence[Diagnosis | None], metric: str
+) -> list[dict[str, Any]]:
+    """Return one flat object per point of a curve, as `curve` prints them; scores are observed.
+
+    found holds the diagnosis of each point, None where there is none.
+    """
+    return [_point_row(point, own, metric) for point, own in zip(points, found, strict=True)]
+
+
+def _point_row(point: CurvePoint, found: Diagnosis | None, metric: str) -> dict[str, Any]:
+    return {
+        "over": point.over,
+        "value": point.value,
+        "trial": point.number,
+        "folds": len(point.folds),
+        **_spread_columns(point, "validation_score", f"validation_{metric}"),
+        **_spread_columns(point, "training_score", f"training_{metric}"),
+        "validation_loss": _last_mean(point, "validation_loss")["mean"],
+        "training_loss": _last_mean(point, "training_loss")["mean"],
+        "gap": found and _number(found.gap.mean),
+        "gap_low": found and _number(found.gap_low),
+        "gap_high": found and _number(found.gap_high),
+        "verdict": found and found.verdict.value,
+        "reason": point.reason,
+    }
+
+
+def _spread_columns(point: CurvePoint, column: str, name: str) -> dict[str, float | None]:
+    found = _last_mean(point, column)
+    return {name: found["mean"], f"{name}_standard_error": found["standard_error"]}
+
+
+def _last_mean(point: CurvePoint, column: str) -> dict[str, float | None]:
+    """Return a column of learning curves after the last epoch; nothing if training failed."""
+    # At the top of the file it would load scipy for every verb.
+    from selection.assess.diagnose import over_folds
+
+    if not point.is_complete:
+        return {"mean": None, "standard_error": None}
+    return fold_mean_value(
+        over_folds(np.array([fold.curve.column(column)[-1] for fold in point.folds]))
+    )
+
+
 def summary_value(summary: StudySummary) -> dict[str, Any]:
     """Return one line of `studies --json`."""
     return {
@@ -244,6 +317,6 @@ def count_states(trials: Sequence[Trial]) -> Mapping[TrialState, int]:
     return {state: sum(trial.state is state for trial in trials) for state in TrialState}
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | None) -> float | None:
     """Return null for what JSON cannot say: a score that is not defined, a loss that diverged."""
-    return value if math.isfinite(value) else None
+    return value if value is not None and math.isfinite(value) else None

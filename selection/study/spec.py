@@ -141,10 +141,11 @@ def section_value(sections: StudySections, name: str) -> Any:
 
 
 def most_features(spec: StudySpec) -> int:
-    """Return the largest number of features that [model] or [space] names; 0 where none does."""
+    """Return the largest number of features that a trial may have; 0 where none is named."""
+    usual = spec.setting(spec.default).features
     if "features" in spec.space:
-        return int(most_of(spec.space["features"]))
-    return spec.setting(spec.default).features
+        return max(usual, int(most_of(spec.space["features"])))
+    return usual
 
 
 def usual_learning_rate(optimizer: str) -> float:

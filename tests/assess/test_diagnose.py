@@ -233,7 +233,7 @@ def test_losses_near_zero_count_as_equal() -> None:
     assert found.verdict is Verdict.BALANCED
     found = judge(np.zeros(5), np.zeros(5), {"trial 7": np.zeros(5)}, negligible=0.0)
     assert found.verdict is Verdict.BALANCED
-    assert (found.gap, found.gap_low, found.gap_high) == (0.0, 0.0, 0.0)
+    assert (found.gap.mean, found.gap_low, found.gap_high) == (0.0, 0.0, 0.0)
 
 
 @pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
@@ -267,12 +267,12 @@ def test_the_numbers_are_those_of_a_plain_loop() -> None:
     gaps = [0.3, 0.4, 0.05]
     error = np.std(gaps, ddof=1) / math.sqrt(3)
     half = stats.t.ppf(0.975, 2) * np.std(gaps, ddof=1) * math.sqrt(1 / 3 + 1 / 2)
-    assert found.training_loss == pytest.approx(0.25)
-    assert found.validation_loss == pytest.approx(0.5)
-    assert found.training_score == pytest.approx(0.75)
-    assert found.validation_score == pytest.approx(0.5)
-    assert found.gap == pytest.approx(0.25)
-    assert found.gap_standard_error == pytest.approx(error)
+    assert found.training_loss.mean == pytest.approx(0.25)
+    assert found.validation_loss.mean == pytest.approx(0.5)
+    assert found.training_score.mean == pytest.approx(0.75)
+    assert found.validation_score.mean == pytest.approx(0.5)
+    assert found.gap.mean == pytest.approx(0.25)
+    assert found.gap.standard_error == pytest.approx(error)
     assert (found.gap_low, found.gap_high) == pytest.approx((0.25 - half, 0.25 + half))
 
 
@@ -280,8 +280,8 @@ def test_one_fold_has_a_gap_and_no_verdict() -> None:
     found = judge([0.05], [0.8], {"trial 7": [0.01]})
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "one fold" in found.rule
-    assert found.gap == pytest.approx(0.75)
-    assert (found.gap_standard_error, found.gap_low, found.gap_high) == (None, None, None)
+    assert found.gap.mean == pytest.approx(0.75)
+    assert (found.gap.standard_error, found.gap_low, found.gap_high) == (None, None, None)
 
 
 @pytest.mark.parametrize("damage", [math.nan, math.inf, -math.inf])

@@ -8,15 +8,19 @@ import numpy as np
 
 from selection.errors import Fault, StudyStateError
 from selection.store.cohorts import Cohorts, Limits
+from selection.store.curve_points import CurvePoint
 from selection.store.leases import Lease, Worker, new_worker, read_leases
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import (
     CURVE_COLUMNS,
+    LAYER_COLUMNS,
     FoldResult,
+    LayerCurves,
     LearningCurve,
     Params,
+    Scalar,
     TrialResult,
     TrialState,
 )
@@ -73,6 +77,7 @@ def example_result(
     epochs: int = 7,
     folds: int = FOLDS * REPEATS,
     rows: int = 5,
+    layers: int = 0,
 ) -> TrialResult:
     """Return a result whose every number is a function of the trial's number."""
     generator = np.random.default_rng([number, epochs])
@@ -84,11 +89,60 @@ def example_result(
             outputs=generator.random((rows, 3)).astype(np.float32)
             if state is TrialState.COMPLETE
             else None,
+            layers=example_layers(generator, epochs, layers) if layers else None,
         )
         for place in range(folds)
     )
     reason = "" if state is TrialState.COMPLETE else f"{state} for a test"
     return TrialResult(state, reason, members, epochs, seconds=1.5 + number)
+
+
+def example_layers(generator: np.random.Generator, epochs: int, layers: int) -> LayerCurves:
+    """Return what layers did; the last one, which has no units, has no share of dead ones."""
+    points = generator.random((epochs, layers, len(LAYER_COLUMNS)))
+    points[:, -1, LAYER_COLUMNS.index("dead_share")] = np.nan
+    return LayerCurves(points)
+
+
+# In the order in which a curve has them: by size, words by the alphabet.
+CURVES: dict[str, tuple[Scalar, ...]] = {
+    "activation": ("relu", "sigmoid", "tanh"),
+    "learning_rate": (5e-324, 1e-05, 0.1 + 0.2, 1.0, 12.5),
+    "nesterov": (False, True),
+    "rows": (3, 20, 100),
+    "width": (8, 16, 128),
+}
+
+
+def example_points(number: int = 0, seed: int = 0) -> list[CurvePoint]:
+    """Return points of curves of one trial; of every curve the last one diverged."""
+    generator = np.random.default_rng([number, seed])
+    points = []
+    for over, values in CURVES.items():
+        for value in values:
+            reason = "diverged: größer" if value == values[-1] else ""
+            curves = generator.normal(size=(FOLDS * REPEATS, 4, len(CURVE_COLUMNS)))
+            if reason:
+                curves[:, -1] = [np.nan, -0.0, np.inf, -np.inf, 5e-324, np.nan]
+            folds = tuple(
+                FoldResult(place // FOLDS, place % FOLDS, LearningCurve(curve))
+                for place, curve in enumerate(curves)
+            )
+            points.append(CurvePoint(number, over, value, folds, reason))
+    return points
+
+
+def point_bits(points: Sequence[CurvePoint]) -> list[str]:
+    """Return points such that they can be compared bit for bit; 1 is not 1.0 nor True."""
+    return [
+        repr((point.number, point.over, point.value, point.reason))
+        + "".join(
+            repr((fold.repeat, fold.fold, fold.curve.points.shape))
+            + fold.curve.points.tobytes().hex()
+            for fold in point.folds
+        )
+        for point in points
+    ]
 
 
 def create_example(records: Records, spec: StudySpec | None = None) -> StudyRecord:
@@ -156,5 +210,11 @@ def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> boo
         and a.curve.points.tobytes() == b.curve.points.tobytes()
         and (a.outputs is None) == (b.outputs is None)
         and (a.outputs is None or b.outputs is None or np.array_equal(a.outputs, b.outputs))
+        and (a.layers is None) == (b.layers is None)
+        and (
+            a.layers is None
+            or b.layers is None
+            or a.layers.points.tobytes() == b.layers.points.tobytes()
+        )
         for a, b in zip(left, right, strict=True)
     )

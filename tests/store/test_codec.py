@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from hashlib import sha256
 
 import numpy as np
 import pytest
@@ -11,7 +12,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from selection.store.codec import decode_fold, encode_fold, shown_attrs, thinned_points
-from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialState
+from selection.study.trial import (
+    FoldResult,
+    LayerCurves,
+    LearningCurve,
+    TrialResult,
+    TrialState,
+)
 
 
 @given(
@@ -34,6 +41,40 @@ def test_member_comes_back_bit_for_bit(points: np.ndarray, outputs: np.ndarray |
         assert back.outputs is not None
         assert (back.outputs.shape, back.outputs.dtype) == (outputs.shape, np.float32)
         assert back.outputs.tobytes() == outputs.tobytes()
+
+
+@given(
+    points=st.tuples(st.integers(1, 5), st.integers(1, 4)).flatmap(
+        lambda shape: arrays(np.float64, (*shape, 3), elements=st.floats())
+    )
+)
+@settings(deadline=None)
+def test_layers_come_back_bit_for_bit(points: np.ndarray) -> None:
+    curve = LearningCurve(np.zeros((len(points), 6)))
+    row = encode_fold("uuid", 1, FoldResult(2, 3, curve, None, LayerCurves(points)))
+    back = decode_fold(row, outputs=False).layers
+    assert back is not None
+    assert (back.points.dtype, back.points.shape) == (np.float64, points.shape)
+    assert back.points.tobytes() == points.tobytes()
+    odd = LayerCurves(np.asfortranarray(points.astype(">f8")))
+    assert encode_fold("uuid", 1, FoldResult(2, 3, curve, None, odd)) == row
+
+
+def test_hash_of_a_row_without_layers_is_what_it_was_before_there_were_any() -> None:
+    curve = LearningCurve(np.arange(12.0).reshape(2, 6))
+    outputs = np.arange(6, dtype=np.float32).reshape(2, 3)
+    row = encode_fold("uuid", 1, FoldResult(2, 3, curve, outputs))
+    head, numbers = ("uuid", 2, 3, 1), (11.0, 9.0, 2, 3)
+    said = repr((head, numbers, 96)).encode() + curve.points.tobytes() + outputs.tobytes()
+    assert row.row_hash == sha256(said).hexdigest()
+    layers = LayerCurves(np.zeros((2, 1, 3)))
+    assert encode_fold("uuid", 1, FoldResult(2, 3, curve, outputs, layers)).row_hash != row.row_hash
+
+
+def test_layers_of_other_epochs_are_our_mistake() -> None:
+    curve, layers = LearningCurve(np.zeros((3, 6))), LayerCurves(np.zeros((2, 1, 3)))
+    with pytest.raises(AssertionError, match="layers have all epochs"):
+        encode_fold("uuid", 1, FoldResult(0, 0, curve, None, layers))
 
 
 def test_bytes_do_not_depend_on_the_layout_in_memory() -> None:

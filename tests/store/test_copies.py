@@ -22,9 +22,11 @@ from optuna.trial import TrialState as OptunaState
 from store_examples import (
     begin_example,
     create_example,
+    example_points,
     example_result,
     example_spec,
     finish_example,
+    point_bits,
     release_example,
     restart_example,
     same_members,
@@ -34,6 +36,7 @@ from selection.errors import RefusedError, StorageError, StudyStateError
 from selection.store import copies
 from selection.store.codec import utc_now
 from selection.store.copies import StudyCopy, StudySize, copy_study, delete_study, study_size
+from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, open_database
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import EVALUATED, Ledger
@@ -196,6 +199,7 @@ def keep_evidence(database: Database, study: StudyRecord) -> None:
     evidence.keep_outer_fold(study, OuterFold(0, 3, {"dropout": 0.1 + 0.2}, 0.1, 5e-324))
     models = [StoredModel(seed, {"mean": [0.1 + 0.2]}, bytes(range(256))) for seed in (0, 1)]
     evidence.keep_models(study, 0, models)
+    CurvePoints(database).keep(study, example_points())
 
 
 def full_study(database: Database, name: str = "example") -> StudyRecord:
@@ -204,7 +208,7 @@ def full_study(database: Database, name: str = "example") -> StudyRecord:
     study = create_example(records, example_spec(name))
     begin_example(records, study, 3)
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
-    results = {n: example_result(n, state) for n, state in enumerate(states)}
+    results = {n: example_result(n, state, layers=2) for n, state in enumerate(states)}
     finish_example(records, study, results)
     begin_example(records, study, 2, cohort=1)
     begin_example(records, study, 1, cohort=2)
@@ -335,6 +339,8 @@ def test_house_reads_the_same_study(pair: tuple[Database, Database]) -> None:
     members = [records.curves(study, 0, outputs=True) for records in (here, there)]
     assert same_members(*members)
     assert members[0][0].outputs is not None
+    assert members[0][0].layers is not None
+    assert point_bits(CurvePoints(target).points(found)) == point_bits(example_points())
     models = Evidence(target).models(found, 0)
     assert [vars(model) for model in models] == [
         vars(model) for model in Evidence(source).models(study, 0)
@@ -567,7 +573,7 @@ def test_fault_is_said_of_the_database_that_has_it(pair: tuple[Database, Databas
     assert text.startswith(f"{source.url}: ")
 
 
-@pytest.mark.parametrize("table", ["fold", "rows", "baseline", "nested", "model"])
+@pytest.mark.parametrize("table", ["fold", "rows", "baseline", "nested", "model", "curve"])
 def test_damage_in_the_source_is_refused(
     table: str, get_database: Callable[[str], Database]
 ) -> None:
@@ -583,10 +589,12 @@ def test_damage_in_the_source_is_refused(
     [
         ("fold", "outputs = x'00'"),
         ("fold", "score = 0.25"),
+        ("fold", "layers = NULL"),
         ("rows", "folds = x'00'"),
         ("baseline", "outputs = x'00'"),
         ("nested", "inner_score = 0.25"),
         ("model", "weights = x'00'"),
+        ("curve", "curve = x'00'"),
     ],
 )
 def test_damage_in_the_target_is_seen_before_the_end(
@@ -606,7 +614,10 @@ def test_damage_in_the_target_is_seen_before_the_end(
     assert text.startswith(f"{target.url}: ")
 
 
-@pytest.mark.parametrize("table", ["trial_system_attributes", "study_directions", "selection_fold"])
+@pytest.mark.parametrize(
+    "table",
+    ["trial_system_attributes", "study_directions", "selection_fold", "selection_curve"],
+)
 def test_missing_rows_are_seen_before_the_end(
     table: str, get_database: Callable[[str], Database]
 ) -> None:

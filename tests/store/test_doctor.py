@@ -21,6 +21,7 @@ from sqlalchemy.engine import Connection
 from store_examples import (
     begin_example,
     create_example,
+    example_points,
     example_result,
     example_spec,
     finish_example,
@@ -30,6 +31,7 @@ from store_examples import (
 from selection.store import doctor
 from selection.store.clock import database_now
 from selection.store.codec import encode_fold
+from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
 from selection.store.doctor import Finding, examine, mend
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
@@ -49,7 +51,13 @@ from selection.study.trial import CURVE_COLUMNS, TrialState
 
 OURS = [table for table in metadata.sorted_tables if table.name.startswith("selection_")]
 THEIRS = [table for table in BaseModel.metadata.sorted_tables if table.name != "version_info"]
-EVIDENCE = {"rows": "targets", "baseline": "outputs", "nested": "params_json", "model": "weights"}
+EVIDENCE = {
+    "rows": "targets",
+    "baseline": "outputs",
+    "nested": "params_json",
+    "model": "weights",
+    "curve": "curve",
+}
 # The trial of a number, as Optuna's tables know it.
 TRIAL = "(SELECT optuna_trial_id FROM selection_trial WHERE study_uuid = :uuid AND number = {})"
 FOLDS_OF = (
@@ -123,6 +131,7 @@ def keep_evidence(database: Database, study: StudyRecord) -> None:
     evidence.keep_baselines(study, [BaselineFold("majority", 0, 0, 0.5, "note", outputs)])
     evidence.keep_outer_fold(study, OuterFold(0, 3, {"width": (64,)}, 0.25, 0.75))
     evidence.keep_models(study, 3, [StoredModel(0, {"model": "refit"}, b"weights")])
+    CurvePoints(database).keep(study, example_points(3)[:3])
 
 
 @pytest.fixture
@@ -135,7 +144,9 @@ def study(database: Database, records: Records) -> StudyRecord:
     study = create_example(records)
     begin_example(records, study, 4)
     states = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED, TrialState.COMPLETE)
-    results = {number: example_result(number, state) for number, state in enumerate(states)}
+    results = {
+        number: example_result(number, state, layers=2) for number, state in enumerate(states)
+    }
     results[1] = replace(results[1], folds=results[1].folds[:2])
     finish_example(records, study, results)
     begin_example(records, study, 2, cohort=1)
@@ -306,6 +317,21 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
         "example",
         "damage",
         sql(f"UPDATE selection_fold SET outputs = :new WHERE {LAST_MEMBER}", new=bytes(60)),
+    ),
+    "damage, layers": (
+        "example",
+        "damage",
+        sql(f"UPDATE selection_fold SET layers = :new WHERE {LAST_MEMBER}", new=bytes(336)),
+    ),
+    "damage, layers gone": (
+        "example",
+        "damage",
+        sql(f"UPDATE selection_fold SET layers = NULL WHERE {LAST_MEMBER}"),
+    ),
+    "damage, reason of a point": (
+        "example",
+        "damage",
+        sql("UPDATE selection_curve SET reason = 'other' WHERE study_uuid = :uuid AND fold = 0"),
     ),
     **{
         f"damage, {name}": ("example", "damage", damage(f"selection_{name}", column))

@@ -17,15 +17,19 @@ from optuna.storages import RDBStorage
 from store_examples import (
     begin_example,
     create_example,
+    example_points,
     example_result,
     finish_example,
+    point_bits,
     restart_example,
     same_members,
 )
 
 from selection.errors import RefusedError, StorageError
 from selection.store.address import read_address
+from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, check_database, open_database, upgrade_database
+from selection.store.doctor import examine
 from selection.store.engine import build_engine
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
@@ -42,7 +46,10 @@ from selection.store.study_record import StudyRecord
 from selection.store.tables import metadata
 from selection.study.trial import Trial, TrialResult, TrialState
 
-NEWER = {f"selection_{name}" for name in ("rows", "baseline", "nested", "model", "ledger", "lease")}
+NEWER = {
+    f"selection_{name}"
+    for name in ("rows", "baseline", "nested", "model", "ledger", "lease", "curve")
+}
 RESULTS = {
     0: example_result(0),
     1: example_result(1, TrialState.PRUNED, epochs=2),
@@ -187,18 +194,24 @@ def fill(records: Records) -> StudyRecord:
     return study
 
 
-def check_filled(records: Records, written: StudyRecord, trials: list[Trial]) -> None:
+def check_trials(records: Records, written: StudyRecord, trials: list[Trial]) -> StudyRecord:
     """Check that the study is as fill left it, and its trials as they were read before."""
     study = records.find_study(written.name)
     assert study is not None
     assert asdict(study) == asdict(written)
     assert records.trials(study) == trials
+    return study
+
+
+def check_filled(records: Records, written: StudyRecord, trials: list[Trial]) -> None:
+    """Check the study, its trials and their members."""
+    study = check_trials(records, written, trials)
     for number, result in RESULTS.items():
         assert same_members(records.curves(study, number, outputs=True), result.folds)
 
 
 def use_new_tables(database: Database, study: StudyRecord) -> None:
-    """Write to each table of revision 0002 and read it back."""
+    """Write to each table that is newer than 0001 and read it back."""
     evidence, ledger = Evidence(database), Ledger(database)
     outputs = np.array([[0.5, -1.5]], dtype=np.float32)
     rows = RowFacts(np.array([1, 0]), np.array([[0, 1], [-1, 0]]), None)
@@ -211,6 +224,10 @@ def use_new_tables(database: Database, study: StudyRecord) -> None:
     evidence.keep_baselines(study, [baseline])
     evidence.keep_outer_fold(study, outer)
     evidence.keep_models(study, 0, [StoredModel(0, {"a": 1}, b"weights")])
+    curves, points = CurvePoints(database), example_points()
+    assert curves.points(study) == []
+    curves.keep(study, points)
+    assert point_bits(curves.points(study)) == point_bits(points)
     read = evidence.rows(study)
     assert read is not None
     assert np.array_equal(read.targets, rows.targets)
@@ -272,7 +289,7 @@ def test_way_back_to_the_first_revision_and_up_again(new_url: str) -> None:
             command.downgrade(alembic_config(connection), "0001")
         assert read_revisions(database.engine).ours == "0001"
         assert not NEWER & set(sa.inspect(database.engine).get_table_names())
-        check_filled(records, study, trials)
+        check_trials(records, study, trials)
 
         upgrade_to_head(database.engine)
         assert read_revisions(database.engine).ours == our_history()[0]
@@ -281,3 +298,34 @@ def test_way_back_to_the_first_revision_and_up_again(new_url: str) -> None:
             command.check(alembic_config(connection))
         check_filled(records, study, trials)
         use_new_tables(database, study)
+
+
+def columns_of(database: Database, table: str) -> set[str]:
+    return {column["name"] for column in sa.inspect(database.engine).get_columns(table)}
+
+
+def test_members_without_layers_are_the_same_before_and_after_curves(new_url: str) -> None:
+    with open_database(new_url, create=True, write=True) as database:
+        records = Records(database)
+        study = fill(records)
+        go_on(records, study)
+        trials = records.trials(study)
+        with database.engine.connect() as connection:
+            command.downgrade(alembic_config(connection), "0003")
+        assert "selection_curve" not in sa.inspect(database.engine).get_table_names()
+        assert "layers" not in columns_of(database, "selection_fold")
+        check_trials(records, study, trials)
+
+        upgrade_to_head(database.engine)
+        with database.engine.connect() as connection:
+            command.check(alembic_config(connection))
+        check_filled(records, study, trials)
+        assert examine(database) == []
+        CurvePoints(database).keep(study, example_points())
+        finish_example(records, study, {5: example_result(5, layers=3)}, cohort=2)
+        members = records.curves(study, 5, outputs=True)
+        assert same_members(members, example_result(5, layers=3).folds)
+        assert examine(database) == []
+        with database.engine.connect() as connection:
+            command.downgrade(alembic_config(connection), "0003")
+        assert "selection_curve" not in sa.inspect(database.engine).get_table_names()

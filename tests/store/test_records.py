@@ -534,6 +534,7 @@ def test_metadata_holds_our_tables_only() -> None:
             "baseline",
             "nested",
             "model",
+            "curve",
             "ledger",
             "lease",
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ import pytest
 
 from selection.errors import StudyFileError
 from selection.study.space import Choices, Range, nearest_inside
-from selection.study.spec import differences, parse_study, read_study
+from selection.study.spec import differences, most_features, parse_study, read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -114,6 +116,22 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
             ["at most the epochs"],
         ),
         (study(training={"precision": "float8"}), ["precision"]),
+        (study(model={"features": 0}), ["[model] features", "greater than or equal to 1", "0"]),
+        (study(model={"features": 1.5}), ["[model] features", "valid integer"]),
+        (study(model={"feature": 3}), ["Did you mean features?"]),
+        (study(space={"features": {"low": 0, "high": 3}}), ["[space] features", "equal to 1"]),
+        (study(space={"features": {"low": 1.0, "high": 3}}), ["low must be a whole number"]),
+        (study(space={"features": {"choices": [3, 0]}}), ["[space] features", "equal to 1"]),
+        (study(space={"features": {"choices": [[3], 2]}}), ["[space] features", "[3]"]),
+        (study(training={"diagnostics": 1}), ["[training] diagnostics", "boolean"]),
+        (
+            study(space={"width": {"low": 2, "high": 8}, "diagnostics": True}),
+            ["[space] diagnostics", "all trials of a study have one diagnostics", "[training]"],
+        ),
+        (
+            study(space={"diagnostics": {"choices": [True, False]}}),
+            ["[space] diagnostics", "all trials of a study have one diagnostics"],
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_with_rule_value_and_mend(
@@ -222,6 +240,63 @@ def test_the_usual_learning_rate_and_depth_follow_what_is_searched() -> None:
     assert default(optimizer={"choices": ["adamw", "sgd"]}, learning_rate=rate).learning_rate == 0.1
     assert default(optimizer="adam", width={"low": 4, "high": 9}).learning_rate == 0.001
     assert default(hidden_layers={"low": 0, "high": 2}).kind.hidden_layers == 1
+
+
+@pytest.mark.parametrize(
+    ("sections", "default", "most"),
+    [
+        ({}, 0, 0),
+        ({"model": {"features": 3}}, 3, 3),
+        ({"space": {"features": 2, "width": {"low": 2, "high": 8}}}, 2, 2),
+        ({"space": {"features": {"low": 1, "high": 20}}}, 20, 20),
+        ({"space": {"features": {"low": 1, "high": 20, "step": 4}}}, 17, 20),
+        ({"space": {"features": {"choices": [3, 20, 1]}}}, 20, 20),
+        ({"model": {"features": 4}, "space": {"features": {"low": 1, "high": 20}}}, 4, 20),
+        (
+            {"space": {"features": {"low": 1, "high": 20}}, "search": {"default": {"features": 3}}},
+            3,
+            20,
+        ),
+        (
+            {"space": {"features": {"low": 1, "high": 3}}, "search": {"default": {"features": 30}}},
+            30,
+            30,
+        ),
+    ],
+)
+def test_the_default_sees_as_many_features_as_it_may(
+    sections: dict[str, Any], default: int, most: int
+) -> None:
+    spec = parse_study(study(**sections), "s.toml")
+    assert spec.setting(spec.default).features == default
+    assert most_features(spec) == most
+
+
+def test_features_of_a_trial_are_those_it_was_asked_with() -> None:
+    spec = parse_study(study(space={"features": {"low": 1, "high": 20}}), "s.toml")
+    assert [spec.setting({"features": count}).features for count in (1, 7, 20)] == [1, 7, 20]
+    assert spec.setting({"features": 1}) != spec.setting({"features": 2})
+
+
+@pytest.mark.parametrize("widths", [(), (5,), (7, 3)])
+@pytest.mark.parametrize(("features", "seen"), [(0, 9), (1, 1), (4, 4), (9, 9), (30, 9)])
+def test_only_weights_of_seen_inputs_are_counted(
+    widths: tuple[int, ...], features: int, seen: int
+) -> None:
+    spec = parse_study(study(model={"hidden_layers": len(widths)}), "s.toml")
+    setting = replace(spec.setting(spec.default), widths=widths, features=features)
+    sizes = [seen, *widths, 3]
+    counts = [a * b + b for a, b in itertools.pairwise(sizes)]
+    assert setting.count_parameters(9, 3) == sum(counts)
+
+
+def test_diagnostics_are_no_part_of_a_setting() -> None:
+    off = parse_study(study(), "s.toml")
+    on = parse_study(study(training={"diagnostics": True}), "s.toml")
+    assert (off.sections.training.diagnostics, on.sections.training.diagnostics) == (False, True)
+    assert on.setting(on.default) == off.setting(off.default)
+    line = "training.diagnostics: false -> true"
+    assert differences(off.to_json(), on.to_json()) == [line]
 
 
 def test_grids_list_every_point() -> None:

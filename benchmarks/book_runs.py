@@ -1,0 +1,189 @@
+"""Whole studies of studies/book, one per seed: what each trial of them did, as plain values.
+
+Seeds draw made-up rows, folds, initial weights and the order of rows. Held-out rows are looked at
+once for each trial that the book has a figure of, whichever trial the rule chose; every look is in
+the ledger of a database that is thrown away.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from selection.assess.compare import Comparison
+from selection.assess.diagnose import Diagnosis
+from selection.assess.rules import rank
+from selection.assessment import Assessment, assess_study
+from selection.data.sources import data_folder
+from selection.diagnosis import diagnose_trial
+from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
+from selection.final import evaluate, final_models
+from selection.procedure import run_procedure
+from selection.store.books import Books, open_books
+from selection.store.leases import new_worker
+from selection.store.study_record import StudyRecord
+from selection.study.setting import Setting
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import Trial
+from selection.sweep import SweepNews, run_sweep
+from selection.train.device import Device, choose_device
+
+FOLDER = Path(__file__).parents[1] / "studies" / "book"
+
+
+@dataclass(frozen=True)
+class FinalFigures:
+    """Hold what a trial's refit on all development rows did.
+
+    running_loss and running_score are of its last epoch, in train mode; weight_norm is that of its
+    first layer; scores are those on the held-out rows, by metric.
+    """
+
+    running_loss: float
+    running_score: float
+    weight_norm: float
+    scores: Mapping[str, float]
+
+    @property
+    def loss_ratio(self) -> float:
+        """How many times as large the squared error is on the held-out rows as in training."""
+        return self.scores["rmse"] ** 2 / self.running_loss
+
+
+@dataclass(frozen=True)
+class TrialFigures:
+    """Hold what a trial did on the folds, as means over them after the last epoch.
+
+    gradients are norms by layer after the first epoch; advantage is that of the study's winner,
+    None for itself; final is there if the trial met the held-out rows.
+    """
+
+    setting: Setting
+    fold_scores: tuple[float, ...]
+    training_score: float
+    validation_score: float
+    verdict: str
+    gradients: tuple[float, ...]
+    weights: tuple[float, ...]
+    advantage: Comparison | None
+    final: FinalFigures | None
+
+    @property
+    def is_winner(self) -> bool:
+        """Say whether the rule chose this trial."""
+        return self.advantage is None
+
+
+@dataclass(frozen=True)
+class Run:
+    """Hold one study at one seed; seconds are of all that was done, trials are by number."""
+
+    study: str
+    seed: int
+    level: float
+    seconds: float
+    trials: tuple[TrialFigures, ...]
+
+    @property
+    def winner(self) -> TrialFigures:
+        """The trial that the rule chose."""
+        return next(trial for trial in self.trials if trial.is_winner)
+
+
+class _Silence:
+    def show(self, news: SweepNews) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def run_study(name: str, seed: int, looks: int) -> Run:
+    """Run one study file at a seed; its first trials, so many as looks, meet the held-out rows."""
+    begun = time.perf_counter()
+    content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
+    content |= {"name": f"{content['name']}-{seed}", "seed": seed}
+    spec = parse_study(content, f"{name}.toml")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_books(f"sqlite:///{folder}/book.db", create=True, write=True) as books,
+    ):
+        trials = _measure(spec, books, looks)
+    level = spec.sections.assessment.level
+    return Run(name, seed, level, time.perf_counter() - begun, trials)
+
+
+def _measure(spec: StudySpec, books: Books, looks: int) -> tuple[TrialFigures, ...]:
+    device = choose_device("cpu")
+    data = load_study_data(spec, data_folder())
+    study = enter_study(spec, data, books.records, device)
+    books.evidence.keep_rows(study, row_facts(data))
+    trainer = make_trainer(spec, data, device, 0)
+    view = _Silence()
+
+    def sweep() -> None:
+        run_sweep(spec, study, books, trainer, new_worker(60.0, is_alone=True), view)
+
+    run_procedure(spec, study, data, books, trainer, device, view.say, sweep)
+    assessment = assess_study(study, books)
+    finals = {number: _final(study, spec, data, books, device, number) for number in range(looks)}
+    return tuple(
+        _figures(assessment, books, trial, finals.get(trial.number)) for trial in assessment.trials
+    )
+
+
+def _final(
+    study: StudyRecord, spec: StudySpec, data: StudyData, books: Books, device: Device, number: int
+) -> FinalFigures:
+    """Refit a trial and score it on the held-out rows."""
+    assessment = assess_study(study, books)
+    trial = assessment.trials[number]
+    # The book's figures are of this setting, whether or not the rule would have chosen it.
+    asked = replace(assessment, winner=trial)
+    reason = "the book has a figure of this setting"
+    evidence = books.evidence
+    result: Mapping[str, Any] = evaluate(
+        asked, data, evidence, books.ledger, device, data_folder(), reason
+    )
+    (model,) = final_models(study, spec, data, trial, evidence, device)
+    first = model.members[0].layers[0]
+    return FinalFigures(
+        running_loss=result["training"]["running_loss"][0],
+        running_score=result["training"]["running_score"][0],
+        weight_norm=float(np.linalg.norm(first.weight)),
+        scores={spec.metric: result["score"], **result.get("scores", {})},
+    )
+
+
+def _figures(
+    assessment: Assessment, books: Books, trial: Trial, final: FinalFigures | None
+) -> TrialFigures:
+    study, spec = assessment.study, assessment.spec
+    ranked = rank(assessment.trials, is_minimised=spec.is_minimised)
+    found: Diagnosis | None = diagnose_trial(study, spec, books, trial, ranked)
+    assert found is not None, "rows were kept, and without a pruner every trial is complete"
+    layers = [fold.layers for fold in books.records.curves(study, trial.number)]
+    kept = [each for each in layers if each is not None]
+    return TrialFigures(
+        setting=spec.setting(trial.params),
+        fold_scores=trial.fold_scores,
+        training_score=found.training_score.mean,
+        validation_score=found.validation_score.mean,
+        verdict=found.verdict.value,
+        gradients=_over_folds([each.column("gradient_norm")[0] for each in kept]),
+        weights=_over_folds([each.column("weight_norm")[-1] for each in kept]),
+        advantage=next(
+            (rival.advantage for rival in assessment.rivals if rival.number == trial.number), None
+        ),
+        final=final,
+    )
+
+
+def _over_folds(lines: Sequence[Any]) -> tuple[float, ...]:
+    """Return the mean over folds of what was measured by layer; () without diagnostics."""
+    return tuple(np.mean(lines, axis=0).tolist()) if lines else ()

@@ -1,0 +1,131 @@
+"""Diagnoses and curves as text: a verdict, the rule that gave it, and what it rests on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from rich.console import Console
+from rich.markup import escape
+
+from selection.assess.diagnose import Diagnosis, FoldMean
+from selection.diagnosis import BaselineLine
+from selection.report.text import make_table, print_table, show_value
+from selection.store.curve_points import ROWS, CurvePoint
+from selection.study.trial import LAYER_COLUMNS, FoldResult, Trial
+
+
+def diagnosis(
+    console: Console,
+    study: str,
+    trial: Trial,
+    found: Diagnosis,
+    baselines: Mapping[str, BaselineLine],
+    metric: str,
+) -> None:
+    """Print whether a trial under- or overfits, by which rule, and what to do about it."""
+    console.print(f"study {escape(study)}, trial {trial.number}: {found.verdict.value}")
+    for name, words in (("rule", found.rule), ("advice", found.advice)):
+        console.print(f"  {name}: {escape(words)}", soft_wrap=True)
+    params = ", ".join(f"{name} = {show_value(value)}" for name, value in trial.params.items())
+    console.print(f"  setting: {escape(params)}", soft_wrap=True)
+    table = make_table(console)
+    table.add_column(f"after {trial.epochs} epochs, observed")
+    losses = ("training_loss", "validation_loss", "gap")
+    for name in (*losses, f"training_{metric}", f"validation_{metric}"):
+        table.add_column(name, justify="right")
+    table.add_row(
+        f"trial {trial.number}",
+        show_fold_mean(found.training_loss),
+        show_fold_mean(found.validation_loss),
+        show_gap(found),
+        show_fold_mean(found.training_score),
+        show_fold_mean(found.validation_score),
+    )
+    for name, line in baselines.items():
+        scores = ("", show_fold_mean(line.loss), "", "", show_fold_mean(line.score))
+        table.add_row(f"baseline {escape(name)}", *scores)
+    print_table(console, table)
+
+
+def layer_rows(folds: Sequence[FoldResult]) -> list[dict[str, float | None]]:
+    """Return what each layer of a trial did in each epoch, the mean over folds; None is no number.
+
+    Layers are counted from 0, the last is that of the outputs. Empty where nobody asked for them.
+    """
+    known = [fold.layers.points for fold in folds if fold.layers is not None]
+    if not known:
+        return []
+    return [
+        {
+            "epoch": epoch,
+            "layer": layer,
+            **{
+                name: number if math.isfinite(number) else None
+                for name, number in zip(LAYER_COLUMNS, numbers, strict=True)
+            },
+        }
+        for epoch, of_epoch in enumerate(np.mean(known, axis=0).tolist(), start=1)
+        for layer, numbers in enumerate(of_epoch)
+    ]
+
+
+def layers(console: Console, folds: Sequence[FoldResult]) -> None:
+    """Print what the layers of a trial did in its first and last epoch, if it was asked for."""
+    rows = layer_rows(folds)
+    if not rows:
+        return
+    table = make_table(console, "epoch", "layer", *LAYER_COLUMNS)
+    ends = (rows[0]["epoch"], rows[-1]["epoch"])
+    for row in rows:
+        if row["epoch"] in ends:
+            table.add_row(*("" if number is None else f"{number:.4g}" for number in row.values()))
+    print_table(console, table)
+
+
+def curve_title(number: int, over: str) -> str:
+    """Return what a curve is called."""
+    if over == ROWS:
+        return f"sample-size curve, setting of trial {number}"
+    return f"validation curve over {over}, all else as in trial {number}"
+
+
+def curve(
+    console: Console,
+    points: Sequence[CurvePoint],
+    found: Sequence[Diagnosis | None],
+    metric: str,
+) -> None:
+    """Print a line for each point of one curve."""
+    heads = (f"{metric}_observed", "train", "loss", "train_loss", "gap")
+    table = make_table(console, points[0].over, *heads)
+    table.add_column("verdict")
+    for point, own in zip(points, found, strict=True):
+        if own is None:
+            table.add_row(show_value(point.value), *[""] * len(heads), escape(point.reason))
+            continue
+        table.add_row(
+            show_value(point.value),
+            show_fold_mean(own.validation_score),
+            f"{own.training_score.mean:.4f}",
+            f"{own.validation_loss.mean:.4g}",
+            f"{own.training_loss.mean:.4g}",
+            show_fold_mean(own.gap),
+            own.verdict.value,
+        )
+    print_table(console, table)
+
+
+def show_fold_mean(value: FoldMean) -> str:
+    """Return a mean over folds with its standard error."""
+    if value.standard_error is None:
+        return f"{value.mean:.4f}"
+    return f"{value.mean:.4f} +- {value.standard_error:.4f}"
+
+
+def show_gap(found: Diagnosis) -> str:
+    """Return the generalisation gap with its standard error and interval."""
+    if found.gap_low is None:
+        return show_fold_mean(found.gap)
+    return f"{show_fold_mean(found.gap)} [{found.gap_low:.4f}, {found.gap_high:.4f}]"
