@@ -46,7 +46,7 @@ def diagnose(
     """Say whether a trial under- or overfits, by which rule, and what to do about it."""
     from selection.assess.rules import rank
     from selection.diagnosis import baseline_lines, diagnose_trial
-    from selection.report import diagnosis_text, diagnosis_values, text
+    from selection.report import diagnosis_text, text, values
     from selection.store.books import open_books
 
     with open_books(storage) as books:
@@ -63,11 +63,11 @@ def diagnose(
         mend = "selection run FILE adds them to a study of an earlier version."
         raise StudyStateError(Fault(f"study {name}", rule, "none on record", mend))
     if as_json:
-        value = diagnosis_values.diagnosis_value(found)
+        value = values.diagnosis_value(found)
         lines = {
             each: {
-                "loss": diagnosis_values.fold_mean_value(line.loss),
-                "score": diagnosis_values.fold_mean_value(line.score),
+                "loss": values.fold_mean_value(line.loss),
+                "score": values.fold_mean_value(line.score),
             }
             for each, line in baselines.items()
         }
@@ -97,7 +97,7 @@ def curve(
     from selection.diagnosis import diagnose_points
     from selection.entry import check_rows, load_study_data
     from selection.report import diagnosis_text, text
-    from selection.report.diagnosis_values import curve_value
+    from selection.report.values import curve_value
     from selection.store.books import open_books
     from selection.train.device import choose_device
 

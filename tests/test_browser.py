@@ -30,6 +30,7 @@ folds = 3
 [training]
 epochs = {epochs}
 batch_size = 64
+diagnostics = true
 [space]
 width = {{ low = 8, high = 64, log = true }}
 dropout = {{ low = 0.0, high = 0.5 }}
@@ -60,11 +61,13 @@ def browser() -> Iterator[Any]:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with three finished studies, one of them evaluated."""
+    """A folder with three finished studies, one of them evaluated and with two curves."""
     folder = tmp_path_factory.mktemp("browser")
     for name in ("digits", TRAP, QUOTES):
         finish(folder, "run", write(folder, name, 6, 12))
     finish(folder, "evaluate", "digits")
+    finish(folder, "curve", "digits", "--over", "activation", "--values", "relu,tanh")
+    finish(folder, "curve", "digits", "--over", "rows", "--values", "50,200,800")
     return folder
 
 
@@ -130,13 +133,15 @@ def test_from_the_list_of_studies_to_a_trial(page: Any, address: str) -> None:
     page.get_by_role("link", name="digits").click()
     page.get_by_role("heading", name="Answer").wait_for()
     page.locator(".quantity.corrected .number").filter(has_text="0.").wait_for()
-    see_all_charts(page, 14)
+    see_all_charts(page, 16)
+    assert page.get_by_role("heading", name=re.compile("^Sample-size curve")).count() == 1
+    assert page.locator(".stored-curve tbody .badge").count() == 5
     assert fits(page)
     held_out = page.locator(".quantity.held-out .number").inner_text()
     assert re.fullmatch(r"0\.\d{4}", held_out)
     page.locator("#leaders tbody th a").first.click()
     page.get_by_role("heading", name=re.compile("Trial \\d+")).wait_for()
-    see_all_charts(page, 3)
+    see_all_charts(page, 6)
     assert page.locator(".pictures img").count() == 12
     widths = page.eval_on_selector_all(".pictures img", "all => all.map(each => each.naturalWidth)")
     assert min(widths) >= 56
@@ -250,13 +255,13 @@ def test_names_that_are_traps_catch_nobody(page: Any, address: str, name: str) -
 
 
 def test_the_report_needs_no_network(browser: Any, folder: Path) -> None:
-    for name, file in ((TRAP, "trap.html"), ("digits", "digits.html")):
+    for name, file, charts in ((TRAP, "trap.html", 18), ("digits", "digits.html", 20)):
         finish(folder, "report", "--to", file, "--", name)
         context = browser.new_context(viewport={"width": 375, "height": 800}, offline=True)
         page = context.new_page()
         complaints = Complaints(page, "")
         page.goto((folder / file).as_uri())
-        see_all_charts(page, 15)
+        see_all_charts(page, charts)
         assert page.locator(".pictures img").count() == 12
         assert fits(page)
         context.close()

@@ -5,37 +5,64 @@ The live page asks for them one by one, the report file holds them all.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
+from selection.assess.diagnose import Diagnosis
 from selection.assessment import Assessment
 from selection.out_of_fold import out_of_fold
-from selection.report import figures
+from selection.report import diagnosis_figures, figures
+from selection.report.diagnosis_page import MOST_CURVES, StoredCurve, judged_points, stored_curves
 from selection.report.figures import Figure
 from selection.report.view import StudyView
 from selection.store.books import Books
-from selection.study.trial import Trial
+from selection.store.curve_points import CurvePoint
+from selection.study.trial import FoldResult, Trial
 
 CURVE_TRIALS = 3
 MOST_CURVE_TRIALS = 6
 Query = Mapping[str, str]
 # The choices of a reader that charts know.
-CHOICES = ("param", "trial", "trials", "first", "second")
+CHOICES = ("param", "trial", "trials", "first", "second", "over")
 CHARTS = (
     "history",
     "rivals",
     "curves-score",
     "curves-loss",
-    "validation-curve",
+    "scores-against",
     "slice",
     "parallel",
     "contour",
     "importance",
     "epochs",
     "confusion",
+    "point-curve",
+    "gradient-norm",
+    "weight-norm",
+    "dead-units",
 )
+# Column, title and caption of each chart of layers.
+LAYER_CHARTS = {
+    "gradient-norm": (
+        "gradient_norm",
+        "Gradient norm by layer",
+        "The norm of the gradient of the mean loss by the weights of each layer, in eval mode "
+        "after the epoch",
+    ),
+    "weight-norm": (
+        "weight_norm",
+        "Weight norm by layer",
+        "The norm of the weights of each layer after the epoch",
+    ),
+    "dead-units": (
+        "dead_share",
+        "Dead ReLU units by layer",
+        "The share of ReLU units of each layer that are 0 for every scored training row, after "
+        "the epoch",
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,15 @@ class Chart:
     def address(self) -> str:
         """The chart's place below the page of its study."""
         return f"figures/{self.name}.json" + (f"?{urlencode(self.query)}" if self.query else "")
+
+
+@dataclass(frozen=True, eq=False)
+class ShownCurve:
+    """Hold a stored curve as pages show it: its chart, and each point with its diagnosis."""
+
+    id: str
+    chart: Chart
+    points: Sequence[tuple[CurvePoint, Diagnosis | None]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +153,11 @@ def _space_charts(view: StudyView, query: Query) -> list[Chart]:
     metric, names = view.spec.metric, list(view.spec.space)
     charts = [
         Chart(
-            "validation-curve",
-            f"Validation curve: {name}",
+            "scores-against",
+            f"All trials against {name}",
             f"Observed validation {metric} and training {metric} of the complete trials against "
-            f"{name}; the other hyperparameters differ from point to point. Lines join medians.",
+            f"{name}; the other hyperparameters differ from point to point. Lines join medians. "
+            f"To change {name} alone: selection curve.",
             {"param": name},
         )
         for name in figures.numeric_names(view.spec)
@@ -159,8 +196,10 @@ def _space_charts(view: StudyView, query: Query) -> list[Chart]:
     return charts
 
 
-def trial_charts(trial: Trial, *, has_predictions: bool) -> list[Chart]:
-    """Return the charts of a trial's page."""
+def trial_charts(
+    trial: Trial, folds: Sequence[FoldResult], *, has_predictions: bool
+) -> list[Chart]:
+    """Return the charts of a trial's page; folds are the trial's."""
     chosen = {"trials": str(trial.number)}
     charts = [
         Chart(
@@ -173,6 +212,16 @@ def trial_charts(trial: Trial, *, has_predictions: bool) -> list[Chart]:
         for kind in ("score", "loss")
         if trial.epochs
     ]
+    charts += [
+        Chart(
+            name,
+            title,
+            f"{caption}; the mean over folds. Layers are counted from the inputs.",
+            {"trial": str(trial.number)},
+        )
+        for name, (column, title, caption) in LAYER_CHARTS.items()
+        if diagnosis_figures.layer_means(folds, column) is not None
+    ]
     if has_predictions:
         charts.append(
             Chart(
@@ -184,6 +233,28 @@ def trial_charts(trial: Trial, *, has_predictions: bool) -> list[Chart]:
             )
         )
     return charts
+
+
+def curve_values(view: StudyView, books: Books) -> dict[str, Any]:
+    """Return the stored curves of a study: a chart and the judged points of each.
+
+    Raises: StorageError where a row is damaged.
+    """
+    found = stored_curves(view, books)
+    return {
+        "stored_curves": [
+            ShownCurve(
+                f"curve-{place}", _point_chart(view, curve), judged_points(view, books, curve)
+            )
+            for place, curve in enumerate(found[:MOST_CURVES])
+        ],
+        "curves_left_out": max(0, len(found) - MOST_CURVES),
+    }
+
+
+def _point_chart(view: StudyView, curve: StoredCurve) -> Chart:
+    chosen = {"over": curve.over, "trial": str(curve.number)}
+    return Chart("point-curve", curve.title, curve.caption(view.spec.metric), chosen)
 
 
 def curve_trials(view: StudyView, query: Query) -> list[int]:
@@ -221,8 +292,8 @@ def draw(name: str, query: Query, source: ChartSource) -> Figure | None:
             curves = {number: records.curves(view.study, number) for number in numbers}
             kind: Literal["loss", "score"] = "loss" if name == "curves-loss" else "score"
             return figures.learning_curves(spec, curves, kind)
-        case "validation-curve" if param in figures.numeric_names(spec):
-            return figures.validation_curve(spec, source.finished, param)
+        case "scores-against" if param in figures.numeric_names(spec):
+            return figures.scores_against(spec, source.finished, param)
         case "slice" if param in spec.space:
             return figures.slices(spec, source.finished).get(param)
         case "parallel" if len(spec.space) > 1:
@@ -235,6 +306,10 @@ def draw(name: str, query: Query, source: ChartSource) -> Figure | None:
             return figures.epochs_spent(spec, source.finished)
         case "confusion":
             return _confusion(source, query.get("trial", ""))
+        case "point-curve":
+            return _point_curve(source, query.get("over", ""), query.get("trial", ""))
+        case _ if name in LAYER_CHARTS:
+            return _layers(source, LAYER_CHARTS[name][0], query.get("trial", ""))
     return None
 
 
@@ -246,3 +321,18 @@ def _confusion(source: ChartSource, number: str) -> Figure | None:
     if found is None or found.counts is None:
         return None
     return figures.confusion(list(study.facts["class_counts"]), found.counts.tolist())
+
+
+def _point_curve(source: ChartSource, over: str, number: str) -> Figure | None:
+    for curve in stored_curves(source.view, source.books):
+        if (curve.over, str(curve.number)) == (over, number):
+            return diagnosis_figures.point_curve(source.view.spec, curve.points)
+    return None
+
+
+def _layers(source: ChartSource, column: str, number: str) -> Figure | None:
+    study = source.view.study
+    if number not in {str(trial.number) for trial in source.view.trials if trial.epochs}:
+        return None
+    folds = source.books.records.curves(study, int(number))
+    return diagnosis_figures.layer_curves(folds, column)

@@ -51,8 +51,8 @@ from selection.report.space_figures import (
     importance,
     numeric_names,
     parallel_coordinates,
+    scores_against,
     slices,
-    validation_curve,
 )
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial, TrialState
@@ -73,8 +73,8 @@ __all__ = [
     "optimisation_history",
     "parallel_coordinates",
     "rivals",
+    "scores_against",
     "slices",
-    "validation_curve",
 ]
 
 MOST_BARS = 400

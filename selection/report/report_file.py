@@ -13,7 +13,14 @@ from markupsafe import Markup
 from selection.assessment import Assessment
 from selection.errors import ExportError, Fault
 from selection.report import html
-from selection.report.charts import Chart, ChartSource, draw, study_charts
+from selection.report.charts import (
+    LAYER_CHARTS,
+    Chart,
+    ChartSource,
+    curve_values,
+    draw,
+    study_charts,
+)
 from selection.report.figures import Figure
 from selection.report.leaderboard import Order, leaderboard
 from selection.report.pictures import Pictures
@@ -42,7 +49,8 @@ def report_file(
     diagnosis = None
     if winner is not None:
         of_trial = trial_values(view, books, winner, pictures)
-        charts += [chart for chart in of_trial["charts"] if chart.name == "confusion"]
+        of_winner = ("confusion", *LAYER_CHARTS)
+        charts += [chart for chart in of_trial["charts"] if chart.name in of_winner]
         diagnosis = of_trial["diagnosis"]
     source = ChartSource(view, assessment, books)
     drawn: list[tuple[str, Chart, Figure]] = []
@@ -50,9 +58,15 @@ def report_file(
         figure = draw(chart.name, chart.query, source)
         if figure is not None:
             drawn.append((f"figure-{place}", chart, figure))
+    curves = curve_values(view, books)
+    figures = [(id, figure) for id, _, figure in drawn] + [
+        (curve.id, draw(curve.chart.name, curve.chart.query, source))
+        for curve in curves["stored_curves"]
+    ]
     values = {
         **of_trial,
         **answer_values(view, assessment, diagnosis, waiting="", evaluate=evaluate),
+        **curves,
         **fact_values(view, books.evidence.rows(view.study)),
     }
     return html.render(
@@ -63,6 +77,7 @@ def report_file(
         names=list(view.spec.space),
         mark=Markup(MARK),
         drawn=drawn,
+        figures=figures,
         base="",
         made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
     )

@@ -164,7 +164,7 @@ def importance(spec: StudySpec, trials: Sequence[Trial]) -> Figure | None:
 
 
 def numeric_names(spec: StudySpec) -> list[str]:
-    """Return the hyperparameters that validation_curve can put on an axis."""
+    """Return the hyperparameters that scores_against can put on an axis."""
     return [
         name
         for name, dimension in spec.space.items()
@@ -172,7 +172,7 @@ def numeric_names(spec: StudySpec) -> list[str]:
     ]
 
 
-def validation_curve(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figure:
+def scores_against(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figure:
     """Return training and validation scores of complete trials against one hyperparameter.
 
     The lines are running medians: where both are poor the MLP underfits, where they part it

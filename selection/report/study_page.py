@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from selection.assess.diagnose import Diagnosis
 from selection.assessment import Assessment
 from selection.report.answer import answer
+from selection.report.diagnosis_page import ShownDiagnosis
 from selection.report.text import show_value
 from selection.report.verdict import held_out_lines, openings, winner_lines
 from selection.report.view import StudyView
@@ -32,7 +32,7 @@ class Section:
 def answer_values(
     view: StudyView,
     assessment: Assessment | None,
-    diagnosis: Diagnosis | None,
+    diagnosis: ShownDiagnosis | None,
     *,
     waiting: str,
     evaluate: str,

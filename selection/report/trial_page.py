@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from selection.diagnosis import diagnose_trial
 from selection.errors import Fault, StudyStateError
 from selection.out_of_fold import most_confident_mistakes, out_of_fold
 from selection.report.charts import trial_charts
+from selection.report.diagnosis_page import show_diagnosis
 from selection.report.pictures import Pictures
 from selection.report.view import StudyView
 from selection.store.books import Books
@@ -37,7 +37,8 @@ def trial_values(view: StudyView, books: Books, trial: Trial, pictures: Pictures
     if trial.state is TrialState.COMPLETE:
         predictions = out_of_fold(study, books, number)
         mistakes = most_confident_mistakes(study, books, number)
-        diagnosis = diagnose_trial(study, view.spec, books, trial, view.ranked)
+        diagnosis = show_diagnosis(view, books, trial)
+    folds = books.records.curves(study, number) if trial.epochs else ()
     has_classes = predictions is not None and predictions.counts is not None
     return {
         "view": view,
@@ -45,7 +46,7 @@ def trial_values(view: StudyView, books: Books, trial: Trial, pictures: Pictures
         "metric": view.spec.metric,
         "folds": view.spec.sections.cv.folds,
         "diagnosis": diagnosis,
-        "charts": trial_charts(trial, has_predictions=has_classes),
+        "charts": trial_charts(trial, folds, has_predictions=has_classes),
         "predictions": predictions,
         "mistakes": [
             {"mistake": each, "picture": pictures.picture(view, each.row)} for each in mistakes

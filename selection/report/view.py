@@ -26,7 +26,7 @@ class StudyView:
     """Hold one study as it stands: trials by number, in any state.
 
     Units: seconds is the time that finished cohorts took; lately counts the trials that ended in
-    the last LATELY_SECONDS.
+    the last LATELY_SECONDS; curve_folds counts the folds of stored curves.
     """
 
     study: StudyRecord
@@ -35,6 +35,7 @@ class StudyView:
     running: Sequence[RunningCohort]
     evaluations: Sequence[Evaluation]
     evidence: tuple[int, int]
+    curve_folds: int
     openings_by_others: int
     seconds: float
     lately: int
@@ -78,7 +79,7 @@ class StudyView:
         """What a verdict or a chart depends on: it stays while nothing new is on record."""
         results = sum(look.result is not None for look in self.evaluations)
         looks = (len(self.evaluations), results, self.openings_by_others)
-        return (self.finished, *looks, *self.evidence)
+        return (self.finished, *looks, *self.evidence, self.curve_folds)
 
 
 def view_study(study: StudyRecord, books: Books) -> StudyView:
@@ -90,6 +91,7 @@ def view_study(study: StudyRecord, books: Books) -> StudyView:
         running=books.leases.running(study),
         evaluations=books.ledger.evaluations(study),
         evidence=books.evidence.counts(study),
+        curve_folds=books.curves.count(study),
         openings_by_others=books.ledger.count_openings_by_others(study),
         seconds=books.records.elapsed_seconds(study),
         lately=books.records.finished_within(study, LATELY_SECONDS),

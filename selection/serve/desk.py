@@ -7,16 +7,17 @@ from functools import partial
 from typing import Any
 
 from selection.assessment import Assessment, assess_study, rule_to_export
-from selection.diagnosis import diagnose_trial
 from selection.report import figures
 from selection.report.charts import (
     CHOICES,
     ChartSource,
     contour_params,
     curve_trials,
+    curve_values,
     draw,
     study_charts,
 )
+from selection.report.diagnosis_page import show_diagnosis
 from selection.report.html import study_segment
 from selection.report.leaderboard import Order, leaderboard
 from selection.report.pictures import Pictures
@@ -55,7 +56,7 @@ class Desk:
         winner = winner_of(view, assessment)
         diagnosis = None
         if assessment is not None and winner is not None:
-            diagnosis = diagnose_trial(view.study, view.spec, self.books, winner, view.ranked)
+            diagnosis = show_diagnosis(view, self.books, winner)
         evaluate = self._evaluate(view.study.name)
         names = list(view.spec.space)
         return {
@@ -65,6 +66,7 @@ class Desk:
             "names": names,
             "charts": study_charts(view, query),
             "curves": curve_trials(view, query),
+            **curve_values(view, self.books),
             "contour": contour_params(view, query) if len(names) > 1 else ("", ""),
             **fact_values(view, self.books.evidence.rows(view.study)),
         }

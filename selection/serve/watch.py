@@ -90,6 +90,7 @@ class StudyWatch:
             running=running,
             evaluations=self._books.ledger.evaluations(study),
             evidence=self._books.evidence.counts(study),
+            curve_folds=self._books.curves.count(study),
             openings_by_others=self._books.ledger.count_openings_by_others(study),
             seconds=self._seconds,
             lately=records.finished_within(study, LATELY_SECONDS) if running else 0,

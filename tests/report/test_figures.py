@@ -129,7 +129,7 @@ def all_figures(
         **({"importance": importance} if importance else {}),
         **{f"slice {name}": plot for name, plot in figures.slices(spec, trials).items()},
         **{
-            f"curve {name}": figures.validation_curve(spec, trials, name)
+            f"curve {name}": figures.scores_against(spec, trials, name)
             for name in figures.numeric_names(spec)
         },
     }
@@ -188,7 +188,7 @@ def test_every_figure_of_next_to_nothing(spec: StudySpec) -> None:
         for plot in all_figures(spec, case, broken).values():
             check(plot)
     outside = [dataclasses.replace(complete[0], params={**params, "learning_rate": 0.0})]
-    plot = figures.validation_curve(spec, outside, "learning_rate")
+    plot = figures.scores_against(spec, outside, "learning_rate")
     assert named(plot, "validation")["x"] == [1e-3]
 
 
@@ -397,18 +397,18 @@ def test_importance_says_by_what(real: Real) -> None:
     assert figures.importance(real.spec, real.trials[:1]) is None
 
 
-def test_validation_curves_show_both_means(spec: StudySpec) -> None:
+def test_scores_against_a_hyperparameter_show_both_means(spec: StudySpec) -> None:
     trials = some_trials(60)
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
     assert figures.numeric_names(spec) == ["width", "learning_rate", "momentum"]
-    plot = figures.validation_curve(spec, trials, "learning_rate")
+    plot = figures.scores_against(spec, trials, "learning_rate")
     for part, scores in (("validation", "fold_scores"), ("training", "train_scores")):
         trace = named(plot, part)
         assert trace["x"] == [t.params["learning_rate"] for t in complete]
         assert trace["customdata"] == [t.number for t in complete]
         assert trace["y"] == pytest.approx([np.mean(getattr(t, scores)) for t in complete])
     assert plot["layout"]["xaxis"]["type"] == "log"
-    plot = figures.validation_curve(spec, trials, "width")
+    plot = figures.scores_against(spec, trials, "width")
     widths = [8 if t.params["width"] == (8, 8) else t.params["width"] for t in complete]
     widths = [16 if width == (16, 4) else width for width in widths]
     assert named(plot, "validation")["x"] == widths

@@ -33,7 +33,7 @@ def trial(number: int) -> Trial:
 def view(count: int, **changes: Any) -> StudyView:
     trials = [trial(number) for number in range(count)]
     nothing = cast(Any, None)
-    made = StudyView(nothing, SPEC, trials, [], [], (0, 0), 0, 0.0, 0)
+    made = StudyView(nothing, SPEC, trials, [], [], (0, 0), 0, 0, 0.0, 0)
     return replace(made, **changes)
 
 

@@ -68,5 +68,5 @@ def test_to_look_at_a_page_fetches_nothing(
     monkeypatch.setattr(fashion_mnist, "fetch_fashion_mnist", fetch)
     digits = view(bench, {"dataset": "digits"})
     spec = make_spec({"data": {"dataset": "fashion_mnist", "held_out": "official"}})
-    images: Any = StudyView(digits.study, spec, [], [], [], (0, 0), 0, 0.0, 0)
+    images: Any = StudyView(digits.study, spec, [], [], [], (0, 0), 0, 0, 0.0, 0)
     assert Pictures().picture(images, 0) == ""

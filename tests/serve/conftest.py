@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serve_bench import open_server
+from serve_bench import add_curve, open_server
 from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 
@@ -14,11 +14,14 @@ from selection.store.database import open_database
 
 
 def make_study(url: str, folder: Path) -> None:
-    """Run a study of iris on an empty database."""
+    """Run a study of iris with layers and two curves on an empty database."""
     bench = Bench(folder)
     bench.database.close()
     bench.use(open_database(url, create=True, write=True))
-    bench.procedure(make_spec({"name": "iris"}))
+    training = {"epochs": 4, "batch_size": 16, "diagnostics": True}
+    study, data = bench.procedure(make_spec({"name": "iris", "training": training}))
+    add_curve(bench, study, data, "width", [1, 4, 16])
+    add_curve(bench, study, data, "rows", [10, 80])
     bench.database.close()
 
 

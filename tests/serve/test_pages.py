@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
-from serve_bench import open_server, wait_for_answer
+from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 
@@ -17,33 +16,6 @@ from selection.report.charts import CHARTS
 from selection.study.trial import TrialState
 
 ROOT = "/selection/studies/iris/"
-
-
-class Page(HTMLParser):
-    """Collect the links, elements and visible text of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.words.append(data)
-
-    @property
-    def text(self) -> str:
-        return " ".join(" ".join(self.words).split())
-
-    def all(self, tag: str, attribute: str) -> list[str]:
-        return [
-            attrs[attribute] or ""
-            for name, attrs in self.tags
-            if name == tag and attribute in attrs
-        ]
 
 
 def test_every_link_of_every_page_leads_somewhere(study_url: str) -> None:
@@ -105,12 +77,7 @@ def test_data_and_folds_are_stated(client: TestClient) -> None:
 
 def rows(text: str) -> list[list[str]]:
     """Return the cells of the table of trials."""
-    table = text[text.index('aria-label="Trials"') :]
-    body = table[table.index("<tbody>") : table.index("</tbody>")]
-    return [
-        [Page(cell).text for cell in re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)]
-        for row in re.findall(r"<tr>(.*?)</tr>", body, re.S)
-    ]
+    return cells(text, "Trials")
 
 
 def test_the_leaderboard_ranks_by_the_observed_mean(client: TestClient) -> None:
@@ -213,11 +180,14 @@ def test_charts_are_figures_or_nothing(client: TestClient, name: str) -> None:
     wait_for_answer(client, "iris")
     query = {
         "param": "width",
+        "over": "width",
         "trial": str(client.get("/selection/api/studies/iris/best").json()["number"]),
     }
     figure: Any = client.get(f"{ROOT}figures/{name}.json", params=query).json()
     assert figure["data"]
-    wrong = client.get(f"{ROOT}figures/{name}.json", params={"param": "no", "trial": "no"})
+    wrong = client.get(
+        f"{ROOT}figures/{name}.json", params={"param": "no", "trial": "no", "over": "no"}
+    )
     assert wrong.status_code == 200
 
 

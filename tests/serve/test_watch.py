@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from serve_bench import open_server, wait_for_answer
+from serve_bench import add_curve, open_server, wait_for_answer
 from sweep_bench import Bench, make_spec
 
+from selection.report.charts import curve_values
 from selection.report.view import StudyView, view_study
 from selection.serve import drawings as module
 from selection.serve import watch
@@ -203,3 +204,36 @@ def test_a_cheap_chart_is_drawn_now_and_then_while_workers_are_busy(
     monkeypatch.setattr(module, "LEAST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(module, "PAUSE_PER_SECOND", 0.0)
     assert drawings.get("a", 2, lambda: 2, is_busy=True) == "2"
+
+
+def test_a_chart_is_drawn_anew_when_points_are_added(bench: Bench) -> None:
+    study, data = bench.procedure(make_spec())
+    number = add_curve(bench, study, data, "width", [4, 8])
+    address = f"/selection/studies/iris/figures/point-curve.json?over=width&trial={number}"
+    with open_server(bench.database.address.secret_url) as client:
+        wait_for_answer(client, "iris")
+        page = client.get("/selection/studies/iris/")
+        assert client.get(address).json()["data"][0]["x"] == [4, 8]
+        add_curve(bench, study, data, "width", [2, 4, 8])
+        assert client.get(address).json()["data"][0]["x"] == [2, 4, 8]
+        kept = {"If-None-Match": page.headers["etag"]}
+        assert client.get("/selection/studies/iris/", headers=kept).status_code == 200
+
+
+def test_as_many_curves_are_shown_as_a_page_can_bear(bench: Bench) -> None:
+    study, data = bench.procedure(make_spec(trials=2, cohort=2))
+    number = add_curve(bench, study, data, "width", [4, 8])
+    points = bench.books.curves.points(study)
+    names = ["momentum", "batch_size", "epochs", "l2", "dropout", "init", "loss", "x", "y"]
+    for name in names:
+        bench.books.curves.keep(study, [dataclasses.replace(each, over=name) for each in points])
+    view = view_study(study, bench.books)
+    assert view.curve_folds == 10 * 2 * 3
+    shown = curve_values(view, bench.books)
+    assert shown["curves_left_out"] == 2
+    assert len(shown["stored_curves"]) == 8
+    assert {dict(each.chart.query)["trial"] for each in shown["stored_curves"]} == {str(number)}
+    assert curve_values(dataclasses.replace(view, curve_folds=0), bench.books) == {
+        "stored_curves": [],
+        "curves_left_out": 0,
+    }
