@@ -163,7 +163,7 @@ def assess_study(
     spec = study.spec()
     trials = books.records.trials(study, with_curves=False)
     chosen_rule = rule or spec.sections.selection.rule
-    winner = _winner(study, spec, trials, chosen_rule)
+    winner = choose_winner(study, spec, trials, chosen_rule)
     looks = books.ledger.evaluations(study)
     folds = books.evidence.baselines(study)
     facts = books.evidence.rows(study)
@@ -192,9 +192,10 @@ def assess_study(
     )
 
 
-def _winner(
+def choose_winner(
     study: StudyRecord, spec: StudySpec, trials: Sequence[Trial], rule: Rule
 ) -> Trial | None:
+    """Return the trial that a rule chooses among all of a study; None without a complete one."""
     settings = [spec.setting(trial.params) for trial in trials]
     inputs, outputs = mlp_ends(study)
     return choose_trial(trials, rule, settings, inputs, outputs, is_minimised=spec.is_minimised)

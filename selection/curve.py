@@ -110,8 +110,10 @@ def trace_curve(
     """
     known = _known(subject, books)
     missing = [value for value in values if value not in known]
-    trace = _trace_rows if subject.over == ROWS else _trace_settings
-    results = trace(subject, values, missing, books, device, watch)
+    if subject.over == ROWS:
+        results = _trace_rows(subject, missing, device, watch)
+    else:
+        results = _trace_settings(subject, values, missing, books, device, watch)
     made = [
         CurvePoint(subject.trial.number, subject.over, value, _bare(result.folds), result.reason)
         for value, result in results.items()
@@ -177,28 +179,19 @@ def _setting(subject: Subject, value: Scalar) -> Setting:
     spec, over = subject.spec, subject.over
     depth = spec.setting(subject.trial.params).kind.hidden_layers
     known = {**spec.constants, **subject.trial.params}
-    is_refused = {
-        # A list per layer, of widths or of dropout, has one length.
-        "hidden_layers": any(isinstance(known.get(name), tuple) for name in PER_LAYER_FIELDS),
-        "features": isinstance(value, int) and value > subject.data.dataset.inputs,
-    }
-    if is_refused.get(over):
+    inputs, got = subject.data.dataset.inputs, ""
+    if over == "hidden_layers" and any(isinstance(known.get(n), tuple) for n in PER_LAYER_FIELDS):
+        got = "a list per layer"  # of widths or of dropout: it has one length
+    if over == "features" and isinstance(value, int) and value > inputs:
+        got = f"{inputs} inputs"
+    if got:
         rule = f"{over} = {show(value)} must fit trial {subject.trial.number} and its rows"
-        got = {
-            "hidden_layers": "a list per layer",
-            "features": f"{subject.data.dataset.inputs} inputs",
-        }
-        raise _refusal(subject, rule, got[over], "Choose other values.")
+        raise _refusal(subject, rule, got, "Choose other values.")
     return spec.setting({**subject.trial.params, "hidden_layers": depth, over: value})
 
 
 def _trace_rows(
-    subject: Subject,
-    _values: Sequence[Scalar],
-    missing: Sequence[Scalar],
-    _books: Books,
-    device: Device,
-    watch: Watch,
+    subject: Subject, missing: Sequence[Scalar], device: Device, watch: Watch
 ) -> dict[Scalar, TrialResult]:
     """Train on nested subsets, those of as many epochs side by side.
 

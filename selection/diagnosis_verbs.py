@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +24,6 @@ from selection.command import (
 from selection.errors import Fault, StudyStateError
 
 if TYPE_CHECKING:
-    from selection.store.books import Books
     from selection.store.study_record import StudyRecord
     from selection.study.trial import Trial
     from selection.train.fit import EpochNews
@@ -51,10 +50,9 @@ def diagnose(
 
     with open_books(storage) as books:
         study = books.study(name)
-        spec, chosen = study.spec(), _complete_trial(books, study, trial)
-        ranked = rank(
-            books.records.trials(study, with_curves=False), is_minimised=spec.is_minimised
-        )
+        spec, trials = study.spec(), books.records.trials(study, with_curves=False)
+        chosen = _complete_trial(study, trials, trial)
+        ranked = rank(trials, is_minimised=spec.is_minimised)
         found = diagnose_trial(study, spec, books, chosen, ranked)
         baselines = baseline_lines(study, spec, books)
         folds = books.records.curves(study, chosen.number)
@@ -71,7 +69,7 @@ def diagnose(
             }
             for each, line in baselines.items()
         }
-        layers = diagnosis_text.layer_rows(folds)
+        layers = values.layer_rows(folds)
         print_json(
             {"study": name, "trial": chosen.number, **value, "baselines": lines, "layers": layers}
         )
@@ -105,7 +103,8 @@ def curve(
     asked = read_values(over, values)
     with open_books(storage, write=True) as books:
         study = books.study(name)
-        spec, chosen = study.spec(), _complete_trial(books, study, trial)
+        trials = books.records.trials(study, with_curves=False)
+        spec, chosen = study.spec(), _complete_trial(study, trials, trial)
         data = load_study_data(spec, data_folder())
         check_rows(study, data)
         subject = Subject(spec, study, data, chosen, over)
@@ -122,23 +121,17 @@ def curve(
         print_csv(curve_value(points, found, spec.metric))
 
 
-def _complete_trial(books: Books, study: StudyRecord, number: int | None) -> Trial:
+def _complete_trial(study: StudyRecord, trials: Sequence[Trial], number: int | None) -> Trial:
     """Return a complete trial: the one asked for, or the winner by the rule of the study.
 
     Raises: StudyStateError.
     """
-    from selection.assess.rules import choose_trial
-    from selection.assessment import mlp_ends
+    from selection.assessment import choose_winner
     from selection.study.trial import TrialState
 
-    spec = study.spec()
-    trials = books.records.trials(study, with_curves=False)
     if number is None:
-        settings = [spec.setting(trial.params) for trial in trials]
-        rule = spec.sections.selection.rule
-        chosen = choose_trial(
-            trials, rule, settings, *mlp_ends(study), is_minimised=spec.is_minimised
-        )
+        spec = study.spec()
+        chosen = choose_winner(study, spec, trials, spec.sections.selection.rule)
     else:
         chosen = next((trial for trial in trials if trial.number == number), None)
     if chosen is not None and chosen.state is TrialState.COMPLETE:

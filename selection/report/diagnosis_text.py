@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
-import numpy as np
 from rich.console import Console
 from rich.markup import escape
 
 from selection.assess.diagnose import Diagnosis, FoldMean
 from selection.diagnosis import BaselineLine
 from selection.report.text import make_table, print_table, show_value
+from selection.report.values import layer_rows
 from selection.store.curve_points import ROWS, CurvePoint
 from selection.study.trial import LAYER_COLUMNS, FoldResult, Trial
 
@@ -47,28 +46,6 @@ def diagnosis(
         scores = ("", show_fold_mean(line.loss), "", "", show_fold_mean(line.score))
         table.add_row(f"baseline {escape(name)}", *scores)
     print_table(console, table)
-
-
-def layer_rows(folds: Sequence[FoldResult]) -> list[dict[str, float | None]]:
-    """Return what each layer of a trial did in each epoch, the mean over folds; None is no number.
-
-    Layers are counted from 0, the last is that of the outputs. Empty where nobody asked for them.
-    """
-    known = [fold.layers.points for fold in folds if fold.layers is not None]
-    if not known:
-        return []
-    return [
-        {
-            "epoch": epoch,
-            "layer": layer,
-            **{
-                name: number if math.isfinite(number) else None
-                for name, number in zip(LAYER_COLUMNS, numbers, strict=True)
-            },
-        }
-        for epoch, of_epoch in enumerate(np.mean(known, axis=0).tolist(), start=1)
-        for layer, numbers in enumerate(of_epoch)
-    ]
 
 
 def layers(console: Console, folds: Sequence[FoldResult]) -> None:

@@ -12,7 +12,14 @@ import numpy as np
 from selection.assess.rules import rank
 from selection.study.budget import is_finished
 from selection.study.space import value_to_json
-from selection.study.trial import CURVE_COLUMNS, FoldResult, Params, Trial, TrialState
+from selection.study.trial import (
+    CURVE_COLUMNS,
+    LAYER_COLUMNS,
+    FoldResult,
+    Params,
+    Trial,
+    TrialState,
+)
 
 if TYPE_CHECKING:
     # What is only named here would be imported by every verb, with scipy and SQLAlchemy behind it.
@@ -241,6 +248,25 @@ def diagnosis_value(found: Diagnosis) -> dict[str, Any]:
             "high": _number(found.gap_high),
         },
     }
+
+
+def layer_rows(folds: Sequence[FoldResult]) -> list[dict[str, float | None]]:
+    """Return what each layer of a trial did in each epoch, the mean over folds; None is no number.
+
+    Layers are counted from 0, the last is that of the outputs. Empty where nobody asked for them.
+    """
+    known = [fold.layers.points for fold in folds if fold.layers is not None]
+    if not known:
+        return []
+    return [
+        {
+            "epoch": epoch,
+            "layer": layer,
+            **{name: _number(number) for name, number in zip(LAYER_COLUMNS, numbers, strict=True)},
+        }
+        for epoch, of_epoch in enumerate(np.mean(known, axis=0).tolist(), start=1)
+        for layer, numbers in enumerate(of_epoch)
+    ]
 
 
 def fold_mean_value(found: FoldMean) -> dict[str, float | None]:

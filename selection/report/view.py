@@ -76,10 +76,15 @@ class StudyView:
 
     @property
     def version(self) -> tuple[int, ...]:
-        """What a verdict or a chart depends on: it stays while nothing new is on record."""
+        """What a page or a chart depends on: it stays while nothing new is on record."""
+        return (*self.verdict_version, self.curve_folds)
+
+    @property
+    def verdict_version(self) -> tuple[int, ...]:
+        """What a verdict depends on: curves, which choose nothing, are no part of it."""
         results = sum(look.result is not None for look in self.evaluations)
         looks = (len(self.evaluations), results, self.openings_by_others)
-        return (self.finished, *looks, *self.evidence, self.curve_folds)
+        return (self.finished, *looks, *self.evidence)
 
 
 def view_study(study: StudyRecord, books: Books) -> StudyView:

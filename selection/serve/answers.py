@@ -64,9 +64,9 @@ class Answers:
     def _ask(self, view: StudyView) -> Future[Assessment]:
         with self._lock:
             key, future = self._found.get(view.study.uuid, (None, None))
-            if future is None or key != view.version:
+            if future is None or key != view.verdict_version:
                 future = self._pool.submit(assess_study, view.study, self._books)
-                self._found[view.study.uuid] = (view.version, future)
+                self._found[view.study.uuid] = (view.verdict_version, future)
                 if len(self._found) > MOST_KEPT:
                     del self._found[next(iter(self._found))]
             return future

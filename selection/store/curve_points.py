@@ -49,7 +49,6 @@ class CurvePoints:
     """
 
     def __init__(self, database: Database) -> None:
-        self._database = database
         self._kept = HashedRows(database)
 
     def points(self, study: StudyRecord) -> list[CurvePoint]:
@@ -72,10 +71,7 @@ class CurvePoints:
 
     def count(self, study: StudyRecord) -> int:
         """Return how many folds of points are on record, without reading them."""
-        query = sa.select(sa.func.count()).select_from(curve_table)
-        with self._database.reading() as connection:
-            count = connection.scalar(query.where(curve_table.c.study_uuid == study.uuid))
-        return int(count or 0)
+        return self._kept.count(study, curve_table)
 
     def keep(self, study: StudyRecord, points: Sequence[CurvePoint]) -> None:
         """Write each point, unless it is there."""

@@ -163,16 +163,7 @@ class Evidence:
 
     def counts(self, study: StudyRecord) -> tuple[int, int]:
         """Return how many baseline folds and outer folds are on record, without reading them."""
-        with self._database.reading() as connection:
-            count_baselines, count_outer = (
-                connection.scalar(
-                    sa.select(sa.func.count())
-                    .select_from(table)
-                    .where(table.c.study_uuid == study.uuid)
-                )
-                for table in (baseline_table, nested_table)
-            )
-        return int(count_baselines or 0), int(count_outer or 0)
+        return self._kept.count(study, baseline_table), self._kept.count(study, nested_table)
 
     def models(self, study: StudyRecord, number: int) -> list[StoredModel]:
         """Return the final models of one trial, by seed."""

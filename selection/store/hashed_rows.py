@@ -33,6 +33,12 @@ class HashedRows:
                 raise self._database.address.fault(rule, got, "Restore a copy of the database.")
         return rows
 
+    def count(self, study: StudyRecord, table: sa.Table) -> int:
+        """Return how many rows a study has in a table, without reading them."""
+        query = sa.select(sa.func.count()).select_from(table)
+        with self._database.reading() as connection:
+            return int(connection.scalar(query.where(table.c.study_uuid == study.uuid)) or 0)
+
     def insert(self, study: StudyRecord, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert all rows, or none where the first is there already: another process was sooner."""
         key = {column.name: rows[0][column.name] for column in table.primary_key}

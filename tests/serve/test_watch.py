@@ -166,6 +166,18 @@ def test_an_assessment_is_made_again_when_the_record_has_changed(bench: Bench) -
     answers.close()
 
 
+def test_a_curve_changes_pages_and_no_verdict(bench: Bench) -> None:
+    study, data = bench.procedure(make_spec())
+    answers = Answers(bench.books)
+    before = view_study(study, bench.books)
+    assessment = answers.require(before)
+    add_curve(bench, study, data, "width", [1, 2])
+    after = view_study(study, bench.books)
+    assert after.version != before.version
+    assert answers.require(after) is assessment
+    answers.close()
+
+
 def test_a_chart_is_drawn_again_only_when_something_is_new() -> None:
     drawings, drawn = Drawings(), []
 
