@@ -68,8 +68,11 @@ def run_sweep(
     times in a row is failed, None is never.
     """
     sweep = _Sweep(spec, study, books, trainer, worker, view, max_retries)
-    while sweep.run_cohort():
-        pass
+    try:
+        while sweep.run_cohort():
+            pass
+    finally:
+        sweep.leave()
 
 
 class Memory:
@@ -167,12 +170,15 @@ class _Sweep:
         # All trials of the cohorts below this one are told; of those since, by cohort, these.
         self.first_untold = 0
         self.told_since: dict[int, set[int]] = {}
+        # The last claim's: kept until the next one, so that nobody takes the study for stopped.
+        self.lease: Lease | None = None
 
     def run_cohort(self) -> bool:
         """Train one more cohort, or wait for those of others; False where the study is spent."""
         claim = self._patiently(
             lambda: self.books.cohorts.claim(self.study, self.worker, self.limits)
         )
+        self.lease = claim.lease
         if claim.lease is None:
             if not claim.is_spent:
                 time.sleep(WAIT_SECONDS)
@@ -181,17 +187,16 @@ class _Sweep:
             with holding(self.books.leases, self.study, claim.lease) as held:
                 self._train(claim, claim.lease, held)
         except LostCohortError as error:
-            self._release(claim.lease)
+            self.leave()
             self.view.say(str(error))
-        except BaseException:
-            self._release(claim.lease)
-            raise
         return True
 
-    def _release(self, lease: Lease) -> None:
-        # Where even that fails, the trials stay running until the lease ends.
-        with suppress(SelectionError):
-            self.books.cohorts.release(self.study, lease)
+    def leave(self) -> None:
+        """Give back what this worker holds."""
+        if self.lease is not None:
+            # Where even that fails, the trials stay running until the lease ends.
+            with suppress(SelectionError):
+                self.books.cohorts.release(self.study, self.lease)
 
     def _train(self, claim: Claim, lease: Lease, held: Holding) -> None:
         # Before the finished ones: a trial that ends in between is then in both, not in neither.

@@ -35,6 +35,33 @@ def test_a_sweep_spends_its_budget_and_prunes(bench: Bench) -> None:
     assert max(row["value"] or 0 for row in table) > 0.6, "chance is 1/3"
 
 
+def test_everyone_sees_that_a_study_trains_between_its_cohorts_too(bench: Bench) -> None:
+    held: list[list[int]] = []
+
+    def watch(news: SweepNews) -> None:
+        study = bench.records.find_study("iris")
+        assert study is not None
+        if not held or news.training == 0:
+            held.append([cohort.cohort for cohort in bench.books.leases.running(study)])
+
+    study = bench.run(make_spec(), watch)
+    assert held == [[0], [0], [1], [2]]
+    assert bench.books.leases.running(study) == []
+
+
+def test_an_error_between_two_cohorts_leaves_no_lease(bench: Bench) -> None:
+    def stop(news: SweepNews) -> None:
+        if news.training == 0:
+            raise Killed
+
+    with pytest.raises(Killed):
+        bench.run(make_spec(), stop)
+    study = bench.records.find_study("iris")
+    assert study is not None
+    assert bench.books.leases.running(study) == []
+    assert [trial.state.is_finished for trial in bench.records.trials(study)] == [True] * 4
+
+
 def test_the_same_seed_gives_the_identical_table(bench: Bench, other_bench: Bench) -> None:
     assert bench.table(make_spec()) == other_bench.table(make_spec())
 

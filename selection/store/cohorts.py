@@ -128,7 +128,12 @@ class Cohorts:
         leases = read_leases(connection, study)
         others = {cohort for cohort, row in leases.items() if is_held_by_another(row, worker, now)}
         unfinished = self._open_trials(connection, study)
-        for cohort in sorted({row.cohort for row in unfinished} - others):
+        training = {row.cohort for row in unfinished}
+        # Their workers are between two cohorts: have finished one, or propose one, or died of it.
+        between = set(leases) - training
+        for cohort in between - others:
+            give_back(connection, study, cohort)
+        for cohort in sorted(training - others):
             rows = [row for row in unfinished if row.cohort == cohort]
             lost = _times_lost(leases.get(cohort), worker)
             if limits.max_retries is None or lost <= limits.max_retries:
@@ -136,12 +141,12 @@ class Cohorts:
             if not may_fail:
                 return None
             self._fail(connection, study, rows, lost)
-        # A lease without trials is that of a worker that proposes now, or that died of it.
-        for cohort in set(leases) - {row.cohort for row in unfinished}:
-            if cohort in others:
-                return Claim(), None
-            give_back(connection, study, cohort)
-        return self._make_room(connection, study, worker, limits, is_last=not others)
+        newest = _newest(connection, study, trial_table.c.cohort)
+        next_cohort = 0 if newest is None else newest + 1
+        if next_cohort in between & others:
+            return Claim(), None
+        is_last = not training & others
+        return self._make_room(connection, study, worker, limits, next_cohort, is_last=is_last)
 
     def begin(
         self, study: StudyRecord, lease: Lease, params: Sequence[Params], space: SearchSpace
@@ -173,7 +178,9 @@ class Cohorts:
     def finish(self, study: StudyRecord, lease: Lease, results: Mapping[int, TrialResult]) -> None:
         """Write down how trials ended: members, curves, values and states in one transaction.
 
-        Told the same again, as after an answer that was lost, it writes nothing more.
+        The lease stays until its worker claims the next cohort, so that everyone sees that the
+        study still trains. Told the same again, as after an answer that was lost, it writes
+        nothing more.
 
         Raises: LostCohortError where another worker has the cohort; StudyStateError where a trial
         is not running or a result is not whole.
@@ -181,16 +188,14 @@ class Cohorts:
         trained = sound_results(study, results)
         with study_event(self._database, study) as connection:
             rows = self._rows(connection, study, lease, trained)
+            if rows and _is_told(rows, trained, lease):
+                return
             # Without any trial a crash of the server has undone its beginning: decision 13.
             if not rows or not is_held(connection, study, lease):
-                if rows and _is_told(rows, trained, lease):
-                    return
                 _refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
             _refuse_unless_running(study, rows, trained)
             self._write_endings(connection, rows, trained)
-            if not self._unfinished(connection, study, trial_table.c.cohort == lease.cohort):
-                give_back(connection, study, lease.cohort)
 
     def release(self, study: StudyRecord, lease: Lease) -> None:
         """Give a cohort back, so that any worker can take it up; nothing if it is held no more."""
@@ -259,19 +264,19 @@ class Cohorts:
         study: StudyRecord,
         worker: Worker,
         limits: Limits,
+        cohort: int,
         *,
         is_last: bool,
     ) -> tuple[Claim, Fault | None]:
-        """Reserve the next cohort; without room the study is spent once nobody trains."""
+        """Reserve a new cohort; without room the study is spent once nobody trains."""
         number = _newest(connection, study, trial_table.c.number)
         count = 0 if number is None else number + 1
-        newest = _newest(connection, study, trial_table.c.cohort)
         room = min(limits.cohort, limits.trials - count)
         if room <= 0 or (count and self._is_late(connection, study, limits)):
             return Claim(is_spent=is_last), None
         if fault := _failing(connection, study, limits.max_consecutive_failures):
             return Claim(), fault
-        lease = Lease(0 if newest is None else newest + 1, worker, attempt=1)
+        lease = Lease(cohort, worker, attempt=1)
         take(connection, study, lease, trials=room, lost=0)
         return Claim(lease, room=room), None
 

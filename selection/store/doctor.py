@@ -158,8 +158,8 @@ def _mendable(rows: _Rows) -> Iterator[Finding]:
     unheld = [row.number for row in _unheld(rows)]
     yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_mendable=True)
     if cohorts := _left_over(rows):
-        rule = "a lease must end with its cohort"
-        got = f"leases of cohorts {show(cohorts)}, which are finished"
+        rule = "a lease must end with its worker"
+        got = f"leases of cohorts {show(cohorts)}, which are finished, held by dead workers"
         yield finding(name, "left_lease", rule, got, MEND, is_mendable=True)
 
 
@@ -191,10 +191,11 @@ def _unheld(rows: _Rows) -> list[Any]:
 
 
 def _left_over(rows: _Rows) -> list[int]:
-    """Return the cohorts with a lease that have trials, all of them finished."""
+    """Return the cohorts with the lease of a dead worker, all of whose trials are finished."""
     begun = {row.cohort for row in rows.own}
     unfinished = {row.cohort for row in rows.own if not row.state.is_finished()}
-    return sorted(set(rows.leases) & (begun - unfinished))
+    dead = {cohort for cohort, row in rows.leases.items() if not is_alive(row, rows.now)}
+    return sorted(dead & (begun - unfinished))
 
 
 def _trial_faults(rows: _Rows) -> Iterator[Finding]:

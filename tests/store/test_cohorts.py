@@ -217,7 +217,10 @@ def test_numbers_and_cohorts_go_up_without_gaps(desk: Desk) -> None:
     for lease, numbers in reversed(leases):
         desk.finish(lease, numbers)
     assert desk.states() == [TrialState.COMPLETE] * 6
-    assert desk.lease_rows() == {}
+    for lease, _ in leases:
+        assert lease.cohort in desk.lease_rows()
+        assert desk.claim(lease.worker, Limits(trials=6, cohort=2)) == SPENT
+        assert lease.cohort not in desk.lease_rows()
 
 
 def test_one_worker_proposes_at_a_time(desk: Desk) -> None:
@@ -235,7 +238,26 @@ def test_new_trials_wait_for_no_other_cohort(desk: Desk) -> None:
     third, _ = desk.train(second.worker)
     assert third.cohort == 2
     desk.finish(first, numbers)
-    assert list(desk.lease_rows()) == [2]
+    assert list(desk.lease_rows()) == [0, 2]
+
+
+def test_worker_between_two_cohorts_is_seen_and_nobody_waits_for_it(desk: Desk) -> None:
+    limits = Limits(trials=4, cohort=2)
+    first, numbers = desk.train(someone(), limits)
+    desk.finish(first, numbers)
+    assert [cohort.cohort for cohort in desk.leases.running(desk.study)] == [0]
+    second, others = desk.train(someone(), limits)
+    assert second.cohort == 1
+    desk.finish(second, others)
+    assert list(desk.lease_rows()) == [0, 1]
+    assert desk.claim(someone(), limits) == SPENT
+    assert list(desk.lease_rows()) == [0, 1]
+    desk.release(first)
+    desk.expire(1)
+    assert desk.leases.running(desk.study) == []
+    assert desk.states() == [TrialState.COMPLETE] * 4
+    assert desk.claim(someone(), limits) == SPENT
+    assert desk.lease_rows() == {}
 
 
 def test_study_is_spent_only_when_nobody_trains(desk: Desk) -> None:
@@ -243,6 +265,7 @@ def test_study_is_spent_only_when_nobody_trains(desk: Desk) -> None:
     lease, numbers = desk.train(someone(), limits)
     assert desk.claim(someone(), limits) == WAIT
     desk.finish(lease, numbers)
+    assert desk.claim(lease.worker, limits) == SPENT
     with unchanged(desk.database):
         assert desk.claim(someone(), limits) == SPENT
         assert desk.claim(lease.worker, limits) == SPENT
@@ -270,7 +293,7 @@ def test_studies_do_not_see_each_other(desk: Desk, records: Records) -> None:
         is_mine = lease_table.c.study_uuid == desk.study.uuid
         connection.execute(sa.update(lease_table).where(is_mine).values(expires_at=LONG_AGO))
     desk.lease(someone())
-    other.finish(yours, others)
+    other.release(yours)
     assert list(desk.lease_rows()) == [0]
     assert other.lease_rows() == {}
     with pytest.raises(LostCohortError):
@@ -334,7 +357,7 @@ def test_only_what_is_not_finished_is_taken_up(desk: Desk) -> None:
     assert desk.attempts() == [1, 2]
     assert claim.lease is not None
     desk.finish(claim.lease, [1])
-    assert desk.lease_rows() == {}
+    assert desk.states() == [TrialState.COMPLETE] * 2
 
 
 def test_worker_of_this_machine_that_was_killed_is_lost_at_once(desk: Desk) -> None:

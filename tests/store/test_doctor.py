@@ -149,6 +149,7 @@ def study(database: Database, records: Records) -> StudyRecord:
     }
     results[1] = replace(results[1], folds=results[1].folds[:2])
     finish_example(records, study, results)
+    release_example(records, study)
     begin_example(records, study, 2, cohort=1)
     begin_example(records, study, 2, cohort=2)
     release_example(records, study, cohort=1)
@@ -561,16 +562,23 @@ def test_running_trials_of_a_dead_worker_wait_again(
     assert (examine(database), mend(database)) == ([], [])
 
 
-@pytest.mark.parametrize("seconds", [-1, 600])
-def test_the_lease_of_a_finished_cohort_is_deleted(
-    database: Database, study: StudyRecord, seconds: float
+def test_the_lease_of_a_worker_between_two_cohorts_is_no_fault(
+    database: Database, study: StudyRecord
+) -> None:
+    with without_foreign_keys(database) as connection:
+        write_lease(connection, study.uuid, 0, seconds=600)
+    assert (examine(database), mend(database)) == ([], [])
+
+
+def test_the_lease_of_a_finished_cohort_is_deleted_when_its_worker_is_dead(
+    database: Database, study: StudyRecord
 ) -> None:
     before = contents(database)
     with without_foreign_keys(database) as connection:
-        write_lease(connection, study.uuid, 0, seconds=seconds)
+        write_lease(connection, study.uuid, 0, seconds=-1)
     found = examine(database)
     assert checks(found) == [("example", "left_lease")]
-    assert found[0].got == "leases of cohorts [0], which are finished"
+    assert found[0].got == "leases of cohorts [0], which are finished, held by dead workers"
     assert found[0].is_mendable
     assert mend(database) == found
     assert contents(database) == before
@@ -619,7 +627,7 @@ def test_a_study_deleted_meanwhile_does_not_stop_the_others(
 ) -> None:
     first = create_example(records, example_spec("a study before the other"))
     with database.writing() as connection:
-        write_lease(connection, study.uuid, 0, seconds=600)
+        write_lease(connection, study.uuid, 0, seconds=-1)
 
     def delete(connection: Connection) -> list[Finding]:
         database.storage.joined(connection).delete_study(first.optuna_study_id)

@@ -289,7 +289,7 @@ class WorkersMachine(RuleBasedStateMachine):
         self.finished_trials_stay(now)
         self.held_out_set_is_opened_once(now)
         self.cohorts_are_parts_of_the_study(now)
-        self.leases_are_of_cohorts_that_are_not_finished(now)
+        self.leases_are_of_those_who_claimed_last(now)
 
     def trials_are_whole(self, now: Now) -> None:
         """I1: complete is what has every member of its attempt, and their mean."""
@@ -340,14 +340,15 @@ class WorkersMachine(RuleBasedStateMachine):
             assert len({row.state in FINISHED for row in cohort}) == 1
             assert len({row.state for row in cohort if row.state not in FINISHED}) <= 1
 
-    def leases_are_of_cohorts_that_are_not_finished(self, now: Now) -> None:
-        """One lease for each cohort that runs, by its attempt, and one more for a proposer."""
+    def leases_are_of_those_who_claimed_last(self, now: Now) -> None:
+        """One lease for each cohort that runs, by its attempt; more of workers between two."""
         rows = now.trials
         leases = now.leases
         running = {row.cohort: row.attempt for row in rows if row.state == "RUNNING"}
         begun = max((row.cohort for row in rows), default=-1) + 1
         assert set(running) <= set(leases)
-        assert set(leases) - set(running) <= {begun}
+        finished = {row.cohort for row in rows if row.state in FINISHED}
+        assert set(leases) - set(running) <= {begun, *finished}
         assert all(leases[cohort].attempt == attempt for cohort, attempt in running.items())
         assert {cohort: (lease.worker, lease.attempt) for cohort, lease in leases.items()} == {
             cohort: (lease.worker.uuid, lease.attempt) for cohort, lease in self.holder.items()
@@ -433,7 +434,9 @@ class WorkersMachine(RuleBasedStateMachine):
         if claim.lease is None:
             is_proposed = any(cohort * COHORT >= len(rows) for cohort in held_by_others)
             assert len(rows) == BUDGET or is_proposed
-            assert claim.is_spent == (not held_by_others)
+            training = {row.cohort for row in rows if row.state not in FINISHED}
+            is_awaited = is_proposed or bool(training & set(held_by_others))
+            assert claim.is_spent is not is_awaited
             return
         assert claim.lease.cohort not in held_by_others
         assert not claim.is_spent
@@ -472,8 +475,6 @@ class WorkersMachine(RuleBasedStateMachine):
         if work.told:
             return
         work.told = results
-        del self.holder[work.lease.cohort]
-        self.dead.discard(work.lease.cohort)
         values = {trial.number: trial.value for trial in self.records.trials(self.study)}
         assert [values[n] for n in results] == [result.value for result in results.values()]
         assert not set(results) & set(self.finished), "a trial ends once"
