@@ -33,6 +33,7 @@ from selection.store.orphans import EVIDENCE, copies, mend_orphans, orphans, unm
 from selection.store.study_event import our_studies, study_event
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.tables import (
+    curve_table,
     fold_table,
     lease_table,
     ledger_table,
@@ -76,7 +77,7 @@ def examine(database: Database) -> list[Finding]:
         for study in records:
             rows = _read_rows(connection, study, now)
             found += [*_mendable(rows), *_trial_faults(rows), *_study_faults(rows)]
-            found += _open_claims(connection, study)
+            found += [*_open_claims(connection, study), *_partial_points(connection, study)]
         # Last, because it takes its time: workers may end meanwhile that hold a lease above.
         for study in records:
             found += _damage(connection, study)
@@ -301,6 +302,26 @@ def _open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding
                 "record."
             )
             yield finding(study.name, "claimed", rule, f"look {evaluation} without one", mend)
+
+
+def _partial_points(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
+    cv = study.spec().sections.cv
+    places, columns = cv.folds * cv.repeats, curve_table.c
+    point = (columns.number, columns.over, columns.value_json)
+    query = (
+        sa.select(*point)
+        .where(_of(curve_table, study))
+        .group_by(*point)
+        # One that failed to train has the folds that it came to.
+        .having(sa.func.count() != places, sa.func.max(columns.reason) == "")
+        .order_by(*point)
+    )
+    found = [
+        f"{row.over} = {row.value_json} of trial {row.number}" for row in connection.execute(query)
+    ]
+    if found:
+        rule = f"a point of a curve has every one of its {places} folds"
+        yield finding(study.name, "point", rule, f"other folds in {', '.join(found)}", RESTORE)
 
 
 def _of(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:

@@ -300,6 +300,11 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
     "attempt, pruned": ("example", "attempt", add_member(1, 2, 2)),
     "folds, one less": ("example", "folds", sql(f"DELETE FROM selection_fold WHERE {LAST_MEMBER}")),
     "folds, one more": ("example", "folds", add_member(0, 3, 1)),
+    "point, one fold less": (
+        "example",
+        "point",
+        sql("DELETE FROM selection_curve WHERE study_uuid = :uuid AND repeat = 1 AND fold = 2"),
+    ),
     "value, last bit": ("example", "value", set_value(lambda old: math.nextafter(old, 1.0))),
     "value, infinite": ("example", "value", set_value(lambda _: math.inf)),
     "value, infinite as its folds are": ("example", "value", make_infinite),
