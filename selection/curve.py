@@ -15,7 +15,7 @@ import numpy as np
 
 from selection.data.prepare import FoldData, fit_preparation, prepare_folds
 from selection.data.subsets import take_subset
-from selection.entry import StudyData, make_trainer
+from selection.entry import StudyData
 from selection.errors import Fault, StudyFileError, StudyStateError
 from selection.store.books import Books
 from selection.store.curve_points import ROWS, CurvePoint
@@ -137,7 +137,7 @@ def _known(subject: Subject, books: Books) -> dict[Scalar, CurvePoint]:
 
 
 def _bare(folds: Sequence[FoldResult]) -> tuple[FoldResult, ...]:
-    """Return members without predictions and layers, which curves have no use for."""
+    """Return members without predictions and layers."""
     return tuple(FoldResult(fold.repeat, fold.fold, fold.curve) for fold in folds)
 
 
@@ -168,7 +168,9 @@ def _trace_settings(
         folds = books.records.curves(subject.study, trial.number)
         results[value] = TrialResult(trial.state, "", folds, trial.epochs, 0.0)
     if waiting:
-        trainer = make_trainer(subject.spec, subject.data, device, 0)
+        data = subject.data
+        whole = prepare_folds(data.dataset, data.plan.splits, subject.spec)
+        trainer = _make_trainer(subject, whole, device)
         trained = trainer.train([settings[value] for value in waiting], watch=watch)
         results |= dict(zip(waiting, trained, strict=True))
     return results
@@ -230,7 +232,8 @@ def _train_sizes(
     watch: Watch,
 ) -> dict[Scalar, TrialResult]:
     """Train one setting on subsets of several sizes as one pack; one that fails fails alone."""
-    trainer = _trainer(subject, sizes, most, device)
+    subsets = _subsets(subject, sizes, most)
+    trainer = _make_trainer(subject, subsets, device)
     (result,) = trainer.train([setting], watch=watch)
     count = len(subject.data.plan.splits)
     if result.state is not TrialState.COMPLETE and len(sizes) > 1:
@@ -238,7 +241,7 @@ def _train_sizes(
         for size in sizes:
             alone |= _train_sizes(subject, setting, [size], most, device, watch)
         return alone
-    members = _in_units_of_whole_folds(subject, trainer.rows.folds, result.folds)
+    members = _in_units_of_whole_folds(subject, subsets, result.folds)
     return {
         size: replace(result, folds=members[place * count : (place + 1) * count])
         for place, size in enumerate(sizes)
@@ -269,18 +272,23 @@ def _in_units_of_whole_folds(
     return tuple(moved)
 
 
-def _trainer(subject: Subject, sizes: Sequence[int], most: int, device: Device) -> Trainer:
-    """Return a trainer of the folds at each size, size by size.
+def _subsets(subject: Subject, sizes: Sequence[int], most: int) -> list[FoldData]:
+    """Return the folds at each size, size by size.
 
     A row of a smaller subset stands in it as often as that fits into the whole.
     """
     spec, dataset = subject.spec, subject.data.dataset
     pairs = [(size, split) for size in sizes for split in subject.data.plan.splits]
     splits = [take_subset(split, dataset, spec, size) for size, split in pairs]
-    folds = [
+    return [
         replace(fold, training=np.repeat(fold.training, most // size))
         for (size, _), fold in zip(pairs, prepare_folds(dataset, splits, spec), strict=True)
     ]
+
+
+def _make_trainer(subject: Subject, folds: Sequence[FoldData], device: Device) -> Trainer:
+    """Return a trainer that asks for no diagnostics of layers: curves have no use for them."""
+    spec = subject.spec
     precision = spec.sections.training.precision
     return Trainer(folds, spec.task, spec.metric, spec.seed, device, precision=precision)
 
