@@ -300,6 +300,33 @@ def test_a_running_study_is_followed_without_a_reload(browser: Any, tmp_path: Pa
         run.wait()
 
 
+def test_a_new_curve_comes_to_an_open_page(browser: Any, tmp_path: Path) -> None:
+    finish(tmp_path, "run", write(tmp_path, "open", 4, 4))
+    finish(tmp_path, "curve", "open", "--over", "width", "--values", "8,16")
+    with served(tmp_path) as address:
+        context = browser.new_context()
+        page = context.new_page()
+        page.set_default_timeout(30_000)
+        complaints = Complaints(page, urlsplit(address).netloc)
+        page.goto(f"{address}studies/open/")
+        page.evaluate("document.querySelector('[data-poll]').dataset.poll = '0.2'")
+        see_all_charts(page, 15)
+        page.evaluate("document.querySelector('.stored-curve .plot').dataset.mark = 'same'")
+        page.wait_for_timeout(1_000)
+        assert page.locator(".stored-curve .plot[data-mark]").count() == 1
+        page.evaluate("window.notReloaded = true")
+        finish(tmp_path, "curve", "open", "--over", "activation", "--values", "relu,tanh")
+        page.get_by_role("heading", name="Validation curve over activation").wait_for()
+        see_all_charts(page, 16)
+        page.get_by_text("Rules of these verdicts").first.click()
+        page.wait_for_timeout(1_000)
+        assert page.locator(".stored-curve details[open] li").count() == 2
+        assert page.evaluate("window.notReloaded")
+        assert fits(page)
+        context.close()
+        assert complaints.lines == []
+
+
 def wait_for_a_trial(folder: Path) -> None:
     """Wait until the study has finished its first cohort."""
     for _ in range(200):

@@ -9,6 +9,7 @@ from operator import attrgetter
 
 from selection.assess.diagnose import Diagnosis
 from selection.diagnosis import BaselineLine, baseline_lines, diagnose_points, diagnose_trial
+from selection.report.diagnosis_text import curve_title
 from selection.report.text import show_value
 from selection.report.view import StudyView
 from selection.store.books import Books
@@ -39,9 +40,8 @@ class StoredCurve:
 
     @property
     def title(self) -> str:
-        if self.over == ROWS:
-            return f"Sample-size curve, setting of trial {self.number}"
-        return f"Validation curve: {self.over}, all else as in trial {self.number}"
+        title = curve_title(self.number, self.over)
+        return title[0].upper() + title[1:]
 
     def caption(self, metric: str) -> str:
         """Say what the chart of this curve shows."""

@@ -120,7 +120,7 @@ def test_titles_and_captions_say_what_is_fixed() -> None:
     for words in ("Observed", "3 folds", "Nested subsets", "same validation rows", "updates"):
         assert words in over_rows.caption("accuracy")
     over_width = StoredCurve(12, "width", make_points("width", [2, 4]))
-    assert over_width.title == "Validation curve: width, all else as in trial 12"
+    assert over_width.title == "Validation curve over width, all else as in trial 12"
     assert "All hyperparameters but width are those of trial 12." in over_width.caption("rmse")
 
 

@@ -69,7 +69,7 @@ def test_stored_curves_are_shown_with_a_verdict_for_each_point(
     number = client.get("/selection/api/studies/iris/best").json()["number"]
     titles = {
         "rows": f"Sample-size curve, setting of trial {number}",
-        "width": f"Validation curve: width, all else as in trial {number}",
+        "width": f"Validation curve over width, all else as in trial {number}",
     }
     report = client.get(f"{ROOT}export/report.html").text
     for text in (page, report):
@@ -85,7 +85,9 @@ def test_stored_curves_are_shown_with_a_verdict_for_each_point(
                 assert line[2] == shown_mean(last(point.folds, "validation_score"))
                 assert line[3] == shown_mean(last(point.folds, "training_score"))
                 gap = last(point.folds, "validation_loss") - last(point.folds, "training_loss")
-                assert line[4] == shown_mean(gap)
+                interval = f" [{own.gap_low:.4f}, {own.gap_high:.4f}]"
+                assert line[4] == shown_mean(gap) + interval
+                assert f"{point.value}: {own.rule}" in Page(text).text
     assert "all sizes take about as many updates" in page
     assert "nested subsets of the training rows" in page.lower()
     assert "All trials against width" in page

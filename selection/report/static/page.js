@@ -100,8 +100,12 @@ async function load(address, etag) {
   for (const part of document.querySelectorAll("[data-live]")) {
     const news = page.getElementById(part.id);
     if (!news) continue;
+    // Where the charts are the same ones, those that are drawn stay.
+    const { outline } = news.dataset;
+    if (outline !== undefined && outline === part.dataset.outline) continue;
     const open = part.querySelector("details")?.open;
     part.innerHTML = news.innerHTML;
+    part.querySelectorAll(".plot").forEach((plot) => sight.observe(plot));
     Object.assign(part.dataset, news.dataset);
     if (open !== undefined && part.querySelector("details")) part.querySelector("details").open = open;
   }
