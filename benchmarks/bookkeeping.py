@@ -32,7 +32,7 @@ from postgres_server import throw_away_server
 
 from selection.store.books import Books, open_books
 from selection.store.cohorts import Limits
-from selection.store.leases import new_worker
+from selection.store.leases import Worker, new_worker
 from selection.store.study_record import StudyRecord
 from selection.store.trial_writer import ending
 from selection.study.optuna_names import distribution_json
@@ -146,13 +146,18 @@ def _filled(books: Books, spec: StudySpec, size: int) -> StudyRecord:
 
 def _write_cohort(books: Books, study: StudyRecord, spec: StudySpec, count: int) -> None:
     """Claim, begin and finish one cohort, as a sweep does."""
-    worker = new_worker(600.0, is_alone=books.database.address.path is not None)
-    claim = books.cohorts.claim(study, worker, Limits(10**9, count))
+    is_alone = books.database.address.path is not None
+    claim = books.cohorts.claim(study, _worker(is_alone=is_alone), Limits(10**9, count))
     assert claim.lease is not None, "nobody else writes to the study"
     generator = np.random.default_rng(claim.lease.cohort)
     params = [_params(generator) for _ in range(count)]
     numbers = books.cohorts.begin(study, claim.lease, params, spec.space)
     books.cohorts.finish(study, claim.lease, dict.fromkeys(numbers, _result()))
+
+
+@cache
+def _worker(*, is_alone: bool) -> Worker:
+    return new_worker(600.0, is_alone=is_alone)
 
 
 def _spec(name: str) -> StudySpec:

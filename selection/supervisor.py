@@ -94,10 +94,11 @@ class _Progress:
         """Show how far the study is, if the database answers; return its finished trials."""
         records = self._books.records
         with suppress(UnreachableError):
-            running = self._books.leases.running(self._study)
             if len(records.finished_numbers(self._study)) != len(self._finished):
                 trials = records.trials(self._study, with_curves=False)
                 self._finished = [trial for trial in trials if trial.state.is_finished]
+            # After the finished ones: a trial that ends in between then counts once, not twice.
+            running = self._books.leases.running(self._study)
             self._view.show_team(self._budget, self._finished, running)
         return len(self._finished)
 

@@ -523,6 +523,11 @@ def test_bars_of_a_team_come_and_go_with_its_workers(monkeypatch: pytest.MonkeyP
         assert re.search(r"study .* 1/8", both), both
         assert re.search(r"cohort 0 .* 15/30 .* 2 trials, 6 members training on a:1", both), both
         assert re.search(r"cohort 1 .* training on b:2", both), both
+        rested = RunningCohort(0, "a:1", 0, Progress())
+        view.show_team(8, finished(2), [rested, running(1, "b:2", 0)])
+        between = shown()
+        assert re.search(r"study .* 2/8", between), between
+        assert re.search(r"cohort 0 .* finished on a:1", between), between
         view.show_team(8, finished(2), [running(2, "b:2", 3)])
         one = shown()
         assert re.search(r"cohort 2 .* 3/30 .* training on b:2", one), one

@@ -179,6 +179,8 @@ class SweepView:
 
 
 def _where(cohort: RunningCohort) -> str:
+    if not cohort.trials:
+        return f"finished on {cohort.place}"
     return f"{cohort.trials} trials, {cohort.progress.members} members training on {cohort.place}"
 
 

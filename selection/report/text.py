@@ -102,10 +102,7 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
     console.print(f"study {escape(value['study'])}: {finished}/{value['budget']} trials, {end}")
     console.print(f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
     for cohort in value["running"]:
-        console.print(
-            f"training: cohort {cohort['cohort']} of {cohort['trials']} trials on "
-            f"{escape(cohort['worker'])}, epoch {cohort['epoch']}/{cohort['epochs'] or '?'}"
-        )
+        console.print(f"training: {_how_far(cohort)}")
     console.print(f"rows: {value['rows']} development, {value['held_out_rows']} held out")
     held_out = value["held_out"]
     if held_out is None:
@@ -202,6 +199,14 @@ def print_table(console: Console, table: Table) -> None:
     console.width = max(width, console.measure(table, options=unlimited).maximum)
     console.print(table, soft_wrap=True, crop=False)
     console.width = width
+
+
+def _how_far(cohort: Mapping[str, Any]) -> str:
+    worker = escape(cohort["worker"])
+    if not cohort["trials"]:
+        return f"cohort {cohort['cohort']} is finished; the next one is asked for on {worker}"
+    epoch = f"epoch {cohort['epoch']}/{cohort['epochs'] or '?'}"
+    return f"cohort {cohort['cohort']} of {cohort['trials']} trials on {worker}, {epoch}"
 
 
 def _mean(scores: Sequence[float]) -> float:

@@ -60,16 +60,21 @@ class StudyView:
         return bool(self.evaluations) or is_finished(self.spec, self.trials, self.seconds)
 
     @property
+    def is_training(self) -> bool:
+        """Say whether a worker trains, or is between two cohorts."""
+        return any(cohort.trials or not self.is_finished for cohort in self.running)
+
+    @property
     def state(self) -> str:
         """Say in a word what the study does now."""
-        if self.running:
+        if self.is_training:
             return "training"
         return "finished" if self.is_finished else "stopped"
 
     @property
     def per_minute(self) -> float | None:
         """The trials that ended per minute lately; None where nobody trains."""
-        if not self.running:
+        if not self.is_training:
             return None
         age = (datetime.now(UTC) - self.study.created_at).total_seconds()
         return 60.0 * self.lately / min(LATELY_SECONDS, max(age, 1.0))

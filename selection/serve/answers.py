@@ -41,7 +41,7 @@ class Answers:
         """Return the assessment of a study as it stands, without waiting for one."""
         if not view.ranked:
             return Answer(None, "no trial is complete yet")
-        if view.running:
+        if view.is_training:
             return Answer(None, "computed when no worker trains")
         future = self._ask(view)
         if not future.done():

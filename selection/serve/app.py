@@ -89,7 +89,7 @@ class Pages:
 
     def studies(self, request: Request) -> Response:
         views = self._desk.watches.views()
-        is_live = any(view.running for view in views)
+        is_live = any(view.is_training for view in views)
         poll = LIVE_SECONDS if is_live else QUIET_SECONDS
         version = [(v.study.uuid, v.version, v.running, v.lately, v.state) for v in views]
         return _live(
@@ -116,7 +116,7 @@ class Pages:
         query = dict(request.query_params)
         order = _order(query, sortable(view.spec))
         is_waiting = bool(view.ranked) and answer.assessment is None
-        poll = LIVE_SECONDS if view.running or is_waiting else QUIET_SECONDS
+        poll = LIVE_SECONDS if view.is_training or is_waiting else QUIET_SECONDS
         shown = (view.study.uuid, view.version, answer.assessment is not None)
         version = (shown, view.counts, view.running, view.lately, answer.waiting, query)
 

@@ -102,7 +102,7 @@ class Desk:
         source = ChartSource(view, answer.assessment, self.books)
 
         make = partial(draw, name, chosen, source)
-        return self._drawings.get(key, version, make, is_busy=bool(view.running))
+        return self._drawings.get(key, version, make, is_busy=view.is_training)
 
     def dashboard_additions(self, study_id: int | None) -> dict[str, dict[str, Any]]:
         """Return what Optuna Dashboard is shown beside what its tables hold, by uuid.

@@ -28,6 +28,7 @@ from selection.store.leases import (
     is_held_by_another,
     lost_cohort,
     read_leases,
+    rest,
     take,
 )
 from selection.store.ledger import is_opened
@@ -196,6 +197,8 @@ class Cohorts:
                 raise lost_cohort(study, lease)
             _refuse_unless_running(study, rows, trained)
             self._write_endings(connection, rows, trained)
+            if not self._unfinished(connection, study, trial_table.c.cohort == lease.cohort):
+                rest(connection, study, lease.cohort)
 
     def release(self, study: StudyRecord, lease: Lease) -> None:
         """Give a cohort back, so that any worker can take it up; nothing if it is held no more."""

@@ -158,10 +158,6 @@ def _mendable(rows: _Rows) -> Iterator[Finding]:
     rule = "a running trial must be held by a living worker"
     unheld = [row.number for row in _unheld(rows)]
     yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_mendable=True)
-    if cohorts := _left_over(rows):
-        rule = "a lease must end with its worker"
-        got = f"leases of cohorts {show(cohorts)}, which are finished, held by dead workers"
-        yield finding(name, "left_lease", rule, got, MEND, is_mendable=True)
 
 
 def _mend_study(database: Database, connection: Connection, study: StudyRecord) -> list[Finding]:
@@ -177,7 +173,7 @@ def _mend_study(database: Database, connection: Connection, study: StudyRecord) 
     connection.execute(sa.delete(trial_table).where(_of(trial_table, study), is_lost))
     unheld = _unheld(rows)
     database.storage.put_back_trials(connection, [row.optuna_trial_id for row in unheld])
-    dead = {*_left_over(rows), *(row.cohort for row in unheld)}
+    dead = {row.cohort for row in unheld}
     connection.execute(sa.delete(lease_table).where(of_study, lease_table.c.cohort.in_(dead)))
     return found
 
@@ -189,14 +185,6 @@ def _unheld(rows: _Rows) -> list[Any]:
     leases = [rows.leases[cohort] for cohort in cohorts]
     held = {row.cohort for row in leases if is_alive(row, rows.now)}
     return [row for row in running if row.cohort not in held]
-
-
-def _left_over(rows: _Rows) -> list[int]:
-    """Return the cohorts with the lease of a dead worker, all of whose trials are finished."""
-    begun = {row.cohort for row in rows.own}
-    unfinished = {row.cohort for row in rows.own if not row.state.is_finished()}
-    dead = {cohort for cohort, row in rows.leases.items() if not is_alive(row, rows.now)}
-    return sorted(dead & (begun - unfinished))
 
 
 def _trial_faults(rows: _Rows) -> Iterator[Finding]:

@@ -68,7 +68,10 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunningCohort:
-    """Hold what everyone may see of a cohort that a worker holds."""
+    """Hold what everyone may see of a cohort that a worker holds.
+
+    trials counts those that train: none where the cohort is finished and the next not yet claimed.
+    """
 
     cohort: int
     place: str
@@ -136,6 +139,12 @@ def take(
     connection.execute(sa.insert(lease_table), row)
 
 
+def rest(connection: Connection, study: StudyRecord, cohort: int) -> None:
+    """Write that the worker that holds a cohort has finished it."""
+    update = sa.update(lease_table).where(_of_cohort(study, cohort))
+    connection.execute(update.values(trials=0))
+
+
 def give_back(connection: Connection, study: StudyRecord, cohort: int) -> None:
     """Write that nobody holds a cohort."""
     connection.execute(sa.delete(lease_table).where(_of_cohort(study, cohort)))
@@ -173,5 +182,6 @@ def _end(connection: Connection, worker: Worker) -> datetime:
 
 
 def _running(row: Any) -> RunningCohort:
-    progress = Progress(row.members, row.epoch, row.epochs)
+    # The last renewal may come after the end.
+    progress = Progress(row.members, row.epoch, row.epochs) if row.trials else Progress()
     return RunningCohort(row.cohort, row.place, row.trials, progress)

@@ -172,9 +172,10 @@ curve_table = sa.Table(
     sa.Column("curve", sa.LargeBinary, nullable=False),
 )
 
-# One row per cohort that a worker holds, gone when the cohort is finished or given back. Past
-# expires_at, by the clock of the database, anyone may take the cohort: its worker is taken for
-# dead. lost counts the workers in a row that died of it. The last four columns say how far it is.
+# One row per cohort that a worker holds, gone when its worker gives it back or claims another.
+# Past expires_at, by the clock of the database, anyone may take the cohort: its worker is taken for
+# dead. lost counts the workers in a row that died of it. The last four columns say how far it is;
+# trials is 0 once they are finished.
 lease_table = sa.Table(
     "selection_lease",
     metadata,

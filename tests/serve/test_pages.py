@@ -12,8 +12,10 @@ from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 
+from selection.report import text
 from selection.report.charts import CHARTS
 from selection.study.trial import TrialState
+from selection.sweep import SweepNews
 
 ROOT = "/selection/studies/iris/"
 
@@ -46,6 +48,34 @@ def test_every_link_of_every_page_leads_somewhere(study_url: str) -> None:
         "trials.csv",
         "report.html",
     }
+
+
+def test_a_study_between_two_cohorts_trains_and_after_the_last_one_is_finished(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen = {}
+
+    def watch(news: SweepNews) -> None:
+        if news.training == 0:
+            with open_server(bench.database.address.secret_url) as client:
+                status: Any = client.get("/selection/api/studies/iris").json()
+                seen[news.cohort] = (Page(client.get(ROOT).text).text, status)
+
+    bench.run(make_spec(), watch)
+    assert list(seen) == [0, 1, 2]
+    between, status = seen[0]
+    (held,) = status["running"]
+    assert (held["cohort"], held["trials"], held["epoch"]) == (0, 0, 0)
+    line = f"cohort 0 is finished; the next one is asked for on {held['worker']}"
+    assert line in between
+    assert "iris training 4 of 9 trials" in between
+    assert "computed when no worker trains" in between
+    text.status(text.make_console(), status)
+    assert f"training: {line}" in capsys.readouterr().out.replace("\n", " ")
+    end, status = seen[2]
+    assert status["is_finished"]
+    assert "iris finished 9 of 9 trials" in end
+    assert "asked for" not in end
 
 
 def test_the_answer_says_of_every_number_what_it_is(client: TestClient) -> None:

@@ -567,26 +567,12 @@ def test_running_trials_of_a_dead_worker_wait_again(
     assert (examine(database), mend(database)) == ([], [])
 
 
-def test_the_lease_of_a_worker_between_two_cohorts_is_no_fault(
-    database: Database, study: StudyRecord
+@pytest.mark.parametrize("seconds", [-1, 600])
+def test_a_lease_of_a_finished_cohort_is_no_fault(
+    database: Database, study: StudyRecord, seconds: float
 ) -> None:
     with without_foreign_keys(database) as connection:
-        write_lease(connection, study.uuid, 0, seconds=600)
-    assert (examine(database), mend(database)) == ([], [])
-
-
-def test_the_lease_of_a_finished_cohort_is_deleted_when_its_worker_is_dead(
-    database: Database, study: StudyRecord
-) -> None:
-    before = contents(database)
-    with without_foreign_keys(database) as connection:
-        write_lease(connection, study.uuid, 0, seconds=-1)
-    found = examine(database)
-    assert checks(found) == [("example", "left_lease")]
-    assert found[0].got == "leases of cohorts [0], which are finished, held by dead workers"
-    assert found[0].is_mendable
-    assert mend(database) == found
-    assert contents(database) == before
+        write_lease(connection, study.uuid, 0, seconds=seconds)
     assert (examine(database), mend(database)) == ([], [])
 
 
@@ -632,14 +618,16 @@ def test_a_study_deleted_meanwhile_does_not_stop_the_others(
 ) -> None:
     first = create_example(records, example_spec("a study before the other"))
     with database.writing() as connection:
-        write_lease(connection, study.uuid, 0, seconds=-1)
+        sql("DELETE FROM selection_lease WHERE study_uuid = :uuid AND cohort = 2")(
+            connection, study
+        )
 
     def delete(connection: Connection) -> list[Finding]:
         database.storage.joined(connection).delete_study(first.optuna_study_id)
         return []
 
     monkeypatch.setattr(doctor, "mend_orphans", delete)
-    assert checks(mend(database)) == [("example", "left_lease")]
+    assert checks(mend(database)) == [("example", "no_lease")]
     assert records.find_study(first.name) is None
 
 

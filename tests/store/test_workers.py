@@ -14,10 +14,11 @@ import sqlalchemy as sa
 from worker_farm import FOLDS, Farm, farm_spec, made_up_result
 
 from selection.store.database import open_database
+from selection.store.leases import Leases
 from selection.store.optuna_storage import trial_params, trial_values, trials
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, lease_table, trial_table
+from selection.store.tables import fold_table, trial_table
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
 
@@ -85,6 +86,7 @@ def check_whole(url: str, spec: StudySpec) -> None:
         assert dict(found[0].params) == dict(spec.default)
         size = spec.sections.search.cohort
         assert [trial.cohort for trial in found] == [n // size for n in range(spec.budget)]
+        assert Leases(database).running(study) == []
         with database.reading() as connection:
             query = (
                 sa.select(trial_table.c.attempt, fold_table.c.attempt.label("of_fold"))
@@ -92,12 +94,10 @@ def check_whole(url: str, spec: StudySpec) -> None:
                 .where(trial_table.c.study_uuid == study.uuid)
             )
             folds = connection.execute(query).all()
-            leases = connection.execute(sa.select(lease_table)).all()
             numbers = connection.scalars(sa.select(trials.c.number).order_by(trials.c.number)).all()
             params = connection.scalar(sa.select(sa.func.count()).select_from(trial_params))
     assert len(folds) == spec.budget * FOLDS
     assert all(fold.attempt == fold.of_fold for fold in folds)
-    assert leases == []
     assert numbers == list(range(spec.budget))
     assert params == spec.budget * len(spec.space)
 
