@@ -9,6 +9,9 @@ import gpu
 import numpy as np
 import pytest
 import torch
+from gpu_busy import covered
+from gpu_right import KINDS, differences
+from gpu_setup import CLASSES, FEATURES, make_images
 
 HEADINGS = (
     "# On a GPU",
@@ -52,24 +55,24 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
 
 @pytest.mark.slow
 def test_the_small_cohorts_of_the_comparison_train() -> None:
-    found = gpu.differences(CPU)
-    assert [each.kind for each in found] == list(gpu.KINDS)
+    found = differences(CPU)
+    assert [each.kind for each in found] == list(KINDS)
     assert all(each.is_bitwise and each.from_cpu == 0.0 for each in found)
 
 
 def test_images_can_be_told_apart_but_not_all_of_them() -> None:
-    images, classes = gpu.make_images(2000, gpu.FEATURES, 256)
+    images, classes = make_images(2000, FEATURES, 256)
     assert images.dtype == np.uint8
     known, others = slice(0, 1000), slice(1000, 2000)
-    means = [images[known][classes[known] == each].mean(axis=0) for each in range(gpu.CLASSES)]
+    means = [images[known][classes[known] == each].mean(axis=0) for each in range(CLASSES)]
     distances = [((images[others] - mean) ** 2).sum(axis=1) for mean in means]
     hits = np.argmin(distances, axis=0) == classes[others]
     assert 0.3 < hits.mean() < 0.99
 
 
 def test_a_moment_is_covered_once() -> None:
-    assert gpu.covered([(3.0, 4.0), (0.0, 2.0), (1.0, 2.5), (1.5, 2.0)]) == 3.5
-    assert gpu.covered([]) == 0.0
+    assert covered([(3.0, 4.0), (0.0, 2.0), (1.0, 2.5), (1.5, 2.0)]) == 3.5
+    assert covered([]) == 0.0
 
 
 def test_a_goal_is_met_or_missed_by_so_much() -> None:

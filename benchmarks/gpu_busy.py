@@ -1,0 +1,64 @@
+"""How busy is the GPU while packs train?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+from gpu_pace import make_packs
+from gpu_setup import FOLDS, FULL, SEED, make_settings, make_spec, seconds_of
+from torch.autograd import DeviceType
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from selection.data.prepare import FoldData
+from selection.study.setting import Precision
+from selection.train.fit import Trainer
+
+
+def busy_share(folds: Sequence[FoldData], device: torch.device, precision: Precision) -> float:
+    """Return the share of an epoch's wall time in which the GPU runs anything.
+
+    The epoch before it, in which graphs are captured, warms the profiler up.
+    """
+    trainer = Trainer(folds, "classification", "accuracy", SEED, device, precision=precision)
+    settings = make_settings(make_spec("busy", 2, precision=precision), FULL.trials[-1])
+    packs = make_packs(trainer, settings)
+
+    def epoch() -> None:
+        for pack in packs:
+            pack.train_epoch()
+            pack.evaluate().cpu()
+
+    with profile(
+        activities=[ProfilerActivity.CUDA], schedule=schedule(wait=0, warmup=1, active=1)
+    ) as seen:
+        epoch()
+        seen.step()
+        wall = seconds_of(epoch, device)
+    spans = [
+        (event.time_range.start, event.time_range.end)
+        for event in seen.events() or ()
+        if event.device_type == DeviceType.CUDA and not event.name.startswith("ProfilerStep")
+    ]
+    return covered(spans) / (1e6 * wall)
+
+
+def covered(spans: Sequence[tuple[float, float]]) -> float:
+    """Return how much of a line is under at least one of the spans."""
+    total, reached = 0.0, -math.inf
+    for start, end in sorted(spans):
+        total += max(0.0, end - max(start, reached))
+        reached = max(reached, end)
+    return total
+
+
+def print_busy(found: Mapping[Precision, float]) -> None:
+    print(
+        f"Share of one epoch, trained and scored, in which the GPU runs a kernel or a copy, by "
+        f"torch.profiler,\nwhich slows the host down: {FULL.trials[-1]} trials x {FOLDS} folds.\n"
+    )
+    print("| precision | busy |")
+    print("| --- | ---: |")
+    for precision, share in found.items():
+        print(f"| {precision} | {share:.0%} |")

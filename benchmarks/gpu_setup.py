@@ -1,0 +1,152 @@
+"""What every part of the GPU's benchmark shares: sizes, goals, rows, settings and a clock."""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from selection.data.dataset import Dataset
+from selection.data.folds import fold_identity, fold_kind, make_splits
+from selection.data.prepare import FoldData, prepare_folds
+from selection.entry import StudyData
+from selection.study.setting import Precision, Setting
+from selection.study.spec import StudySpec, parse_study
+
+FEATURES, CLASSES, FOLDS, WIDTH, BATCH, SEED = 784, 10, 5, 256, 256, 0
+PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
+# Goals, on one H200.
+MOST_DIFFERENCE = 1e-3
+MOST_SECONDS: Mapping[Precision, float] = {"float32": 3.0, "tf32": 1.5}
+LEAST_RATIO, MOST_FLOORS = 50.0, 2.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """Say how much is measured."""
+
+    rows: int
+    trials: tuple[int, ...]
+    epochs: int
+    rounds: int
+    peer_epochs: int
+    matrix: int
+    copied_bytes: int
+
+
+FULL = Size(60_000, (8, 16, 32, 64), 10, 3, 3, 8192, 2**31)
+TINY = Size(500, (2,), 1, 1, 1, 128, 2**20)
+
+
+def make_images(rows: int, features: int, levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return images that can be told apart, not all of them, and their classes.
+
+    Shape: (N, D) uint8 below levels, (N,) int64.
+    """
+    generator = np.random.default_rng(SEED)
+    patterns = generator.standard_normal((CLASSES, features), np.float32)
+    classes = generator.integers(CLASSES, size=rows)
+    signal = 2.5 / math.sqrt(features)
+    images = np.empty((rows, features), np.uint8)
+    for start in range(0, rows, 4096):
+        part = slice(start, start + 4096)
+        noise = generator.standard_normal((len(classes[part]), features), np.float32)
+        grey = levels * (0.5 + 0.2 * (signal * patterns[classes[part]] + noise))
+        images[part] = np.clip(grey, 0, levels - 1)
+    return images, classes
+
+
+def make_data(spec: StudySpec, rows: int, features: int, levels: int = 256) -> StudyData:
+    """Return a study's development rows and folds without any file."""
+    images, classes = make_images(rows, features, levels)
+    dataset = Dataset(
+        name="images",
+        task="classification",
+        features=images,
+        feature_names=tuple(f"pixel_{place}" for place in range(features)),
+        categories={},
+        target=classes,
+        class_names=tuple(map(str, range(CLASSES))),
+        groups=None,
+        fingerprint=sha256(images.tobytes()).hexdigest(),
+        held_out_fingerprint="",
+        held_out_rows=0,
+    )
+    plan = make_splits(dataset, spec)
+    facts = {
+        "rows": rows,
+        "held_out_rows": 0,
+        "features": features,
+        "inputs": features,
+        "outputs": CLASSES,
+        "class_counts": dataset.class_counts,
+        "fold_kind": fold_kind(dataset, spec),
+        "folds": [fold_identity(split) for split in plan.splits],
+        "duplicate_rows": 0,
+        "warnings": [],
+    }
+    return StudyData(dataset, plan, facts)
+
+
+def make_folds(data: StudyData, spec: StudySpec) -> tuple[FoldData, ...]:
+    return prepare_folds(data.dataset, data.plan.splits, spec)
+
+
+def make_spec(
+    name: str,
+    epochs: int,
+    *,
+    precision: Precision = "float32",
+    batch_size: int = BATCH,
+    **search: Any,
+) -> StudySpec:
+    """Return the study of 784-256-10 under plain SGD, of which only the learning rate is searched.
+
+    It has the name of a data set whose rows are of this shape; they are never read.
+    """
+    return parse_study(
+        {
+            "name": name,
+            "seed": SEED,
+            "data": {"dataset": "fashion_mnist", "prepare": "scale"},
+            "cv": {"folds": FOLDS},
+            "model": {"hidden_layers": 1},
+            "training": {"batch_size": batch_size, "epochs": epochs, "precision": precision},
+            "space": {"width": WIDTH, "learning_rate": {"low": 0.01, "high": 0.3, "log": True}},
+            "search": {"metric": "accuracy", "pruner": "none", **search},
+        },
+        "gpu",
+    )
+
+
+def make_settings(spec: StudySpec, trials: int) -> list[Setting]:
+    """Return settings that differ in their learning rate."""
+    rates = np.geomspace(0.01, 0.3, trials).tolist()
+    return [spec.setting({"learning_rate": rate}) for rate in rates]
+
+
+def synchronize(device: torch.device) -> None:
+    """Wait until the device has done all it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def seconds_of(act: Callable[[], object], device: torch.device) -> float:
+    """Return how long something takes, the device's part of it included."""
+    synchronize(device)
+    begun = time.perf_counter()
+    act()
+    synchronize(device)
+    return time.perf_counter() - begun
+
+
+def note(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

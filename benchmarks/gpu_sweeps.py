@@ -1,0 +1,103 @@
+"""How long do whole sweeps take, with the sampler and storage?"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from gpu_setup import FOLDS, MOST_SECONDS, Size, make_spec, note, seconds_of
+
+from selection.entry import StudyData, make_trainer, row_facts
+from selection.store.books import open_books
+from selection.store.database import writer_lock
+from selection.store.leases import new_worker
+from selection.study.setting import Precision
+from selection.study.spec import StudySpec
+from selection.study.trial import TrialState
+from selection.sweep import SweepNews, run_sweep
+from selection.train.device import describe_device
+
+PLACE = Path("data")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Hold one sweep. Units: seconds."""
+
+    sampler: str
+    precision: Precision
+    trials: int
+    cohort: int
+    seconds: float
+
+
+class Silence:
+    """Show nothing of a sweep."""
+
+    def show(self, news: SweepNews) -> None:
+        pass
+
+    def say(self, line: str) -> None:
+        note(line)
+
+
+def sweep_seconds(data: StudyData, spec: StudySpec, device: torch.device, folder: Path) -> float:
+    """Run a study until its budget is spent; rows are on the device and the study is begun."""
+    url = f"sqlite:///{folder}/{spec.name}.db"
+    with writer_lock(url), open_books(url, create=True, write=True) as books:
+        fingerprint, facts = data.dataset.fingerprint, data.facts
+        environment = describe_device(device)
+        study = books.records.create_study(spec, fingerprint, None, facts, environment)
+        books.evidence.keep_rows(study, row_facts(data))
+        trainer = make_trainer(spec, data, device, 0)
+        worker = new_worker(600.0, is_alone=True)
+        seconds = seconds_of(
+            lambda: run_sweep(spec, study, books, trainer, worker, Silence()), device
+        )
+        trials = books.records.trials(study, with_curves=False)
+    assert len(trials) == spec.budget, "the budget is spent"
+    assert all(trial.state is TrialState.COMPLETE for trial in trials), "no trial was lost"
+    return seconds
+
+
+def sweeps(data: StudyData, device: torch.device, size: Size) -> list[Sweep]:
+    """Sweep in one cohort by random search, in cohorts of sixteen by TPE."""
+    trials = size.trials[-1]
+    PLACE.mkdir(exist_ok=True)
+    found = []
+    with tempfile.TemporaryDirectory(prefix="gpu-", dir=PLACE) as name:
+        # The first sweep of a process pays for what is imported late.
+        first = make_spec("first", 1, trials=2, cohort=2, sampler="tpe")
+        sweep_seconds(data, first, device, Path(name))
+        for precision in MOST_SECONDS:
+            for sampler, cohort in (("random", trials), ("tpe", min(16, trials))):
+                spec = make_spec(
+                    f"{sampler}-{precision}",
+                    size.epochs,
+                    precision=precision,
+                    sampler=sampler,
+                    trials=trials,
+                    cohort=cohort,
+                )
+                seconds = sweep_seconds(data, spec, device, Path(name))
+                found.append(Sweep(sampler, precision, trials, cohort, seconds))
+                note(f"{spec.name}: {seconds:.3f} s")
+    return found
+
+
+def print_sweeps(found: Sequence[Sweep], size: Size) -> None:
+    print(
+        f"A study from its first proposal to its last commit: {FOLDS} folds, {size.epochs} epochs, "
+        "the sampler, SQLite on disk with all\npredictions on validation rows. Making, preparing "
+        "and loading the rows is not counted.\n"
+    )
+    print("| sampler | precision | trials | per cohort | seconds | trials per second |")
+    print("| --- | --- | ---: | ---: | ---: | ---: |")
+    for each in found:
+        print(
+            f"| {each.sampler} | {each.precision} | {each.trials} | {each.cohort} "
+            f"| {each.seconds:.2f} | {each.trials / each.seconds:.1f} |"
+        )
