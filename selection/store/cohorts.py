@@ -26,6 +26,7 @@ from selection.store.leases import (
     give_back,
     is_held,
     is_held_by_another,
+    leave,
     lost_cohort,
     read_leases,
     rest,
@@ -189,10 +190,10 @@ class Cohorts:
         trained = sound_results(study, results)
         with study_event(self._database, study) as connection:
             rows = self._rows(connection, study, lease, trained)
-            if rows and _is_told(rows, trained, lease):
-                return
             # Without any trial a crash of the server has undone its beginning: decision 13.
             if not rows or not is_held(connection, study, lease):
+                if rows and _is_told(rows, trained, lease):
+                    return
                 _refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
             _refuse_unless_running(study, rows, trained)
@@ -203,12 +204,11 @@ class Cohorts:
     def release(self, study: StudyRecord, lease: Lease) -> None:
         """Give a cohort back, so that any worker can take it up; nothing if it is held no more."""
         with study_event(self._database, study, is_durable=False) as connection:
-            if not is_held(connection, study, lease):
-                return
-            rows = self._unfinished(connection, study, trial_table.c.cohort == lease.cohort)
-            running = [row.optuna_trial_id for row in rows if row.state is OptunaState.RUNNING]
-            self._storage.put_back_trials(connection, running)
-            give_back(connection, study, lease.cohort)
+            if is_held(connection, study, lease):
+                rows = self._unfinished(connection, study, trial_table.c.cohort == lease.cohort)
+                running = [row.optuna_trial_id for row in rows if row.state is OptunaState.RUNNING]
+                self._storage.put_back_trials(connection, running)
+            leave(connection, study, lease)
 
     def _open_trials(self, connection: Connection, study: StudyRecord) -> Sequence[Any]:
         """Return our rows of all trials that wait or run; remember which cohorts are finished."""

@@ -86,7 +86,10 @@ class Leases:
         self._database = database
 
     def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
-        """Hold the cohort from now on for as long again; False if another worker has it."""
+        """Hold the cohort from now on for as long again.
+
+        False if another worker has it, or it is finished.
+        """
         with self._database.writing(is_durable=False) as connection:
             expires_at = _end(connection, lease.worker)
             update = sa.update(lease_table).where(held(study, lease))
@@ -140,9 +143,14 @@ def take(
 
 
 def rest(connection: Connection, study: StudyRecord, cohort: int) -> None:
-    """Write that the worker that holds a cohort has finished it."""
+    """Write that a cohort is finished: its worker is there, and may write no more of it."""
     update = sa.update(lease_table).where(_of_cohort(study, cohort))
-    connection.execute(update.values(trials=0))
+    connection.execute(update.values(trials=0, **vars(Progress())))
+
+
+def leave(connection: Connection, study: StudyRecord, lease: Lease) -> None:
+    """Write that this worker, by this attempt, holds a cohort no more."""
+    connection.execute(sa.delete(lease_table).where(_of_attempt(study, lease)))
 
 
 def give_back(connection: Connection, study: StudyRecord, cohort: int) -> None:
@@ -151,12 +159,8 @@ def give_back(connection: Connection, study: StudyRecord, cohort: int) -> None:
 
 
 def held(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
-    """Return the condition that the lease is still this worker's, by this attempt."""
-    return sa.and_(
-        _of_cohort(study, lease.cohort),
-        lease_table.c.worker == lease.worker.uuid,
-        lease_table.c.attempt == lease.attempt,
-    )
+    """Return the condition that this worker, by this attempt, still trains the cohort."""
+    return sa.and_(_of_attempt(study, lease), lease_table.c.trials > 0)
 
 
 def is_held(connection: Connection, study: StudyRecord, lease: Lease) -> bool:
@@ -177,11 +181,18 @@ def _of_cohort(study: StudyRecord, cohort: int) -> sa.ColumnElement[bool]:
     return sa.and_(lease_table.c.study_uuid == study.uuid, lease_table.c.cohort == cohort)
 
 
+def _of_attempt(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
+    return sa.and_(
+        _of_cohort(study, lease.cohort),
+        lease_table.c.worker == lease.worker.uuid,
+        lease_table.c.attempt == lease.attempt,
+    )
+
+
 def _end(connection: Connection, worker: Worker) -> datetime:
     return database_now(connection) + timedelta(seconds=worker.lease_seconds)
 
 
 def _running(row: Any) -> RunningCohort:
-    # The last renewal may come after the end.
-    progress = Progress(row.members, row.epoch, row.epochs) if row.trials else Progress()
+    progress = Progress(row.members, row.epoch, row.epochs)
     return RunningCohort(row.cohort, row.place, row.trials, progress)

@@ -245,7 +245,7 @@ def test_worker_between_two_cohorts_is_seen_and_nobody_waits_for_it(desk: Desk) 
     limits = Limits(trials=4, cohort=2)
     first, numbers = desk.train(someone(), limits)
     desk.finish(first, numbers)
-    assert desk.renew(first, Progress(members=6, epoch=2, epochs=2)), "as its thread may do once"
+    assert not desk.renew(first, Progress(members=6, epoch=2, epochs=2))
     running = RunningCohort(0, first.worker.place, 0, Progress())
     assert desk.leases.running(desk.study) == [running]
     second, others = desk.train(someone(), limits)

@@ -76,8 +76,9 @@ MEMBERS_OF = """
 THEIR_TRIALS = "SELECT number FROM trials WHERE study_id = :study_id ORDER BY number"
 LEASES = """
     SELECT cohort, worker, attempt, lost FROM selection_lease
-    WHERE study_uuid = :uuid ORDER BY cohort
+    WHERE study_uuid = :uuid AND trials > 0 ORDER BY cohort
 """
+RESTED = "SELECT cohort FROM selection_lease WHERE study_uuid = :uuid AND trials = 0"
 LOOKS = "SELECT evaluation FROM selection_ledger WHERE study_uuid = :uuid"
 EXPIRE = """
     UPDATE selection_lease SET expires_at = '2000-01-01 00:00:00.000000', home = :home
@@ -112,6 +113,7 @@ class Now:
     members: dict[int, list[Any]]
     their_numbers: list[int]
     leases: dict[int, Any]
+    rested: set[int]
     looks: int
 
     def finished(self) -> dict[int, tuple[Any, ...]]:
@@ -289,7 +291,7 @@ class WorkersMachine(RuleBasedStateMachine):
         self.finished_trials_stay(now)
         self.held_out_set_is_opened_once(now)
         self.cohorts_are_parts_of_the_study(now)
-        self.leases_are_of_those_who_claimed_last(now)
+        self.leases_are_of_cohorts_that_are_not_finished(now)
 
     def trials_are_whole(self, now: Now) -> None:
         """I1: complete is what has every member of its attempt, and their mean."""
@@ -340,15 +342,18 @@ class WorkersMachine(RuleBasedStateMachine):
             assert len({row.state in FINISHED for row in cohort}) == 1
             assert len({row.state for row in cohort if row.state not in FINISHED}) <= 1
 
-    def leases_are_of_those_who_claimed_last(self, now: Now) -> None:
-        """One lease for each cohort that runs, by its attempt; more of workers between two."""
+    def leases_are_of_cohorts_that_are_not_finished(self, now: Now) -> None:
+        """One lease for each cohort that runs, by its attempt, and one more for a proposer.
+
+        Those of workers between two cohorts are of finished ones.
+        """
         rows = now.trials
         leases = now.leases
         running = {row.cohort: row.attempt for row in rows if row.state == "RUNNING"}
         begun = max((row.cohort for row in rows), default=-1) + 1
         assert set(running) <= set(leases)
-        finished = {row.cohort for row in rows if row.state in FINISHED}
-        assert set(leases) - set(running) <= {begun, *finished}
+        assert set(leases) - set(running) <= {begun}
+        assert now.rested <= {row.cohort for row in rows if row.state in FINISHED}
         assert all(leases[cohort].attempt == attempt for cohort, attempt in running.items())
         assert {cohort: (lease.worker, lease.attempt) for cohort, lease in leases.items()} == {
             cohort: (lease.worker.uuid, lease.attempt) for cohort, lease in self.holder.items()
@@ -434,9 +439,7 @@ class WorkersMachine(RuleBasedStateMachine):
         if claim.lease is None:
             is_proposed = any(cohort * COHORT >= len(rows) for cohort in held_by_others)
             assert len(rows) == BUDGET or is_proposed
-            training = {row.cohort for row in rows if row.state not in FINISHED}
-            is_awaited = is_proposed or bool(training & set(held_by_others))
-            assert claim.is_spent is not is_awaited
+            assert claim.is_spent == (not held_by_others)
             return
         assert claim.lease.cohort not in held_by_others
         assert not claim.is_spent
@@ -475,6 +478,9 @@ class WorkersMachine(RuleBasedStateMachine):
         if work.told:
             return
         work.told = results
+        del self.holder[work.lease.cohort]
+        self.dead.discard(work.lease.cohort)
+        assert work.lease.cohort in self.read().rested
         values = {trial.number: trial.value for trial in self.records.trials(self.study)}
         assert [values[n] for n in results] == [result.value for result in results.values()]
         assert not set(results) & set(self.finished), "a trial ends once"
@@ -516,9 +522,9 @@ class WorkersMachine(RuleBasedStateMachine):
         """Return one moment of the study."""
         values = {"uuid": self.study.uuid, "study_id": self.study.optuna_study_id}
         with self.database.reading() as connection:
-            trials, members, theirs, leases, looks = (
+            trials, members, theirs, leases, rested, looks = (
                 list(connection.execute(sa.text(query), values).all())
-                for query in (TRIALS, MEMBERS_OF, THEIR_TRIALS, LEASES, LOOKS)
+                for query in (TRIALS, MEMBERS_OF, THEIR_TRIALS, LEASES, RESTED, LOOKS)
             )
         by_number = groupby(members, key=attrgetter("number"))
         return Now(
@@ -526,6 +532,7 @@ class WorkersMachine(RuleBasedStateMachine):
             members={number: list(group) for number, group in by_number},
             their_numbers=[row.number for row in theirs],
             leases={row.cohort: row for row in leases},
+            rested={row.cohort for row in rested},
             looks=len(looks),
         )
 
