@@ -36,15 +36,9 @@ from selection.store.ledger import is_opened
 from selection.store.optuna_storage import Ending, trials
 from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, trial_table
+from selection.store.tables import trial_table
 from selection.store.trial_reader import STATES, UNFINISHED, own_rows, read_trials, training_seconds
-from selection.store.trial_writer import (
-    ending,
-    member_rows,
-    own_ending,
-    sound_results,
-    templates,
-)
+from selection.store.trial_writer import sound_results, templates, write_endings
 from selection.study.space import SearchSpace
 from selection.study.trial import Params, Trial, TrialResult
 
@@ -197,7 +191,7 @@ class Cohorts:
                 _refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
             _refuse_unless_running(study, rows, trained)
-            self._write_endings(connection, rows, trained)
+            write_endings(connection, self._storage, rows, trained)
             if not self._unfinished(connection, study, trial_table.c.cohort == lease.cohort):
                 rest(connection, study, lease.cohort)
 
@@ -306,27 +300,6 @@ class Cohorts:
             .with_for_update(of=trials)
         )
         return {row.number: row for row in connection.execute(query)}
-
-    def _write_endings(
-        self, connection: Connection, rows: Mapping[int, Any], results: Mapping[int, TrialResult]
-    ) -> None:
-        ends = [ending(rows[n].optuna_trial_id, result) for n, result in results.items()]
-        self._storage.finish_trials(connection, ends)
-        names = ("reason", "epochs", "seconds")
-        update = (
-            sa.update(trial_table)
-            .where(trial_table.c.uuid == sa.bindparam("key"))
-            .values({name: sa.bindparam(f"new_{name}") for name in names})
-        )
-        own = [own_ending(rows[n].uuid, result) for n, result in results.items()]
-        connection.execute(update, own)
-        members = [
-            member
-            for n, result in results.items()
-            for member in member_rows(rows[n].uuid, rows[n].attempt, result)
-        ]
-        if members:
-            connection.execute(sa.insert(fold_table), members)
 
 
 def _newest(connection: Connection, study: StudyRecord, column: sa.Column[int]) -> int | None:

@@ -1,4 +1,4 @@
-"""Turns the house's values into rows of trials, and refuses results that are not whole."""
+"""Turns the house's values into rows of trials and writes those of results that are whole."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
+from sqlalchemy.engine import Connection
 
 from selection.store.codec import encode_fold, shown_attrs, thinned_points
-from selection.store.optuna_storage import Ending
+from selection.store.optuna_storage import BatchedStorage, Ending
 from selection.store.study_event import state_error
 from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, trial_table
 from selection.store.trial_reader import OPTUNA_STATES, OUTSIDE_ATTR
 from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
 from selection.study.space import SearchSpace, nearest_inside, value_to_json
@@ -77,6 +80,32 @@ def _refuse_unsound(study: StudyRecord, number: int, result: TrialResult) -> Non
         raise state_error(study, f"trial {number} must have a finite score", str(result.value))
 
 
+def write_endings(
+    connection: Connection,
+    storage: BatchedStorage,
+    rows: Mapping[int, Any],
+    results: Mapping[int, TrialResult],
+) -> None:
+    """Write down how trials ended, in Optuna's tables and ours; rows are our rows by number."""
+    ends = [ending(rows[n].optuna_trial_id, result) for n, result in results.items()]
+    storage.finish_trials(connection, ends)
+    names = ("reason", "epochs", "seconds")
+    update = (
+        sa.update(trial_table)
+        .where(trial_table.c.uuid == sa.bindparam("key"))
+        .values({name: sa.bindparam(f"new_{name}") for name in names})
+    )
+    own = [_own_ending(rows[n].uuid, result) for n, result in results.items()]
+    connection.execute(update, own)
+    members = [
+        member
+        for n, result in results.items()
+        for member in _member_rows(rows[n].uuid, rows[n].attempt, result)
+    ]
+    if members:
+        connection.execute(sa.insert(fold_table), members)
+
+
 def ending(trial_id: int, result: TrialResult) -> Ending:
     """Return what Optuna's tables keep of a result."""
     return Ending(
@@ -88,7 +117,7 @@ def ending(trial_id: int, result: TrialResult) -> Ending:
     )
 
 
-def own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
+def _own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
     """Return what our row of a trial keeps of a result, named for an UPDATE."""
     return {
         "key": uuid,
@@ -98,7 +127,7 @@ def own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
     }
 
 
-def member_rows(uuid: str, attempt: int, result: TrialResult) -> list[dict[str, Any]]:
+def _member_rows(uuid: str, attempt: int, result: TrialResult) -> list[dict[str, Any]]:
     """Return the rows of a trial's members."""
     rows = [encode_fold(uuid, attempt, fold) for fold in result.folds]
     return [{**vars(row), "row_hash": row.row_hash} for row in rows]

@@ -18,7 +18,7 @@ from selection.store.leases import Leases
 from selection.store.optuna_storage import trial_params, trial_values, trials
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, trial_table
+from selection.store.tables import fold_table, lease_table, trial_table
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
 
@@ -94,10 +94,12 @@ def check_whole(url: str, spec: StudySpec) -> None:
                 .where(trial_table.c.study_uuid == study.uuid)
             )
             folds = connection.execute(query).all()
+            leases = connection.execute(sa.select(lease_table)).all()
             numbers = connection.scalars(sa.select(trials.c.number).order_by(trials.c.number)).all()
             params = connection.scalar(sa.select(sa.func.count()).select_from(trial_params))
     assert len(folds) == spec.budget * FOLDS
     assert all(fold.attempt == fold.of_fold for fold in folds)
+    assert all(lease.trials == 0 for lease in leases), "one that a kill left, of a finished cohort"
     assert numbers == list(range(spec.budget))
     assert params == spec.budget * len(spec.space)
 
