@@ -22,7 +22,7 @@ from selection.train.plan import EVALUATION_ROWS, PackPlan
 from selection.train.products import first
 
 # A graph costs about as much to capture as a few steps cost without it.
-FEW_STEPS = 4
+FEW_STEPS = 8
 
 
 class Pack:
@@ -41,6 +41,7 @@ class Pack:
         self.epoch = 0
         self.folds = sorted(plan.folds, key=lambda fold: (-len(rows.folds[fold].training), fold))
         self.batch_size = settings[plan.trials[0]].kind.batch_size
+        self._epochs = settings[plan.trials[0]].kind.epochs
         self._places = [list(bucket) for bucket in plan.buckets]
         self._buckets = [
             Bucket([settings[place] for place in bucket], self.folds, rows, seed)
@@ -91,7 +92,7 @@ class Pack:
         epoch = Epoch(self.rows, self.folds, self.seed, self.epoch, self.batch_size, units)
         self._order = epoch.order
         done = 0
-        if has_graphs(self.rows.like.device) and epoch.whole_steps > FEW_STEPS:
+        if self._graph is not None or self._is_worth_a_graph(epoch):
             done = self._replay(epoch)
         else:
             self._running = self.rows.like.new_empty(0)
@@ -102,6 +103,11 @@ class Pack:
                 outputs = bucket.step(batch)
                 place = first(running, batch.folds).narrow(3, column, outputs.shape[3])
                 place.copy_(outputs)
+
+    def _is_worth_a_graph(self, epoch: Epoch) -> bool:
+        """Say whether enough whole steps are left, in this epoch and all after it."""
+        steps = epoch.whole_steps * (self._epochs - self.epoch + 1)
+        return has_graphs(self.rows.like.device) and steps > FEW_STEPS
 
     def _new_running(self, epoch: Epoch) -> Tensor:
         """Make room for the outputs in train mode, in the order of the epoch."""
