@@ -10,8 +10,11 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+# The oldest torch that pyproject.toml allows, and what belongs to it.
+FLOOR := .venv-floor
+FLOOR_TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help setup study evaluate export noise book bench dashboard postgres postgres-stop test test-slow test-browser check \
+.PHONY: help setup study evaluate export noise book bench dashboard postgres postgres-stop test test-floor test-slow test-browser check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -62,6 +65,14 @@ postgres-stop: $(READY) ## Stop it; its data stays
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest
 
+test-floor: $(FLOOR)/.ready ## Run the tests of the engine on the oldest torch that is allowed
+	$(FLOOR)/bin/python -m pytest --confcutdir tests/train tests/train
+
+$(FLOOR)/.ready: pyproject.toml | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(FLOOR)
+	$(BIN)/uv pip install --quiet --python $(FLOOR)/bin/python $(FLOOR_TORCH) --editable . pytest hypothesis
+	@touch $@
+
 test-slow: $(READY) ## Run the tests marked slow
 	$(BIN)/python -m pytest -m slow
 
@@ -94,5 +105,5 @@ lock: | $(BIN)/uv ## Rewrite requirements.lock to the newest versions allowed
 		pyproject.toml --output-file requirements.lock
 
 clean: ## Remove .venv and caches; databases and data stay
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(FLOOR) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -30,6 +30,7 @@ from selection.study.trial import (
 )
 from selection.train.batches import Rows, load_rows
 from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
+from selection.train.graph import turn
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan, plan_packs
 
@@ -114,10 +115,11 @@ class _Block:
 def _train_epoch(pack: Pack, *, has_diagnostics: bool) -> _Block | None:
     """Take a pack through one epoch; None if memory ran out on the way."""
     try:
-        pack.train_epoch()
-        points = pack.evaluate().cpu().numpy()
-        layers = pack.layer_numbers() if has_diagnostics else []
-        return _Block(points, [each.cpu().numpy() for each in layers])
+        with turn(pack.rows.like.device):
+            pack.train_epoch()
+            points = pack.evaluate().cpu().numpy()
+            layers = pack.layer_numbers() if has_diagnostics else []
+            return _Block(points, [each.cpu().numpy() for each in layers])
     except RuntimeError as error:
         if is_out_of_memory(error):
             return None
@@ -195,8 +197,9 @@ class _Cohort:
         trainer = self.trainer
         try:
             pack = Pack(plan, settings, trainer.rows, trainer.metric, trainer.seed)
-            for _ in range(epochs):
-                pack.train_epoch()
+            with turn(trainer.rows.like.device):
+                for _ in range(epochs):
+                    pack.train_epoch()
         except RuntimeError as error:
             if is_out_of_memory(error):
                 return None
