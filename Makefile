@@ -14,7 +14,7 @@ READY := $(VENV)/.ready
 FLOOR := .venv-floor
 FLOOR_TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help setup study evaluate export noise book bench dashboard postgres postgres-stop test test-floor test-slow test-browser check \
+.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-floor test-slow test-browser check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -55,6 +55,10 @@ bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a
 		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md
+
+gpu: $(READY) ## Rewrite docs/gpu.md on a machine with a CUDA device; five minutes
+	$(BIN)/python benchmarks/gpu.py > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }
+	@mv docs/gpu.md.new docs/gpu.md
 
 postgres: $(READY) ## Start a PostgreSQL server in data/postgres and print how to use it
 	@$(BIN)/python tests/postgres_server.py start data/postgres

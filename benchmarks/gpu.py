@@ -1,45 +1,56 @@
 """What does a GPU make of it? Is it right, how fast, how far from the floors, and against whom?
 
-Rows are made from a seed: 60,000 images of 784 grey levels, each its class's pattern under noise.
-One go: correctness against the CPU, packs against what the GPU could do at best, whole sweeps,
-loops over single models, how busy the GPU is, and what happens where memory runs out. Writes
-Markdown.
-Run: PYTHONPATH=benchmarks python benchmarks/gpu.py > docs/gpu.md
+Rows are made from a seed: 60,000 images of 784 grey levels, each its class's pattern under noise;
+digits and breast cancer come with scikit-learn. One go, the most telling parts first: each part is
+printed as it ends, so that a run that is cut off tells all it knew, and a part that fails does not
+end the others. Writes Markdown; less than 330 seconds on one H100 or H200.
+Run: make gpu
 """
 
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import platform
 import shutil
 import subprocess
 import sys
+import time
+import traceback
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TextIO
 
 import torch
-from gpu_busy import busy_share, print_busy
-from gpu_loops import peers, print_peers
-from gpu_memory import SQUEEZES, print_squeezes, squeeze
+from gpu_busy import busy_shares, print_busy
+from gpu_memory import print_squeezes, squeezes
 from gpu_pace import measure_rates, paces, print_paces
 from gpu_right import differences, print_differences
 from gpu_setup import (
     FEATURES,
     FOLDS,
     FULL,
-    LEAST_RATIO,
+    IMAGES,
+    LEAST_EAGER,
+    LEAST_VMAP,
     MOST_DIFFERENCE,
     MOST_FLOORS,
     MOST_SECONDS,
-    PRECISIONS,
     TINY,
     Size,
     make_data,
     make_folds,
     make_spec,
+    note,
 )
 from gpu_sweeps import print_sweeps, sweeps
+from gpu_trainings import print_trainings, times_ours, trainings
 from machine import processor
+
+from selection.data.prepare import FoldData
+from selection.entry import StudyData
 
 
 @dataclass
@@ -63,17 +74,98 @@ class Verdicts:
         self.lines.append(f"- {what}: {end} ({measured}, goal {goal:g})")
 
 
+@dataclass
+class Bench:
+    """Hold what the parts share: the device, how much is measured, and the images."""
+
+    device: torch.device
+    size: Size
+
+    @cached_property
+    def data(self) -> StudyData:
+        return make_data(make_spec("images", self.size.epochs), self.size.rows, FEATURES)
+
+    @cached_property
+    def folds(self) -> tuple[FoldData, ...]:
+        return make_folds(self.data, make_spec("images", self.size.epochs))
+
+
+def right(bench: Bench, verdicts: Verdicts) -> None:
+    found = differences(bench.device, bench.folds)
+    print_differences(found)
+    farthest = max(each.from_cpu for each in found)
+    verdicts.at_most("GPU from CPU, strict float32", farthest, MOST_DIFFERENCE)
+    verdicts.all_of("a rerun has the same bits", sum(f.is_bitwise for f in found), len(found))
+
+
+def steps(bench: Bench, verdicts: Verdicts) -> None:
+    rates = measure_rates(bench.device, bench.size)
+    measured = paces(bench.folds, bench.device, rates, bench.size)
+    print_paces(measured, rates, bench.size)
+    largest = {pace.precision: pace for pace in measured if pace.trials == bench.size.trials[-1]}
+    floors = largest["tf32"].step / largest["tf32"].memory_floor
+    verdicts.at_most("step / memory floor, TF32, largest cohort", floors, MOST_FLOORS)
+
+
+def whole_sweeps(bench: Bench, verdicts: Verdicts) -> None:
+    swept = sweeps(bench.data, bench.device, bench.size)
+    print_sweeps(swept, bench.size)
+    for each in swept:
+        if each.precision in MOST_SECONDS:
+            what = f"{each.trials} trials x {FOLDS} folds x {bench.size.epochs} epochs"
+            what = f"{what}, {each.sampler}, {each.precision}, with storage"
+            verdicts.at_most(what, each.seconds, MOST_SECONDS[each.precision], " s")
+
+
+def fold_trainings(bench: Bench, verdicts: Verdicts) -> None:
+    nets = bench.size.nets
+    found = {each.name: trainings(each, bench.device, bench.size) for each in nets}
+    print_trainings(found, nets)
+    images = found[IMAGES.name]
+    for who, goal in (
+        ("one model after another", LEAST_EAGER),
+        ("torch.func, vmap over all", LEAST_VMAP),
+    ):
+        ratio = times_ours(images, who, "float32")
+        verdicts.at_least(f"times ours, {who}, strict float32", ratio, goal)
+
+
+def out_of_memory(bench: Bench, verdicts: Verdicts) -> None:
+    found = squeezes(bench.folds, bench.device, bench.size)
+    print_squeezes(found, bench.size)
+    for each in found:
+        what = f"out of memory {each.name}"
+        verdicts.at_least(f"{what}, halvings", each.halvings, 1)
+        verdicts.all_of(f"{what}, all trials complete", each.complete, each.trials)
+
+
+def busy(bench: Bench, _verdicts: Verdicts) -> None:
+    print_busy(busy_shares(bench.folds, bench.device, bench.size), bench.size)
+
+
+Part = Callable[[Bench, Verdicts], None]
+PARTS: dict[str, Part] = {
+    "Is it right?": right,
+    "Steps and floors": steps,
+    "Whole sweeps": whole_sweeps,
+    "Fold-trainings": fold_trainings,
+    "Out of memory": out_of_memory,
+    "How busy is the GPU?": busy,
+}
+NEED_A_GPU = (out_of_memory, busy)
+
+
 def print_machine(device: torch.device) -> None:
     words = [f"On {processor()}, {os.cpu_count()} cores"]
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
     if device.type == "cuda":
-        properties = torch.cuda.get_device_properties(device)
-        memory = properties.total_memory / 2**30
-        words.insert(0, f"On one {properties.name} of {memory:.0f} GiB, driver {_driver()}")
+        free, memory = (each / 2**30 for each in torch.cuda.mem_get_info(device))
+        name = torch.cuda.get_device_name(device)
+        words.insert(0, f"On one {name} of {memory:.0f} GiB ({free:.0f} free), driver {_driver()}")
         words[1] = words[1].replace("On", "beside")
         versions += f", CUDA {torch.version.cuda}"
     load = f"load average {os.getloadavg()[0]:.1f} over the last minute"
-    print("; ".join([", ".join(words), versions, load]) + ".\n")
+    print("; ".join([", ".join(words), versions, load]) + ".")
 
 
 def _driver() -> str:
@@ -83,71 +175,51 @@ def _driver() -> str:
     return subprocess.run(words, capture_output=True, text=True).stdout.partition("\n")[0].strip()
 
 
-def run(device: torch.device, size: Size) -> None:
-    """Measure and print every part that the device can have."""
-    is_cuda = device.type == "cuda"
-    verdicts = Verdicts()
-    print("# On a GPU\n\nThis page is what `benchmarks/gpu.py` printed.\n")
+def run(device: torch.device, size: Size) -> bool:
+    """Measure and print every part that the device can have; say whether all went well."""
+    begun = time.perf_counter()
+    print("# On a GPU\n\nThis page is what `make gpu` printed.\n")
     print_machine(device)
+    is_cuda = device.type == "cuda"
     if not is_cuda:
         print("Without a GPU and at toy size: it shows that the script runs, and measures nothing.")
-
-    print("\n## Is it right?\n")
-    if is_cuda:
-        found = differences(device)
-        print_differences(found)
-        farthest = max(each.from_cpu for each in found)
-        verdicts.at_most("GPU from CPU, strict float32", farthest, MOST_DIFFERENCE)
-        verdicts.all_of("a rerun has the same bits", sum(f.is_bitwise for f in found), len(found))
-    else:
-        print("Needs a GPU.")
-
-    spec = make_spec("images", size.epochs)
-    data = make_data(spec, size.rows, FEATURES)
-    folds = make_folds(data, spec)
-    print("\n## Packs and floors\n")
-    rates = measure_rates(device, size)
-    measured = paces(folds, device, rates, size)
-    print_paces(measured, rates, size)
-    largest = {pace.precision: pace for pace in measured if pace.trials == size.trials[-1]}
-    floors = largest["tf32"].step / largest["tf32"].memory_floor
-    verdicts.at_most("step / memory floor, TF32, largest cohort", floors, MOST_FLOORS)
-
-    print("\n## Whole sweeps\n")
-    swept = sweeps(data, device, size)
-    print_sweeps(swept, size)
-    for each in swept:
-        what = f"{each.trials} trials x {FOLDS} folds x {size.epochs} epochs, {each.sampler}"
-        goal = MOST_SECONDS[each.precision]
-        verdicts.at_most(f"{what}, {each.precision}, with storage", each.seconds, goal, " s")
-
-    print("\n## Loops over single models\n")
-    torch.set_float32_matmul_precision("highest")
-    timed = peers(folds[0], device, largest["float32"], size)
-    print_peers(timed, largest["float32"])
-    verdicts.at_least(
-        "times the eager loop", timed[1].member_epoch / timed[0].member_epoch, LEAST_RATIO
-    )
-
-    print("\n## How busy is the GPU?\n")
-    if is_cuda:
-        print_busy({name: busy_share(folds, device, name) for name in PRECISIONS})
-    else:
-        print("Needs a GPU.")
-
-    print("\n## Out of memory\n")
-    if is_cuda:
-        squeezed = [squeeze(folds, device, *each) for each in SQUEEZES]
-        print_squeezes(squeezed)
-        for every in squeezed:
-            verdicts.all_of(
-                f"out of memory {every.name}: all trials complete", every.complete, every.trials
-            )
-    else:
-        print("Needs a GPU.")
-
+    bench, goals, failed = Bench(device, size), Verdicts(), []
+    for name, part in PARTS.items():
+        print(f"\n## {name}\n")
+        if part in NEED_A_GPU and not is_cuda:
+            print("Needs a GPU.")
+        elif not _run_part(part, bench, goals):
+            failed.append(name)
+        note(f"{name} ended after {time.perf_counter() - begun:.0f} s")
     print("\n## Goals\n")
-    print("\n".join(verdicts.lines) if is_cuda else "They are a GPU's.")
+    print("\n".join(goals.lines) if is_cuda else "They are a GPU's.")
+    if failed:
+        print(f"\nFailed: {', '.join(failed)}.")
+    return not failed
+
+
+def _run_part(part: Part, bench: Bench, goals: Verdicts) -> bool:
+    """Print one part, and what it says of its goals; say whether it went well."""
+    verdicts = Verdicts()
+    try:
+        part(bench, verdicts)
+    except Exception as error:
+        traceback.print_exc()
+        print(f"This part failed: {type(error).__name__}: {str(error).partition(chr(10))[0]}")
+        return False
+    finally:
+        goals.lines += verdicts.lines
+        gc.collect()
+        if bench.device.type == "cuda":
+            torch.cuda.empty_cache()
+    return True
+
+
+def flush_lines(stream: TextIO) -> None:
+    """Let every line out as it is printed: a run that is cut off has told all it knew."""
+    reconfigure = getattr(stream, "reconfigure", None)
+    if reconfigure is not None:
+        reconfigure(line_buffering=True)
 
 
 def main() -> None:
@@ -161,7 +233,9 @@ def main() -> None:
             "benchmarks/gpu.py: this benchmark needs a CUDA device, but got none. "
             "Use --device cpu --tiny to see that it runs."
         )
-    run(torch.device(given.device), TINY if given.tiny else FULL)
+    flush_lines(sys.stdout)
+    if not run(torch.device(given.device), TINY if given.tiny else FULL):
+        sys.exit(1)
 
 
 if __name__ == "__main__":

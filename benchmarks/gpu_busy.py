@@ -7,7 +7,17 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from gpu_pace import make_packs
-from gpu_setup import FOLDS, FULL, SEED, make_settings, make_spec, seconds_of
+from gpu_setup import (
+    FOLDS,
+    PRECISIONS,
+    SEED,
+    Size,
+    make_settings,
+    make_spec,
+    note,
+    print_text,
+    seconds_of,
+)
 from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, schedule
 
@@ -16,13 +26,22 @@ from selection.study.setting import Precision
 from selection.train.fit import Trainer
 
 
-def busy_share(folds: Sequence[FoldData], device: torch.device, precision: Precision) -> float:
+def busy_shares(
+    folds: Sequence[FoldData], device: torch.device, size: Size
+) -> dict[Precision, float]:
+    """Return the share of an epoch in every precision."""
+    return {name: _busy_share(folds, device, name, size.trials[-1]) for name in PRECISIONS}
+
+
+def _busy_share(
+    folds: Sequence[FoldData], device: torch.device, precision: Precision, trials: int
+) -> float:
     """Return the share of an epoch's wall time in which the GPU runs anything.
 
     The epoch before it, in which graphs are captured, warms the profiler up.
     """
     trainer = Trainer(folds, "classification", "accuracy", SEED, device, precision=precision)
-    settings = make_settings(make_spec("busy", 2, precision=precision), FULL.trials[-1])
+    settings = make_settings(make_spec("busy", 2, precision=precision), trials)
     packs = make_packs(trainer, settings)
 
     def epoch() -> None:
@@ -41,7 +60,9 @@ def busy_share(folds: Sequence[FoldData], device: torch.device, precision: Preci
         for event in seen.events() or ()
         if event.device_type == DeviceType.CUDA and not event.name.startswith("ProfilerStep")
     ]
-    return covered(spans) / (1e6 * wall)
+    share = covered(spans) / (1e6 * wall)
+    note(f"{precision}: busy {share:.1%}")
+    return share
 
 
 def covered(spans: Sequence[tuple[float, float]]) -> float:
@@ -53,10 +74,10 @@ def covered(spans: Sequence[tuple[float, float]]) -> float:
     return total
 
 
-def print_busy(found: Mapping[Precision, float]) -> None:
-    print(
-        f"Share of one epoch, trained and scored, in which the GPU runs a kernel or a copy, by "
-        f"torch.profiler,\nwhich slows the host down: {FULL.trials[-1]} trials x {FOLDS} folds.\n"
+def print_busy(found: Mapping[Precision, float], size: Size) -> None:
+    print_text(
+        "Share of one epoch, trained and scored, in which the GPU runs a kernel or a copy, by "
+        f"torch.profiler, which slows the host down: {size.trials[-1]} trials x {FOLDS} folds."
     )
     print("| precision | busy |")
     print("| --- | ---: |")

@@ -9,7 +9,7 @@ from unittest import mock
 
 import torch
 from gpu_right import curves, farthest
-from gpu_setup import FOLDS, FULL, SEED, make_settings, make_spec, note
+from gpu_setup import FOLDS, SEED, Size, make_settings, make_spec, note, print_text
 
 from selection.data.prepare import FoldData
 from selection.study.trial import TrialState
@@ -34,12 +34,22 @@ class Squeeze:
 SQUEEZES = (("without a graph", 16_384, 0.5), ("by graphs", 2_048, 0.6))
 
 
-def squeeze(
-    folds: Sequence[FoldData], device: torch.device, name: str, batch_size: int, share: float
+def squeezes(folds: Sequence[FoldData], device: torch.device, size: Size) -> list[Squeeze]:
+    """Run out of memory each way."""
+    return [_squeeze(folds, device, size.trials[-1], *each) for each in SQUEEZES]
+
+
+def _squeeze(
+    folds: Sequence[FoldData],
+    device: torch.device,
+    trials: int,
+    name: str,
+    batch_size: int,
+    share: float,
 ) -> Squeeze:
     """Train with all the memory that is wanted, and then with a share of it."""
     trainer = Trainer(folds, "classification", "accuracy", SEED, device)
-    settings = make_settings(make_spec("squeeze", 2, batch_size=batch_size), FULL.trials[-1])
+    settings = make_settings(make_spec("squeeze", 2, batch_size=batch_size), trials)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     held = torch.cuda.memory_reserved(device)
@@ -63,10 +73,10 @@ def squeeze(
     return Squeeze(name, wanted, given, halves.call_count, complete, len(results), difference)
 
 
-def print_squeezes(found: Sequence[Squeeze]) -> None:
-    print(
-        f"{FULL.trials[-1]} trials x {FOLDS} folds, 2 epochs, first with all the memory they want, "
-        "then with a share of it.\n"
+def print_squeezes(found: Sequence[Squeeze], size: Size) -> None:
+    print_text(
+        f"{size.trials[-1]} trials x {FOLDS} folds, 2 epochs, first with all the memory they want, "
+        "then with a share of it."
     )
     print("| steps | wanted, GB | given, GB | halvings | complete trials | largest difference |")
     print("| --- | ---: | ---: | ---: | ---: | ---: |")

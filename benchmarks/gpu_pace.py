@@ -1,4 +1,4 @@
-"""How fast do packs train, and how far from the floors that the GPU sets?"""
+"""How long does one step of a pack take, and how far is that from the floors of the GPU?"""
 
 from __future__ import annotations
 
@@ -18,9 +18,11 @@ from gpu_setup import (
     SEED,
     WIDTH,
     Size,
+    allow_tf32,
     make_settings,
     make_spec,
     note,
+    print_text,
     seconds_of,
 )
 
@@ -48,7 +50,7 @@ def measure_rates(device: torch.device, size: Size) -> Rates:
     """Measure large products in every precision, and a large copy: bytes read and written."""
     products = {}
     for precision in PRECISIONS:
-        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+        allow_tf32(precision)
         dtype = torch.bfloat16 if precision == "bfloat16" else torch.float32
         one, other = (
             torch.randn(size.matrix, size.matrix, device=device, dtype=dtype) for _ in range(2)
@@ -56,7 +58,7 @@ def measure_rates(device: torch.device, size: Size) -> Rates:
         out = torch.empty_like(one)
         seconds = _best_seconds(partial(torch.mm, one, other, out=out), device)
         products[precision] = 2.0 * size.matrix**3 / seconds
-    torch.set_float32_matmul_precision("highest")
+    allow_tf32("float32")
     source = torch.randint(0, 256, (size.copied_bytes,), dtype=torch.uint8, device=device)
     target = torch.empty_like(source)
     bandwidth = 2.0 * size.copied_bytes / _best_seconds(lambda: target.copy_(source), device)
@@ -76,11 +78,10 @@ def _best_seconds(act: Callable[[], object], device: torch.device) -> float:
 
 @dataclass(frozen=True)
 class Pace:
-    """Hold how fast packs train. Units: seconds; a step is that of all members."""
+    """Hold how long a step of all members takes. Units: seconds."""
 
     trials: int
     precision: Precision
-    whole: float
     step: float
     compute_floor: float
     memory_floor: float
@@ -91,22 +92,17 @@ class Pace:
         return self.step / max(self.compute_floor, self.memory_floor)
 
 
-def measure_pace(
+def measure_step(
     folds: Sequence[FoldData], trials: int, trainer: Trainer, precision: Precision, size: Size
-) -> tuple[float, float]:
-    """Return the seconds of a whole training, and of one step of it."""
+) -> float:
+    """Return the seconds of one step: the share of an epoch's training, without its scores."""
     device = trainer.rows.like.device
     settings = make_settings(make_spec("pace", size.epochs, precision=precision), trials)
-    trainer.train(make_settings(make_spec("first", 1, precision=precision), trials))
-    whole = statistics.median(
-        seconds_of(lambda: trainer.train(settings), device) for _ in range(size.rounds)
-    )
     packs = make_packs(trainer, settings)
     train_epoch(packs)
     steps = math.ceil(max(len(fold.training) for fold in folds) / BATCH)
     rounds = range(size.rounds)
-    epoch = statistics.median(seconds_of(lambda: train_epoch(packs), device) for _ in rounds)
-    return whole, epoch / steps
+    return statistics.median(seconds_of(lambda: train_epoch(packs), device) for _ in rounds) / steps
 
 
 def make_packs(trainer: Trainer, settings: Sequence[Setting]) -> list[Pack]:
@@ -126,37 +122,36 @@ def paces(folds: Sequence[FoldData], device: torch.device, rates: Rates, size: S
     for precision in PRECISIONS:
         trainer = Trainer(folds, "classification", "accuracy", SEED, device, precision=precision)
         for trials in size.trials:
-            whole, step = measure_pace(folds, trials, trainer, precision, size)
+            step = measure_step(folds, trials, trainer, precision, size)
             members = trials * FOLDS
             operations = 2.0 * BATCH * (2 * FEATURES * WIDTH + 3 * WIDTH * CLASSES)
             unit_bytes = 2 if precision == "bfloat16" else 4
             moved = 4.0 * WEIGHT_PASSES * WEIGHTS + unit_bytes * UNIT_PASSES * BATCH * WIDTH
             compute = members * operations / rates.products[precision]
             memory = members * moved / rates.bandwidth
-            found.append(Pace(trials, precision, whole, step, compute, memory))
-            note(f"{trials} trials, {precision}: {whole:.3f} s")
+            found.append(Pace(trials, precision, step, compute, memory))
+            note(f"{trials} trials, {precision}: a step takes {1e6 * step:.0f} us")
     return found
 
 
 def print_paces(found: Sequence[Pace], rates: Rates, size: Size) -> None:
     products = ", ".join(f"{name} {rate / 1e12:.1f}" for name, rate in rates.products.items())
-    print(
-        f"Products of {size.matrix} x {size.matrix} matrices, in TFLOP/s: {products}. "
-        f"A copy of {size.copied_bytes / 2**30:.3g} GiB: {rates.bandwidth / 1e12:.2f} TB/s,\n"
-        "bytes read and written. The floors of a step follow from these, from its operations, and "
-        f"from {WEIGHT_PASSES} passes over\nall weights and {UNIT_PASSES} over all hidden units. "
-        f"*Training* is a whole `Trainer.train` of {size.epochs} epochs, its packs built, every\n"
-        "epoch scored, and the predictions brought to the host; a *step* is its share of an "
-        f"epoch's training alone. Medians of {size.rounds} rounds.\n"
+    print_text(
+        "One step of 784-256-10, batch 256: every member of a cohort takes it at once. Products of "
+        f"{size.matrix} x {size.matrix} matrices run at {products} TFLOP/s, a copy of "
+        f"{size.copied_bytes / 2**30:.3g} GiB at {rates.bandwidth / 1e12:.2f} TB/s, bytes read and "
+        "written. The floors of a step follow from these, from its operations, and from "
+        f"{WEIGHT_PASSES} passes over all weights and {UNIT_PASSES} over all hidden units. Median "
+        "over epochs of training alone."
     )
     print(
-        "| trials x folds | precision | training, s | step, us | compute floor, us "
+        "| trials x folds | precision | step, us | compute floor, us "
         "| memory floor, us | step / larger floor |"
     )
-    print("| ---: | --- | ---: | ---: | ---: | ---: | ---: |")
+    print("| ---: | --- | ---: | ---: | ---: | ---: |")
     for pace in found:
         print(
-            f"| {pace.trials} x {FOLDS} | {pace.precision} | {pace.whole:.3f} "
-            f"| {1e6 * pace.step:.0f} | {1e6 * pace.compute_floor:.0f} "
-            f"| {1e6 * pace.memory_floor:.0f} | {pace.floors:.2f} |"
+            f"| {pace.trials} x {FOLDS} | {pace.precision} | {1e6 * pace.step:.0f} "
+            f"| {1e6 * pace.compute_floor:.0f} | {1e6 * pace.memory_floor:.0f} "
+            f"| {pace.floors:.2f} |"
         )

@@ -1,9 +1,10 @@
-"""What every part of the GPU's benchmark shares: sizes, goals, rows, settings and a clock."""
+"""What every part of the GPU's benchmark shares: networks, sizes, goals, rows and a clock."""
 
 from __future__ import annotations
 
 import math
 import sys
+import textwrap
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -17,16 +18,43 @@ from numpy.typing import NDArray
 from selection.data.dataset import Dataset
 from selection.data.folds import fold_identity, fold_kind, make_splits
 from selection.data.prepare import FoldData, prepare_folds
-from selection.entry import StudyData
+from selection.data.sources import data_folder
+from selection.entry import StudyData, load_study_data
 from selection.study.setting import Precision, Setting
 from selection.study.spec import StudySpec, parse_study
 
 FEATURES, CLASSES, FOLDS, WIDTH, BATCH, SEED = 784, 10, 5, 256, 256, 0
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
-# Goals, on one H200.
+# Goals, on one H100 or H200.
 MOST_DIFFERENCE = 1e-3
 MOST_SECONDS: Mapping[Precision, float] = {"float32": 3.0, "tf32": 1.5}
-LEAST_RATIO, MOST_FLOORS = 50.0, 2.0
+LEAST_EAGER, LEAST_VMAP, MOST_FLOORS = 50.0, 5.0, 2.0
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Say what networks are trained, on which rows, and how much of it.
+
+    trials are the sizes of a cohort that are timed; a loop trains epochs of one cohort of the
+    first; the CPU trains fewer trials for as many epochs.
+    """
+
+    name: str
+    dataset: str
+    prepare: str
+    width: int
+    batch_size: int
+    epochs: int
+    trials: tuple[int, ...]
+    cpu_trials: int
+    cpu_epochs: int
+
+
+IMAGES = Nets("784-256-10, images", "images", "scale", WIDTH, BATCH, 10, (64,), 4, 1)
+DIGITS = Nets("64-64-10, digits", "digits", "scale", 64, 32, 30, (64, 512), 16, 30)
+TABLE = Nets(
+    "30-32-2, breast cancer", "breast_cancer", "standardize", 32, 32, 40, (64, 512), 16, 40
+)
 
 
 @dataclass(frozen=True)
@@ -37,13 +65,24 @@ class Size:
     trials: tuple[int, ...]
     epochs: int
     rounds: int
-    peer_epochs: int
     matrix: int
     copied_bytes: int
+    nets: tuple[Nets, ...]
 
 
-FULL = Size(60_000, (8, 16, 32, 64), 10, 3, 3, 8192, 2**31)
-TINY = Size(500, (2,), 1, 1, 1, 128, 2**20)
+FULL = Size(60_000, (8, 16, 32, 64), 10, 3, 8192, 2**31, (IMAGES, DIGITS, TABLE))
+TINY = Size(
+    500,
+    (2,),
+    1,
+    1,
+    128,
+    2**20,
+    (
+        Nets(IMAGES.name, "images", "scale", 16, 64, 1, (2,), 1, 1),
+        Nets(TABLE.name, "breast_cancer", "standardize", 8, 64, 2, (1, 2), 1, 1),
+    ),
+)
 
 
 def make_images(rows: int, features: int, levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -100,6 +139,14 @@ def make_folds(data: StudyData, spec: StudySpec) -> tuple[FoldData, ...]:
     return prepare_folds(data.dataset, data.plan.splits, spec)
 
 
+def load_folds(nets: Nets, size: Size) -> tuple[FoldData, ...]:
+    """Return the rows that some networks are trained on: images are made, tables are small."""
+    spec = nets_spec(nets, nets.epochs)
+    if nets.dataset == "images":
+        return make_folds(make_data(spec, size.rows, FEATURES), spec)
+    return make_folds(load_study_data(spec, data_folder()), spec)
+
+
 def make_spec(
     name: str,
     epochs: int,
@@ -112,15 +159,37 @@ def make_spec(
 
     It has the name of a data set whose rows are of this shape; they are never read.
     """
+    data = {"dataset": "fashion_mnist", "prepare": "scale"}
+    return _spec(name, data, WIDTH, batch_size, epochs, precision, search)
+
+
+def nets_spec(nets: Nets, epochs: int, precision: Precision = "float32") -> StudySpec:
+    """Return the study of some networks under plain SGD."""
+    is_made = nets.dataset == "images"
+    dataset = "fashion_mnist" if is_made else nets.dataset
+    held_out = {} if is_made else {"held_out": 0.2}
+    data = {"dataset": dataset, "prepare": nets.prepare, **held_out}
+    return _spec(nets.dataset, data, nets.width, nets.batch_size, epochs, precision, {})
+
+
+def _spec(
+    name: str,
+    data: Mapping[str, Any],
+    width: int,
+    batch_size: int,
+    epochs: int,
+    precision: Precision,
+    search: Mapping[str, Any],
+) -> StudySpec:
     return parse_study(
         {
             "name": name,
             "seed": SEED,
-            "data": {"dataset": "fashion_mnist", "prepare": "scale"},
+            "data": data,
             "cv": {"folds": FOLDS},
             "model": {"hidden_layers": 1},
             "training": {"batch_size": batch_size, "epochs": epochs, "precision": precision},
-            "space": {"width": WIDTH, "learning_rate": {"low": 0.01, "high": 0.3, "log": True}},
+            "space": {"width": width, "learning_rate": {"low": 0.01, "high": 0.3, "log": True}},
             "search": {"metric": "accuracy", "pruner": "none", **search},
         },
         "gpu",
@@ -148,5 +217,15 @@ def seconds_of(act: Callable[[], object], device: torch.device) -> float:
     return time.perf_counter() - begun
 
 
+def allow_tf32(precision: Precision) -> None:
+    """Let products of float32 be rounded to TF32, or not."""
+    torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+
+
 def note(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
+
+
+def print_text(text: str) -> None:
+    """Print a paragraph of the page."""
+    print(textwrap.fill(text, 120, break_on_hyphens=False) + "\n")

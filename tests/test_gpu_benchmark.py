@@ -1,29 +1,58 @@
-"""The benchmark of GPUs runs where there is none, at toy size, and says so."""
+"""The benchmark of GPUs runs where there is none, at toy size, part by part, and says so."""
 
 from __future__ import annotations
 
+import math
+import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gpu
+import gpu_busy
+import gpu_memory
 import numpy as np
 import pytest
 import torch
-from gpu_busy import covered
-from gpu_right import KINDS, differences
-from gpu_setup import CLASSES, FEATURES, make_images
-
-HEADINGS = (
-    "# On a GPU",
-    "## Is it right?",
-    "## Packs and floors",
-    "## Whole sweeps",
-    "## Loops over single models",
-    "## How busy is the GPU?",
-    "## Out of memory",
-    "## Goals",
+from gpu_busy import busy_shares, covered
+from gpu_loops import AllModels, OneModel, Peer, make_resident, peers, train_epoch
+from gpu_memory import squeezes
+from gpu_right import KINDS, LARGE, differences
+from gpu_setup import (
+    CLASSES,
+    FEATURES,
+    IMAGES,
+    TABLE,
+    TINY,
+    Nets,
+    load_folds,
+    make_images,
+    make_settings,
+    nets_spec,
 )
+from gpu_trainings import Taken, print_trainings, times_ours
+from torch.autograd import DeviceType
+
+from selection.train import plan
+from selection.train.pack import Pack
+
+SCRIPT = Path(gpu.__file__)
+HEADINGS = ["# On a GPU", *(f"## {name}" for name in gpu.PARTS), "## Goals"]
 CPU = torch.device("cpu")
+SMALL = replace(TABLE, trials=(3,), batch_size=64, epochs=2)
+
+
+def headings(page: str) -> list[str]:
+    return [line for line in page.splitlines() if line.startswith("#")]
+
+
+@pytest.fixture
+def bench() -> gpu.Bench:
+    return gpu.Bench(CPU, TINY)
 
 
 @pytest.mark.slow
@@ -34,12 +63,58 @@ def test_the_script_runs_on_a_cpu(
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny"])
     gpu.main()
     page = capsys.readouterr().out
-    assert [line for line in page.splitlines() if line.startswith("#")] == list(HEADINGS)
+    assert headings(page) == HEADINGS
     assert "measures nothing" in page
-    for row in ("| 2 x 5 | bfloat16 |", "| tpe | tf32 | 2 | 2 |", "| eager, rows resident |"):
+    for row in (
+        f"| {LARGE} | 0.0e+00 | 0.0e+00 | the same bits |",
+        "| 2 x 5 | bfloat16 |",
+        "| tpe | bfloat16 | 2 | 2 |",
+        "|  | torch.func, vmap over all | tf32 |",
+        "| 30-32-2, breast cancer, 2 epochs, batch 64 | ours, 1 trials | float32 |",
+        "|  | ours, on this machine's CPU | float32 |",
+    ):
         assert row in page
-    assert page.count("Needs a GPU.") == 3
+    assert page.count("Needs a GPU.") == 2
+    assert "failed" not in page
     assert not list((tmp_path / "data").iterdir()), "the databases are gone"
+
+
+@pytest.mark.slow
+def test_a_run_that_is_cut_off_has_printed_the_parts_that_ended(tmp_path: Path) -> None:
+    page = tmp_path / "gpu.md"
+    with page.open("w") as out:
+        words = [sys.executable, SCRIPT, "--device", "cpu", "--tiny"]
+        run = subprocess.Popen(words, cwd=tmp_path, stdout=out, stderr=subprocess.PIPE, text=True)
+        assert run.stderr is not None
+        notes = [next(run.stderr)]
+        while "Steps and floors ended" not in notes[-1]:
+            notes.append(next(run.stderr))
+        run.kill()
+        run.communicate()
+    assert headings(page.read_text())[:3] == HEADINGS[:3]
+    assert "| 2 x 5 | bfloat16 |" in page.read_text()
+
+
+def test_a_part_that_fails_does_not_end_the_others(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def broken(_bench: gpu.Bench, verdicts: gpu.Verdicts) -> None:
+        verdicts.at_most("seconds", 1.0, 2.0)
+        raise RuntimeError("an illegal address\nand more")
+
+    def sound(_bench: gpu.Bench, _verdicts: gpu.Verdicts) -> None:
+        print("All is well.")
+
+    monkeypatch.setattr(gpu, "PARTS", {"First": broken, "Second": sound})
+    assert not gpu.run(CPU, TINY)
+    page = capsys.readouterr().out
+    assert "This part failed: RuntimeError: an illegal address\n" in page
+    assert "## Second\n\nAll is well.\n" in page
+    assert page.endswith("\nFailed: First.\n")
+    monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny"])
+    with pytest.raises(SystemExit) as end:
+        gpu.main()
+    assert end.value.code == 1
 
 
 def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -54,9 +129,9 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
-def test_the_small_cohorts_of_the_comparison_train() -> None:
-    found = differences(CPU)
-    assert [each.kind for each in found] == list(KINDS)
+def test_the_small_cohorts_of_the_comparison_train(bench: gpu.Bench) -> None:
+    found = differences(CPU, bench.folds)
+    assert [each.kind for each in found] == [*KINDS, LARGE]
     assert all(each.is_bitwise and each.from_cpu == 0.0 for each in found)
 
 
@@ -68,6 +143,143 @@ def test_images_can_be_told_apart_but_not_all_of_them() -> None:
     distances = [((images[others] - mean) ** 2).sum(axis=1) for mean in means]
     hits = np.argmin(distances, axis=0) == classes[others]
     assert 0.3 < hits.mean() < 0.99
+
+
+@pytest.mark.parametrize("nets", [SMALL, replace(TINY.nets[0], trials=(3,))], ids=lambda n: n.name)
+def test_the_ensemble_takes_the_steps_of_one_model_after_another(nets: Nets) -> None:
+    """Each member of the vmap peer is a plain model under torch's SGD, on its own fold and rate."""
+    rows = make_resident(load_folds(nets, TINY), CPU)
+    ensemble = AllModels(rows, nets)
+    batches = [ensemble.orders()[:, :50] for _ in range(3)]
+    for batch in batches:
+        ensemble.step(batch)
+    rates = [each.learning_rate for each in make_settings(nets_spec(nets, 1), 3)]
+    for fold, trial in ((0, 0), (1, 2), (4, 1)):
+        single = OneModel(rows, nets)
+        single.features = rows.features[rows.place[fold]]
+        single.optimizer.param_groups[0]["lr"] = rates[trial]
+        for batch in batches:
+            single.step(batch[fold])
+        for name, value in single.model.named_parameters():
+            ours = ensemble.params[name][fold, trial]
+            torch.testing.assert_close(ours, value.detach(), rtol=1e-4, atol=1e-6)
+        scored, targets = rows.scored[fold], rows.targets[rows.scored[fold]]
+        hits = (single.model(single.features[scored]).argmax(1) == targets).float().mean()
+        assert ensemble.score()[fold, 1, trial] == pytest.approx(hits.item(), abs=0.02)
+
+
+def test_peers_learn_and_see_the_rows_of_their_fold() -> None:
+    folds = load_folds(SMALL, TINY)
+    rows = make_resident(folds, CPU)
+    assert rows.features.shape[0] == 5, "each fold is scaled by its own training rows"
+    for place, fold in enumerate(folds):
+        training = rows.training[place]
+        assert set(training.tolist()) <= set(fold.training.tolist())
+        assert not set(training.tolist()) & set(fold.validation.tolist())
+        np.testing.assert_array_equal(
+            rows.features[rows.place[place]][training], fold.features[training]
+        )
+    for loop in (OneModel(rows, SMALL), AllModels(rows, SMALL)):
+        before = loop.score()[..., 0, :].mean() if loop.models > 1 else loop.score()[0]
+        for _ in range(3):
+            train_epoch(loop, SMALL.batch_size)
+        after = loop.score()[..., 0, :].mean() if loop.models > 1 else loop.score()[0]
+        assert after < 0.8 * before
+
+
+def test_a_peer_that_fails_is_said_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(_self: AllModels, _batch: torch.Tensor) -> None:
+        raise RuntimeError("not permitted while a stream is capturing")
+
+    monkeypatch.setattr(AllModels, "take_step", refuse)
+    found = peers(make_resident(load_folds(SMALL, TINY), CPU), SMALL)
+    assert [math.isnan(each.model_epoch) for each in found] == [False, True]
+    assert found[1] == Peer("torch.func, vmap over all", found[1].model_epoch)
+    taken = [Taken("ours, 3 trials", "float32", 2.0), Taken(found[1].name, "float32", math.nan)]
+    print_trainings({SMALL.name: taken}, [SMALL])
+    assert "|  | torch.func, vmap over all | float32 | failed | failed |" in capsys.readouterr().out
+
+
+def test_times_ours_are_of_the_first_cohort_and_the_same_precision() -> None:
+    found = [
+        Taken("ours, 2 trials", "float32", 2.0),
+        Taken("ours, 4 trials", "float32", 1.0),
+        Taken("ours, 2 trials", "tf32", 0.5),
+        Taken("a loop", "float32", 10.0),
+        Taken("a loop", "tf32", 5.0),
+    ]
+    assert times_ours(found, "a loop", "float32") == 5.0
+    assert times_ours(found, "a loop", "tf32") == 10.0
+
+
+def test_running_out_of_memory_is_rehearsed(
+    monkeypatch: pytest.MonkeyPatch, bench: gpu.Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With a share of the memory of a card that is not there, packs of over four members fail."""
+    shares: list[float] = [1.0]
+    honest = Pack.train_epoch
+
+    def greedy(self: Pack) -> None:
+        if shares[-1] < 1.0 and self.plan.members > 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        honest(self)
+
+    monkeypatch.setattr(Pack, "train_epoch", greedy)
+    monkeypatch.setattr(plan, "CPU_LEAST_WORK", math.inf)  # one pack, as on a GPU
+    nothing = {"empty_cache": None, "reset_peak_memory_stats": None}
+    sizes = {"memory_reserved": 10**9, "max_memory_reserved": 5 * 10**9}
+    for name, value in {**nothing, **sizes}.items():
+        monkeypatch.setattr(torch.cuda, name, lambda *_words, value=value: value)
+    card = SimpleNamespace(total_memory=80 * 10**9)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda _device: card)
+    monkeypatch.setattr(torch.cuda, "set_per_process_memory_fraction", shares.append)
+    verdicts = gpu.Verdicts()
+    gpu.out_of_memory(bench, verdicts)
+    assert shares == pytest.approx([1.0, 3.0 / 80.0, 1.0, 3.4 / 80.0, 1.0])
+    names = [name for name, *_ in gpu_memory.SQUEEZES]
+    assert verdicts.lines == [
+        line
+        for name in names
+        for line in (
+            f"- out of memory {name}, halvings: met (2, goal 1)",
+            f"- out of memory {name}, all trials complete: met (2 of 2)",
+        )
+    ]
+    page = capsys.readouterr().out
+    assert "| without a graph | 4.00 | 2.00 | 2 | 2 of 2 |" in page
+    assert all(each.difference < 1e-3 for each in squeezes(bench.folds, CPU, TINY))
+
+
+def test_the_busy_share_is_rehearsed(
+    monkeypatch: pytest.MonkeyPatch, bench: gpu.Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def event(name: str, start: float, end: float, device: Any) -> SimpleNamespace:
+        times = SimpleNamespace(start=start, end=end)
+        return SimpleNamespace(name=name, time_range=times, device_type=device)
+
+    class Seen:
+        def step(self) -> None:
+            pass
+
+        def events(self) -> list[SimpleNamespace]:
+            return [
+                event("ProfilerStep#1", 0.0, 1e6, DeviceType.CUDA),
+                event("a product", 0.0, 2e5, DeviceType.CUDA),
+                event("a sum", 1e5, 3e5, DeviceType.CUDA),
+                event("python", 0.0, 9e5, DeviceType.CPU),
+            ]
+
+    @contextmanager
+    def profiled(**_options: Any) -> Iterator[Seen]:
+        yield Seen()
+
+    monkeypatch.setattr(gpu_busy, "profile", profiled)
+    monkeypatch.setattr(gpu_busy, "seconds_of", lambda act, device: (act(), 0.6)[1])
+    assert busy_shares(bench.folds, CPU, TINY) == {"float32": 0.5, "tf32": 0.5, "bfloat16": 0.5}
+    gpu.busy(bench, gpu.Verdicts())
+    assert "| bfloat16 | 50% |" in capsys.readouterr().out
 
 
 def test_a_moment_is_covered_once() -> None:
@@ -87,3 +299,8 @@ def test_a_goal_is_met_or_missed_by_so_much() -> None:
         "- times: missed by 20% (40, goal 50)",
         "- complete: missed by 1 (3 of 4)",
     ]
+
+
+def test_the_goals_speak_of_the_networks_that_are_measured() -> None:
+    assert IMAGES in gpu.FULL.nets
+    assert gpu.FULL.nets[0].trials[0] == gpu.FULL.trials[-1] == 64

@@ -179,18 +179,20 @@ class Bucket:
         A draw is copied to the device once: a GPU spreads it over the trials faster than the host.
         """
         data = rows.folds[fold]
-        drawn: dict[tuple[int, int, float], tuple[Tensor, Tensor]] = {}
+        alike: dict[tuple[int, int, float], list[int]] = {}
         for trial, setting in enumerate(self.settings):
             sizes = [setting.seen_inputs(rows.fan_in[fold]), *setting.widths, rows.outputs]
-            fan_in, fan_out, std = sizes[place], sizes[place + 1], setting.init_std
-            if (fan_in, fan_out, std) not in drawn:
-                weight, bias = initial_layer(
-                    self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, place
-                )
-                drawn[fan_in, fan_out, std] = self._on_device(weight.T), self._on_device(bias)
-            weight, bias = drawn[fan_in, fan_out, std]
-            layer.weight[trial, :fan_out, :fan_in] = weight
-            layer.bias[trial, :fan_out, 0] = bias
+            key = (sizes[place], sizes[place + 1], setting.init_std)
+            alike.setdefault(key, []).append(trial)
+        for (fan_in, fan_out, std), trials in alike.items():
+            weight, bias = initial_layer(
+                self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, place
+            )
+            weight, bias = self._on_device(weight.T), self._on_device(bias)
+            # All at once where all are alike; one by one copies faster than by an index.
+            for part in [slice(None)] if len(trials) == self.trials else trials:
+                layer.weight[part, :fan_out, :fan_in] = weight
+                layer.bias[part, :fan_out, 0] = bias
 
     def _on_device(self, drawn: Tensor) -> Tensor:
         """Round on the CPU, so that every device starts alike, and copy."""
