@@ -5,6 +5,7 @@ Nothing here is skipped where there is a CUDA device, and everything where there
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -18,10 +19,11 @@ from numpy.typing import NDArray
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision, Setting
 from selection.study.trial import TrialResult, TrialState
-from selection.train import batches, pack
+from selection.train import batches, graph, pack
 from selection.train.fit import Decide, Trainer
 from selection.train.graph import StepGraph
 from selection.train.plan import PackPlan
+from selection.train.refit import fit_members
 
 pytestmark = [
     pytest.mark.gpu,
@@ -30,6 +32,7 @@ pytestmark = [
 
 SEED = 3
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
+SCHEDULE = {2: {0}, 4: {3}}  # who is pruned after which epoch
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"weight_decay": 0.1},
     "momentum": {"momentum": 0.9, "weight_decay": 0.1, "learning_rate": 0.01},
@@ -192,11 +195,57 @@ def test_packs_of_unlike_batches_replay_by_turns(captured: list[StepGraph]) -> N
     ]
 
     def decide(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
-        return {2: {0}, 4: {3}}.get(epoch, ())
+        return SCHEDULE.get(epoch, ())
 
     results = train(settings, decide=decide)
     assert len(captured) == 4
     assert_close(results, train(settings, CPU, decide=decide), 1e-3)
+
+
+def test_no_replay_writes_where_others_have_their_memory(captured: list[StepGraph]) -> None:
+    """A graph ends while another lives on; what is free then is taken by tensors that must stay.
+
+    torch 2.12 to 2.14 free the workspace of all graphs of a stream when one of them ends.
+    """
+    settings = [
+        make_setting(widths=[width], depth=1, batch_size=size, epochs=6)
+        for size in (4, 8)
+        for width in (300, 500)
+    ]
+    folds = make_folds(rows=2_000, features=200)
+    held: list[torch.Tensor] = []
+
+    def decide(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
+        for stream in (torch.cuda.current_stream(), graph._side()):
+            with torch.cuda.stream(stream):
+                held.extend(torch.ones(2**18, device=GPU) for _ in range(40))  # 1 MiB each
+        torch.cuda.synchronize()
+        return SCHEDULE.get(epoch, ())
+
+    results = train(settings, folds=folds, decide=decide)
+    assert len(captured) == 4
+    assert all(bool((tensor == 1.0).all()) for tensor in held), "a replay wrote there"
+    assert_close(
+        results, train(settings, CPU, folds, decide=lambda e, _: SCHEDULE.get(e, ())), 1e-3
+    )
+
+
+def test_the_memory_of_graphs_is_given_back(captured: list[StepGraph]) -> None:
+    def reserved() -> int:
+        captured.clear()
+        gc.collect()
+        torch.cuda.synchronize()
+        torch.cuda.empty_cache()
+        return torch.cuda.memory_reserved()
+
+    folds = make_folds(rows=8_000)
+    train([make_setting(widths=[4], batch_size=512)], folds=folds)
+    before = reserved()
+    # Six members of 5 MiB for each tensor of hidden units.
+    train([make_setting(widths=[2500], batch_size=512) for _ in range(2)], folds=folds)
+    assert captured
+    assert torch.cuda.memory_reserved() - before > 64 * MIB
+    assert reserved() - before <= 64 * MIB
 
 
 def test_a_diverging_neighbour_is_dropped_from_a_graphed_pack() -> None:
@@ -205,6 +254,33 @@ def test_a_diverging_neighbour_is_dropped_from_a_graphed_pack() -> None:
     assert broken.state is TrialState.FAILED
     assert broken.reason.startswith("diverged")
     assert_close([calm], train(settings[:1], CPU), 1e-3)
+
+
+@pytest.mark.parametrize("activation", ["relu", "tanh"])
+def test_layers_are_watched_as_on_the_cpu(activation: str) -> None:
+    (setting,) = ragged(2, activation=activation)[1:2]
+    found = []
+    for device in (GPU, CPU):
+        folds = make_folds()
+        watched = Trainer(folds, "classification", "cross_entropy", SEED, device, diagnostics=True)
+        (result,) = watched.train([setting])
+        found.append([fold.layers.points for fold in result.folds if fold.layers is not None])
+    assert len(found[0]) == len(found[1]) == 3
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-6)
+
+
+def test_a_final_model_has_the_weights_that_the_cpu_gives_it(captured: list[StepGraph]) -> None:
+    (setting,) = ragged(2, epochs=5)[1:2]
+    fitted = [
+        fit_members(setting, make_folds(), "classification", "accuracy", SEED, device)
+        for device in (GPU, CPU)
+    ]
+    assert captured
+    for one, other in zip(*fitted, strict=True):
+        assert one.updates == other.updates
+        for a, b in zip(one.layers, other.layers, strict=True):
+            np.testing.assert_allclose(a.weight, b.weight, rtol=1e-3, atol=1e-5)
+            np.testing.assert_allclose(a.bias, b.bias, rtol=1e-3, atol=1e-5)
 
 
 def test_results_do_not_depend_on_coded_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
