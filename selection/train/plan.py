@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -44,6 +44,11 @@ class PackPlan:
     @property
     def members(self) -> int:
         return len(self.trials) * len(self.folds)
+
+    def keep(self, living: Collection[int]) -> PackPlan:
+        """Return the plan of the trials that are among the living."""
+        kept = (tuple(trial for trial in bucket if trial in living) for bucket in self.buckets)
+        return PackPlan(tuple(filter(None, kept)), self.folds)
 
     def halves(self) -> tuple[PackPlan, PackPlan]:
         """Return two packs of about half the size: by folds, else by buckets, else by trials."""
@@ -91,10 +96,16 @@ def plan_packs(
 
 def padded_weights(settings: Sequence[Setting], rows: Rows) -> int:
     """Return the number of weights of one member, padded to the widest of these settings."""
-    depth = settings[0].kind.hidden_layers
-    widest = [max(setting.widths[place] for setting in settings) for place in range(depth)]
-    sizes = [rows.width, *widest, rows.outputs]
-    return sum(a * b for a, b in itertools.pairwise(sizes))
+    return _weights(_widest(setting.widths for setting in settings), rows)
+
+
+def _widest(widths: Iterable[Sequence[int]]) -> tuple[int, ...]:
+    """Return the largest width of each layer."""
+    return tuple(map(max, zip(*widths, strict=True)))
+
+
+def _weights(widths: Sequence[int], rows: Rows) -> int:
+    return sum(a * b for a, b in itertools.pairwise([rows.width, *widths, rows.outputs]))
 
 
 def _step_work(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -> float:
@@ -152,26 +163,31 @@ def _buckets(
 ) -> list[tuple[int, ...]]:
     """Split trials of one kind, sorted by width, where padding costs more than a further bucket.
 
-    Dynamic programming over the sorted trials: best[j] = min over i of best[i] + cost(i..j).
+    Dynamic programming over the distinct widths: best[j] = min over i of best[i] + cost(i..j).
+    Trials of the same widths are never parted: they cost least in the narrower of two buckets.
     """
-    order = sorted(places, key=lambda place: (settings[place].widths, place))
-    flops = 6.0 * settings[order[0]].kind.batch_size * folds
+    alike: dict[tuple[int, ...], list[int]] = {}
+    for place in places:
+        alike.setdefault(settings[place].widths, []).append(place)
+    shapes = sorted(alike)
+    flops = 6.0 * settings[places[0]].kind.batch_size * folds
     overhead = STEP_OVERHEAD[rows.like.device.type]
     best = [0.0]
     cut = [0]
-    for end in range(1, len(order) + 1):
-        costs = []
-        for start in range(end):
-            bucket = [settings[place] for place in order[start:end]]
-            costs.append(
-                best[start] + flops * len(bucket) * padded_weights(bucket, rows) + overhead
-            )
+    for end in range(1, len(shapes) + 1):
+        widest, trials, costs = shapes[end - 1], 0, []
+        for start in reversed(range(end)):
+            widest = _widest((widest, shapes[start]))
+            trials += len(alike[shapes[start]])
+            costs.append(best[start] + flops * trials * _weights(widest, rows) + overhead)
+        costs.reverse()
         best.append(min(costs))
         cut.append(costs.index(best[-1]))
     buckets = []
-    end = len(order)
+    end = len(shapes)
     while end > 0:
-        buckets.append(tuple(sorted(order[cut[end] : end])))
+        parts = (alike[shape] for shape in shapes[cut[end] : end])
+        buckets.append(tuple(sorted(itertools.chain.from_iterable(parts))))
         end = cut[end]
     return buckets[::-1]
 

@@ -11,8 +11,16 @@ from examples import make_folds, make_setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from selection.study.setting import Setting
 from selection.train.batches import Rows, load_rows
-from selection.train.plan import CPU_LEAST_WORK, PackPlan, padded_weights, plan_packs
+from selection.train.plan import (
+    CPU_LEAST_WORK,
+    STEP_OVERHEAD,
+    PackPlan,
+    _buckets,
+    padded_weights,
+    plan_packs,
+)
 
 CPU = torch.device("cpu")
 
@@ -29,6 +37,44 @@ def members(plans: list[PackPlan]) -> Counter[tuple[int, int]]:
     return Counter(
         member for plan in plans for member in itertools.product(plan.trials, plan.folds)
     )
+
+
+def slow_buckets(widths: list[tuple[int, ...]], rows: Rows, folds: int) -> float:
+    """Return the least cost over all ways to cut trials, sorted by width, into buckets."""
+    made = [make_setting(depth=len(w), widths=w) for w in sorted(widths)]
+    best = [0.0]
+    for end in range(1, len(made) + 1):
+        best.append(
+            min(best[start] + cost_of(made[start:end], rows, folds) for start in range(end))
+        )
+    return best[-1]
+
+
+def cost_of(bucket: list[Setting], rows: Rows, folds: int) -> float:
+    flops = 6.0 * bucket[0].kind.batch_size * folds
+    return flops * len(bucket) * padded_weights(bucket, rows) + STEP_OVERHEAD["cpu"]
+
+
+@settings(deadline=None)
+@given(
+    st.integers(1, 3).flatmap(
+        lambda depth: st.lists(
+            st.tuples(*[st.sampled_from([1, 30, 200, 900, 4000])] * depth), min_size=1, max_size=16
+        )
+    )
+)
+def test_buckets_cost_least_of_all_cuts(widths: list[tuple[int, ...]]) -> None:
+    made = [make_setting(depth=len(w), widths=w) for w in widths]
+    buckets = _buckets(range(len(made)), made, ROWS, 5)
+    assert sorted(itertools.chain.from_iterable(buckets)) == list(range(len(made)))
+    cost = sum(cost_of([made[trial] for trial in bucket], ROWS, 5) for bucket in buckets)
+    assert cost == pytest.approx(slow_buckets(widths, ROWS, 5), rel=1e-12)
+
+
+def test_many_alike_trials_are_planned_at_once() -> None:
+    made = [make_setting(widths=[64])] * 2000
+    (plan,) = plan_packs(made, ROWS, max_members=10_000)
+    assert plan.buckets == (tuple(range(2000)),)
 
 
 @settings(deadline=None)
