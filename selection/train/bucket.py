@@ -73,7 +73,10 @@ class Bucket:
         members = [fold * old + trial for fold in range(len(self.folds)) for trial in trials]
         index = torch.tensor(members, device=self.like.device)
         self.settings = [self.settings[trial] for trial in trials]
-        self.layers = [Layer(layer.weight[index], layer.bias[index]) for layer in self.layers]
+        # One by one: there need not be room for all of them twice.
+        for layer in self.layers:
+            layer.weight = layer.weight[index]
+            layer.bias = layer.bias[index]
         self.optimizer.keep(index)
         self._lay_out()
 
@@ -176,26 +179,26 @@ class Bucket:
     def _draw(self, place: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
         """Fill the true part of one layer of one fold; trials of one shape share one draw.
 
-        A draw is copied to the device once: a GPU spreads it over the trials faster than the host.
+        Each draw is copied to the device once and broadcast there, which is faster on a GPU.
         """
         data = rows.folds[fold]
-        alike: dict[tuple[int, int, float], list[int]] = {}
+        same_shape: dict[tuple[int, int, float], list[int]] = {}
         for trial, setting in enumerate(self.settings):
             sizes = [setting.seen_inputs(rows.fan_in[fold]), *setting.widths, rows.outputs]
             key = (sizes[place], sizes[place + 1], setting.init_std)
-            alike.setdefault(key, []).append(trial)
-        for (fan_in, fan_out, std), trials in alike.items():
+            same_shape.setdefault(key, []).append(trial)
+        for (fan_in, fan_out, std), trials in same_shape.items():
             weight, bias = initial_layer(
                 self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, place
             )
             weight, bias = self._on_device(weight.T), self._on_device(bias)
-            # All at once where all are alike; one by one copies faster than by an index.
+            # One broadcast if all trials share the draw; else a loop, faster than a list.
             for part in [slice(None)] if len(trials) == self.trials else trials:
                 layer.weight[part, :fan_out, :fan_in] = weight
                 layer.bias[part, :fan_out, 0] = bias
 
     def _on_device(self, drawn: Tensor) -> Tensor:
-        """Round on the CPU, so that every device starts alike, and copy."""
+        """Round on the CPU, so that all devices start from the same weights, and copy."""
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
     def _padding(self, place: int) -> float:

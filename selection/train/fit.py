@@ -30,9 +30,10 @@ from selection.study.trial import (
 )
 from selection.train.batches import Rows, load_rows
 from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
-from selection.train.graph import turn
+from selection.train.graph import device_lock
 from selection.train.pack import Pack
-from selection.train.plan import PackPlan, plan_packs
+from selection.train.pack_set import PackSet
+from selection.train.plan import plan_packs
 
 SCORE = CURVE_COLUMNS.index("validation_score")
 Decide = Callable[[int, Mapping[int, float]], Collection[int]]
@@ -115,7 +116,7 @@ class _Block:
 def _train_epoch(pack: Pack, *, has_diagnostics: bool) -> _Block | None:
     """Take a pack through one epoch; None if memory ran out on the way."""
     try:
-        with turn(pack.rows.like.device):
+        with device_lock(pack.rows.like.device):
             pack.train_epoch()
             points = pack.evaluate().cpu().numpy()
             layers = pack.layer_numbers() if has_diagnostics else []
@@ -131,7 +132,7 @@ class _Cohort:
         self.trainer = trainer
         self.runs = [_Run(setting) for setting in settings]
         self.started = time.monotonic()
-        self.packs: list[Pack] = []
+        self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed, self._fail)
         self.member_epochs = 0
 
     def train(self, decide: Decide, watch: Watch) -> list[TrialResult]:
@@ -139,19 +140,19 @@ class _Cohort:
         for plan in plan_packs(
             settings, self.trainer.rows, self.trainer.max_members, self.trainer.cores
         ):
-            self.packs += self._build(plan, epochs=0)
+            self.packs.build(plan)
         epochs = max((setting.kind.epochs for setting in settings), default=0)
         epoch = 0
-        while self.packs:
+        while self.packs.packs:
             epoch += 1
-            living = sorted({trial for pack in self.packs for trial in pack.trials})
+            living = sorted({trial for pack in self.packs.packs for trial in pack.trials})
             self._advance(living, epoch)
             self._fail_unsound(living, epoch)
             self._finish(living, epoch)
             means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
             for trial in decide(epoch, means) if means else ():
                 self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
-            self._drop_ended()
+            self.packs.keep({trial for trial in range(len(self.runs)) if self._is_living(trial)})
             watch(self._news(epoch, epochs))
         return [run.result for run in self.runs if run.result is not None]
 
@@ -161,21 +162,20 @@ class _Cohort:
         points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
         layers = {trial: self._room_for_layers(trial) for trial in living}
         train = partial(_train_epoch, has_diagnostics=self.trainer.has_diagnostics)
-        waiting, self.packs = self.packs, []
+        waiting = list(self.packs.packs)
         while waiting:
             blocks = self.trainer.workers.map(train, waiting)
-            split: list[Pack] = []
+            failed: list[Pack] = []
             for pack, block in zip(waiting, blocks, strict=True):
                 if block is None:
-                    split += self._split(pack, epoch - 1)
+                    failed.append(pack)
                     continue
-                self.packs.append(pack)
                 self.member_epochs += len(pack.folds) * len(pack.trials)
                 for column, trial in enumerate(pack.trials):
                     points[trial][pack.folds] = block.points[:, column]
                     if self.trainer.has_diagnostics:
                         layers[trial][pack.folds] = block.layers[column]
-            waiting = split
+            waiting = self.packs.split(failed, epoch - 1)
         for trial in living:
             self.runs[trial].points.append(points[trial])
             self.runs[trial].layers.append(layers[trial])
@@ -185,40 +185,6 @@ class _Cohort:
         layers = self.runs[trial].setting.kind.hidden_layers + 1
         shape = (len(self.trainer.rows.folds), layers, len(LAYER_COLUMNS))
         return np.full(shape, np.nan)
-
-    def _build(self, plan: PackPlan, epochs: int) -> list[Pack]:
-        """Make a pack and bring it to an epoch; halve it as often as memory asks for it."""
-        pack = self._replay(plan, epochs)
-        return self._halve(plan, epochs) if pack is None else [pack]
-
-    def _replay(self, plan: PackPlan, epochs: int) -> Pack | None:
-        """Return the pack at an epoch; None if memory ran out, and then nothing of it is left."""
-        settings = [run.setting for run in self.runs]
-        trainer = self.trainer
-        try:
-            pack = Pack(plan, settings, trainer.rows, trainer.metric, trainer.seed)
-            with turn(trainer.rows.like.device):
-                for _ in range(epochs):
-                    pack.train_epoch()
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                return None
-            raise
-        return pack
-
-    def _halve(self, plan: PackPlan, epochs: int) -> list[Pack]:
-        if self.trainer.rows.like.device.type == "cuda":
-            torch.cuda.empty_cache()
-        if plan.members > 1:
-            return [pack for half in plan.halves() for pack in self._build(half, epochs)]
-        self._end(plan.trials[0], TrialState.FAILED, "out of memory: one member alone is too large")
-        return []
-
-    def _split(self, pack: Pack, epochs: int) -> list[Pack]:
-        """Replace a pack that ran out of memory by halves, which replay its epochs."""
-        plan = pack.plan
-        pack.free()
-        return self._halve(plan, epochs)
 
     def _fail_unsound(self, living: Sequence[int], epoch: int) -> None:
         """Fail every trial with a non-finite loss, or with a score that some fold does not have.
@@ -251,7 +217,7 @@ class _Cohort:
     def _outputs(self, trial: int) -> dict[int, NDArray[np.float32]]:
         """Return one trial's outputs on the validation rows, by fold."""
         outputs = {}
-        for pack in self.packs:
+        for pack in self.packs.packs:
             if trial not in pack.trials:
                 continue
             column = pack.trials.index(trial)
@@ -259,6 +225,9 @@ class _Cohort:
                 block = pack.validation_outputs(line, column)
                 outputs[fold] = block.float().cpu().numpy()
         return outputs
+
+    def _fail(self, trial: int) -> None:
+        self._end(trial, TrialState.FAILED, "out of memory: one member alone is too large")
 
     def _end(
         self,
@@ -286,12 +255,6 @@ class _Cohort:
         seconds = time.monotonic() - self.started
         run.result = TrialResult(state, reason, folds, len(run.points), seconds)
 
-    def _drop_ended(self) -> None:
-        living = {trial for trial in range(len(self.runs)) if self._is_living(trial)}
-        for pack in self.packs:
-            pack.keep(living)
-        self.packs = [pack for pack in self.packs if pack.trials]
-
     def _is_living(self, trial: int) -> bool:
         return self.runs[trial].result is None
 
@@ -299,6 +262,6 @@ class _Cohort:
         return mean_over_folds(self.runs[trial].points[-1][:, SCORE])
 
     def _news(self, epoch: int, epochs: int) -> EpochNews:
-        members = sum(pack.plan.members for pack in self.packs)
-        trials = len({trial for pack in self.packs for trial in pack.trials})
+        members = sum(pack.plan.members for pack in self.packs.packs)
+        trials = len({trial for pack in self.packs.packs for trial in pack.trials})
         return EpochNews(epoch, epochs, trials, members, self.member_epochs)

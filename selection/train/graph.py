@@ -1,14 +1,15 @@
-"""One training step as a CUDA graph: a GPU starts all of its kernels at once.
+"""Captured work as a CUDA graph: a GPU starts all of its kernels at once.
 
-A step of a pack is some forty small kernels; started one by one from Python they take longer than
-they compute. A graph holds addresses: what it reads and writes must stay where it was when the step
-was captured. Tensors of a pack do; the workspaces of cuBLAS are made to (decision 17).
+A step of a pack is some thirty small kernels; started one by one from Python they take longer than
+they compute. A graph holds addresses: what it reads and writes must stay where it was during the
+capture. A pack's tensors do; cuBLAS workspaces are forced to (decision 21).
 Source: torch.cuda.CUDAGraph, its notes on whole-network capture, and torch's own compiler
 (torch/_inductor/cudagraph_trees.py).
 """
 
 from __future__ import annotations
 
+import gc
 import threading
 import weakref
 from collections.abc import Callable, Iterator
@@ -18,11 +19,11 @@ from typing import Any
 
 import torch
 
-_TURN = threading.RLock()
+_GPU_LOCK = threading.RLock()
 
 
 class StepGraph:
-    """Hold a captured step: work on tensors that stay where they are, without a look at values."""
+    """Hold captured work. It always uses the same tensors and never reads values on the host."""
 
     def __init__(self, step: Callable[[], None]) -> None:
         """Run the step once, which warms up its libraries, and capture it without running it."""
@@ -32,16 +33,18 @@ class StepGraph:
             with torch.cuda.stream(side):
                 step()
         finally:
-            # Out of memory, too: what is freed now may still be in use on the side.
+            # Also after an out-of-memory error: the side stream may still use what is freed now.
             now.wait_stream(side)
         self._graph = torch.cuda.CUDAGraph()
-        # Other threads propose and store meanwhile; their calls are no part of this.
+        # Other threads run the sampler and storage meanwhile; they must not disturb the capture.
         mode = "thread_local"
         with (
-            # A capture that cannot be ended leaves its own stream behind as the current one.
+            _MEMORY.pool() as pool,
+            # If a capture fails to end, torch leaves its stream current; this restores ours.
             torch.cuda.stream(now),
             _own_workspaces(),
-            torch.cuda.graph(self._graph, _MEMORY.pool(), side, capture_error_mode=mode),
+            _without_gc(),
+            torch.cuda.graph(self._graph, pool, side, capture_error_mode=mode),
         ):
             step()
         _MEMORY.add(self)
@@ -52,25 +55,28 @@ class StepGraph:
 
 
 class _Memory:
-    """Hand out the memory that all graphs use.
+    """Hand out the memory pool that all graphs use.
 
-    Steps are replayed one after another and leave nothing in it, so graphs can share it. Where none
-    is alive any more it is given back, and the next one begins anew: what the largest cohort of a
-    study needed is not kept to its end.
+    Graphs run one after another and leave nothing in it, so they can share it. When the last graph
+    is gone torch can free the memory, and the next graph gets a new pool: the peak of the largest
+    cohort is not held for the rest of the study.
     """
 
     def __init__(self) -> None:
         self._graphs: weakref.WeakSet[StepGraph] = weakref.WeakSet()
         self._pool: Any = None
 
-    def pool(self) -> Any:
-        """Return the memory for the next graph."""
-        if not self._graphs:
+    @contextmanager
+    def pool(self) -> Iterator[Any]:
+        """Lend the pool to a capture; the graphs that use it stay alive until the capture ends."""
+        alive = list(self._graphs)
+        if not alive:
             self._pool = torch.cuda.graph_pool_handle()
-        return self._pool
+        yield self._pool
+        alive.clear()
 
     def add(self, graph: StepGraph) -> None:
-        """Remember that a graph uses the memory."""
+        """Remember that a graph uses the pool."""
         self._graphs.add(graph)
 
 
@@ -79,18 +85,19 @@ _MEMORY = _Memory()
 
 @cache
 def _side() -> torch.cuda.Stream:
-    """Return the stream on which all steps are captured."""
+    """Return the stream on which everything is captured."""
     return torch.cuda.Stream()  # type: ignore[no-untyped-call]
 
 
 @contextmanager
 def _own_workspaces() -> Iterator[None]:
-    """Make products that are captured meanwhile take their workspaces from the graphs' memory.
+    """Make captured products take their cuBLAS workspaces from the graphs' memory.
 
-    Before 2.15, and later where it is told to, torch keeps a workspace for each stream, and from
-    2.12 on frees it as soon as any graph of that stream ends. Without one at the beginning, the
-    capture makes its own in the memory of graphs; without one at the end, there is nothing left to
-    free. Since 2.15 torch itself does so, and both calls do nothing.
+    Before 2.15, torch caches one workspace per stream (later versions do with
+    TORCH_CUBLAS_WORKSPACE_CACHE=1), and 2.12 to 2.14 free it when any graph captured on that stream
+    ends. Clearing the cache before a capture makes it allocate its own workspace in the graphs'
+    memory; clearing it afterwards leaves nothing for torch to free. By default both calls do
+    nothing since 2.15.
     """
     torch._C._cuda_clearCublasWorkspaces()
     try:
@@ -99,14 +106,27 @@ def _own_workspaces() -> Iterator[None]:
         torch._C._cuda_clearCublasWorkspaces()
 
 
+@contextmanager
+def _without_gc() -> Iterator[None]:
+    """Keep the garbage collector away: freeing somebody's graph would invalidate the capture."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
+
+
 def has_graphs(device: torch.device) -> bool:
     """Say whether steps can be captured on this device."""
     return device.type == "cuda"
 
 
-def turn(device: torch.device) -> AbstractContextManager[Any]:
-    """Return what a pack holds while it computes: on a GPU, one at a time in this process.
+def device_lock(device: torch.device) -> AbstractContextManager[Any]:
+    """Return the lock that a pack holds while it computes; on a CPU it locks nothing.
 
-    All graphs share one memory, and a capture takes the workspaces of everybody's products away.
+    A GPU runs one pack of this process at a time: all graphs share one memory pool, and a capture
+    clears the cuBLAS workspaces of every stream.
     """
-    return _TURN if has_graphs(device) else nullcontext()
+    return _GPU_LOCK if has_graphs(device) else nullcontext()

@@ -50,7 +50,9 @@ class Optimizer:
         """Drop all members but these. Shape: (M',) int64."""
         self.rate = self.rate[members]
         self.penalty = self.penalty[members]
-        self.states = [[state[members] for state in states] for states in self.states]
+        for states in self.states:
+            for place, state in enumerate(states):
+                states[place] = state[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         """Prepare one step; return what the gradient of each row's outputs is multiplied by.

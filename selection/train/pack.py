@@ -21,8 +21,9 @@ from selection.train.layers import layer_numbers
 from selection.train.plan import EVALUATION_ROWS, PackPlan
 from selection.train.products import first
 
-# A graph costs about as much to capture as a few steps cost without it.
+# A graph costs about as much to capture as a few steps, or a few evaluations, cost without it.
 FEW_STEPS = 8
+FEW_EPOCHS = 4
 
 
 class Pack:
@@ -49,8 +50,11 @@ class Pack:
         ]
         self._running = rows.like.new_empty(0)
         self._outputs: list[Tensor] = []
+        self._points = rows.like.new_empty(0)
         self._order = torch.empty(0)
         self._graph: StepGraph | None = None
+        self._scores: StepGraph | None = None
+        self._may_capture = has_graphs(rows.like.device)
         self._laid_out: Epoch | None = None
         self._step = torch.zeros(1, dtype=torch.int64, device=rows.like.device)
 
@@ -69,19 +73,23 @@ class Pack:
         self._buckets, self._places = [], []
         for bucket, places in zip(buckets, all_places, strict=True):
             kept = [line for line, place in enumerate(places) if place in living]
-            if not kept:
-                self._graph = None
-                continue
             if len(kept) < len(places):
+                self._graph = self._scores = None
+                if not kept:
+                    continue
                 bucket.keep(kept)
-                self._graph = None
             self._buckets.append(bucket)
             self._places.append([places[line] for line in kept])
+
+    def forgo_graphs(self) -> None:
+        """Free the graphs and their memory, and train without any from now on."""
+        self._graph = self._scores = None
+        self._may_capture = False
 
     def free(self) -> None:
         """Give all tensors back; the pack is of no use any more."""
         self.keep(())
-        self._running = self._order = self.rows.like.new_empty(0)
+        self._running = self._order = self._points = self.rows.like.new_empty(0)
         self._outputs = []
         self._laid_out = None
 
@@ -107,7 +115,7 @@ class Pack:
     def _is_worth_a_graph(self, epoch: Epoch) -> bool:
         """Say whether enough whole steps are left, in this epoch and all after it."""
         steps = epoch.whole_steps * (self._epochs - self.epoch + 1)
-        return has_graphs(self.rows.like.device) and steps > FEW_STEPS
+        return self._may_capture and steps > FEW_STEPS
 
     def _new_running(self, epoch: Epoch) -> Tensor:
         """Make room for the outputs in train mode, in the order of the epoch."""
@@ -125,6 +133,7 @@ class Pack:
             done = 1
         else:
             self._laid_out.load(epoch)
+        self._order = self._laid_out.order
         for _ in range(done, epoch.whole_steps):
             self._graph.replay()
         return epoch.whole_steps
@@ -141,13 +150,34 @@ class Pack:
     def evaluate(self) -> Tensor:
         """Return losses and scores after the epoch; columns as in CURVE_COLUMNS.
 
+        What is returned may be written over by the next call.
+
         Shape: (F, T, 6) float64, in the order of self.folds and self.trials.
         """
-        self._outputs = [self._evaluate_fold(line) for line in range(len(self.folds))]
-        columns = torch.stack([self._measure(line) for line in range(len(self.folds))])
+        if self._scores is not None:
+            self._scores.replay()
+        else:
+            self._make_room()
+            if self._graph is not None and self._epochs - self.epoch > FEW_EPOCHS:
+                self._scores = StepGraph(self._score)
+            else:
+                self._score()
         if self._graph is None:
             self._running = self.rows.like.new_empty(0)
-        return columns
+        return self._points
+
+    def _make_room(self) -> None:
+        """Make room for the outputs of each fold's members, and for their points."""
+        rows, trials = self.rows, len(self.trials)
+        counts = [len(rows.validation[fold]) + len(rows.scored[fold]) for fold in self.folds]
+        self._outputs = [rows.like.new_empty(trials, rows.outputs, count) for count in counts]
+        self._points = rows.like.new_empty(len(self.folds), trials, 6, dtype=torch.float64)
+
+    def _score(self) -> None:
+        """Fill outputs and points, in place."""
+        for line in range(len(self.folds)):
+            self._evaluate_fold(line)
+            self._points[line].copy_(self._measure(line))
 
     def layer_numbers(self) -> list[Tensor]:
         """Return what goes on in the layers after the epoch, in the order of self.trials.
@@ -196,23 +226,18 @@ class Pack:
             first += bucket.trials
         return spans
 
-    def _evaluate_fold(self, line: int) -> Tensor:
-        """Return the outputs of one fold's members on its validation and scored training rows.
-
-        Shape: (T, C, N).
-        """
+    def _evaluate_fold(self, line: int) -> None:
+        """Fill the outputs of one fold's members on its validation and scored training rows."""
         fold = self.folds[line]
         index = torch.cat([self.rows.validation[fold], self.rows.scored[fold]])
-        shape = (len(self.trials), self.rows.outputs, len(index))
-        outputs = self.rows.like.new_empty(shape)
         spans = [(bucket, bucket.cast_fold(line), span) for bucket, span in self._spans()]
         start = 0
         for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
             features = take_features(self.rows, fold, part)
             for bucket, layers, span in spans:
-                outputs[span, :, start : start + len(part)] = bucket.forward(layers, features)
+                outputs = bucket.forward(layers, features)  # (T', C, B)
+                self._outputs[line][span, :, start : start + len(part)] = outputs
             start += len(part)
-        return outputs
 
     def _measure(self, line: int) -> Tensor:
         """Return the six columns of one fold. Shape: (T, 6) float64."""

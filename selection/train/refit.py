@@ -19,7 +19,7 @@ from selection.errors import DeviceError, Fault
 from selection.study.setting import Setting, Task
 from selection.train.batches import Rows, load_rows
 from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
-from selection.train.graph import turn
+from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
 from selection.train.weights import LayerWeights
@@ -100,6 +100,6 @@ def _train_all(
 
 
 def _train(pack: Pack, epochs: int) -> None:
-    with turn(pack.rows.like.device):
+    with device_lock(pack.rows.like.device):
         for _ in range(epochs):
             pack.train_epoch()

@@ -90,12 +90,12 @@ def assert_same_bits(ones: Sequence[TrialResult], others: Sequence[TrialResult])
 
 def ragged(depth: int, **values: Any) -> list[Setting]:
     """Return settings of unlike widths and one batch size that leaves a rest of every fold."""
-    kind = {"batch_size": 8, "dropout": 0.2, **values}
+    kind = {"batch_size": 8, "dropout": 0.2, "epochs": 6, **values}
     return [make_setting(depth=depth, widths=[width] * depth, **kind) for width in (4, 9, 30)]
 
 
 @pytest.fixture
-def captured(monkeypatch: pytest.MonkeyPatch) -> list[StepGraph]:
+def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StepGraph]]:
     """The graphs that are captured."""
     made: list[StepGraph] = []
 
@@ -105,7 +105,8 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> list[StepGraph]:
             made.append(self)
 
     monkeypatch.setattr(pack, "StepGraph", Noted)
-    return made
+    yield made
+    made.clear()  # the class holds the list: the graphs would wait for the garbage collector
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
@@ -116,7 +117,7 @@ def test_every_kind_trains_as_on_the_cpu(
 ) -> None:
     settings = ragged(depth, activation=activation, **OPTIMIZERS[optimizer])
     assert_close(train(settings), train(settings, CPU), 1e-3)
-    assert captured, "the steps are many enough for a graph"
+    assert captured, "too few steps to capture a graph"
 
 
 @pytest.mark.parametrize("is_shared", [True, False])
@@ -170,7 +171,7 @@ def test_fewer_bits_stay_close(optimizer: str, precision: Precision, tolerance: 
 def test_pruning_inside_a_graphed_pack_disturbs_nobody(
     captured: list[StepGraph], optimizer: str
 ) -> None:
-    settings = ragged(2, epochs=5, **OPTIMIZERS[optimizer])
+    settings = ragged(2, epochs=9, **OPTIMIZERS[optimizer])
 
     def decide(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
         return {1} if epoch == 2 else ()
@@ -182,7 +183,7 @@ def test_pruning_inside_a_graphed_pack_disturbs_nobody(
         TrialState.COMPLETE,
     ]
     assert points(pruned[1]).shape[1] == 2
-    assert len(captured) == 2, "one graph until the trial ends, one after"
+    assert len(captured) == 4, "of steps and of scores until the trial ends, and after"
     assert_close(pruned, train(settings, CPU, decide=decide), 1e-3)
 
 
@@ -198,17 +199,19 @@ def test_packs_of_unlike_batches_replay_by_turns(captured: list[StepGraph]) -> N
         return SCHEDULE.get(epoch, ())
 
     results = train(settings, decide=decide)
-    assert len(captured) == 4
+    assert len(captured) == 6, "four of steps, two of scores while enough epochs are left"
     assert_close(results, train(settings, CPU, decide=decide), 1e-3)
 
 
-def test_no_replay_writes_where_others_have_their_memory(captured: list[StepGraph]) -> None:
+def test_replay_never_overwrites_other_tensors(captured: list[StepGraph]) -> None:
     """A graph ends while another lives on; what is free then is taken by tensors that must stay.
 
     torch 2.12 to 2.14 free the workspace of all graphs of a stream when one of them ends.
     """
     settings = [
-        make_setting(widths=[width], depth=1, batch_size=size, epochs=6)
+        make_setting(
+            widths=[width], activation="tanh", learning_rate=0.01, batch_size=size, epochs=6
+        )
         for size in (4, 8)
         for width in (300, 500)
     ]
@@ -223,14 +226,14 @@ def test_no_replay_writes_where_others_have_their_memory(captured: list[StepGrap
         return SCHEDULE.get(epoch, ())
 
     results = train(settings, folds=folds, decide=decide)
-    assert len(captured) == 4
+    assert len(captured) == 6
     assert all(bool((tensor == 1.0).all()) for tensor in held), "a replay wrote there"
     assert_close(
         results, train(settings, CPU, folds, decide=lambda e, _: SCHEDULE.get(e, ())), 1e-3
     )
 
 
-def test_the_memory_of_graphs_is_given_back(captured: list[StepGraph]) -> None:
+def test_graph_memory_can_be_freed(captured: list[StepGraph]) -> None:
     def reserved() -> int:
         captured.clear()
         gc.collect()
@@ -257,7 +260,7 @@ def test_a_diverging_neighbour_is_dropped_from_a_graphed_pack() -> None:
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_layers_are_watched_as_on_the_cpu(activation: str) -> None:
+def test_layer_diagnostics_match_the_cpu(activation: str) -> None:
     (setting,) = ragged(2, activation=activation)[1:2]
     found = []
     for device in (GPU, CPU):
@@ -269,8 +272,8 @@ def test_layers_are_watched_as_on_the_cpu(activation: str) -> None:
     np.testing.assert_allclose(found[0], found[1], rtol=1e-3, atol=1e-6)
 
 
-def test_a_final_model_has_the_weights_that_the_cpu_gives_it(captured: list[StepGraph]) -> None:
-    (setting,) = ragged(2, epochs=5)[1:2]
+def test_final_model_weights_match_the_cpu(captured: list[StepGraph]) -> None:
+    (setting,) = ragged(2)[1:2]
     fitted = [
         fit_members(setting, make_folds(), "classification", "accuracy", SEED, device)
         for device in (GPU, CPU)
@@ -293,8 +296,8 @@ def test_results_do_not_depend_on_coded_bytes(monkeypatch: pytest.MonkeyPatch) -
     assert_same_bits(coded, train(settings, folds=folds))
 
 
-# Hidden units take 4 * width * batch_size bytes a member, each of a few times a step: with batches
-# this large an epoch has too few steps for a graph, with these small ones it has enough.
+# Hidden units take 4 * width * batch_size bytes per member, several times a step. With the large
+# batch, all epochs together have too few steps for a graph; with the small one they have enough.
 @pytest.mark.parametrize(
     ("batch_size", "width", "given"),
     [(8192, 1024, 1024 * MIB), (1024, 2048, 384 * MIB)],
@@ -306,7 +309,7 @@ def test_a_pack_that_runs_out_of_memory_is_halved_and_finishes(
     folds = make_folds(rows=20_000)
     settings = [
         make_setting(widths=[width], batch_size=batch_size, learning_rate=rate)
-        for rate in np.geomspace(0.01, 0.1, 8).tolist()
+        for rate in np.geomspace(0.01, 0.04, 8).tolist()
     ]
     calm = train(settings, folds=folds)
     halved: list[int] = []

@@ -1,15 +1,15 @@
-"""What a GPU would be asked to do, without one: tensors that have a device and no values.
+"""What a pack would do on a GPU, tested without one: tensors that have a device but no values.
 
-A step that is captured must not leave the GPU, must not look at values, and must find every tensor
-it reads or writes where it was: a graph holds addresses. What these tests cannot tell, numbers,
-is the business of tests/train/test_gpu.py, on a GPU.
+What is captured must not leave the GPU, must not look at values, and must find every tensor it
+reads or writes where it was: a graph holds addresses. Numerical results are tested on a GPU, by
+tests/train/test_gpu.py.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import torch
@@ -27,7 +27,7 @@ from selection.train.pack import Pack
 from selection.train.plan import PackPlan
 
 GPU = torch.device("cuda", 0)
-BATCH = 13  # of the 68 training rows of a fold: enough whole steps for a graph, and a rest
+BATCH = 13  # of 68 training rows per fold: enough whole steps for a graph, and a smaller last one
 OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "sgd": {"weight_decay": 0.1},
     "momentum": {"momentum": 0.9, "weight_decay": 0.1},
@@ -39,8 +39,8 @@ CLASS_METRICS = ["accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "cross_
 NUMBER_METRICS = ["rmse", "mae", "r2"]
 
 
-class Capture(TorchDispatchMode):
-    """Watch a step: every tensor is on the GPU; outside are those that it did not make itself."""
+class StepWatcher(TorchDispatchMode):
+    """Watch a step: all tensors must be on the GPU; outside are those it did not make itself."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -66,15 +66,16 @@ class Capture(TorchDispatchMode):
             places[storage._cdata] = storage  # kept: its address is not given to another
 
 
-class Rehearsal:
+class FakeGraph:
     """Stand in for a graph: each replay takes the step again and compares what it touches."""
 
-    made: list[Rehearsal]
+    made: ClassVar[list[FakeGraph]] = []
 
     def __init__(self, step: Callable[[], None]) -> None:
         self.step = step
+        self.name = getattr(step, "func", step).__name__
         self.replays = 0
-        self.warm_up = self._watch()
+        self._watch()  # the warm-up
         self.captured = self._watch()
         self.made.append(self)
 
@@ -83,18 +84,18 @@ class Rehearsal:
         assert self._watch().keys() == self.captured.keys(), "a tensor is not where it was"
 
     def _watch(self) -> dict[int, Any]:
-        with Capture() as seen:
+        with StepWatcher() as seen:
             self.step()
         return seen.outside
 
 
 @pytest.fixture(autouse=True)
-def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Rehearsal]]:
-    """The steps that are captured on a GPU that is not there."""
-    Rehearsal.made = []
-    monkeypatch.setattr(pack, "StepGraph", Rehearsal)
+def _fake_gpu(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Make tensors without values, on a GPU that is not there."""
+    FakeGraph.made.clear()
+    monkeypatch.setattr(pack, "StepGraph", FakeGraph)
     with FakeTensorMode(allow_non_fake_inputs=True):
-        yield Rehearsal.made
+        yield
 
 
 def load(
@@ -115,10 +116,12 @@ def load(
     return load_rows(folds, task, GPU, torch.float32, work)
 
 
-def rehearse(rows: Rows, settings: Sequence[Setting], metric: str) -> list[int]:
+def train_pack(
+    rows: Rows, settings: Sequence[Setting], metric: str, *, is_short: bool = False
+) -> dict[str, list[int]]:
     """Train three trials in two buckets for four epochs; one ends after two, one after three.
 
-    Return how many steps each graph stood for.
+    Return how many steps, and how many evaluations, each graph stood for; is_short allows none.
     """
     plan = PackPlan(((0, 1), (2,)), tuple(range(len(rows.folds))))
     trained = Pack(plan, settings, rows, metric, 3)
@@ -129,11 +132,16 @@ def rehearse(rows: Rows, settings: Sequence[Setting], metric: str) -> list[int]:
         assert points.device == GPU
         assert points.shape == (len(rows.folds), len(left), 6)
         assert trained.validation_outputs(0, 0).device == GPU
-    return [1 + graph.replays for graph in Rehearsal.made]
+    found = {
+        name: [1 + graph.replays for graph in FakeGraph.made if graph.name == name]
+        for name in ("_counted_step", "_score")
+    }
+    assert found["_counted_step"] or is_short
+    return found
 
 
 def ragged(depth: int, **values: Any) -> list[Setting]:
-    kind = {"batch_size": BATCH, "dropout": 0.2, "epochs": 6, **values}
+    kind = {"batch_size": BATCH, "dropout": 0.2, "epochs": 9, **values}
     return [make_setting(depth=depth, widths=[width] * depth, **kind) for width in (4, 9, 30)]
 
 
@@ -150,14 +158,17 @@ def test_a_captured_step_stays_on_the_gpu_and_finds_its_tensors_where_they_were(
     rows = load(monkeypatch, make_folds())
     settings = ragged(depth, activation=activation, **OPTIMIZERS[optimizer])
     steps = min(len(fold.training) for fold in rows.folds) // BATCH
-    # Each loss of members is a new graph; all whole steps of an epoch are of one.
-    assert rehearse(rows, settings, "accuracy") == [2 * steps, steps, steps]
+    # Losing members means new graphs; until then one covers all whole steps.
+    assert train_pack(rows, settings, "accuracy") == {
+        "_counted_step": [2 * steps, steps, steps],
+        "_score": [2, 1, 1],
+    }
 
 
 @pytest.mark.parametrize("metric", CLASS_METRICS + NUMBER_METRICS)
 def test_metrics_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
     folds = make_folds(classes=3 if metric in CLASS_METRICS else 0)
-    rehearse(load(monkeypatch, folds), ragged(1), metric)
+    train_pack(load(monkeypatch, folds), ragged(1), metric)
 
 
 @pytest.mark.parametrize("classes", [2, 0])
@@ -165,7 +176,7 @@ def test_folds_with_rows_of_their_own_stay_on_the_gpu(
     monkeypatch: pytest.MonkeyPatch, classes: int
 ) -> None:
     folds = make_folds(classes=classes, is_shared=False)
-    rehearse(load(monkeypatch, folds), ragged(1), "roc_auc" if classes else "rmse")
+    train_pack(load(monkeypatch, folds), ragged(1), "roc_auc" if classes else "rmse")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
@@ -175,55 +186,60 @@ def test_coded_rows_and_rounded_products_stay_on_the_gpu(
 ) -> None:
     rows = load(monkeypatch, make_folds(), work, has_codes=True)
     assert rows.features.values.dtype == torch.uint8
-    rehearse(rows, ragged(2, **OPTIMIZERS[optimizer]), "accuracy")
+    train_pack(rows, ragged(2, **OPTIMIZERS[optimizer]), "accuracy")
 
 
-@pytest.mark.parametrize(("batch_size", "epochs", "steps"), [(60, 20, [2, 1, 1]), (60, 8, [])])
-def test_a_graph_is_captured_where_enough_steps_are_left(
-    monkeypatch: pytest.MonkeyPatch, batch_size: int, epochs: int, steps: list[int]
+@pytest.mark.parametrize(
+    ("epochs", "steps", "scores"),
+    [(20, [2, 1, 1], [2, 1, 1]), (11, [2, 1], [2, 1]), (9, [2], [2]), (8, [], [])],
+)
+def test_a_graph_is_captured_where_enough_is_left_to_do(
+    monkeypatch: pytest.MonkeyPatch, epochs: int, steps: list[int], scores: list[int]
 ) -> None:
-    """One whole step an epoch, and a rest: what counts are all epochs to come."""
-    settings = ragged(1, batch_size=batch_size, epochs=epochs)
-    assert rehearse(load(monkeypatch, make_folds()), settings, "accuracy") == steps
+    """One whole step an epoch and a smaller last one: what counts are all epochs to come."""
+    settings = ragged(1, batch_size=60, epochs=epochs)
+    rows = load(monkeypatch, make_folds())
+    found = train_pack(rows, settings, "accuracy", is_short=epochs < 9)
+    assert found == {"_counted_step": steps, "_score": scores}
 
 
 def test_members_that_see_other_inputs_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [make_setting(widths=[9], batch_size=BATCH, features=count) for count in (0, 2, 5)]
-    rehearse(load(monkeypatch, make_folds()), settings, "accuracy")
+    train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
 
 
 def test_a_step_that_looks_at_a_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load(monkeypatch, make_folds())
-    honest = pack.Bucket.step
+    original = pack.Bucket.step
 
-    def nosy(self: pack.Bucket, batch: batches.Minibatch) -> Tensor:
-        outputs = honest(self, batch)
+    def reading(self: pack.Bucket, batch: batches.Minibatch) -> Tensor:
+        outputs = original(self, batch)
         return outputs if bool(outputs.isfinite().all()) else outputs * 0.0
 
-    monkeypatch.setattr(pack.Bucket, "step", nosy)
+    monkeypatch.setattr(pack.Bucket, "step", reading)
     with pytest.raises(Exception, match="_local_scalar_dense"):
-        rehearse(rows, ragged(1), "accuracy")
+        train_pack(rows, ragged(1), "accuracy")
 
 
 def test_a_step_that_leaves_the_gpu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load(monkeypatch, make_folds())
-    honest = pack.Bucket.step
-    monkeypatch.setattr(pack.Bucket, "step", lambda *words: honest(*words).cpu().to(GPU))
+    original = pack.Bucket.step
+    monkeypatch.setattr(pack.Bucket, "step", lambda *args: original(*args).cpu().to(GPU))
     with pytest.raises(AssertionError, match="in a captured step on cpu"):
-        rehearse(rows, ragged(1), "accuracy")
+        train_pack(rows, ragged(1), "accuracy")
 
 
 def test_a_tensor_that_is_replaced_between_replays_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = load(monkeypatch, make_folds())
-    honest = pack.Bucket.step
+    original = pack.Bucket.step
 
     def moving(self: pack.Bucket, batch: batches.Minibatch) -> Tensor:
-        outputs = honest(self, batch)
+        outputs = original(self, batch)
         self.optimizer.rate = self.optimizer.rate * 0.9
         return outputs
 
     monkeypatch.setattr(pack.Bucket, "step", moving)
     with pytest.raises(AssertionError, match="is not where it was"):
-        rehearse(rows, ragged(1, optimizer="adam"), "accuracy")
+        train_pack(rows, ragged(1, optimizer="adam"), "accuracy")

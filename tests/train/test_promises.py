@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -15,13 +17,14 @@ from examples import make_folds, make_setting
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 from selection.study.trial import TrialResult, TrialState
-from selection.train import batches, pack
+from selection.train import batches, graph, pack
 from selection.train.batches import Epoch, Table, in_bytes, load_rows
 from selection.train.bucket import Bucket
 from selection.train.fit import Decide, Trainer
 from selection.train.optimizer import Layer, make_optimizer
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan
+from selection.train.refit import fit_members
 
 SEED = 3
 CPU = torch.device("cpu")
@@ -250,6 +253,60 @@ def test_out_of_memory_halves_the_pack_and_loses_no_trial(monkeypatch: pytest.Mo
         np.testing.assert_allclose(points(one), points(other), rtol=1e-5, atol=1e-6)
 
 
+def test_out_of_memory_while_pruned_trials_are_dropped_loses_no_trial(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = [make_setting(widths=[w], epochs=4, optimizer="adam") for w in (4, 9, 9)]
+    honest = Bucket.keep
+    failures: list[Bucket] = []
+
+    def decide(epoch: int, _means: object) -> set[int]:
+        return {1} if epoch == 2 else set()
+
+    def full(self: Bucket, trials: list[int]) -> None:
+        if not failures:
+            failures.append(self)
+            self.layers[0].weight = self.layers[0].weight[:1]  # some of it is gone already
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        honest(self, trials)
+
+    calm = train(settings, decide=decide, max_members=100)
+    monkeypatch.setattr(Bucket, "keep", full)
+    squeezed = train(settings, decide=decide, max_members=100)
+    assert failures
+    for one, other in zip(calm, squeezed, strict=True):
+        assert other.state is one.state
+        np.testing.assert_allclose(points(one), points(other), rtol=1e-5, atol=1e-6)
+
+
+def test_a_member_too_large_beside_graphs_is_trained_without_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Every graph takes memory; where it is short of that, all packs go on without any."""
+    settings = [make_setting(batch_size=8, epochs=6), make_setting(batch_size=16, epochs=6)]
+    packs: weakref.WeakSet[Pack] = weakref.WeakSet()
+    refused: list[int] = []
+    honest = Pack.train_epoch
+
+    def greedy(self: Pack) -> None:
+        packs.add(self)
+        graphs = sum(each._graph is not None for each in packs)
+        if self.epoch == 1 and graphs:
+            refused.append(self.plan.members)
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        honest(self)
+
+    calm = train(settings, max_members=100)
+    monkeypatch.setattr(pack, "has_graphs", lambda device: True)
+    monkeypatch.setattr(pack, "StepGraph", CountedSteps)
+    monkeypatch.setattr(Pack, "train_epoch", greedy)
+    squeezed = train(settings, max_members=100)
+    assert 1 in refused, "halved as far as they could be"
+    for one, other in zip(calm, squeezed, strict=True):
+        assert other.state is TrialState.COMPLETE, other.reason
+        np.testing.assert_allclose(points(one), points(other), rtol=1e-5, atol=1e-6)
+
+
 def test_one_member_too_large_for_memory_fails_its_trial_only(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -329,8 +386,11 @@ def test_bfloat16_names_the_same_winner() -> None:
 class CountedSteps:
     """Stand in for a graph where there is no GPU: each replay runs the captured step again."""
 
+    made: ClassVar[list[str]] = []
+
     def __init__(self, step: Callable[[], None]) -> None:
         self.replay = step
+        self.made.append(getattr(step, "func", step).__name__)
         step()
 
 
@@ -341,7 +401,7 @@ def test_steps_that_the_device_counts_are_the_steps(
 ) -> None:
     settings = [
         make_setting(
-            widths=[9, w], depth=2, batch_size=8, epochs=4, dropout=0.2, optimizer=optimizer
+            widths=[9, w], depth=2, batch_size=8, epochs=9, dropout=0.2, optimizer=optimizer
         )
         for w in (4, 9, 30)
     ]
@@ -353,10 +413,40 @@ def test_steps_that_the_device_counts_are_the_steps(
     plain = train(settings, folds, decide)
     monkeypatch.setattr(pack, "has_graphs", lambda device: True)
     monkeypatch.setattr(pack, "StepGraph", CountedSteps)
+    CountedSteps.made.clear()
     counted = train(settings, folds, decide)
+    assert CountedSteps.made == ["_counted_step", "_score"] * 2, "anew when a trial is pruned"
     for one, other in zip(plain, counted, strict=True):
         assert one.state == other.state
         np.testing.assert_array_equal(points(one), points(other))
+
+
+def test_a_gpu_is_locked_while_a_pack_trains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a cohort, in the replay of a halved pack, and in the training of a final model."""
+    held: list[bool] = []
+    original = Pack.train_epoch
+
+    def look() -> None:
+        is_free = graph._GPU_LOCK.acquire(blocking=False)
+        held.append(not is_free)
+        if is_free:
+            graph._GPU_LOCK.release()
+
+    def watched(self: Pack) -> None:
+        thread = threading.Thread(target=look)
+        thread.start()
+        thread.join()
+        if len(held) == 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        original(self)
+
+    monkeypatch.setattr(Pack, "train_epoch", watched)
+    monkeypatch.setattr(graph, "has_graphs", lambda device: True)
+    train([make_setting()], max_members=100)
+    assert len(held) == 8, "one pack, and two halves that replay an epoch"
+    fit_members(make_setting(), make_folds(), "classification", "accuracy", SEED, CPU)
+    assert len(held) > 8
+    assert all(held)
 
 
 def test_grey_levels_are_kept_in_bytes_and_read_as_they_were() -> None:

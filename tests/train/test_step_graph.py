@@ -1,15 +1,16 @@
-"""A captured step owns all that it computes in, under every torch: on a model of CUDA's memory.
+"""A captured step owns the memory it computes in, on every supported torch.
 
-The model keeps what decides: which stream has a workspace for products, whose memory it lies in,
-and who may use that memory. It replays a graph only where all addresses the graph holds are its
-own. Each torch of the model frees workspaces as the real one does.
+Tested on a fake of CUDA's allocator that tracks which stream has a workspace, which pool it lies in
+and who may use it. A replay fails if it touches memory that the graph does not own. Each version of
+the fake frees workspaces as that torch does.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -18,9 +19,9 @@ import pytest
 import torch
 
 from selection.train import graph as graph_module
-from selection.train.graph import StepGraph, _Memory, turn
+from selection.train.graph import StepGraph, _Memory, device_lock
 
-TORCHES = ("2.11", "2.12", "2.15")
+VERSIONS = ("2.11", "2.12", "2.15")
 
 
 @dataclass(eq=False)
@@ -41,9 +42,9 @@ class Block:
 
 @dataclass(eq=False)
 class Cuda:
-    """Stand for torch.cuda as far as graphs and workspaces go."""
+    """Stand in for torch.cuda, as far as graphs and workspaces go."""
 
-    torch: str
+    version: str
     stream: str = "default"
     capturing: Graph | None = None
     workspaces: dict[str, Block] = field(default_factory=dict)
@@ -53,7 +54,7 @@ class Cuda:
     def product(self) -> None:
         """Multiply matrices on the current stream, in a workspace."""
         pool = self.capturing.pool if self.capturing else None
-        if self.torch == "2.15":
+        if self.version == "2.15":
             block = Block(pool)
             block.is_in_use = False  # as soon as the product is asked for
         else:
@@ -89,7 +90,7 @@ class Stream:
 
 
 class Graph:
-    """Stand for torch.cuda.CUDAGraph."""
+    """Stand in for torch.cuda.CUDAGraph."""
 
     def __init__(self, cuda: Cuda) -> None:
         self.cuda = cuda
@@ -101,12 +102,12 @@ class Graph:
         assert self.pool is not None, "nothing was captured"
         for block in self.blocks:
             is_own = block.pool is not None and block.pool.graphs > 0
-            assert is_own or block.is_in_use, "a replay into memory of others"
+            assert is_own or block.is_in_use, "replay into memory the graph does not own"
         self.cuda.runs.append("replay")
 
     def __del__(self) -> None:
         if self.pool is not None:
-            if self.cuda.torch == "2.12":
+            if self.cuda.version == "2.12":
                 self.cuda.clear(self.stream)
             self.pool.graphs -= 1
             self.pool.is_gone = self.pool.graphs == 0
@@ -152,11 +153,11 @@ def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Cud
     return made
 
 
-every_torch = pytest.mark.parametrize("cuda", TORCHES, indirect=True)
+every_torch = pytest.mark.parametrize("cuda", VERSIONS, indirect=True)
 
 
 @every_torch
-def test_a_graph_is_replayed_in_its_own_memory_whoever_comes_and_goes(cuda: Cuda) -> None:
+def test_replay_stays_in_its_own_memory_as_other_graphs_come_and_go(cuda: Cuda) -> None:
     first, second, third = (StepGraph(cuda.product) for _ in range(3))
     cuda.product()
     second.replay()
@@ -173,7 +174,7 @@ def test_a_graph_is_replayed_in_its_own_memory_whoever_comes_and_goes(cuda: Cuda
 
 
 @pytest.mark.parametrize("cuda", ["2.12"], indirect=True)
-def test_the_model_finds_a_replay_into_memory_of_others(
+def test_the_fake_catches_a_replay_into_freed_memory(
     cuda: Cuda, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Without workspaces of their own, graphs fail as torch 2.12 to 2.14 make them fail."""
@@ -186,7 +187,7 @@ def test_the_model_finds_a_replay_into_memory_of_others(
     first, second = StepGraph(cuda.product), StepGraph(cuda.product)
     second.replay()
     del first
-    with pytest.raises(AssertionError, match="memory of others"):
+    with pytest.raises(AssertionError, match="memory the graph does not own"):
         second.replay()
 
 
@@ -200,27 +201,28 @@ def test_a_step_runs_once_before_it_is_captured_and_both_streams_wait(cuda: Cuda
 
 
 @every_torch
-def test_memory_is_shared_while_a_graph_lives_and_given_back_after_the_last(cuda: Cuda) -> None:
+def test_the_pool_is_shared_while_a_graph_lives_and_new_after_the_last(cuda: Cuda) -> None:
     first, second = StepGraph(cuda.product), StepGraph(cuda.product)
     assert [pool.graphs for pool in cuda.pools] == [2]
     del first
     third = StepGraph(cuda.product)
     assert [pool.graphs for pool in cuda.pools] == [2]
     del second, third
-    assert not any(block.pool for block in cuda.workspaces.values()), "one keeps all the memory"
+    assert not any(block.pool for block in cuda.workspaces.values()), (
+        "a cached workspace keeps the pool alive"
+    )
     fourth = StepGraph(cuda.product)
     fourth.replay()
     assert [pool.graphs for pool in cuda.pools] == [0, 1]
 
 
 @every_torch
-@pytest.mark.parametrize("failing", [1, 2], ids=["before", "in the capture"])
+@pytest.mark.parametrize("failing", [1, 2], ids=["in the warm-up", "in the capture"])
 def test_a_step_that_runs_out_of_memory_leaves_no_trace(cuda: Cuda, failing: int) -> None:
-    calls: list[Callable[[], None]] = []
+    calls = itertools.count(1)
 
     def step() -> None:
-        calls.append(step)
-        if len(calls) == failing:
+        if next(calls) == failing:
             raise torch.OutOfMemoryError("CUDA out of memory")
         cuda.product()
 
@@ -236,12 +238,52 @@ def test_a_step_that_runs_out_of_memory_leaves_no_trace(cuda: Cuda, failing: int
     other.replay()
 
 
-def test_packs_take_turns_on_a_gpu_and_train_side_by_side_on_a_cpu() -> None:
+@pytest.mark.usefixtures("cuda")
+@every_torch
+def test_no_garbage_is_collected_during_a_capture() -> None:
+    """The end of somebody's graph on this thread would invalidate the capture."""
+    seen: list[bool] = []
+
+    def step() -> None:
+        seen.append(gc.isenabled())
+        if len(seen) == 4:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    StepGraph(step)
+    assert seen == [True, False]
+    with pytest.raises(torch.OutOfMemoryError):
+        StepGraph(step)
+    assert seen == [True, False] * 2
+    assert gc.isenabled()
+    gc.disable()
+    try:
+        StepGraph(step)
+        assert not gc.isenabled(), "it stays as it was"
+    finally:
+        gc.enable()
+
+
+@every_torch
+def test_the_last_other_graph_may_end_while_a_capture_begins(
+    cuda: Cuda, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    others = [StepGraph(cuda.product)]
+
+    def begin(*args: Any, **kwargs: Any) -> Any:
+        others.clear()
+        return capture(*args, **kwargs)
+
+    monkeypatch.setattr(torch.cuda, "graph", begin)
+    StepGraph(cuda.product).replay()
+    assert len(cuda.pools) == 1
+
+
+def test_packs_lock_a_gpu_and_train_side_by_side_on_a_cpu() -> None:
     def is_free(device: str) -> bool:
         found: list[bool] = []
 
         def look() -> None:
-            held = turn(torch.device(device))
+            held = device_lock(torch.device(device))
             is_lock = hasattr(held, "acquire")
             found.append(not is_lock or held.acquire(blocking=False))
             if is_lock and found[0]:
@@ -252,8 +294,8 @@ def test_packs_take_turns_on_a_gpu_and_train_side_by_side_on_a_cpu() -> None:
         thread.join()
         return found[0]
 
-    with turn(torch.device("cuda")), turn(torch.device("cuda")):
+    with device_lock(torch.device("cuda")), device_lock(torch.device("cuda")):
         assert not is_free("cuda")
     assert is_free("cuda")
-    with turn(torch.device("cpu")):
+    with device_lock(torch.device("cpu")):
         assert is_free("cpu")

@@ -1,0 +1,116 @@
+"""The packs of one cohort, and what becomes of them when memory runs out.
+
+A pack that does not fit is replaced by halves, which replay its epochs. Training is a pure function
+of settings, so no trial notices; one fails only if a single member of it does not fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+
+import torch
+
+from selection.study.setting import Setting
+from selection.train.batches import Rows
+from selection.train.device import is_out_of_memory
+from selection.train.graph import device_lock
+from selection.train.pack import Pack
+from selection.train.plan import PackPlan
+
+
+class PackSet:
+    """Hold the packs that train; fail is told a trial of which one member alone is too large."""
+
+    def __init__(
+        self,
+        settings: Sequence[Setting],
+        rows: Rows,
+        metric: str,
+        seed: int,
+        fail: Callable[[int], None],
+    ) -> None:
+        self.packs: list[Pack] = []
+        self._settings = settings
+        self._rows = rows
+        self._metric = metric
+        self._seed = seed
+        self._fail = fail
+        self._has_graphs = True
+
+    def build(self, plan: PackPlan, epochs: int = 0) -> None:
+        """Add a pack that has trained so many epochs; halve it as often as memory asks for it."""
+        had_graphs = self._has_graphs
+        pack = self._replay(plan, epochs)
+        if pack is None:
+            self._halve(plan, epochs, had_graphs=had_graphs)
+        else:
+            self.packs.append(pack)
+
+    def split(self, packs: Sequence[Pack], epochs: int) -> list[Pack]:
+        """Replace packs that ran out of memory, and return what has taken their place."""
+        plans, had_graphs = [pack.plan for pack in packs], self._has_graphs
+        for pack in packs:
+            self._free(pack)
+        before = list(self.packs)
+        for plan in plans:
+            self._halve(plan, epochs, had_graphs=had_graphs)
+        return [pack for pack in self.packs if pack not in before]
+
+    def keep(self, living: Collection[int]) -> None:
+        """Drop every trial that is not among the living."""
+        for pack in list(self.packs):
+            plan = pack.plan.keep(living)
+            if not plan.trials:
+                self._free(pack)
+            elif not _keep(pack, living):
+                self._free(pack)
+                self.build(plan, pack.epoch)
+
+    def _free(self, pack: Pack) -> None:
+        pack.free()
+        self.packs.remove(pack)
+
+    def _replay(self, plan: PackPlan, epochs: int) -> Pack | None:
+        """Return the pack at an epoch; None if memory ran out, and then nothing of it is left."""
+        try:
+            pack = Pack(plan, self._settings, self._rows, self._metric, self._seed)
+            if not self._has_graphs:
+                pack.forgo_graphs()
+            with device_lock(self._rows.like.device):
+                for _ in range(epochs):
+                    pack.train_epoch()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                return None
+            raise
+        return pack
+
+    def _halve(self, plan: PackPlan, epochs: int, *, had_graphs: bool) -> None:
+        """Replace a pack that ran out of memory by two of half the size.
+
+        A single member that ran out of it beside graphs is tried again without any, and so is all
+        that is trained after it.
+        """
+        if self._rows.like.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if plan.members > 1:
+            for half in plan.halves():
+                self.build(half, epochs)
+        elif had_graphs:
+            self._has_graphs = False
+            for pack in self.packs:
+                pack.forgo_graphs()
+            self.build(plan, epochs)
+        else:
+            self._fail(plan.trials[0])
+
+
+def _keep(pack: Pack, living: Collection[int]) -> bool:
+    """Drop the other trials of a pack; False if memory ran out on the way."""
+    try:
+        pack.keep(living)
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return False
+        raise
+    return True
