@@ -10,11 +10,11 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The oldest torch that pyproject.toml allows, and what belongs to it.
-FLOOR := .venv-floor
-FLOOR_TORCH := torch==2.11.0 torchvision==0.26.0
+# The oldest torch that pyproject.toml allows, and the matching torchvision.
+OLDEST := .venv-oldest
+OLDEST_TORCH := torch==2.11.0 torchvision==0.26.0
 
-.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-floor test-slow test-browser check \
+.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -56,7 +56,7 @@ bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md
 
-gpu: $(READY) ## Rewrite docs/gpu.md on a machine with a CUDA device; five minutes
+gpu: $(READY) ## Benchmark a CUDA device and rewrite docs/gpu.md
 	$(BIN)/python benchmarks/gpu.py > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }
 	@mv docs/gpu.md.new docs/gpu.md
 
@@ -69,12 +69,13 @@ postgres-stop: $(READY) ## Stop it; its data stays
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest
 
-test-floor: $(FLOOR)/.ready ## Run the tests of the engine on the oldest torch that is allowed
-	$(FLOOR)/bin/python -m pytest --confcutdir tests/train tests/train
+# tests/conftest.py needs packages that this environment does not have.
+test-oldest: $(OLDEST)/.ready ## Run tests/train on the oldest supported torch
+	$(OLDEST)/bin/python -m pytest --confcutdir tests/train tests/train
 
-$(FLOOR)/.ready: pyproject.toml | $(BIN)/uv
-	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(FLOOR)
-	$(BIN)/uv pip install --quiet --python $(FLOOR)/bin/python $(FLOOR_TORCH) --editable . pytest hypothesis
+$(OLDEST)/.ready: pyproject.toml | $(BIN)/uv
+	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python $(OLDEST_TORCH) --editable . pytest hypothesis
 	@touch $@
 
 test-slow: $(READY) ## Run the tests marked slow
@@ -109,5 +110,5 @@ lock: | $(BIN)/uv ## Rewrite requirements.lock to the newest versions allowed
 		pyproject.toml --output-file requirements.lock
 
 clean: ## Remove .venv and caches; databases and data stay
-	rm -rf $(VENV) $(FLOOR) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

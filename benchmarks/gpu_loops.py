@@ -1,11 +1,12 @@
-"""How users train such networks on a GPU today: one model after another, or all by torch.func.
+"""Train the same networks as users do today: one after another, or all at once with torch.func.
 
-All have their rows on the device and are scored after every epoch on as many rows as ours. Each
-also comes with its step as a CUDA graph, as torch's notes on whole-network capture write it.
+All have their rows on the device and are scored after every epoch on as many rows as ours. Each is
+also timed with its step as a CUDA graph, following torch's notes on whole-network capture.
 """
 
 from __future__ import annotations
 
+import gc
 import math
 import statistics
 from collections.abc import Callable, Sequence
@@ -14,7 +15,7 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from gpu_setup import SEED, Nets, make_settings, nets_spec, note, seconds_of
+from gpu_setup import SEED, Workload, make_settings, note, seconds_of, workload_spec
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
@@ -25,22 +26,22 @@ TIMED_EPOCHS = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Resident:
+class DeviceRows:
     """Hold the rows of all folds on the device, and which of them train and are scored.
 
-    Shape: features (U, N, D), where folds that agree share one matrix; fold k's is place[k];
-    targets (N,); training and scored (F, N') each, cut to the shortest fold.
+    Shape: features (U, N, D), U distinct matrices of which fold k uses matrix_of_fold[k];
+    targets (N,); training and scored (F, N') each, truncated to the shortest fold.
     """
 
     features: Tensor
-    place: Tensor
+    matrix_of_fold: Tensor
     targets: Tensor
     training: Tensor
     scored: Tensor
     classes: int
 
 
-def make_resident(folds: Sequence[FoldData], device: torch.device) -> Resident:
+def make_rows(folds: Sequence[FoldData], device: torch.device) -> DeviceRows:
     matrices = list({id(fold.features): fold.features for fold in folds}.values())
     places = {id(matrix): place for place, matrix in enumerate(matrices)}
     training = [fold.training for fold in folds]
@@ -52,7 +53,7 @@ def make_resident(folds: Sequence[FoldData], device: torch.device) -> Resident:
         shortest = min(map(len, rows))
         return torch.from_numpy(np.stack([each[:shortest] for each in rows])).to(device)
 
-    return Resident(
+    return DeviceRows(
         torch.from_numpy(np.stack(matrices)).to(device),
         torch.tensor([places[id(fold.features)] for fold in folds], device=device),
         torch.from_numpy(folds[0].targets).to(device),
@@ -62,7 +63,7 @@ def make_resident(folds: Sequence[FoldData], device: torch.device) -> Resident:
     )
 
 
-def make_model(rows: Resident, width: int) -> nn.Sequential:
+def make_model(rows: DeviceRows, width: int) -> nn.Sequential:
     """Stack one MLP as users do."""
     torch.manual_seed(SEED)
     inputs = rows.features.shape[2]
@@ -76,11 +77,11 @@ class Loop(Protocol):
     models: int
     step: Callable[[Tensor], None]
 
-    def orders(self) -> Tensor:
-        """Return the rows of an epoch in a new order. Shape: (..., N)."""
+    def shuffled_rows(self) -> Tensor:
+        """Return the training rows of an epoch in random order. Shape: (..., N)."""
 
     def score(self) -> Tensor:
-        """Return loss and share of hits of every model."""
+        """Return the loss and accuracy of every model. Shape: (2,) or (F, 2, T)."""
 
 
 class OneModel:
@@ -88,14 +89,14 @@ class OneModel:
 
     models = 1
 
-    def __init__(self, rows: Resident, nets: Nets) -> None:
+    def __init__(self, rows: DeviceRows, workload: Workload) -> None:
         self.rows = rows
-        self.features = rows.features[rows.place[0]]
-        self.model = make_model(rows, nets.width)
+        self.features = rows.features[rows.matrix_of_fold[0]]
+        self.model = make_model(rows, workload.width)
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.05)
         self.step: Callable[[Tensor], None] = self.take_step
 
-    def orders(self) -> Tensor:
+    def shuffled_rows(self) -> Tensor:
         training = self.rows.training[0]
         return training[torch.randperm(len(training), device=training.device)]
 
@@ -119,17 +120,19 @@ class AllModels:
     The trials of a fold share its minibatch. Source: torch's tutorial on model ensembling.
     """
 
-    def __init__(self, rows: Resident, nets: Nets) -> None:
+    def __init__(self, rows: DeviceRows, workload: Workload) -> None:
         self.rows = rows
-        self.folds, self.trials = len(rows.training), nets.trials[0]
+        self.folds, self.trials = len(rows.training), workload.trials[0]
         self.models = self.folds * self.trials
-        model = make_model(rows, nets.width)
+        model = make_model(rows, workload.width)
         self.params = {
             name: value.detach().expand(self.folds, self.trials, *value.shape).clone()
             for name, value in model.named_parameters()
         }
-        settings = make_settings(nets_spec(nets, nets.epochs), self.trials)
-        rates = torch.tensor([each.learning_rate for each in settings], device=rows.place.device)
+        settings = make_settings(workload_spec(workload, workload.epochs), self.trials)
+        rates = torch.tensor(
+            [each.learning_rate for each in settings], device=rows.matrix_of_fold.device
+        )
         self.rates = {
             name: rates.view(1, -1, *[1] * (value.dim() - 2)) for name, value in self.params.items()
         }
@@ -144,13 +147,13 @@ class AllModels:
         self.outputs = vmap(outputs, in_dims=(0, None))
         self.step: Callable[[Tensor], None] = self.take_step
 
-    def orders(self) -> Tensor:
+    def shuffled_rows(self) -> Tensor:
         training = self.rows.training
         order = torch.rand(training.shape, device=training.device).argsort(dim=1)
         return training.gather(1, order)
 
     def take_step(self, batch: Tensor) -> None:
-        features = self.rows.features[self.rows.place[:, None], batch]  # (F, B, D)
+        features = self.rows.features[self.rows.matrix_of_fold[:, None], batch]  # (F, B, D)
         gradients = self.gradients(self.params, features, self.rows.targets[batch])
         for name, value in self.params.items():
             value.addcmul_(gradients[name], self.rates[name], value=-1.0)
@@ -159,7 +162,9 @@ class AllModels:
         found = []
         for fold, scored in enumerate(self.rows.scored):
             params = {name: value[fold] for name, value in self.params.items()}
-            outputs = self.outputs(params, self.rows.features[self.rows.place[fold]][scored])
+            outputs = self.outputs(
+                params, self.rows.features[self.rows.matrix_of_fold[fold]][scored]
+            )
             targets = self.rows.targets[scored].expand(self.trials, -1)
             losses = cross_entropy(outputs.transpose(1, 2), targets, reduction="none").mean(dim=1)
             hits = (outputs.argmax(dim=2) == targets).float().mean(dim=1)
@@ -168,7 +173,7 @@ class AllModels:
 
 
 class GraphedStep:
-    """Take the steps of one size by a CUDA graph, the smaller last one without."""
+    """Replay a CUDA graph for full batches; run the smaller last batch eagerly."""
 
     def __init__(self, step: Callable[[Tensor], None], batch: Tensor) -> None:
         self.step, self.batch = step, batch.clone()
@@ -179,8 +184,14 @@ class GraphedStep:
                 step(self.batch)
         torch.cuda.current_stream().wait_stream(side)
         self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph):
-            step(self.batch)
+        # Loops hold their own methods: collected now, the graph of one before would end this.
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.cuda.graph(self.graph):
+                step(self.batch)
+        finally:
+            gc.enable()
 
     def __call__(self, batch: Tensor) -> None:
         if batch.shape != self.batch.shape:
@@ -192,15 +203,13 @@ class GraphedStep:
 
 def train_epoch(loop: Loop, batch_size: int) -> None:
     """Train an epoch and bring its scores to the host."""
-    for batch in torch.split(loop.orders(), batch_size, dim=-1):
+    for batch in torch.split(loop.shuffled_rows(), batch_size, dim=-1):
         loop.step(batch)
     loop.score().cpu()
 
 
-KINDS: dict[str, type[OneModel] | type[AllModels]] = {
-    "one model after another": OneModel,
-    "torch.func, vmap over all": AllModels,
-}
+EAGER, VMAP = "one model after another", "torch.func, vmap over all"
+KINDS: dict[str, type[OneModel] | type[AllModels]] = {EAGER: OneModel, VMAP: AllModels}
 
 
 @dataclass(frozen=True)
@@ -208,35 +217,37 @@ class Peer:
     """Hold how long one epoch of one model takes; NaN where it failed. Units: seconds."""
 
     name: str
-    model_epoch: float
+    epoch_seconds: float
 
 
-def peers(rows: Resident, nets: Nets) -> list[Peer]:
-    """Time a few epochs each way, in the precision that is allowed."""
-    has_graphs = rows.place.device.type == "cuda"
+def peers(rows: DeviceRows, workload: Workload) -> list[Peer]:
+    """Time a few epochs of each method at the current matmul precision."""
+    has_graphs = rows.matrix_of_fold.device.type == "cuda"
     found = []
     for is_graphed in (False, True) if has_graphs else (False,):
         for name, kind in KINDS.items():
             label = f"{name}, as a CUDA graph" if is_graphed else name
             try:
-                seconds = _model_epoch(kind(rows, nets), nets.batch_size, is_graphed=is_graphed)
+                seconds = _model_epoch(
+                    kind(rows, workload), workload.batch_size, is_graphed=is_graphed
+                )
             except RuntimeError as error:
-                # What a peer cannot do must not end the benchmark.
-                note(f"{nets.name}, {label}: {error}")
+                # A method that fails must not end the benchmark.
+                note(f"{workload.name}, {label}: {error}")
                 seconds = math.nan
                 if has_graphs:
                     torch.cuda.set_stream(torch.cuda.default_stream())
             found.append(Peer(label, seconds))
-            note(f"{nets.name}, {label}: {1e6 * seconds:.1f} us for an epoch of one model")
+            note(f"{workload.name}, {label}: {1e6 * seconds:.1f} us per model and epoch")
     return found
 
 
 def _model_epoch(loop: Loop, batch_size: int, *, is_graphed: bool) -> float:
     """Return the seconds of one epoch of one model."""
-    orders = loop.orders()
+    rows = loop.shuffled_rows()
     if is_graphed:
-        loop.step = GraphedStep(loop.step, orders[..., :batch_size])
+        loop.step = GraphedStep(loop.step, rows[..., :batch_size])
     train_epoch(loop, batch_size)
     rounds = range(TIMED_EPOCHS)
-    timed = [seconds_of(lambda: train_epoch(loop, batch_size), orders.device) for _ in rounds]
+    timed = [seconds_of(lambda: train_epoch(loop, batch_size), rows.device) for _ in rounds]
     return statistics.median(timed) / loop.models

@@ -9,7 +9,7 @@ from unittest import mock
 
 import torch
 from gpu_right import curves, farthest
-from gpu_setup import FOLDS, SEED, Size, make_settings, make_spec, note, print_text
+from gpu_setup import CALM, FOLDS, SEED, Size, make_settings, make_spec, note, print_text
 
 from selection.data.prepare import FoldData
 from selection.study.trial import TrialState
@@ -30,7 +30,7 @@ class Squeeze:
     difference: float
 
 
-# Few steps an epoch go without a graph; what a pack computes with is then free between steps.
+# With too few steps in all epochs there is no graph, and working memory is free between steps.
 SQUEEZES = (("without a graph", 16_384, 0.5), ("by graphs", 2_048, 0.6))
 
 
@@ -49,7 +49,7 @@ def _squeeze(
 ) -> Squeeze:
     """Train with all the memory that is wanted, and then with a share of it."""
     trainer = Trainer(folds, "classification", "accuracy", SEED, device)
-    settings = make_settings(make_spec("squeeze", 2, batch_size=batch_size), trials)
+    settings = make_settings(make_spec("squeeze", 2, batch_size=batch_size), trials, CALM)
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
     held = torch.cuda.memory_reserved(device)

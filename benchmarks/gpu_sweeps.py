@@ -30,7 +30,7 @@ PLACE = Path("data")
 
 @dataclass(frozen=True)
 class Sweep:
-    """Hold one sweep; training is its part in the trainer. Units: seconds."""
+    """Hold one sweep; training is the part spent in Trainer.train. Units: seconds."""
 
     sampler: str
     precision: Precision
@@ -52,13 +52,13 @@ class Silence:
 
 @contextmanager
 def timed_training() -> Iterator[list[float]]:
-    """Note how long each cohort trains."""
+    """Record how long each cohort trains. Units: seconds."""
     seconds: list[float] = []
-    honest = Trainer.train
+    original = Trainer.train
 
-    def train(*words: Any, **options: Any) -> Any:
+    def train(*args: Any, **kwargs: Any) -> Any:
         begun = time.perf_counter()
-        results = honest(*words, **options)
+        results = original(*args, **kwargs)
         seconds.append(time.perf_counter() - begun)
         return results
 
@@ -112,7 +112,7 @@ def sweeps(data: StudyData, device: torch.device, size: Size) -> list[Sweep]:
                 )
                 taken = sweep_seconds(data, spec, device, Path(name))
                 found.append(Sweep(sampler, precision, trials, cohort, *taken))
-                note(f"{spec.name}: {taken[0]:.3f} s, {taken[1]:.3f} s of it training")
+                note(f"{spec.name}: {taken[0]:.3f} s, of which {taken[1]:.3f} s training")
     return found
 
 
@@ -123,7 +123,7 @@ def print_sweeps(found: Sequence[Sweep], size: Size) -> None:
         "and loading the rows is not counted."
     )
     print(
-        "| sampler | precision | trials | per cohort | seconds | of it training "
+        "| sampler | precision | trials | per cohort | seconds | training, s "
         "| seconds per 1,000 fold-trainings |"
     )
     print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")

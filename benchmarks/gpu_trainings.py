@@ -1,7 +1,7 @@
-"""How many seconds do 1,000 fold-trainings take, ours and others', of large and small networks?
+"""How many seconds do 1,000 fold-trainings take, of large and small networks, by which method?
 
-A fold-training is one network trained all its epochs on the training rows of one fold and scored
-after each: what K-fold cross-validation of one trial takes K of.
+A fold-training trains one network for all its epochs on the training rows of one fold and scores it
+after each; K-fold cross-validation of one trial is K fold-trainings.
 """
 
 from __future__ import annotations
@@ -12,112 +12,125 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from gpu_loops import make_resident, peers
+from gpu_loops import make_rows, peers
 from gpu_setup import (
     FOLDS,
+    PRECISIONS,
     SEED,
-    Nets,
     Size,
+    Workload,
     allow_tf32,
     load_folds,
     make_settings,
-    nets_spec,
     note,
     print_text,
     seconds_of,
+    workload_spec,
 )
 
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision
 from selection.train.fit import Trainer
 
-# A whole training of large networks is worth its precision; of small ones launches decide.
-LARGE: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")
-SMALL: tuple[Precision, ...] = ("float32",)
 CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
-class Taken:
-    """Hold how long a fold-training takes one way. Units: seconds for 1,000."""
+class Timing:
+    """Hold the seconds that 1,000 fold-trainings take with one method; NaN where it failed."""
 
-    who: str
+    method: str
     precision: Precision
     seconds: float
 
 
-def whole_seconds(
+def seconds_per_training(
     folds: Sequence[FoldData],
-    nets: Nets,
+    workload: Workload,
     trials: int,
     device: torch.device,
     rounds: int,
     precision: Precision = "float32",
 ) -> float:
-    """Return the seconds of one fold-training as our trainer makes them: packs built included."""
+    """Return the seconds per fold-training of a whole Trainer.train, its packs built included."""
     trainer = Trainer(folds, "classification", "accuracy", SEED, device, precision=precision)
-    settings = make_settings(nets_spec(nets, nets.epochs, precision), trials)
+    settings = make_settings(workload_spec(workload, workload.epochs, precision), trials)
     short = [replace(each, kind=replace(each.kind, epochs=1)) for each in settings]
     trainer.train(short)
     timed = [seconds_of(lambda: trainer.train(settings), device) for _ in range(rounds)]
     return statistics.median(timed) / (trials * len(folds))
 
 
-def trainings(nets: Nets, device: torch.device, size: Size) -> list[Taken]:
-    """Time ours on the device, the loops on the device, and ours on the CPU."""
-    folds = load_folds(nets, size)
-    found = []
-    precisions = LARGE if nets.dataset == "images" else SMALL
-    for precision in precisions:
-        for trials in nets.trials:
-            seconds = whole_seconds(folds, nets, trials, device, size.rounds, precision)
-            found.append(Taken(f"ours, {trials} trials", precision, 1000 * seconds))
-            note(f"{nets.name}, {found[-1].who}, {precision}: {found[-1].seconds:.3f} s for 1,000")
-    rows = make_resident(folds, device)
+def timings(workload: Workload, device: torch.device, size: Size) -> list[Timing]:
+    """Time our trainer on the device, the loops on the device, and our trainer on the CPU."""
+    folds = load_folds(workload, size)
+    # Small networks are limited by kernel launches, so precision hardly matters for them.
+    precisions = PRECISIONS if workload.dataset == "images" else PRECISIONS[:1]
+    found = [
+        _ours(folds, workload, trials, device, size.rounds, precision)
+        for precision in precisions
+        for trials in workload.trials
+    ]
+    rows = make_rows(folds, device)
     for precision in precisions[:2]:
         allow_tf32(precision)
-        for peer in peers(rows, nets):
-            found.append(Taken(peer.name, precision, 1000 * nets.epochs * peer.model_epoch))
+        for peer in peers(rows, workload):
+            seconds = 1000 * workload.epochs * peer.epoch_seconds
+            found.append(Timing(peer.name, precision, seconds))
     allow_tf32("float32")
-    del rows
-    # A loop over single models on a CPU is in docs/benchmarks.md.
-    part = replace(nets, epochs=nets.cpu_epochs)
-    seconds = whole_seconds(folds, part, nets.cpu_trials, CPU, 1) * nets.epochs / nets.cpu_epochs
-    found.append(Taken("ours, on this machine's CPU", "float32", 1000 * seconds))
-    return found
+    return [*found, _ours_on_a_cpu(folds, workload)]
 
 
-def ours(found: Sequence[Taken], precision: Precision) -> float:
-    """Return our seconds of the first cohort in one precision."""
-    return next(each.seconds for each in found if each.precision == precision)
+def _ours(
+    folds: Sequence[FoldData],
+    workload: Workload,
+    trials: int,
+    device: torch.device,
+    rounds: int,
+    precision: Precision,
+) -> Timing:
+    seconds = 1000 * seconds_per_training(folds, workload, trials, device, rounds, precision)
+    note(f"{workload.name}, ours, {trials} trials, {precision}: {seconds:.3f} s for 1,000")
+    return Timing(f"ours, {trials} trials", precision, seconds)
 
 
-def times_ours(found: Sequence[Taken], who: str, precision: Precision) -> float:
-    """Return how many times longer somebody takes in one precision."""
-    theirs = [each.seconds for each in found if (each.who, each.precision) == (who, precision)]
-    return theirs[0] / ours(found, precision)
+def _ours_on_a_cpu(folds: Sequence[FoldData], workload: Workload) -> Timing:
+    """Time a smaller cohort, and fewer epochs where these take long."""
+    part = replace(workload, epochs=workload.cpu_epochs)
+    seconds = seconds_per_training(folds, part, workload.cpu_trials, CPU, 1)
+    scale = 1000 * workload.epochs / workload.cpu_epochs
+    return Timing("ours, on this machine's CPU", "float32", scale * seconds)
 
 
-def print_trainings(all_found: Mapping[str, Sequence[Taken]], nets: Sequence[Nets]) -> None:
+def times_ours(found: Sequence[Timing], method: str, precision: Precision) -> float:
+    """Return how many times longer a method takes than our first cohort in the same precision."""
+    in_precision = [each for each in found if each.precision == precision]
+    ours = next(each.seconds for each in in_precision if each.method.startswith("ours, "))
+    return next(each.seconds for each in in_precision if each.method == method) / ours
+
+
+def print_timings(all_found: Mapping[str, Sequence[Timing]], workloads: Sequence[Workload]) -> None:
     print_text(
-        "A fold-training is one network trained all its epochs on one fold and scored after each. "
-        "Ours is a whole `Trainer.train`, packs built and predictions brought to the host, of so "
-        f"many trials x {FOLDS} folds; a loop's figure is one of its epochs times the epochs. vmap "
+        "A fold-training trains one network for all its epochs on one fold and scores it after "
+        "each. *Ours* times a whole `Trainer.train` of the given number of trials x "
+        f"{FOLDS} folds, including building the packs and copying predictions to the host; on the "
+        "CPU it is a cohort of fewer trials, and of the images one epoch is timed and multiplied. "
+        "Of the other methods one epoch is timed and multiplied by the number of epochs; vmap "
         "trains as many networks as our first cohort. All rows are on the device. *Times ours* is "
-        "against our first cohort in the same precision."
+        "relative to our first cohort at the same precision."
     )
-    print("| networks | who | precision | seconds per 1,000 fold-trainings | times ours |")
+    print("| networks | method | precision | seconds per 1,000 fold-trainings | times ours |")
     print("| --- | --- | --- | ---: | ---: |")
-    for each in nets:
+    for each in workloads:
         found = all_found[each.name]
-        for place, taken in enumerate(found):
-            name = (
-                f"{each.name}, {each.epochs} epochs, batch {each.batch_size}" if not place else ""
-            )
+        name = f"{each.name}, {each.epochs} epochs, batch {each.batch_size}"
+        for timing in found:
+            ratio = times_ours(found, timing.method, timing.precision)
             print(
-                f"| {name} | {taken.who} | {taken.precision} | {_number(taken.seconds)} "
-                f"| {_number(taken.seconds / ours(found, taken.precision))} |"
+                f"| {name} | {timing.method} | {timing.precision} | {_number(timing.seconds)} "
+                f"| {_number(ratio)} |"
             )
+            name = ""
 
 
 def _number(value: float) -> str:

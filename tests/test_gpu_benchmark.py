@@ -1,4 +1,4 @@
-"""The benchmark of GPUs runs where there is none, at toy size, part by part, and says so."""
+"""The GPU benchmark runs at toy size on a CPU, part by part, and says so."""
 
 from __future__ import annotations
 
@@ -19,22 +19,21 @@ import numpy as np
 import pytest
 import torch
 from gpu_busy import busy_shares, covered
-from gpu_loops import AllModels, OneModel, Peer, make_resident, peers, train_epoch
+from gpu_loops import VMAP, AllModels, OneModel, make_rows, peers, train_epoch
 from gpu_memory import squeezes
-from gpu_right import KINDS, LARGE, differences
+from gpu_right import IMAGES_KIND, KINDS, differences
 from gpu_setup import (
     CLASSES,
     FEATURES,
-    IMAGES,
     TABLE,
     TINY,
-    Nets,
+    Workload,
     load_folds,
     make_images,
     make_settings,
-    nets_spec,
+    workload_spec,
 )
-from gpu_trainings import Taken, print_trainings, times_ours
+from gpu_trainings import Timing, print_timings, times_ours
 from torch.autograd import DeviceType
 
 from selection.train import plan
@@ -66,7 +65,7 @@ def test_the_script_runs_on_a_cpu(
     assert headings(page) == HEADINGS
     assert "measures nothing" in page
     for row in (
-        f"| {LARGE} | 0.0e+00 | 0.0e+00 | the same bits |",
+        f"| {IMAGES_KIND} | 0.0e+00 | 0.0e+00 | the same bits |",
         "| 2 x 5 | bfloat16 |",
         "| tpe | bfloat16 | 2 | 2 |",
         "|  | torch.func, vmap over all | tf32 |",
@@ -98,6 +97,8 @@ def test_a_run_that_is_cut_off_has_printed_the_parts_that_ended(tmp_path: Path) 
 def test_a_part_that_fails_does_not_end_the_others(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    """Even where the device is lost, and every call fails from then on."""
+
     def broken(_bench: gpu.Bench, verdicts: gpu.Verdicts) -> None:
         verdicts.at_most("seconds", 1.0, 2.0)
         raise RuntimeError("an illegal address\nand more")
@@ -105,12 +106,17 @@ def test_a_part_that_fails_does_not_end_the_others(
     def sound(_bench: gpu.Bench, _verdicts: gpu.Verdicts) -> None:
         print("All is well.")
 
+    def lost() -> None:
+        raise RuntimeError("CUDA error: an illegal memory access was encountered")
+
     monkeypatch.setattr(gpu, "PARTS", {"First": broken, "Second": sound})
-    assert not gpu.run(CPU, TINY)
+    monkeypatch.setattr(gpu, "print_machine", lambda _device: None)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lost)
+    assert not gpu.run(torch.device("cuda"), TINY)
     page = capsys.readouterr().out
     assert "This part failed: RuntimeError: an illegal address\n" in page
     assert "## Second\n\nAll is well.\n" in page
-    assert page.endswith("\nFailed: First.\n")
+    assert page.endswith("## Goals\n\n- seconds: met (1, goal 2)\n\nFailed: First.\n")
     monkeypatch.setattr(sys, "argv", ["gpu.py", "--device", "cpu", "--tiny"])
     with pytest.raises(SystemExit) as end:
         gpu.main()
@@ -131,7 +137,7 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.slow
 def test_the_small_cohorts_of_the_comparison_train(bench: gpu.Bench) -> None:
     found = differences(CPU, bench.folds)
-    assert [each.kind for each in found] == [*KINDS, LARGE]
+    assert [each.kind for each in found] == [*KINDS, IMAGES_KIND]
     assert all(each.is_bitwise and each.from_cpu == 0.0 for each in found)
 
 
@@ -145,18 +151,20 @@ def test_images_can_be_told_apart_but_not_all_of_them() -> None:
     assert 0.3 < hits.mean() < 0.99
 
 
-@pytest.mark.parametrize("nets", [SMALL, replace(TINY.nets[0], trials=(3,))], ids=lambda n: n.name)
-def test_the_ensemble_takes_the_steps_of_one_model_after_another(nets: Nets) -> None:
+@pytest.mark.parametrize(
+    "workload", [SMALL, replace(TINY.workloads[0], trials=(3,))], ids=lambda w: w.name
+)
+def test_the_ensemble_takes_the_steps_of_one_model_after_another(workload: Workload) -> None:
     """Each member of the vmap peer is a plain model under torch's SGD, on its own fold and rate."""
-    rows = make_resident(load_folds(nets, TINY), CPU)
-    ensemble = AllModels(rows, nets)
-    batches = [ensemble.orders()[:, :50] for _ in range(3)]
+    rows = make_rows(load_folds(workload, TINY), CPU)
+    ensemble = AllModels(rows, workload)
+    batches = [ensemble.shuffled_rows()[:, :50] for _ in range(3)]
     for batch in batches:
         ensemble.step(batch)
-    rates = [each.learning_rate for each in make_settings(nets_spec(nets, 1), 3)]
+    rates = [each.learning_rate for each in make_settings(workload_spec(workload, 1), 3)]
     for fold, trial in ((0, 0), (1, 2), (4, 1)):
-        single = OneModel(rows, nets)
-        single.features = rows.features[rows.place[fold]]
+        single = OneModel(rows, workload)
+        single.features = rows.features[rows.matrix_of_fold[fold]]
         single.optimizer.param_groups[0]["lr"] = rates[trial]
         for batch in batches:
             single.step(batch[fold])
@@ -170,14 +178,14 @@ def test_the_ensemble_takes_the_steps_of_one_model_after_another(nets: Nets) -> 
 
 def test_peers_learn_and_see_the_rows_of_their_fold() -> None:
     folds = load_folds(SMALL, TINY)
-    rows = make_resident(folds, CPU)
+    rows = make_rows(folds, CPU)
     assert rows.features.shape[0] == 5, "each fold is scaled by its own training rows"
     for place, fold in enumerate(folds):
         training = rows.training[place]
         assert set(training.tolist()) <= set(fold.training.tolist())
         assert not set(training.tolist()) & set(fold.validation.tolist())
         np.testing.assert_array_equal(
-            rows.features[rows.place[place]][training], fold.features[training]
+            rows.features[rows.matrix_of_fold[place]][training], fold.features[training]
         )
     for loop in (OneModel(rows, SMALL), AllModels(rows, SMALL)):
         before = loop.score()[..., 0, :].mean() if loop.models > 1 else loop.score()[0]
@@ -187,44 +195,44 @@ def test_peers_learn_and_see_the_rows_of_their_fold() -> None:
         assert after < 0.8 * before
 
 
-def test_a_peer_that_fails_is_said_to(
+def test_a_failed_peer_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_self: AllModels, _batch: torch.Tensor) -> None:
         raise RuntimeError("not permitted while a stream is capturing")
 
     monkeypatch.setattr(AllModels, "take_step", refuse)
-    found = peers(make_resident(load_folds(SMALL, TINY), CPU), SMALL)
-    assert [math.isnan(each.model_epoch) for each in found] == [False, True]
-    assert found[1] == Peer("torch.func, vmap over all", found[1].model_epoch)
-    taken = [Taken("ours, 3 trials", "float32", 2.0), Taken(found[1].name, "float32", math.nan)]
-    print_trainings({SMALL.name: taken}, [SMALL])
+    found = peers(make_rows(load_folds(SMALL, TINY), CPU), SMALL)
+    assert [math.isnan(each.epoch_seconds) for each in found] == [False, True]
+    assert found[1].name == VMAP
+    timings = [Timing("ours, 3 trials", "float32", 2.0), Timing(VMAP, "float32", math.nan)]
+    print_timings({SMALL.name: timings}, [SMALL])
     assert "|  | torch.func, vmap over all | float32 | failed | failed |" in capsys.readouterr().out
 
 
 def test_times_ours_are_of_the_first_cohort_and_the_same_precision() -> None:
     found = [
-        Taken("ours, 2 trials", "float32", 2.0),
-        Taken("ours, 4 trials", "float32", 1.0),
-        Taken("ours, 2 trials", "tf32", 0.5),
-        Taken("a loop", "float32", 10.0),
-        Taken("a loop", "tf32", 5.0),
+        Timing("ours, 2 trials", "float32", 2.0),
+        Timing("ours, 4 trials", "float32", 1.0),
+        Timing("ours, 2 trials", "tf32", 0.5),
+        Timing("a loop", "float32", 10.0),
+        Timing("a loop", "tf32", 5.0),
     ]
     assert times_ours(found, "a loop", "float32") == 5.0
     assert times_ours(found, "a loop", "tf32") == 10.0
 
 
-def test_running_out_of_memory_is_rehearsed(
+def test_out_of_memory_part_on_a_fake_gpu(
     monkeypatch: pytest.MonkeyPatch, bench: gpu.Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With a share of the memory of a card that is not there, packs of over four members fail."""
     shares: list[float] = [1.0]
-    honest = Pack.train_epoch
+    original = Pack.train_epoch
 
     def greedy(self: Pack) -> None:
         if shares[-1] < 1.0 and self.plan.members > 4:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        honest(self)
+        original(self)
 
     monkeypatch.setattr(Pack, "train_epoch", greedy)
     monkeypatch.setattr(plan, "CPU_LEAST_WORK", math.inf)  # one pack, as on a GPU
@@ -252,7 +260,7 @@ def test_running_out_of_memory_is_rehearsed(
     assert all(each.difference < 1e-3 for each in squeezes(bench.folds, CPU, TINY))
 
 
-def test_the_busy_share_is_rehearsed(
+def test_busy_part_with_a_fake_profiler(
     monkeypatch: pytest.MonkeyPatch, bench: gpu.Bench, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def event(name: str, start: float, end: float, device: Any) -> SimpleNamespace:
@@ -278,7 +286,7 @@ def test_the_busy_share_is_rehearsed(
     monkeypatch.setattr(gpu_busy, "profile", profiled)
     monkeypatch.setattr(gpu_busy, "seconds_of", lambda act, device: (act(), 0.6)[1])
     assert busy_shares(bench.folds, CPU, TINY) == {"float32": 0.5, "tf32": 0.5, "bfloat16": 0.5}
-    gpu.busy(bench, gpu.Verdicts())
+    gpu.gpu_usage(bench, gpu.Verdicts())
     assert "| bfloat16 | 50% |" in capsys.readouterr().out
 
 
@@ -292,15 +300,14 @@ def test_a_goal_is_met_or_missed_by_so_much() -> None:
     verdicts.at_most("seconds", 2.0, 3.0, " s")
     verdicts.at_most("seconds", 4.5, 3.0, " s")
     verdicts.at_least("times", 40.0, 50.0)
+    verdicts.at_least("times", math.nan, 5.0)
+    verdicts.at_most("difference", math.inf, 0.001)
     verdicts.all_of("complete", 3, 4)
     assert verdicts.lines == [
         "- seconds: met (2 s, goal 3)",
         "- seconds: missed by 50% (4.5 s, goal 3)",
         "- times: missed by 20% (40, goal 50)",
+        "- times: not measured (nan, goal 5)",
+        "- difference: not measured (inf, goal 0.001)",
         "- complete: missed by 1 (3 of 4)",
     ]
-
-
-def test_the_goals_speak_of_the_networks_that_are_measured() -> None:
-    assert IMAGES in gpu.FULL.nets
-    assert gpu.FULL.nets[0].trials[0] == gpu.FULL.trials[-1] == 64
