@@ -132,7 +132,7 @@ class _Cohort:
         self.trainer = trainer
         self.runs = [_Run(setting) for setting in settings]
         self.started = time.monotonic()
-        self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed, self._fail)
+        self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed)
         self.member_epochs = 0
 
     def train(self, decide: Decide, watch: Watch) -> list[TrialResult]:
@@ -141,6 +141,7 @@ class _Cohort:
             settings, self.trainer.rows, self.trainer.max_members, self.trainer.cores
         ):
             self.packs.build(plan)
+        self._fail_too_large()
         epochs = max((setting.kind.epochs for setting in settings), default=0)
         epoch = 0
         while self.packs.packs:
@@ -153,6 +154,7 @@ class _Cohort:
             for trial in decide(epoch, means) if means else ():
                 self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
             self.packs.keep({trial for trial in range(len(self.runs)) if self._is_living(trial)})
+            self._fail_too_large()
             watch(self._news(epoch, epochs))
         return [run.result for run in self.runs if run.result is not None]
 
@@ -176,6 +178,7 @@ class _Cohort:
                     if self.trainer.has_diagnostics:
                         layers[trial][pack.folds] = block.layers[column]
             waiting = self.packs.split(failed, epoch - 1)
+            self._fail_too_large()
         for trial in living:
             self.runs[trial].points.append(points[trial])
             self.runs[trial].layers.append(layers[trial])
@@ -226,8 +229,9 @@ class _Cohort:
                 outputs[fold] = block.float().cpu().numpy()
         return outputs
 
-    def _fail(self, trial: int) -> None:
-        self._end(trial, TrialState.FAILED, "out of memory: one member alone is too large")
+    def _fail_too_large(self) -> None:
+        for trial in filter(self._is_living, sorted(self.packs.too_large)):
+            self._end(trial, TrialState.FAILED, "out of memory: one member alone is too large")
 
     def _end(
         self,

@@ -6,7 +6,7 @@ of settings, so no trial notices; one fails only if a single member of it does n
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 
@@ -19,22 +19,15 @@ from selection.train.plan import PackPlan
 
 
 class PackSet:
-    """Hold the packs that train; fail is told a trial of which one member alone is too large."""
+    """Hold the packs that train; too_large are the trials of which one member does not fit."""
 
-    def __init__(
-        self,
-        settings: Sequence[Setting],
-        rows: Rows,
-        metric: str,
-        seed: int,
-        fail: Callable[[int], None],
-    ) -> None:
+    def __init__(self, settings: Sequence[Setting], rows: Rows, metric: str, seed: int) -> None:
         self.packs: list[Pack] = []
+        self.too_large: set[int] = set()
         self._settings = settings
         self._rows = rows
         self._metric = metric
         self._seed = seed
-        self._fail = fail
         self._has_graphs = True
 
     def build(self, plan: PackPlan, epochs: int = 0) -> None:
@@ -102,7 +95,7 @@ class PackSet:
                 pack.forgo_graphs()
             self.build(plan, epochs)
         else:
-            self._fail(plan.trials[0])
+            self.too_large.add(plan.trials[0])
 
 
 def _keep(pack: Pack, living: Collection[int]) -> bool:

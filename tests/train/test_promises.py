@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ from examples import make_folds, make_setting
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 from selection.study.trial import TrialResult, TrialState
-from selection.train import batches, graph, pack
+from selection.train import batches, fit, graph, pack
 from selection.train.batches import Epoch, Table, in_bytes, load_rows
 from selection.train.bucket import Bucket
 from selection.train.fit import Decide, Trainer
@@ -419,6 +419,24 @@ def test_steps_that_the_device_counts_are_the_steps(
     for one, other in zip(plain, counted, strict=True):
         assert one.state == other.state
         np.testing.assert_array_equal(points(one), points(other))
+
+
+def test_a_cohort_is_gone_once_it_has_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its predictions can be large; they do not wait for the garbage collector."""
+    cohorts: weakref.WeakSet[object] = weakref.WeakSet()
+    begin = fit._Cohort.__init__
+
+    def watched(self: fit._Cohort, *args: Any) -> None:
+        begin(self, *args)
+        cohorts.add(self)
+
+    monkeypatch.setattr(fit._Cohort, "__init__", watched)
+    gc.disable()
+    try:
+        assert train([make_setting(), make_setting(widths=[9])])
+        assert not cohorts
+    finally:
+        gc.enable()
 
 
 def test_a_gpu_is_locked_while_a_pack_trains(monkeypatch: pytest.MonkeyPatch) -> None:
