@@ -153,7 +153,7 @@ class _Cohort:
             means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
             for trial in decide(epoch, means) if means else ():
                 self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
-            self.packs.keep({trial for trial in range(len(self.runs)) if self._is_living(trial)})
+            self.packs.keep(frozenset(filter(self._is_living, living)))
             self._fail_too_large()
             watch(self._news(epoch, epochs))
         return [run.result for run in self.runs if run.result is not None]

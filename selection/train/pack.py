@@ -159,9 +159,9 @@ class Pack:
         else:
             self._make_room()
             if self._graph is not None and self._epochs - self.epoch > FEW_EPOCHS:
-                self._scores = StepGraph(self._score)
+                self._scores = StepGraph(self._score_in_place)
             else:
-                self._score()
+                self._points = self._score()
         if self._graph is None:
             self._running = self.rows.like.new_empty(0)
         return self._points
@@ -173,11 +173,14 @@ class Pack:
         self._outputs = [rows.like.new_empty(trials, rows.outputs, count) for count in counts]
         self._points = rows.like.new_empty(len(self.folds), trials, 6, dtype=torch.float64)
 
-    def _score(self) -> None:
-        """Fill outputs and points, in place."""
+    def _score_in_place(self) -> None:
+        self._points.copy_(self._score())
+
+    def _score(self) -> Tensor:
+        """Fill the outputs of each fold's members; return their points. Shape: (F, T, 6)."""
         for line in range(len(self.folds)):
             self._evaluate_fold(line)
-            self._points[line].copy_(self._measure(line))
+        return torch.stack([self._measure(line) for line in range(len(self.folds))])
 
     def layer_numbers(self) -> list[Tensor]:
         """Return what goes on in the layers after the epoch, in the order of self.trials.
@@ -231,12 +234,12 @@ class Pack:
         fold = self.folds[line]
         index = torch.cat([self.rows.validation[fold], self.rows.scored[fold]])
         spans = [(bucket, bucket.cast_fold(line), span) for bucket, span in self._spans()]
+        outputs = self._outputs[line]
         start = 0
         for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
             features = take_features(self.rows, fold, part)
             for bucket, layers, span in spans:
-                outputs = bucket.forward(layers, features)  # (T', C, B)
-                self._outputs[line][span, :, start : start + len(part)] = outputs
+                outputs[span, :, start : start + len(part)] = bucket.forward(layers, features)
             start += len(part)
 
     def _measure(self, line: int) -> Tensor:

@@ -49,9 +49,11 @@ class PackSet:
             self._halve(plan, epochs, had_graphs=had_graphs)
         return [pack for pack in self.packs if pack not in before]
 
-    def keep(self, living: Collection[int]) -> None:
+    def keep(self, living: frozenset[int]) -> None:
         """Drop every trial that is not among the living."""
         for pack in list(self.packs):
+            if living.issuperset(pack.trials):
+                continue
             plan = pack.plan.keep(living)
             if not plan.trials:
                 self._free(pack)

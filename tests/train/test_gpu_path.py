@@ -134,7 +134,7 @@ def train_pack(
         assert trained.validation_outputs(0, 0).device == GPU
     found = {
         name: [1 + graph.replays for graph in FakeGraph.made if graph.name == name]
-        for name in ("_counted_step", "_score")
+        for name in ("_counted_step", "_score_in_place")
     }
     assert found["_counted_step"] or is_short
     return found
@@ -161,7 +161,7 @@ def test_a_captured_step_stays_on_the_gpu_and_finds_its_tensors_where_they_were(
     # Losing members means new graphs; until then one covers all whole steps.
     assert train_pack(rows, settings, "accuracy") == {
         "_counted_step": [2 * steps, steps, steps],
-        "_score": [2, 1, 1],
+        "_score_in_place": [2, 1, 1],
     }
 
 
@@ -200,7 +200,7 @@ def test_a_graph_is_captured_where_enough_is_left_to_do(
     settings = ragged(1, batch_size=60, epochs=epochs)
     rows = load(monkeypatch, make_folds())
     found = train_pack(rows, settings, "accuracy", is_short=epochs < 9)
-    assert found == {"_counted_step": steps, "_score": scores}
+    assert found == {"_counted_step": steps, "_score_in_place": scores}
 
 
 def test_members_that_see_other_inputs_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

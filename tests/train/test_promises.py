@@ -415,7 +415,9 @@ def test_steps_that_the_device_counts_are_the_steps(
     monkeypatch.setattr(pack, "StepGraph", CountedSteps)
     CountedSteps.made.clear()
     counted = train(settings, folds, decide)
-    assert CountedSteps.made == ["_counted_step", "_score"] * 2, "anew when a trial is pruned"
+    assert CountedSteps.made == ["_counted_step", "_score_in_place"] * 2, (
+        "anew when a trial is pruned"
+    )
     for one, other in zip(plain, counted, strict=True):
         assert one.state == other.state
         np.testing.assert_array_equal(points(one), points(other))
