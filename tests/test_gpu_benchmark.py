@@ -36,7 +36,7 @@ from gpu_setup import (
 from gpu_trainings import Timing, print_timings, times_ours
 from torch.autograd import DeviceType
 
-from selection.train import plan
+from selection.train import pack, plan
 from selection.train.pack import Pack
 
 SCRIPT = Path(gpu.__file__)
@@ -135,10 +135,25 @@ def test_without_a_gpu_it_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.slow
-def test_the_small_cohorts_of_the_comparison_train(bench: gpu.Bench) -> None:
+def test_the_comparison_covers_captured_steps_and_scores(
+    monkeypatch: pytest.MonkeyPatch, bench: gpu.Bench
+) -> None:
+    captured: list[str] = []
+
+    class FakeGraph:
+        def __init__(self, step: Any) -> None:
+            self.replay = step
+            captured.append(getattr(step, "func", step).__name__)
+            step()
+
+    monkeypatch.setattr(pack, "has_graphs", lambda device: True)
+    monkeypatch.setattr(pack, "StepGraph", FakeGraph)
+    monkeypatch.setattr(plan, "CPU_LEAST_WORK", math.inf)  # one pack, as on a GPU
     found = differences(CPU, bench.folds)
     assert [each.kind for each in found] == [*KINDS, IMAGES_KIND]
     assert all(each.is_bitwise and each.from_cpu == 0.0 for each in found)
+    # Before and after a trial is pruned, in two runs and in the one that stands for the CPU.
+    assert captured[: 4 * 3 * len(KINDS)] == ["_counted_step", "_score_in_place"] * 6 * len(KINDS)
 
 
 def test_images_can_be_told_apart_but_not_all_of_them() -> None:

@@ -73,7 +73,6 @@ class _Memory:
         if not alive:
             self._pool = torch.cuda.graph_pool_handle()
         yield self._pool
-        alive.clear()
 
     def add(self, graph: StepGraph) -> None:
         """Remember that a graph uses the pool."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from selection.study.setting import Setting
+from selection.study.trial import CURVE_COLUMNS
 from selection.train import metrics
 from selection.train.batches import Epoch, Rows, take_features
 from selection.train.bucket import Bucket
@@ -159,6 +160,8 @@ class Pack:
         else:
             self._make_room()
             if self._graph is not None and self._epochs - self.epoch > FEW_EPOCHS:
+                shape = (len(self.folds), len(self.trials), len(CURVE_COLUMNS))
+                self._points = self.rows.like.new_empty(shape, dtype=torch.float64)
                 self._scores = StepGraph(self._score_in_place)
             else:
                 self._points = self._score()
@@ -167,11 +170,10 @@ class Pack:
         return self._points
 
     def _make_room(self) -> None:
-        """Make room for the outputs of each fold's members, and for their points."""
+        """Make room for the outputs of each fold's members."""
         rows, trials = self.rows, len(self.trials)
         counts = [len(rows.validation[fold]) + len(rows.scored[fold]) for fold in self.folds]
         self._outputs = [rows.like.new_empty(trials, rows.outputs, count) for count in counts]
-        self._points = rows.like.new_empty(len(self.folds), trials, 6, dtype=torch.float64)
 
     def _score_in_place(self) -> None:
         self._points.copy_(self._score())

@@ -28,11 +28,11 @@ class PackSet:
         self._rows = rows
         self._metric = metric
         self._seed = seed
-        self._has_graphs = True
+        self._may_capture = True
 
     def build(self, plan: PackPlan, epochs: int = 0) -> None:
         """Add a pack that has trained so many epochs; halve it as often as memory asks for it."""
-        had_graphs = self._has_graphs
+        had_graphs = self._may_capture
         pack = self._replay(plan, epochs)
         if pack is None:
             self._halve(plan, epochs, had_graphs=had_graphs)
@@ -41,7 +41,7 @@ class PackSet:
 
     def split(self, packs: Sequence[Pack], epochs: int) -> list[Pack]:
         """Replace packs that ran out of memory, and return what has taken their place."""
-        plans, had_graphs = [pack.plan for pack in packs], self._has_graphs
+        plans, had_graphs = [pack.plan for pack in packs], self._may_capture
         for pack in packs:
             self._free(pack)
         before = list(self.packs)
@@ -69,7 +69,7 @@ class PackSet:
         """Return the pack at an epoch; None if memory ran out, and then nothing of it is left."""
         try:
             pack = Pack(plan, self._settings, self._rows, self._metric, self._seed)
-            if not self._has_graphs:
+            if not self._may_capture:
                 pack.forgo_graphs()
             with device_lock(self._rows.like.device):
                 for _ in range(epochs):
@@ -92,7 +92,7 @@ class PackSet:
             for half in plan.halves():
                 self.build(half, epochs)
         elif had_graphs:
-            self._has_graphs = False
+            self._may_capture = False
             for pack in self.packs:
                 pack.forgo_graphs()
             self.build(plan, epochs)
