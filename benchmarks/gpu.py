@@ -137,6 +137,7 @@ def out_of_memory(bench: Bench, verdicts: Verdicts) -> None:
         what = f"out of memory {each.name}"
         verdicts.at_least(f"{what}, halvings", each.halvings, 1)
         verdicts.all_of(f"{what}, all trials complete", each.complete, each.trials)
+        verdicts.at_most(f"{what}, largest difference", each.difference, MOST_DIFFERENCE)
 
 
 def gpu_usage(bench: Bench, _verdicts: Verdicts) -> None:
