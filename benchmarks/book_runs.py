@@ -17,23 +17,29 @@ from typing import Any
 
 import numpy as np
 
-from selection.assess.compare import Comparison
-from selection.assess.diagnose import Diagnosis
-from selection.assess.rules import rank
-from selection.assessment import Assessment, assess_study
 from selection.data.sources import data_folder
-from selection.diagnosis import diagnose_trial
-from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
-from selection.final import evaluate, final_models
-from selection.procedure import run_procedure
-from selection.store.books import Books, open_books
+from selection.stats.fit_diagnosis import Diagnosis
+from selection.stats.paired_tests import Comparison
+from selection.stats.selection_rules import rank
 from selection.store.leases import new_worker
+from selection.store.repository import Books, open_books
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import Device, choose_device
+from selection.workflows.assess import Assessment, assess_study
+from selection.workflows.diagnose import diagnose_trial
+from selection.workflows.evaluate import evaluate, final_models
+from selection.workflows.run import run_procedure
+from selection.workflows.study_data import (
+    StudyData,
+    enter_study,
+    load_study_data,
+    make_trainer,
+    row_facts,
+)
+from selection.workflows.sweep import SweepNews, run_sweep
 
 FOLDER = Path(__file__).parents[1] / "studies" / "book"
 

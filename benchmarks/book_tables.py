@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from book_runs import FinalFigures, Run, TrialFigures
 
-from selection.assess.compare import (
+from selection.stats.paired_tests import (
     Comparison,
     corrected_resampled_t,
     paired_differences,

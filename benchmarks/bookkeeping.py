@@ -30,9 +30,9 @@ from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
 from postgres_server import throw_away_server
 
-from selection.store.books import Books, open_books
 from selection.store.cohorts import Limits
 from selection.store.leases import Worker, new_worker
+from selection.store.repository import Books, open_books
 from selection.store.study_record import StudyRecord
 from selection.store.trial_writer import ending
 from selection.study.optuna_names import distribution_json

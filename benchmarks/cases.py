@@ -11,10 +11,10 @@ from typing import Any
 
 from selection.data.prepare import FoldData, prepare_folds
 from selection.data.sources import data_folder
-from selection.entry import StudyData, load_study_data
 from selection.search import propose
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec, parse_study
+from selection.workflows.study_data import StudyData, load_study_data
 
 FOLDS = 5
 WEIGHT_DECAY = 1e-4

@@ -16,9 +16,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.assess.interval import bootstrap_counts
-from selection.assess.optimism import Draws, Rows, draw_out_of_bag
-from selection.assess.rules import choose
+from selection.stats.bbc_cv import Draws, Rows, draw_out_of_bag
+from selection.stats.intervals import bootstrap_counts
+from selection.stats.selection_rules import choose
 
 TRIALS, ROWS, FOLDS, CLASSES = 500, 48_000, 5, 10
 SEED = 0

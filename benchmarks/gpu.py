@@ -53,7 +53,7 @@ from gpu_trainings import print_timings, times_ours, timings
 from machine import processor
 
 from selection.data.prepare import FoldData
-from selection.entry import StudyData
+from selection.workflows.study_data import StudyData
 
 
 @dataclass

@@ -19,9 +19,9 @@ from selection.data.dataset import Dataset
 from selection.data.folds import fold_identity, fold_kind, make_splits
 from selection.data.prepare import FoldData, prepare_folds
 from selection.data.sources import data_folder
-from selection.entry import StudyData, load_study_data
 from selection.study.setting import Precision, Setting
 from selection.study.spec import StudySpec, parse_study
+from selection.workflows.study_data import StudyData, load_study_data
 
 FEATURES, CLASSES, FOLDS, WIDTH, BATCH, SEED = 784, 10, 5, 256, 256, 0
 PRECISIONS: tuple[Precision, ...] = ("float32", "tf32", "bfloat16")

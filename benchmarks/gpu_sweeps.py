@@ -14,16 +14,16 @@ from unittest import mock
 import torch
 from gpu_setup import FOLDS, PRECISIONS, Size, make_spec, note, print_text, seconds_of
 
-from selection.entry import StudyData, make_trainer, row_facts
-from selection.store.books import open_books
 from selection.store.database import writer_lock
 from selection.store.leases import new_worker
+from selection.store.repository import open_books
 from selection.study.setting import Precision
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import describe_device
 from selection.train.fit import Trainer
+from selection.workflows.study_data import StudyData, make_trainer, row_facts
+from selection.workflows.sweep import SweepNews, run_sweep
 
 PLACE = Path("data")
 

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from selection.assessment import Assessment, Correction, assess_study
-from selection.entry import enter_study, load_study_data, make_trainer, row_facts
-from selection.procedure import run_procedure
-from selection.store.books import open_books
 from selection.store.leases import new_worker
+from selection.store.repository import open_books
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import TrialState
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import choose_device
+from selection.workflows.assess import Assessment, Correction, assess_study
+from selection.workflows.run import run_procedure
+from selection.workflows.study_data import enter_study, load_study_data, make_trainer, row_facts
+from selection.workflows.sweep import SweepNews, run_sweep
 
 ROWS, HELD_OUT, FEATURES, TRIALS, FOLDS, CHANCE = 100, 100, 10, 30, 5, 0.5
 

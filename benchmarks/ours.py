@@ -10,13 +10,13 @@ import torch
 from cases import Case, load_case, spec_of, work_of
 from peers import Outcome
 
-from selection.entry import enter_study, make_trainer, row_facts
-from selection.store.books import open_books
 from selection.store.leases import new_worker
+from selection.store.repository import open_books
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import choose_device
+from selection.workflows.study_data import enter_study, make_trainer, row_facts
+from selection.workflows.sweep import SweepNews, run_sweep
 
 
 class _Silence:

@@ -28,14 +28,14 @@ from machine import where_it_ran
 from ratios import Ratio, ratio_of, verdict
 from worker_farm import Silent
 
-from selection.entry import enter_study, load_study_data, row_facts
-from selection.serve.watch import FRESH_SECONDS
-from selection.store.books import open_books
+from selection.serve.live import FRESH_SECONDS
 from selection.store.leases import new_worker
+from selection.store.repository import open_books
 from selection.study.spec import parse_study
 from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialState
-from selection.sweep import run_sweep
 from selection.train.device import choose_device
+from selection.workflows.study_data import enter_study, load_study_data, row_facts
+from selection.workflows.sweep import run_sweep
 
 EPOCHS, FOLDS, COHORT = 4, 3, 50
 LOADS = 20

@@ -28,8 +28,8 @@ import numpy as np
 import torch
 from machine import processor
 
-from selection.store.books import open_books
 from selection.store.leases import new_worker
+from selection.store.repository import open_books
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import (
@@ -40,8 +40,8 @@ from selection.study.trial import (
     TrialState,
     mean_over_folds,
 )
-from selection.sweep import SweepNews, run_sweep
 from selection.train.fit import EpochNews
+from selection.workflows.sweep import SweepNews, run_sweep
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 10, 8, 3
 COHORT = 16

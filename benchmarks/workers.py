@@ -23,8 +23,8 @@ import sqlalchemy as sa
 from machine import processor
 from postgres_server import throw_away_server
 
-from selection.store.books import open_books
 from selection.store.optuna_storage import trials as trials_table
+from selection.store.repository import open_books
 
 STUDY = """
 name = "{name}"

@@ -15,7 +15,7 @@ from postgres_server import throw_away_server
 from sweep_bench import Bench
 from worker_farm import Farm, open_farm
 
-from selection.cli import main
+from selection.cli.main import main
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -8,17 +8,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selection.assessment import Assessment, assess_study
-from selection.entry import StudyData, enter_study, load_study_data, make_trainer, row_facts
-from selection.procedure import run_procedure
-from selection.store.books import books_of
 from selection.store.database import Database, open_database
 from selection.store.leases import new_worker
+from selection.store.repository import books_of
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import choose_device
+from selection.workflows.assess import Assessment, assess_study
+from selection.workflows.run import run_procedure
+from selection.workflows.study_data import (
+    StudyData,
+    enter_study,
+    load_study_data,
+    make_trainer,
+    row_facts,
+)
+from selection.workflows.sweep import SweepNews, run_sweep
 
 
 def make_spec(sections: dict[str, Any] | None = None, **search: Any) -> StudySpec:

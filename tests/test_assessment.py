@@ -9,15 +9,15 @@ import pytest
 import sklearn.metrics as oracle
 from sweep_bench import Bench, make_spec
 
-from selection.assess.interval import bootstrap_counts
-from selection.assess.rules import choose_trial
-from selection.assessment import Assessment, mlp_ends
-from selection.baseline import constant_name
 from selection.report.values import winner_value
 from selection.seeds import seed_for
+from selection.stats.intervals import bootstrap_counts
+from selection.stats.selection_rules import choose_trial
 from selection.study.setting import Setting
 from selection.study.spec import parse_study
 from selection.study.trial import Trial, TrialState
+from selection.workflows.assess import Assessment, mlp_ends
+from selection.workflows.baselines import constant_name
 
 NO_PRUNER = {"pruner": "none", "pruner_options": {}}
 

@@ -17,14 +17,14 @@ import torch
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
 
-from selection.baseline import LINEAR, MOST_RATES, STEP, constant_name, score_baselines
 from selection.data.prepare import FoldData, prepare_folds
-from selection.entry import StudyData, load_study_data, make_trainer
 from selection.store.evidence import BaselineFold
 from selection.study.setting import Kind, Setting
 from selection.study.spec import StudySpec, parse_study
 from selection.train.device import choose_device
 from selection.train.refit import fit_members
+from selection.workflows.baselines import LINEAR, MOST_RATES, STEP, constant_name, score_baselines
+from selection.workflows.study_data import StudyData, load_study_data, make_trainer
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "cross_entropy", "macro_f1", "roc_auc"]
 REGRESSION = ["rmse", "mae", "r2"]

@@ -15,7 +15,7 @@ from book_runs import FOLDER, FinalFigures, Run, TrialFigures, run_study
 from book_tables import activation_part, degree_part, dropout_part, fold_part, spread
 from scipy import stats
 
-from selection.assess.compare import Comparison
+from selection.stats.paired_tests import Comparison
 from selection.study.spec import read_study
 
 BY_NAME = {each.what: each for each in PUBLISHED}

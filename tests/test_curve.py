@@ -13,11 +13,8 @@ import reference
 import torch
 from sweep_bench import Bench, make_spec
 
-from selection import curve, final
-from selection.curve import Subject, read_values, trace_curve
 from selection.data.prepare import FoldData, prepare_folds
 from selection.data.subsets import take_subset
-from selection.entry import load_study_data, make_trainer
 from selection.errors import StudyFileError, StudyStateError
 from selection.store.curve_points import CurvePoint
 from selection.study.setting import Setting
@@ -25,6 +22,10 @@ from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Scalar, Trial, TrialResult, TrialState
 from selection.train.device import choose_device
 from selection.train.fit import Trainer
+from selection.workflows import evaluate as final
+from selection.workflows import validation_curve as curve
+from selection.workflows.study_data import load_study_data, make_trainer
+from selection.workflows.validation_curve import Subject, read_values, trace_curve
 
 CPU = choose_device("cpu")
 # 100 rows in 4 folds of 25.
@@ -88,7 +89,7 @@ class Watched:
                 return super().train(settings, *rest, **options)
 
         monkeypatch.setattr(curve, "Trainer", Watching)
-        monkeypatch.setattr("selection.entry.Trainer", Watching)
+        monkeypatch.setattr("selection.workflows.study_data.Trainer", Watching)
 
 
 # A curve over a hyperparameter.
@@ -511,7 +512,7 @@ def test_a_curve_opens_no_door_and_asks_no_pruner(
     subject_of = begin(bench, make_spec(sections, trials=4))
     monkeypatch.setattr(final, "open_held_out", None)
     monkeypatch.setattr("selection.data.held_out.open_held_out", None)
-    monkeypatch.setattr("selection.sweep.CohortPruner", None)
+    monkeypatch.setattr("selection.workflows.sweep.CohortPruner", None)
     for over, values in (("learning_rate", [1e-5, 1e-4, 1e-3, 0.1]), ("rows", [4, 8, 16, 32])):
         points = trace(bench, subject_of(over), values)
         assert all(point.is_complete for point in points)

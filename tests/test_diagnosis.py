@@ -13,15 +13,15 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.metrics import accuracy_score, log_loss, mean_squared_error, root_mean_squared_error
 from sweep_bench import Bench, make_spec
 
-from selection.assess.diagnose import Verdict
-from selection.assess.rules import rank
-from selection.curve import Subject, trace_curve
-from selection.diagnosis import baseline_lines, diagnose_points, diagnose_trial
-from selection.entry import StudyData, row_facts
+from selection.stats.fit_diagnosis import Verdict
+from selection.stats.selection_rules import rank
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import Scalar, TrialState
 from selection.train.device import choose_device
+from selection.workflows.diagnose import baseline_lines, diagnose_points, diagnose_trial
+from selection.workflows.study_data import StudyData, row_facts
+from selection.workflows.validation_curve import Subject, trace_curve
 
 CPU = choose_device("cpu")
 

@@ -17,22 +17,22 @@ from command_line import Cli, Outcome
 from scipy.stats import binomtest
 from sweep_bench import ALONE, Bench, make_spec
 
-from selection import final
-from selection.assess.interval import bootstrap_counts, wilson
-from selection.assess.scores import log_softmax
 from selection.data import held_out
 from selection.data.dataset import load_development
 from selection.data.rows import Rows
-from selection.entry import enter_study, load_study_data, make_trainer, row_facts
 from selection.errors import RefusedError, StudyStateError
 from selection.seeds import seed_for
+from selection.stats.intervals import bootstrap_counts, wilson
+from selection.stats.scores import log_softmax
 from selection.store.cohorts import Cohorts, Limits
 from selection.store.leases import Lease
 from selection.store.ledger import Ledger
 from selection.study.spec import parse_study
 from selection.study.trial import TrialState
-from selection.sweep import SweepNews, run_sweep
 from selection.train.device import choose_device
+from selection.workflows import evaluate as final
+from selection.workflows.study_data import enter_study, load_study_data, make_trainer, row_facts
+from selection.workflows.sweep import SweepNews, run_sweep
 
 STUDY = """
 name = "{name}"
@@ -181,7 +181,7 @@ def test_an_exported_model_scores_to_the_last_bit_in_a_fresh_process(
     late(frame).to_csv("late.csv", index=False)
     script = (
         "import json, numpy as np, pandas as pd; from selection import load_model\n"
-        "from selection.assess.scores import reduce_outputs, weighted_scores\n"
+        "from selection.stats.scores import reduce_outputs, weighted_scores\n"
         "table = pd.read_csv('late.csv'); model = load_model('out')\n"
         "outputs = model.outputs(table[['a', 'b', 'c']].to_numpy(), {})\n"
         "names = list(model.class_names)\n"
@@ -206,8 +206,8 @@ def test_other_metrics_have_a_bootstrap_interval(
     cli("run", write(metric=metric))
     value = cli("evaluate", "s", "--json").json
     assert cli("export", "s", "--to", "out", "--format", "safetensors").code == 0
-    from selection.model import ClassifierModel
-    from selection.model_file import load_model
+    from selection.model.estimator import ClassifierModel
+    from selection.model.files import load_model
 
     model, table = load_model("out"), late(frame)
 

@@ -17,7 +17,7 @@ import pytest
 import yaml
 from command_line import STUDY, Cli
 
-from selection import export
+from selection.report import export
 from selection.report.csv_text import csv_text
 from selection.study.fields import MAX_NAME_CHARACTERS
 from selection.study.spec import parse_study, read_study
@@ -120,8 +120,8 @@ def test_any_trial_is_a_study_file_of_the_same_setting(cli: Cli, space: dict[str
 
     Path("any.toml").write_text(tomli_w.dumps(content))
     assert cli("run", "any.toml").code == 0
-    from selection.assessment import assess_study
-    from selection.store.books import open_books
+    from selection.store.repository import open_books
+    from selection.workflows.assess import assess_study
 
     with open_books("sqlite:///selection.db") as books:
         assessment = assess_study(books.study("any"), books)
@@ -144,7 +144,7 @@ def test_formats_are_chosen_by_name(cli: Cli) -> None:
 
 
 def test_only_models_need_training(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selection import final
+    from selection.workflows import evaluate as final
 
     run_study(cli)
     monkeypatch.setattr(final, "fit_members", None)

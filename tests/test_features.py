@@ -12,19 +12,19 @@ import reference
 import torch
 from sweep_bench import Bench, make_spec
 
-from selection import final
-from selection.assess.rules import choose_trial, simplicity_ranks
-from selection.assessment import mlp_ends
 from selection.data.folds import Split
 from selection.data.prepare import prepare_folds
-from selection.entry import enter_study, load_study_data
 from selection.errors import DataError, StudyStateError
-from selection.onnx_graph import encode_onnx
+from selection.model.onnx_graph import encode_onnx
 from selection.seeds import seed_for
+from selection.stats.selection_rules import choose_trial, simplicity_ranks
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device
+from selection.workflows import evaluate as final
+from selection.workflows.assess import mlp_ends
+from selection.workflows.study_data import enter_study, load_study_data
 
 CPU = choose_device("cpu")
 RATE = {"low": 0.01, "high": 1.0, "log": True}

@@ -28,8 +28,14 @@ from selection.data.dataset import Dataset
 from selection.data.folds import Split
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.errors import ExportError
-from selection.model import AnyModel, ClassifierModel, ModelMember, RegressorModel, make_model
-from selection.model_file import decode_model, encode_model, load_model
+from selection.model.estimator import (
+    AnyModel,
+    ClassifierModel,
+    ModelMember,
+    RegressorModel,
+    make_model,
+)
+from selection.model.files import decode_model, encode_model, load_model
 from selection.study.spec import StudySpec, parse_study
 from selection.train.refit import fit_members
 from selection.train.weights import LayerWeights

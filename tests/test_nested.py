@@ -11,18 +11,18 @@ import reference
 import torch
 from sweep_bench import ALONE, Bench, Watcher, as_row, make_spec
 
-from selection import nested
 from selection.data.dataset import Dataset
 from selection.data.folds import make_splits
 from selection.data.prepare import prepare_folds
-from selection.entry import StudyData, make_trainer
 from selection.errors import DataError
 from selection.report.values import winner_value
 from selection.store.records import Records
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial
-from selection.sweep import run_sweep
 from selection.train.device import choose_device
+from selection.workflows import nested_cv as nested
+from selection.workflows.study_data import StudyData, make_trainer
+from selection.workflows.sweep import run_sweep
 
 SECTIONS: dict[str, Any] = {"assessment": {"nested": True, "bootstraps": 100}}
 
@@ -119,7 +119,7 @@ def test_the_score_is_printed_beside_the_others(bench: Bench) -> None:
 
 
 def test_too_few_rows_for_inner_folds_are_refused_at_the_start(bench: Bench) -> None:
-    from selection.entry import load_study_data
+    from selection.workflows.study_data import load_study_data
 
     rows = [f"{i},{'ab'[i % 2]}" for i in range(12)]
     (bench.folder / "few.csv").write_text("x,y\n" + "\n".join(rows))

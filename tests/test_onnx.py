@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from test_model import PARTS, RECIPES, Case, by_hand, enlarge, make_case, make_table, softmax
 
 from selection.errors import ExportError
-from selection.onnx_graph import encode_onnx
+from selection.model.onnx_graph import encode_onnx
 
 
 def session_of(case: Case) -> Any:

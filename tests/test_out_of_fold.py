@@ -14,18 +14,18 @@ from scipy.special import softmax
 from sweep_bench import Bench, make_spec
 
 from selection.data.dataset import Dataset
-from selection.entry import StudyData, load_study_data
 from selection.errors import StudyStateError
-from selection.out_of_fold import (
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec
+from selection.study.trial import TrialState
+from selection.workflows.out_of_fold import (
     Mistake,
     is_image,
     most_confident_mistakes,
     out_of_fold,
     picture,
 )
-from selection.store.study_record import StudyRecord
-from selection.study.spec import StudySpec
-from selection.study.trial import TrialState
+from selection.workflows.study_data import StudyData, load_study_data
 
 FEW = {"trials": 2, "cohort": 2, "pruner": "none", "pruner_options": {}}
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sweep_bench import make_spec
 
-from selection.search import plots
+from selection.search import optuna_plots as plots
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialState
 

@@ -11,7 +11,7 @@ import pytest
 import typer.testing
 from command_line import STUDY, Cli
 
-from selection.cli import app
+from selection.cli.main import app
 from selection.study.fields import Section, StudySections
 
 ROOT = Path(__file__).parents[1]

@@ -15,9 +15,9 @@ import numpy as np
 import pytest
 from sweep_bench import Bench
 
-from selection.assess.rules import rank
 from selection.data import fashion_mnist
 from selection.data.fashion_mnist import IdxFile
+from selection.stats.selection_rules import rank
 from selection.study.spec import StudySpec, parse_study, read_study
 from selection.study.trial import Trial, TrialState
 

@@ -20,18 +20,19 @@ from command_line import Cli, start
 from rich.console import Console
 from team_bench import LEASE, RUN, STUDY, TEAM, TRIALS, Team, Watch, is_alive, wait_for
 
-from selection import run_verbs, supervisor
-from selection.entry import enter_study, load_study_data
+from selection.cli import run as run_verbs
 from selection.errors import RefusedError, StudyStateError, UnreachableError
-from selection.report import progress
-from selection.report.progress import SweepView
-from selection.store.books import open_books
+from selection.report.terminal import progress
+from selection.report.terminal.progress import SweepView
 from selection.store.leases import Progress, RunningCohort
+from selection.store.repository import open_books
 from selection.study.spec import read_study
 from selection.study.trial import Trial, TrialState
-from selection.supervisor import supervise
 from selection.train import device
 from selection.train.device import share_of_machine
+from selection.workers import local as supervisor
+from selection.workers.local import supervise
+from selection.workflows.study_data import enter_study, load_study_data
 
 IRIS = SMALL.format(data='dataset = "iris"\nheld_out = 0.2', folds=3, metric="accuracy")
 

@@ -15,7 +15,7 @@ from selection.store.cohorts import Cohorts
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
-from selection.sweep import Memory, SweepNews
+from selection.workflows.sweep import Memory, SweepNews
 
 
 def test_a_sweep_spends_its_budget_and_prunes(bench: Bench) -> None:

@@ -98,9 +98,9 @@ def work(url: str, kind: str, seconds: float, opened: Path) -> None:
     """Run the study of the database as one worker; make a file once the database is open."""
     import sqlalchemy as sa
 
-    from selection.store.books import open_books
     from selection.store.leases import new_worker
-    from selection.sweep import run_sweep
+    from selection.store.repository import open_books
+    from selection.workflows.sweep import run_sweep
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_later if kind == "deaf" else _stop)
@@ -228,8 +228,8 @@ def _opened(folder: Path, pid: int) -> Path:
 
 def _serve(folder: Path) -> None:
     # All that a worker needs, once for all of them.
-    import selection.store.books
-    import selection.sweep  # noqa: F401
+    import selection.store.repository
+    import selection.workflows.sweep  # noqa: F401
 
     ended: dict[int, int | None] = {}
     for line in sys.stdin:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selection.assessment import Assessment
-from selection.report.view import StudyView
+from selection.report.study_view import StudyView
 from selection.study.trial import Trial
+from selection.workflows.assess import Assessment
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from selection.report.view import StudyView
+from selection.report.study_view import StudyView
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState, Value
 

@@ -10,13 +10,13 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selection.assess.rules import RULES
-from selection.assessment import Assessment
-from selection.report.text import show_value
+from selection.report.cells import show_value
 from selection.report.values import held_out_value
 from selection.report.verdict import openings
+from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
 from selection.study.trial import Trial
+from selection.workflows.assess import Assessment
 
 
 def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any] | None) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from selection.assess.rules import rank
+from selection.stats.selection_rules import rank
 from selection.study.budget import is_finished
 from selection.study.space import value_to_json
 from selection.study.trial import (
@@ -23,12 +23,12 @@ from selection.study.trial import (
 
 if TYPE_CHECKING:
     # What is only named here would be imported by every verb, with scipy and SQLAlchemy behind it.
-    from selection.assess.diagnose import Diagnosis, FoldMean
-    from selection.assessment import Assessment, Baseline
+    from selection.stats.fit_diagnosis import Diagnosis, FoldMean
     from selection.store.curve_points import CurvePoint
     from selection.store.leases import RunningCohort
     from selection.store.ledger import Evaluation
     from selection.store.study_record import StudyRecord, StudySummary
+    from selection.workflows.assess import Assessment, Baseline
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
@@ -313,7 +313,7 @@ def _spread_columns(point: CurvePoint, column: str, name: str) -> dict[str, floa
 def _last_mean(point: CurvePoint, column: str) -> dict[str, float | None]:
     """Return a column of learning curves after the last epoch; nothing if training failed."""
     # At the top of the file it would load scipy for every verb.
-    from selection.assess.diagnose import over_folds
+    from selection.stats.fit_diagnosis import over_folds
 
     if not point.is_complete:
         return {"mean": None, "standard_error": None}

@@ -1,4 +1,4 @@
-"""The verdict on a study as text: who won, how sure that is, and what the held-out rows said.
+"""The verdict on a study in sentences: who won, how sure that is, what the held-out rows said.
 
 Every score says whether it is observed, corrected or held out.
 """
@@ -8,39 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-
-from selection.assess.rules import RULES
-from selection.report.text import make_table, print_table, show_score, show_value
-from selection.report.values import FINISHED, count_states
+from selection.report.cells import show_score
+from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
 if TYPE_CHECKING:
-    from selection.assessment import Assessment, Baseline, Rival
     from selection.store.ledger import Evaluation
-
-
-def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
-    """Print who won, by which rule, and how sure it is; evaluate is the command that goes on."""
-    counts = count_states(assessment.trials)
-    states = ", ".join(f"{counts[state]} {state.value}" for state in FINISHED)
-    total = sum(counts[state] for state in FINISHED)
-    _say(console, f"study {assessment.study.name}: {total} trials ({states})")
-    best = assessment.winner
-    if best is None:
-        _say(console, "no trial is complete, so none has won")
-        return
-    if not assessment.is_finished:
-        budget = assessment.spec.budget
-        _say(console, f"the study goes on: {total} of {budget} trials are finished so far")
-    params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
-    named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
-    _say(console, named)
-    for line in winner_lines(assessment, best):
-        _say(console, f"  {line}")
-    for line in held_out_lines(assessment, evaluate):
-        _say(console, line)
+    from selection.workflows.assess import Assessment, Baseline, Rival
 
 
 def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
@@ -54,34 +28,6 @@ def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     return lines
 
 
-def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Evaluation]) -> None:
-    """Print a held-out result, and how often the rows were looked at; looks are this study's."""
-    metric, number = result["metric"], result["number"]
-    _say(console, f"study {result['study']}: trial {number} on its held-out set")
-    interval = _interval(result["low"], result["high"], result["level"])
-    _say(console, f"{metric}, held out: {result['score']:.4f} {interval} on {result['rows']} rows")
-    if len(result["seeds"]) > 1:
-        scores = " ".join(f"{score:.4f}" for score in result["seeds"])
-        _say(console, f"the same setting from {len(result['seeds'])} seeds: {scores}")
-    if result["corrected_estimate"] is None:
-        _say(console, "no corrected estimate to compare with")
-    else:
-        low, high = result["corrected_interval"]
-        interval = _interval(low, high, result["level"])
-        corrected = f"{result['corrected_estimate']:.4f} {interval}"
-        _say(
-            console,
-            f"{metric}, corrected: {corrected}; gap held out - corrected: {result['gap']:+.4f}",
-        )
-    _say(console, _training_line(result))
-    _print_details(console, result)
-    if result["against"] is not None:
-        _say(console, _against_line(result["against"]))
-    if len(looks) > 1:
-        reasons = "; ".join(look.reason for look in looks if look.reason)
-        _say(console, f"held-out set re-used (n = {len(looks)}): {reasons}")
-
-
 def openings(others: Sequence[Evaluation]) -> str:
     """Return how often other studies opened the same held-out rows; nothing if none did."""
     if not others:
@@ -91,36 +37,32 @@ def openings(others: Sequence[Evaluation]) -> str:
     return f"these held-out rows were opened {times} before, by {names}"
 
 
-def _print_details(console: Console, result: Mapping[str, Any]) -> None:
-    if "scores" in result:
-        shown = ", ".join(f"{name} {score:.4g}" for name, score in result["scores"].items())
-        _say(console, f"on the same rows: {shown}")
-        return
-    names = [line["name"] for line in result["per_class"]]
-    table = make_table(console)
-    table.add_column("class")
-    for name in ("rows", "precision", "recall", "f1"):
-        table.add_column(name, justify="right")
-    for line in result["per_class"]:
-        shares = (_share(line[name]) for name in ("precision", "recall", "f1"))
-        table.add_row(escape(line["name"]), str(line["rows"]), *shares)
-    console.print()
-    print_table(console, table)
-    console.print()
-    table = make_table(console)
-    table.add_column("true \\ predicted")
-    for name in names:
-        table.add_column(escape(name), justify="right")
-    for name, counts in zip(names, result["confusion"], strict=True):
-        table.add_row(escape(name), *map(str, counts))
-    print_table(console, table)
-    console.print()
-    chances = result["calibration"]
-    _say(
-        console,
-        f"calibration: NLL {chances['nll']:.4f}, Brier {chances['brier']:.4f} (0 to 2), "
-        f"ECE {chances['ece']:.4f}",
-    )
+def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
+    """Return what the ledger says of the held-out rows; evaluate is the command that goes on."""
+    rows = assessment.study.facts["held_out_rows"]
+    lines = []
+    if others := openings(assessment.openings_by_others):
+        lines.append(others)
+    looks = assessment.evaluations
+    done = [each.result for each in looks if each.result is not None]
+    if not looks:
+        lines.append(f"held-out set: {rows} rows, never opened by this study; once: {evaluate}")
+        return lines
+    if done:
+        newest = done[-1]
+        interval = show_interval(newest["low"], newest["high"], newest["level"])
+        lines.append(
+            f"{newest['metric']}, held out: {newest['score']:.4f} {interval} "
+            f"for trial {newest['number']} on {newest['rows']} rows"
+        )
+    if looks[-1].result is None:
+        lines.append(
+            f"held-out set claimed at {looks[-1].claimed_at:%Y-%m-%d %H:%M} UTC without a result: "
+            "another process is at it, or one was stopped"
+        )
+    if len(looks) > 1:
+        lines.append(f"held-out set re-used (n = {len(looks)})")
+    return lines
 
 
 def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
@@ -129,7 +71,7 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
     if correction is None:
         corrected = f"{metric}, corrected: none ({assessment.why_uncorrected})"
     else:
-        interval = _interval(correction.low, correction.high, correction.level)
+        interval = show_interval(correction.low, correction.high, correction.level)
         left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
         corrected = (
             f"{metric}, corrected: {correction.estimate:.4f} {interval} "
@@ -205,35 +147,7 @@ def _baseline_line(name: str, baseline: Baseline) -> str:
     )
 
 
-def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
-    """Return what the ledger says of the held-out rows; evaluate is the command that goes on."""
-    rows = assessment.study.facts["held_out_rows"]
-    lines = []
-    if others := openings(assessment.openings_by_others):
-        lines.append(others)
-    looks = assessment.evaluations
-    done = [each.result for each in looks if each.result is not None]
-    if not looks:
-        lines.append(f"held-out set: {rows} rows, never opened by this study; once: {evaluate}")
-        return lines
-    if done:
-        newest = done[-1]
-        interval = _interval(newest["low"], newest["high"], newest["level"])
-        lines.append(
-            f"{newest['metric']}, held out: {newest['score']:.4f} {interval} "
-            f"for trial {newest['number']} on {newest['rows']} rows"
-        )
-    if looks[-1].result is None:
-        lines.append(
-            f"held-out set claimed at {looks[-1].claimed_at:%Y-%m-%d %H:%M} UTC without a result: "
-            "another process is at it, or one was stopped"
-        )
-    if len(looks) > 1:
-        lines.append(f"held-out set re-used (n = {len(looks)})")
-    return lines
-
-
-def _training_line(result: Mapping[str, Any]) -> str:
+def training_line(result: Mapping[str, Any]) -> str:
     training = result["training"]
     count = len(training["updates"])
     what = "refit on all development rows" if result["model"] == "refit" else f"{count} fold models"
@@ -250,7 +164,7 @@ def _training_line(result: Mapping[str, Any]) -> str:
     return f"{line}; training in its last epoch: {means}"
 
 
-def _against_line(against: Mapping[str, Any]) -> str:
+def against_line(against: Mapping[str, Any]) -> str:
     return (
         f"against trial {against['number']} of evaluation {against['evaluation']}: "
         f"{against['gained']} rows gained, {against['lost']} lost, "
@@ -263,7 +177,7 @@ def _overridden(assessment: Assessment) -> str:
     return "" if assessment.rule == stated else f" (the study file says {stated})"
 
 
-def _interval(low: float | None, high: float | None, level: float) -> str:
+def show_interval(low: float | None, high: float | None, level: float) -> str:
     if low is None or high is None:
         return "without an interval: one group"
     return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
@@ -272,11 +186,3 @@ def _interval(low: float | None, high: float | None, level: float) -> str:
 def _pooled(metric: str) -> str:
     """Say what is averaged: ranks of different models cannot be pooled."""
     return "mean over folds" if metric == "roc_auc" else "folds pooled"
-
-
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), soft_wrap=True)

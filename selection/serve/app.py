@@ -23,11 +23,12 @@ from starlette.routing import Mount, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from selection.errors import SelectionError, StorageError
-from selection.report import html, values
-from selection.report.charts import CHARTS
+from selection.report import values
+from selection.report.html import render as html
 from selection.report.leaderboard import RANK, Order, sortable
+from selection.report.plots.charts import CHARTS
+from selection.serve.app_state import Desk
 from selection.serve.dashboard import DashboardStorage, dashboard_app
-from selection.serve.desk import Desk
 from selection.serve.downloads import DOWNLOADS, downloads, make_download
 from selection.serve.guard import Guard, Rules
 from selection.store.study_record import summarise

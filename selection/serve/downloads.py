@@ -10,11 +10,11 @@ import zipfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from selection.assessment import Assessment, trial_to_export
 from selection.errors import Fault, StudyStateError
-from selection.report.view import StudyView
-from selection.serve.desk import Desk
+from selection.report.study_view import StudyView
+from selection.serve.app_state import Desk
 from selection.study.trial import Trial
+from selection.workflows.assess import Assessment, trial_to_export
 
 # By name: what it is, the format it comes from, its media type.
 DOWNLOADS: Mapping[str, tuple[str, str, str]] = {
@@ -44,7 +44,7 @@ def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
     Raises: StudyStateError where the study has no winner, or no final model yet.
     """
     # It brings torch, which a server that is only looked at can do without.
-    from selection.export import Winner, make_files
+    from selection.report.export import Winner, make_files
 
     _, form, kind = DOWNLOADS[name]
     assessment = desk.assessment_to_export(view)
@@ -57,7 +57,7 @@ def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
 
 
 def _bundle(desk: Desk, view: StudyView, assessment: Assessment, trial: Trial) -> bytes:
-    from selection.export import EXTRAS, FORMATS, Winner, make_files
+    from selection.report.export import EXTRAS, FORMATS, Winner, make_files
 
     is_evaluated = any(look.result is not None for look in view.evaluations)
     models = desk.books.evidence.models(view.study, trial.number) if is_evaluated else []

@@ -10,11 +10,11 @@ import uvicorn
 
 from selection.errors import Fault, ServeError
 from selection.serve.app import ROOT, make_app
+from selection.serve.app_state import Desk
 from selection.serve.dashboard import DashboardStorage
-from selection.serve.desk import Desk
 from selection.serve.guard import Rules
-from selection.store.books import books_of
 from selection.store.database import open_database
+from selection.store.repository import books_of
 
 # How long a stop waits for answers that are on their way.
 GRACE_SECONDS = 2

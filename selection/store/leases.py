@@ -21,7 +21,7 @@ from sqlalchemy.engine import Connection
 from selection.errors import Fault, LostCohortError
 from selection.store.clock import database_now
 from selection.store.database import Database
-from selection.store.home import is_dead, this_process
+from selection.store.process_identity import is_dead, this_process
 from selection.store.study_record import StudyRecord
 from selection.store.tables import lease_table
 

@@ -9,7 +9,7 @@ import pytest
 import scipy.special
 import sklearn.metrics as oracle
 
-from selection.assess.classes import ECE_BINS, calibration, class_scores, confusion
+from selection.stats.classes import ECE_BINS, calibration, class_scores, confusion
 
 
 def predictions(classes: int, rows: int = 300, seed: int = 0) -> tuple[Any, Any]:

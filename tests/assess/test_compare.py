@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from sklearn.model_selection import KFold, TimeSeriesSplit
 
-from selection.assess.compare import (
+from selection.stats.paired_tests import (
     corrected_resampled_t,
     correlated_bayes,
     exact_mcnemar,

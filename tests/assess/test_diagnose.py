@@ -11,8 +11,7 @@ import pytest
 from scipy import stats
 from scipy.optimize import brentq
 
-from selection.assess.compare import validation_ratio
-from selection.assess.diagnose import (
+from selection.stats.fit_diagnosis import (
     MATERIAL,
     RISEN,
     WORSE,
@@ -21,6 +20,7 @@ from selection.assess.diagnose import (
     diagnose,
     negligible_loss,
 )
+from selection.stats.paired_tests import validation_ratio
 from selection.study.trial import LearningCurve
 
 WOBBLE = np.array([0.98, 1.01, 1.0, 0.99, 1.02])

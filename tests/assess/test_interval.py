@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selection.assess.interval import BLOCK, bootstrap_counts, percentiles, wilson
+from selection.stats.intervals import BLOCK, bootstrap_counts, percentiles, wilson
 
 
 def draw(

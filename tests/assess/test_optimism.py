@@ -11,10 +11,10 @@ import pytest
 import scipy.special
 import sklearn.metrics as oracle
 
-from selection.assess.interval import bootstrap_counts, percentiles, wilson
-from selection.assess.optimism import Draws, Rows, draw_out_of_bag, fold_scores, pooled_scores
-from selection.assess.rules import choose
-from selection.assess.scores import reduce_outputs
+from selection.stats.bbc_cv import Draws, Rows, draw_out_of_bag, fold_scores, pooled_scores
+from selection.stats.intervals import bootstrap_counts, percentiles, wilson
+from selection.stats.scores import reduce_outputs
+from selection.stats.selection_rules import choose
 
 MINIMISED = ("rmse", "mae", "cross_entropy")
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from examples import make_setting
 
-from selection.assess.rules import RULES, choose, choose_trial, rank, simplicity_ranks
+from selection.stats.selection_rules import RULES, choose, choose_trial, rank, simplicity_ranks
 from selection.study.fields import Rule
 from selection.study.setting import Setting
 from selection.study.trial import Trial, TrialState

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selection.assess.scores import log_softmax, reduce_outputs, weighted_scores
+from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "macro_f1", "cross_entropy", "roc_auc"]
 REGRESSION = ["rmse", "mae", "r2"]

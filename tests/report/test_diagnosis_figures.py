@@ -12,10 +12,10 @@ import plotly.graph_objects as go
 import pytest
 from sweep_bench import make_spec
 
-from selection.assess.diagnose import Diagnosis, FoldMean, Verdict
-from selection.report.diagnosis_figures import layer_curves, point_curve
-from selection.report.diagnosis_page import StoredCurve
+from selection.report.diagnosis_view import StoredCurve
+from selection.report.plots.diagnosis_figures import layer_curves, point_curve
 from selection.report.values import curve_value, diagnosis_value
+from selection.stats.fit_diagnosis import Diagnosis, FoldMean, Verdict
 from selection.store.curve_points import CurvePoint
 from selection.study.trial import (
     CURVE_COLUMNS,

@@ -14,11 +14,8 @@ import plotly.graph_objects as go
 import pytest
 from sweep_bench import Bench, make_spec
 
-from selection.assess.compare import Comparison
-from selection.assess.rules import rank
-from selection.assessment import Assessment
-from selection.report import figures
-from selection.report.figure_parts import (
+from selection.report.plots import figures
+from selection.report.plots.parts import (
     MOST_POINTS,
     PALETTE,
     STATES,
@@ -27,8 +24,11 @@ from selection.report.figure_parts import (
     safe,
     value_label,
 )
+from selection.stats.paired_tests import Comparison
+from selection.stats.selection_rules import rank
 from selection.study.spec import StudySpec
 from selection.study.trial import CURVE_COLUMNS, FoldResult, LearningCurve, Trial, TrialState
+from selection.workflows.assess import Assessment
 
 SPACE = {
     "width": {"choices": [4, [8, 8], [16, 4], 32]},

@@ -9,7 +9,7 @@ import pytest
 from sweep_bench import make_spec
 
 from selection.report.leaderboard import Order, leaderboard, sortable
-from selection.report.view import StudyView
+from selection.report.study_view import StudyView
 from selection.study.trial import Trial, TrialState
 
 SPEC = make_spec()

@@ -14,9 +14,9 @@ from sweep_bench import Bench, make_spec
 
 from selection.data import fashion_mnist
 from selection.data.dataset import load_development
-from selection.report import pictures as module
-from selection.report.pictures import Pictures
-from selection.report.view import StudyView, view_study
+from selection.report.html import pictures as module
+from selection.report.html.pictures import Pictures
+from selection.report.study_view import StudyView, view_study
 
 
 def view(bench: Bench, data: dict[str, Any]) -> StudyView:

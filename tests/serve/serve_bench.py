@@ -11,17 +11,17 @@ from typing import Any
 from starlette.testclient import TestClient
 from sweep_bench import Bench
 
-from selection.curve import Subject, trace_curve
-from selection.entry import StudyData
 from selection.serve.app import make_app
+from selection.serve.app_state import Desk
 from selection.serve.dashboard import DashboardStorage
-from selection.serve.desk import Desk
 from selection.serve.guard import Rules
-from selection.store.books import books_of
 from selection.store.database import open_database
+from selection.store.repository import books_of
 from selection.store.study_record import StudyRecord
 from selection.study.trial import Scalar
 from selection.train.device import choose_device
+from selection.workflows.study_data import StudyData
+from selection.workflows.validation_curve import Subject, trace_curve
 
 LOCAL = Rules(frozenset({"localhost"}), None, allow_edit=False)
 

@@ -11,8 +11,8 @@ from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 
-from selection.diagnosis import diagnose_points
-from selection.store.books import Books, open_books
+from selection.store.repository import Books, open_books
+from selection.workflows.diagnose import diagnose_points
 
 ROOT = "/selection/studies/iris/"
 

@@ -12,10 +12,10 @@ from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 
-from selection.report import text
-from selection.report.charts import CHARTS
+from selection.report.plots.charts import CHARTS
+from selection.report.terminal import text
 from selection.study.trial import TrialState
-from selection.sweep import SweepNews
+from selection.workflows.sweep import SweepNews
 
 ROOT = "/selection/studies/iris/"
 

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from serve_bench import add_curve, open_server, wait_for_answer
 from sweep_bench import Bench, make_spec
 
-from selection.report.charts import curve_values
-from selection.report.view import StudyView, view_study
-from selection.serve import drawings as module
-from selection.serve import watch
-from selection.serve.answers import Answers
-from selection.serve.drawings import Drawings
-from selection.serve.watch import StudyWatch, Watches
+from selection.report.plots.charts import curve_values
+from selection.report.study_view import StudyView, view_study
+from selection.serve import chart_cache as module
+from selection.serve import live as watch
+from selection.serve.assessment_cache import Answers
+from selection.serve.chart_cache import Drawings
+from selection.serve.live import StudyWatch, Watches
 from selection.study.trial import TrialState
 
 

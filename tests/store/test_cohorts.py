@@ -30,8 +30,7 @@ from selection.errors import (
 from selection.store.clock import database_now
 from selection.store.cohorts import Claim, Cohorts, Limits
 from selection.store.database import Database, open_database
-from selection.store.holding import Holding, holding
-from selection.store.home import is_dead, this_process
+from selection.store.heartbeat import Holding, holding
 from selection.store.leases import (
     Lease,
     Leases,
@@ -44,9 +43,10 @@ from selection.store.leases import (
 from selection.store.ledger import Ledger
 from selection.store.optuna_storage import trial_params, trial_user_attrs
 from selection.store.optuna_storage import trials as optuna_trials
-from selection.store.patience import LONGEST_PAUSE_SECONDS as LONGEST_WAIT
-from selection.store.patience import patiently
+from selection.store.process_identity import is_dead, this_process
 from selection.store.records import Records
+from selection.store.retry import LONGEST_PAUSE_SECONDS as LONGEST_WAIT
+from selection.store.retry import patiently
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, metadata, trial_table
 from selection.study.trial import Trial, TrialResult, TrialState
@@ -173,9 +173,8 @@ def unchanged(database: Database) -> Iterator[None]:
 @contextmanager
 def child() -> Iterator[tuple[subprocess.Popen[str], str]]:
     """Start a process of this machine, and yield it with its home; it waits to be killed."""
-    code = (
-        "from selection.store.home import this_process\nprint(this_process(), flush=True)\ninput()"
-    )
+    imported = "from selection.store.process_identity import this_process"
+    code = f"{imported}\nprint(this_process(), flush=True)\ninput()"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdin=subprocess.PIPE,
@@ -414,7 +413,7 @@ def test_system_that_does_not_tell_of_processes_knows_of_no_dead(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     here = this_process()
-    monkeypatch.setattr("selection.store.home.PROC", tmp_path)
+    monkeypatch.setattr("selection.store.process_identity.PROC", tmp_path)
     assert this_process() == ""
     assert not is_dead("")
     assert not is_dead(here)
@@ -990,7 +989,7 @@ def test_long_lease_does_not_make_its_end_wait(
     study: StudyRecord, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # Longer than any machine takes to start and end a thread.
-    monkeypatch.setattr("selection.store.holding.LONGEST_PAUSE_SECONDS", 60.0)
+    monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 60.0)
     leases = MadeUpLeases(True)
     begun = time.monotonic()
     with holding(leases, study, replace(BRIEF, worker=someone())):
@@ -1010,7 +1009,7 @@ def test_cohort_that_trains_longer_than_its_lease_stays_held(
 
     for room in ("leases", "cohorts"):
         monkeypatch.setattr(f"selection.store.{room}.database_now", moved_now)
-    monkeypatch.setattr("selection.store.holding.LONGEST_PAUSE_SECONDS", 0.02)
+    monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 0.02)
     limits = Limits(trials=2, cohort=2)
     lease, numbers = desk.train(someone(), limits)
     step = timedelta(seconds=0.75 * lease.worker.lease_seconds)
@@ -1056,7 +1055,7 @@ class MadeUpTime:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> MadeUpTime:
     made = MadeUpTime()
-    monkeypatch.setattr("selection.store.patience.time", made)
+    monkeypatch.setattr("selection.store.retry.time", made)
     return made
 
 

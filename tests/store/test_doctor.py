@@ -35,8 +35,8 @@ from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
 from selection.store.doctor import Finding, examine, mend
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
-from selection.store.home import SEPARATOR, this_process
 from selection.store.ledger import Ledger
+from selection.store.process_identity import SEPARATOR, this_process
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import (

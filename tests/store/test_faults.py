@@ -20,15 +20,15 @@ from test_workers import begin, check_whole, finish, finished_rows, study_of
 from worker_farm import Farm, MadeUpTrainer, Silent, farm_spec, made_up_result
 
 from selection.search import propose
-from selection.store.books import Books, open_books
 from selection.store.cohorts import Limits
 from selection.store.database import check_database, open_database
 from selection.store.leases import Lease, new_worker
 from selection.store.records import Records
+from selection.store.repository import Books, open_books
 from selection.store.study_record import StudyRecord
 from selection.study.spec import parse_study
 from selection.study.trial import Trial, TrialResult, TrialState
-from selection.sweep import run_sweep
+from selection.workflows.sweep import run_sweep
 
 pytestmark = pytest.mark.slow
 

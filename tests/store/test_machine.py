@@ -39,9 +39,9 @@ from selection.errors import LostCohortError, RefusedError, SelectionError, Stud
 from selection.store.cohorts import Claim, Cohorts, Limits
 from selection.store.database import Database
 from selection.store.doctor import examine
-from selection.store.home import this_process
 from selection.store.leases import Lease, Leases, Progress, Worker, new_worker
 from selection.store.ledger import Ledger
+from selection.store.process_identity import this_process
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.trial import TrialResult, TrialState

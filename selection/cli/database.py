@@ -1,0 +1,137 @@
+"""The verbs that look after the record: studies, doctor, copy, delete, db."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from selection.cli.options import DEFAULT_STORAGE, AsJson, Name, Storage, command, print_json
+
+
+def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """List the studies of the database."""
+    from selection.report import values
+    from selection.report.terminal import text
+    from selection.store.repository import open_books
+
+    with open_books(storage) as books:
+        found = books.records.list_studies()
+    if as_json:
+        print_json([values.summary_value(summary) for summary in found])
+    else:
+        text.studies(text.make_console(), found)
+
+
+def doctor(
+    fix: Annotated[
+        bool, typer.Option("--fix", help="Mend what can be mended without losing anything.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Look for all that cannot be in a sound database; exit code 1 if something is wrong."""
+    from selection.store.database import check_database, open_database, writer_lock
+    from selection.store.doctor import examine, mend
+
+    check_database(storage)
+    mended = []
+    if fix:
+        with writer_lock(storage), open_database(storage, create=False, write=True) as database:
+            mended = mend(database)
+    with open_database(storage, create=False, write=False) as database:
+        wrong = examine(database)
+    if as_json:
+        print_json(
+            {"mended": [asdict(each) for each in mended], "wrong": [asdict(each) for each in wrong]}
+        )
+    else:
+        for each in mended:
+            print(f"mended: {each.where}: {each.rule}, but got {each.got}.")
+        for each in wrong:
+            print(each)
+        print(f"{len(wrong)} wrong" if wrong else "nothing is wrong")
+    if wrong:
+        raise typer.Exit(1)
+
+
+def delete(
+    name: Name,
+    yes: Annotated[bool, typer.Option("--yes", help="Delete it; without, only say what.")] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Delete a study; what it did to the held-out set stays in the ledger."""
+    from selection.store.copies import delete_study, study_size
+    from selection.store.database import writer_lock
+    from selection.store.repository import open_books
+
+    lock = writer_lock(storage) if yes else nullcontext()
+    with lock, open_books(storage, write=yes) as books:
+        study = books.study(name)
+        size = (delete_study if yes else study_size)(books.database, study)
+    if as_json:
+        print_json({"study": name, "is_deleted": yes, **asdict(size)})
+        return
+    print(
+        f"study {name}: {size.trials} trials with {size.fold_rows} fold results and "
+        f"{size.final_models} final models {'are' if yes else 'would be'} deleted; "
+        f"{size.ledger_rows} looks at the held-out set stay in the ledger"
+    )
+    if not yes:
+        print(f"to delete it: {command('delete', name, '--yes', storage=storage)}")
+
+
+def copy(
+    name: Name,
+    to: Annotated[str, typer.Option("--to", help="Database URL to copy it to.")],
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Copy a study to another database, with all its trials, models and looks."""
+    from selection.store.copies import copy_study
+    from selection.store.database import open_database, writer_lock
+    from selection.store.repository import open_books
+
+    with (
+        open_books(storage) as books,
+        writer_lock(to),
+        open_database(to, create=True, write=True) as target,
+    ):
+        study = books.study(name)
+        copied = copy_study(books.database, study, target)
+        shown = target.url
+    if as_json:
+        print_json({"study": name, "to": shown, **asdict(copied)})
+        return
+    waiting = f", {copied.waiting} of them to be trained there" if copied.waiting else ""
+    print(
+        f"study {name} is in {shown} too: {copied.trials} trials{waiting}, "
+        f"{copied.fold_rows} fold results, {copied.final_models} final models, "
+        f"{copied.ledger_rows} looks at the held-out set"
+    )
+
+
+def upgrade(storage: Storage = DEFAULT_STORAGE) -> None:
+    """Bring the tables of an existing database to this version."""
+    from selection.store.database import upgrade_database
+
+    upgrade_database(storage)
+    check(storage, as_json=False)
+
+
+def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
+    """Say which version of the tables the database has; exit code 1 if it is not this one."""
+    from selection.store.database import check_database
+
+    found = check_database(storage)
+    if as_json:
+        print_json({**asdict(found), "is_ok": found.is_ok})
+    else:
+        print(f"database           {found.url}")
+        print(f"selection's tables {found.revision or 'none'} (this version has {found.head})")
+        print(f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})")
+    if not found.is_ok:
+        raise typer.Exit(1)

@@ -1,0 +1,229 @@
+"""The command line: one verb per question, results on stdout, progress on stderr.
+
+Rooms with heavy libraries are imported by the verb that needs them, so that help stays quick.
+Exit codes: 0 done, 1 a fault of the user's, 2 wrong usage, 3 refused,
+4 the server does not answer, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from typing import Annotated, Any, NoReturn
+
+import typer
+
+from selection.cli import (
+    database as record_verbs,
+)
+from selection.cli import (
+    diagnose as diagnosis_verbs,
+)
+from selection.cli import (
+    pages as view_verbs,
+)
+from selection.cli import (
+    result as verdict_verbs,
+)
+from selection.cli import (
+    run as run_verbs,
+)
+from selection.cli.options import (
+    DEFAULT_STORAGE,
+    AsJson,
+    Format,
+    FormatOption,
+    Name,
+    OptionalName,
+    Storage,
+    print_csv,
+    print_json,
+    say,
+)
+from selection.errors import SelectionError
+from selection.workers import CRASHED, SUPERVISED_VARIABLE
+
+app = typer.Typer(
+    help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
+app.add_typer(db, name="db")
+
+
+@app.callback()
+def _common(
+    debug: Annotated[bool, typer.Option(help="Show the stack of an error.")] = False,
+) -> None:
+    """Take the options of all verbs; main() reads them."""
+
+
+app.command(epilog="Example: selection run studies/digits.toml")(run_verbs.run)
+app.command(epilog="Example: selection worker fashion-mnist")(run_verbs.worker)
+
+
+@app.command(epilog="Example: selection status fashion-mnist")
+def status(
+    name: OptionalName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
+) -> None:
+    """Say how far a study is."""
+    from selection.report import values
+    from selection.report.terminal import text
+    from selection.store.repository import open_books
+
+    with open_books(storage) as books:
+        study = books.newest_study() if name is None else books.study(name)
+        trials = books.records.trials(study, with_curves=False)
+        seconds = books.records.elapsed_seconds(study)
+        looks = books.ledger.evaluations(study)
+        running = books.leases.running(study)
+    value = values.status_value(study, trials, seconds, looks, running)
+    if as_json:
+        print_json(value)
+    else:
+        text.status(text.make_console(), value)
+
+
+@app.command(epilog="Example: selection trials fashion-mnist -f csv > trials.csv")
+def trials(
+    name: Name,
+    form: FormatOption = Format.TABLE,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Print every trial of a study."""
+    from selection.report import values
+    from selection.report.terminal import text
+    from selection.store.repository import open_books
+
+    form = Format.JSON if as_json else form
+    with open_books(storage) as books:
+        study = books.study(name)
+        found = books.records.trials(study, with_curves=False)
+    if form is Format.TABLE:
+        text.leaderboard(text.make_console(), study, found)
+    elif form is Format.JSON:
+        print_json([values.trial_value(trial) for trial in found])
+    else:
+        print_csv(values.trial_rows(study, found))
+
+
+@app.command(epilog="Example: selection curves fashion-mnist --trial 3 -f csv")
+def curves(
+    name: Name,
+    trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
+    form: FormatOption = Format.TABLE,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Print the learning curves of one trial, per fold and epoch."""
+    from selection.report import values
+    from selection.report.terminal import text
+    from selection.store.repository import open_books
+
+    form = Format.JSON if as_json else form
+    with open_books(storage) as books:
+        folds = books.records.curves(books.study(name), trial)
+    if form is Format.TABLE:
+        text.curves(text.make_console(), folds)
+    elif form is Format.JSON:
+        print_json(values.curve_values(folds))
+    else:
+        print_csv(values.curve_values(folds))
+
+
+app.command(epilog="Example: selection best fashion-mnist")(verdict_verbs.best)
+app.command(epilog="Example: selection diagnose fashion-mnist --trial 3")(diagnosis_verbs.diagnose)
+app.command(epilog="Example: selection curve fashion-mnist --over width --values 8,32,128,512")(
+    diagnosis_verbs.curve
+)
+app.command(epilog="Example: selection evaluate fashion-mnist")(verdict_verbs.evaluate)
+app.command(epilog="Example: selection export fashion-mnist --to exports")(verdict_verbs.export)
+app.command(epilog="Example: selection predict exports --input new_rows.csv")(verdict_verbs.predict)
+app.command(epilog="Example: selection serve --port 8080")(view_verbs.serve)
+app.command(epilog="Example: selection report fashion-mnist --to report.html")(view_verbs.report)
+
+
+@app.command(epilog="Example: selection datasets")
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets that a study file can name."""
+    from dataclasses import asdict
+
+    from selection.data.sources import list_data_sets
+    from selection.report.terminal import text
+
+    found = list_data_sets()
+    if as_json:
+        print_json([asdict(info) for info in found])
+    else:
+        text.data_sets(text.make_console(), found)
+
+
+app.command(epilog="Example: selection studies --json")(record_verbs.studies)
+app.command(epilog="Example: selection doctor --fix")(record_verbs.doctor)
+app.command(epilog="Example: selection copy digits --to sqlite:///copy.db")(record_verbs.copy)
+app.command(epilog="Example: selection delete digits --yes")(record_verbs.delete)
+db.command(epilog="Example: selection db upgrade")(record_verbs.upgrade)
+db.command(epilog="Example: selection db check --json")(record_verbs.check)
+
+
+def main() -> None:
+    """Run the command line and turn every error into its exit code."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)
+    # Threads that spin while they wait make a busy machine several times slower. OpenMP reads this
+    # when torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except BaseException as error:
+        if stopped := _stop_behind(error):
+            _end(stopped)
+        if not isinstance(error, SelectionError) or "--debug" in sys.argv:
+            if isinstance(error, Exception) and SUPERVISED_VARIABLE in os.environ:
+                traceback.print_exc()
+                sys.exit(CRASHED)
+            raise
+        say(str(error))
+        sys.exit(error.exit_code)
+
+
+def _stop_behind(error: BaseException | None) -> _StoppedError | None:
+    """Return the stop that an error comes from: a driver torn from its work complains."""
+    while error is not None and not isinstance(error, _StoppedError):
+        error = error.__context__
+    return error
+
+
+def _end(stopped: _StoppedError) -> NoReturn:
+    again = "; the same command goes on from there" if "run" in sys.argv[1:3] else ""
+    if SUPERVISED_VARIABLE not in os.environ:
+        say(f"{stopped}: what is finished is kept{again}")
+    # The cohort is released and nothing is left to save: do not wait for threads that train.
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(128 + stopped.number)
+
+
+class _StoppedError(BaseException):
+    """Unwind on SIGINT and SIGTERM, so that the running cohort is released."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.strsignal(number) or f"signal {number}")
+        self.number = number
+
+
+def _stop(number: int, _frame: Any) -> None:
+    """Unwind once; a second signal ends the process on the spot, and the record survives that.
+
+    A worker with a supervisor hears of one stop in several ways, and has somebody to end it.
+    """
+    is_supervised = SUPERVISED_VARIABLE in os.environ
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, signal.SIG_IGN if is_supervised else signal.SIG_DFL)
+    raise _StoppedError(number)

@@ -1,0 +1,80 @@
+"""What the verbs of the command line share: options, and how they print."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated, Any, Literal
+
+import typer
+
+DEFAULT_STORAGE = "sqlite:///selection.db"
+
+
+class Format(StrEnum):
+    """Name how a table is printed."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+
+
+class DeviceOption(StrEnum):
+    """Name the device to train on."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+Storage = Annotated[
+    str,
+    typer.Option(envvar="SELECTION_STORAGE", help="Database URL: SQLite or PostgreSQL."),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Name = Annotated[str, typer.Argument(help="Name of a study.")]
+OptionalName = Annotated[str | None, typer.Argument(help="Name of a study; the newest if omitted.")]
+FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to print the table.")]
+
+
+RuleOption = Annotated[
+    Literal["best", "one_standard_error"] | None,
+    typer.Option("--rule", help="Choose by another rule than the study file's."),
+]
+Device = Annotated[DeviceOption, typer.Option(help="Where to train.")]
+
+
+def command(*words: str, storage: str) -> str:
+    """Return a command as this user can type it: by its path where it is not on PATH."""
+    program = "selection"
+    if shutil.which(program) is None:
+        program = os.path.relpath(sys.argv[0])
+    given: list[str] = []
+    if "SELECTION_STORAGE" not in os.environ and storage != DEFAULT_STORAGE:
+        from selection.store.address import read_address
+
+        # Without its password, which a screen and a log would keep.
+        given = [str(read_address(storage))]
+    return shlex.join([program, *words, *(f"--storage={url}" for url in given)])
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON."""
+    print(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows of equal keys as CSV."""
+    from selection.report.csv_text import csv_text
+
+    sys.stdout.write(csv_text(rows))
+
+
+def say(line: str) -> None:
+    """Print a line of progress, apart from results."""
+    print(line, file=sys.stderr)

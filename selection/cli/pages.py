@@ -1,0 +1,74 @@
+"""The verbs that show studies: serve, report."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from selection.cli.options import DEFAULT_STORAGE, AsJson, Name, Storage, command, print_json
+
+
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Where to listen; off this machine it asks for a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8080,
+    allow_edit: Annotated[
+        bool, typer.Option("--allow-edit", help="Let Optuna Dashboard write notes.")
+    ] = False,
+    token: Annotated[
+        str, typer.Option(envvar="SELECTION_TOKEN", help="The token; by default a new one.")
+    ] = "",
+    storage: Storage = DEFAULT_STORAGE,
+) -> None:
+    """Serve Optuna Dashboard and a page for every study, until Ctrl-C."""
+    from selection.serve.guard import make_rules
+    from selection.serve.server import listen, serve_database
+
+    evaluate = partial(_evaluate_command, storage=storage)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), listen(host, port) as listener:
+        rules = make_rules(host, token, allow_edit=allow_edit)
+        serve_database(storage, listener, rules, evaluate, partial(print, flush=True))
+    # Nothing is left to save: do not wait for an assessment that still computes.
+    os._exit(0)
+
+
+def report(
+    name: Name,
+    to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")],
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace a file that is no report.")
+    ] = False,
+    storage: Storage = DEFAULT_STORAGE,
+    as_json: AsJson = False,
+) -> None:
+    """Write all that is known of a study as one HTML file that needs no network."""
+    from selection.report.html.pictures import Pictures
+    from selection.report.html.report_file import check_file, report_file, write_report
+    from selection.report.study_view import view_study
+    from selection.store.repository import open_books
+    from selection.workflows.assess import assess_study
+
+    check_file(to, force=force)
+    with open_books(storage) as books:
+        study = books.study(name)
+        view, assessment = view_study(study, books), assess_study(study, books)
+        evaluate = _evaluate_command(name, storage=storage)
+        text = report_file(view, assessment, books, Pictures(), evaluate)
+    write_report(to, text)
+    if as_json:
+        print_json({"study": name, "file": str(to), "bytes": len(text.encode())})
+    else:
+        print(f"study {name} in {to}")
+
+
+def _evaluate_command(name: str, *, storage: str) -> str:
+    return command("evaluate", name, storage=storage)

@@ -1,0 +1,1 @@
+"""The final model: an estimator, its files, and ONNX."""

@@ -1,0 +1,155 @@
+"""A final model as files: a JSON document that says what its safetensors file means.
+
+Made by final.py, kept in the record, written by export.py and read back by load_model. Nothing in a
+model can be run; what does not fit together is refused.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from selection.data.prepare import preparation_from_json, preparation_to_json
+from selection.errors import ExportError, Fault
+from selection.model.estimator import AnyModel, ModelMember, make_model
+from selection.study.setting import Activation
+from selection.train.weights import decode_weights, encode_weights
+
+FORMAT = "selection-model"
+VERSION = 1
+DOCUMENT_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
+ANEW = "Export the study anew."
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+
+
+class _Preparation(_Part):
+    fill: list[float | None]
+    center: list[float]
+    scale: list[float]
+    categories: dict[str, list[str]]
+    target_mean: float
+    target_std: float
+
+
+class _Member(_Part):
+    sizes: list[int] = Field(min_length=2)
+    preparation: _Preparation
+
+
+class _Weights(_Part):
+    sha256: str
+
+
+class _Document(_Part):
+    """Check the shape of a document, and that its parts speak of the same columns."""
+
+    study: str
+    activation: Activation
+    feature_names: list[str]
+    categorical: list[str]
+    class_names: list[str]
+    members: list[_Member] = Field(min_length=1)
+    weights: _Weights
+
+    def check(self) -> None:
+        """Raises: ValueError."""
+        outputs = len(self.class_names) or 1
+        for member in self.members:
+            own = member.preparation
+            widths = {len(own.fill), len(own.center), len(own.scale), len(self.feature_names)}
+            if len(widths) != 1 or list(own.categories) != self.categorical:
+                raise ValueError("a preparation of other columns")
+            inputs = len(own.center) + sum(map(len, own.categories.values()))
+            if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
+                raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
+
+
+def encode_model(
+    facts: Mapping[str, Any], members: Sequence[ModelMember]
+) -> tuple[dict[str, Any], bytes]:
+    """Return the document and the safetensors file of a model; facts are what else it says."""
+    weights = encode_weights([member.layers for member in members], {"format": FORMAT})
+    document = {
+        "format": FORMAT,
+        "version": VERSION,
+        **facts,
+        "members": [
+            {"sizes": _sizes(member), "preparation": preparation_to_json(member.preparation)}
+            for member in members
+        ],
+        "weights": {"file": WEIGHTS_FILE, "sha256": sha256(weights).hexdigest()},
+    }
+    return document, weights
+
+
+def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> AnyModel:
+    """Return the model of a document and its weights.
+
+    Raises: ExportError if they do not belong together or cannot be read.
+    """
+    written = (document.get("format"), document.get("version"))
+    if written != (FORMAT, VERSION):
+        rule = f"a model must be of format {FORMAT} {VERSION}"
+        got, mend = " ".join(map(str, written)), "Read it with the selection that wrote it."
+        raise ExportError(Fault(where, rule, got, mend))
+    try:
+        checked = _Document.model_validate(dict(document))
+        checked.check()
+        if sha256(weights).hexdigest() != checked.weights.sha256:
+            raise ValueError(f"other bytes in {WEIGHTS_FILE} than the document says")
+        layers = decode_weights(weights, [len(member.sizes) - 1 for member in checked.members])
+        members = [
+            ModelMember(preparation_from_json(member["preparation"]), tuple(own))
+            for member, own in zip(document["members"], layers, strict=True)
+        ]
+        for member, stated in zip(members, checked.members, strict=True):
+            _check_shapes(member, stated.sizes)
+    except ValidationError as error:
+        first = error.errors()[0]
+        got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
+        raise ExportError(Fault(where, "a model must be whole", got, ANEW)) from None
+    except ValueError as error:
+        got = " ".join(str(error).split())
+        raise ExportError(Fault(where, "a model must be whole", got, ANEW)) from None
+    return make_model(document, members)
+
+
+def load_model(folder: str | Path) -> AnyModel:
+    """Read a model that `selection export` wrote.
+
+    Raises: ExportError if the folder holds no model, or a damaged one.
+    """
+    where = str(folder)
+    try:
+        document = json.loads(Path(folder, DOCUMENT_FILE).read_text(encoding="utf-8"))
+        weights = Path(folder, WEIGHTS_FILE).read_bytes()
+    except OSError as error:
+        rule = f"the folder must hold {DOCUMENT_FILE} and {WEIGHTS_FILE}"
+        mend = "Write it with selection export NAME --to DIR."
+        raise ExportError(Fault(where, rule, error.strerror or "no access", mend)) from None
+    except ValueError as error:
+        got = " ".join(str(error).split())
+        raise ExportError(Fault(where, f"{DOCUMENT_FILE} must be JSON", got, ANEW)) from None
+    if not isinstance(document, dict):
+        raise ExportError(Fault(where, "a model must be whole", "no JSON object", ANEW))
+    return decode_model(document, weights, where)
+
+
+def _sizes(member: ModelMember) -> list[int]:
+    first = member.layers[0].weight.shape[1]
+    return [int(first), *(len(layer.bias) for layer in member.layers)]
+
+
+def _check_shapes(member: ModelMember, sizes: Sequence[int]) -> None:
+    for layer, fan_in, fan_out in zip(member.layers, sizes, sizes[1:], strict=False):
+        if layer.weight.shape != (fan_out, fan_in) or layer.bias.shape != (fan_out,):
+            got = f"{layer.weight.shape} and {layer.bias.shape}"
+            raise ValueError(f"weights of sizes {list(sizes)} are needed, but got {got}")

@@ -1,0 +1,142 @@
+"""A final model as ONNX: preparation and MLP in one graph, from raw features to logits.
+
+ALL of onnx. Inputs are "features", (N, D) float64 in the units of the study's table, NaN where a
+value is missing, and one text column "category_K", (N, 1), per categorical column. Outputs are
+"logits" and "probabilities", or "prediction" in units of the target.
+Source: the ONNX operators, opset 19 (the first whose Equal takes text).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.errors import ExportError, Fault
+from selection.model.estimator import AnyModel, ModelMember
+
+OPSET, IR_VERSION = 19, 9
+_OPERATORS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
+
+
+def encode_onnx(model: AnyModel) -> bytes:
+    """Return a model as the bytes of an ONNX file.
+
+    Raises: ExportError if onnx is not installed.
+    """
+    try:
+        import onnx
+    except ImportError:
+        mend = "Install it: pip install 'selection[onnx]'."
+        raise ExportError(
+            Fault("--format onnx", "ONNX needs the package onnx", "none installed", mend)
+        ) from None
+    graph = _Graph(model, onnx)
+    proto = onnx.helper.make_model(
+        graph.build(),
+        opset_imports=[onnx.helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+        producer_name="selection",
+    )
+    facts = {
+        name: json.dumps(model.document[name])
+        for name in ("study", "trial", "feature_names", "categorical", "class_names")
+    }
+    onnx.helper.set_model_props(proto, facts)
+    onnx.checker.check_model(proto, full_check=True)
+    return bytes(proto.SerializeToString())
+
+
+class _Graph:
+    """Collect the nodes and constants of one graph."""
+
+    def __init__(self, model: AnyModel, onnx: Any) -> None:
+        self.model = model
+        self.onnx = onnx
+        self.nodes: list[Any] = []
+        self.constants: list[Any] = []
+
+    def build(self) -> Any:
+        helper, kinds = self.onnx.helper, self.onnx.TensorProto
+        document = self.model.document
+        width = len(document["feature_names"])
+        inputs = []
+        if width:
+            inputs.append(helper.make_tensor_value_info("features", kinds.DOUBLE, ["N", width]))
+        for place in range(len(document["categorical"])):
+            name = f"category_{place}"
+            inputs.append(helper.make_tensor_value_info(name, kinds.STRING, ["N", 1]))
+        classes = len(document["class_names"])
+        names = self._classify() if classes else self._regress()
+        outputs = [
+            helper.make_tensor_value_info(name, kinds.FLOAT, ["N", classes or 1]) for name in names
+        ]
+        return helper.make_graph(self.nodes, "selection", inputs, outputs, self.constants)
+
+    def _classify(self) -> list[str]:
+        logits = [self._member(place, member) for place, member in enumerate(self.model.members)]
+        if len(logits) == 1:
+            self._node("Identity", logits, "logits")
+        else:
+            wide = [self._cast(name, "DOUBLE") for name in logits]
+            chances = [self._node("Softmax", [name], axis=1) for name in wide]
+            # onnxruntime has no Mean of float64.
+            count = self._constant(np.array(len(chances), dtype=np.float64))
+            mean = self._node("Div", [self._node("Sum", chances), count])
+            smallest = self._constant(np.array(np.finfo(np.float32).tiny, dtype=np.float64))
+            log = self._node("Log", [self._node("Max", [mean, smallest])])
+            self._cast(log, "FLOAT", "logits")
+        self._node("Softmax", ["logits"], "probabilities", axis=1)
+        return ["logits", "probabilities"]
+
+    def _regress(self) -> list[str]:
+        each = []
+        for place, member in enumerate(self.model.members):
+            scale = self._constant(np.float32(member.preparation.target_std).reshape(1))
+            shift = self._constant(np.float32(member.preparation.target_mean).reshape(1))
+            scaled = self._node("Mul", [self._member(place, member), scale])
+            each.append(self._node("Add", [scaled, shift]))
+        self._node("Mean", each, "prediction")
+        return ["prediction"]
+
+    def _member(self, place: int, member: ModelMember) -> str:
+        """Add one MLP behind its preparation and return the name of its outputs."""
+        unit = self._prepare(member)
+        for depth, layer in enumerate(member.layers):
+            weight, bias = self._constant(layer.weight), self._constant(layer.bias)
+            unit = self._node("Gemm", [unit, weight, bias], transB=1)  # (N, H)
+            if depth < len(member.layers) - 1:
+                unit = self._node(_OPERATORS[self.model.document["activation"]], [unit])
+        return unit
+
+    def _prepare(self, member: ModelMember) -> str:
+        preparation = member.preparation
+        parts = []
+        if len(preparation.center):
+            unit = "features"
+            if not np.isnan(preparation.fill).all():
+                fill = self._constant(preparation.fill[None])
+                unit = self._node("Where", [self._node("IsNaN", [unit]), fill, unit])
+            unit = self._node("Sub", [unit, self._constant(preparation.center[None])])
+            unit = self._node("Div", [unit, self._constant(preparation.scale[None])])
+            parts.append(self._cast(unit, "FLOAT"))
+        for place, values in enumerate(preparation.categories.values()):
+            known = self._constant(np.array([values], dtype=object))  # (1, known categories)
+            parts.append(self._cast(self._node("Equal", [f"category_{place}", known]), "FLOAT"))
+        return parts[0] if len(parts) == 1 else self._node("Concat", parts, axis=1)
+
+    def _node(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
+        name = output or f"{kind.lower()}_{len(self.nodes)}"
+        self.nodes.append(self.onnx.helper.make_node(kind, inputs, [name], **attributes))
+        return name
+
+    def _cast(self, name: str, kind: str, output: str = "") -> str:
+        return self._node("Cast", [name], output, to=getattr(self.onnx.TensorProto, kind))
+
+    def _constant(self, value: NDArray[Any] | np.generic) -> str:
+        name = f"constant_{len(self.constants)}"
+        array = np.ascontiguousarray(value)
+        self.constants.append(self.onnx.numpy_helper.from_array(array, name))
+        return name

@@ -1,0 +1,111 @@
+"""What pages say of diagnoses and stored curves: values for the templates, nothing of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import attrgetter
+
+from selection.report.cells import show_value
+from selection.report.study_view import StudyView
+from selection.stats.fit_diagnosis import Diagnosis
+from selection.store.curve_points import ROWS, CurvePoint
+from selection.store.repository import Books
+from selection.study.trial import Trial
+from selection.workflows.diagnose import (
+    BaselineLine,
+    baseline_lines,
+    diagnose_points,
+    diagnose_trial,
+)
+
+# Reading and judging more of them would hold up a page.
+MOST_CURVES = 8
+
+
+@dataclass(frozen=True)
+class ShownDiagnosis:
+    """Hold a diagnosis, the baselines beside it, and the level of the interval of the gap."""
+
+    found: Diagnosis
+    baselines: Mapping[str, BaselineLine]
+    metric: str
+    level: float
+
+
+@dataclass(frozen=True, eq=False)
+class StoredCurve:
+    """Hold the points of one curve by value: over a hyperparameter or "rows", of one trial."""
+
+    number: int
+    over: str
+    points: Sequence[CurvePoint]
+
+    @property
+    def title(self) -> str:
+        title = curve_title(self.number, self.over)
+        return title[0].upper() + title[1:]
+
+    def caption(self, metric: str) -> str:
+        """Say what the chart of this curve shows."""
+        folds = max(len(point.folds) for point in self.points)
+        drawn = (
+            f"Observed validation {metric} and training {metric}, the mean over {folds} folds; "
+            "bars are one standard error over folds."
+        )
+        if self.over == ROWS:
+            fixed = (
+                f"Nested subsets of the training rows with the setting of trial {self.number}, on "
+                "the same validation rows; all sizes take about as many updates."
+            )
+        else:
+            fixed = f"All hyperparameters but {self.over} are those of trial {self.number}."
+        failed = [show_value(each.value) for each in self.points if not each.is_complete]
+        left_out = f" Left out, as it failed to train: {', '.join(failed)}." if failed else ""
+        return f"{drawn} {fixed}{left_out}"
+
+
+def show_diagnosis(view: StudyView, books: Books, trial: Trial) -> ShownDiagnosis | None:
+    """Return the diagnosis of a trial with what it rests on; None where there is none.
+
+    Raises: StorageError where a row is damaged.
+    """
+    found = diagnose_trial(view.study, view.spec, books, trial, view.ranked)
+    if found is None:
+        return None
+    baselines = baseline_lines(view.study, view.spec, books)
+    level = view.spec.sections.assessment.level
+    return ShownDiagnosis(found, baselines, view.spec.metric, level)
+
+
+def stored_curves(view: StudyView, books: Books) -> list[StoredCurve]:
+    """Return the curves of a study, by trial and name.
+
+    Raises: StorageError where a row is damaged.
+    """
+    if not view.curve_folds:
+        return []
+    key = attrgetter("number", "over")
+    return [
+        StoredCurve(*of_curve, list(points))
+        for of_curve, points in groupby(books.curves.points(view.study), key)
+    ]
+
+
+def judged_points(
+    view: StudyView, books: Books, curve: StoredCurve
+) -> list[tuple[CurvePoint, Diagnosis | None]]:
+    """Return each point of a curve with its diagnosis, None where there is none.
+
+    Raises: StorageError where a row is damaged.
+    """
+    found = diagnose_points(view.study, view.spec, books, curve.points)
+    return list(zip(curve.points, found, strict=True))
+
+
+def curve_title(number: int, over: str) -> str:
+    """Return what a curve is called."""
+    if over == ROWS:
+        return f"sample-size curve, setting of trial {number}"
+    return f"validation curve over {over}, all else as in trial {number}"

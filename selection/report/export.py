@@ -1,0 +1,261 @@
+"""The winner as files that other people can use.
+
+A new folder appears whole or not at all; into an existing one each file is put whole. Nothing here
+opens the held-out set, and no name of a study becomes a path.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import tomli_w
+import yaml
+
+from selection.data.folds import fold_fingerprint
+from selection.errors import ExportError, Fault
+from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
+from selection.model.onnx_graph import encode_onnx
+from selection.report.csv_text import csv_text
+from selection.report.model_card import model_card
+from selection.report.values import trial_rows, winner_value
+from selection.store.evidence import StoredModel
+from selection.study.fields import MAX_NAME_CHARACTERS
+from selection.study.space import value_to_json
+from selection.study.spec import parse_study
+from selection.study.trial import Trial
+from selection.workflows.assess import Assessment
+
+FORMATS: Mapping[str, tuple[str, ...]] = {
+    "toml": ("best.toml",),
+    "json": ("best.json",),
+    "yaml": ("best.yaml",),
+    "csv": ("trials.csv",),
+    "parquet": ("trials.parquet",),
+    "safetensors": (WEIGHTS_FILE, DOCUMENT_FILE),
+    "onnx": ("model.onnx",),
+    "model-card": ("MODEL_CARD.md",),
+}
+# What needs an extra package: left out with a word where it is absent and not asked for by name.
+EXTRAS: Mapping[str, str] = {"parquet": "pyarrow", "onnx": "onnx"}
+MODEL_FORMATS = ("safetensors", "onnx")
+
+
+@dataclass(frozen=True, eq=False)
+class Winner:
+    """Hold what is exported: one trial, what is said of it, and its final model if there is one."""
+
+    assessment: Assessment
+    trial: Trial
+    model: StoredModel | None
+
+
+def make_files(winner: Winner, formats: Collection[str]) -> dict[str, bytes]:
+    """Return the content of every file of these formats, by name.
+
+    Raises: ExportError if a format needs a package that is not installed.
+    """
+    makers: Mapping[str, Callable[[Winner], tuple[bytes, ...]]] = {
+        "toml": lambda own: (_toml(own),),
+        "json": lambda own: (json.dumps(_best(own), indent=2).encode() + b"\n",),
+        "yaml": lambda own: (yaml.safe_dump(_best(own), sort_keys=False).encode(),),
+        "csv": lambda own: (csv_text(_rows(own)).encode(),),
+        "parquet": lambda own: (_parquet(own),),
+        "safetensors": _model_files,
+        "onnx": lambda own: (_onnx(own),),
+        "model-card": lambda own: (_card(own),),
+    }
+    files: dict[str, bytes] = {}
+    for name in formats:
+        files |= dict(zip(FORMATS[name], makers[name](winner), strict=True))
+    return files
+
+
+def write_files(files: Mapping[str, bytes], folder: Path, *, force: bool) -> None:
+    """Write all files into a folder; one that holds anything is left alone without force.
+
+    With force, files of the same names are replaced, and nothing else is touched.
+
+    Raises: ExportError if the folder is not free or cannot be written.
+    """
+    where = str(folder)
+    try:
+        check_folder(folder, force=force)
+        if folder.is_dir():
+            _fill_folder(files, folder)
+        else:
+            _make_folder(files, folder)
+    except OSError as error:
+        raise _unwritable(where, error) from None
+
+
+def check_folder(folder: Path, *, force: bool) -> None:
+    """Refuse a folder that is not free.
+
+    Raises: ExportError.
+    """
+    where = str(folder)
+    try:
+        is_other = folder.exists() and not folder.is_dir()
+        is_full = folder.is_dir() and any(folder.iterdir())
+    except OSError as error:
+        raise _unwritable(where, error) from None
+    if is_other:
+        raise ExportError(Fault(where, "an export is a folder", "a file", "Name another folder."))
+    if is_full and not force:
+        rule = "an export does not overwrite"
+        mend = "Name another folder, or say --force."
+        raise ExportError(Fault(where, rule, "a folder with files", mend))
+
+
+def study_content(winner: Winner) -> dict[str, Any]:
+    """Return a study file, as TOML knows it, that trains this one trial again.
+
+    Every hyperparameter is a constant; keys without effect on the trial are left out.
+    """
+    assessment, trial = winner.assessment, winner.trial
+    spec, study = assessment.spec, assessment.study
+    setting = spec.setting(trial.params)
+    content: dict[str, Any] = _without_none(spec.to_json())
+    values = {**spec.constants, **trial.params}
+    values.pop("weight_decay" if setting.kind.optimizer == "adam" else "l2", None)
+    content["name"] = f"{study.name[: MAX_NAME_CHARACTERS - 5]}-best"
+    content["space"] = {name: value_to_json(value) for name, value in values.items()}
+    content["training"]["nesterov"] = setting.kind.nesterov
+    content["search"] = {
+        "metric": spec.metric,
+        "sampler": "random",
+        "pruner": "none",
+        "trials": 1,
+        "cohort": 1,
+    }
+    content["selection"] = {"rule": assessment.rule}
+    content["provenance"] = {
+        "study": study.name,
+        "number": trial.number,
+        "rule": assessment.rule,
+        "data_fingerprint": study.data_fingerprint,
+        "held_out_fingerprint": study.held_out_fingerprint,
+        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
+        "versions": _versions(winner),
+    }
+    again = parse_study(content, "best.toml")
+    assert again.setting(again.default) == setting, "the study file trains the same setting"
+    return content
+
+
+def _toml(winner: Winner) -> bytes:
+    head = "# One trial as a study of its own. Train it again: selection run best.toml\n"
+    return (head + tomli_w.dumps(study_content(winner))).encode()
+
+
+def _best(winner: Winner) -> dict[str, Any]:
+    """Return what best.json and best.yaml hold."""
+    assessment, study = winner.assessment, winner.assessment.study
+    return {
+        **winner_value(assessment),
+        "seed": assessment.spec.seed,
+        "data_fingerprint": study.data_fingerprint,
+        "held_out_fingerprint": study.held_out_fingerprint,
+        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
+        "versions": _versions(winner),
+        "environment": dict(study.environment),
+        "study_file": study_content(winner),
+    }
+
+
+def _versions(winner: Winner) -> dict[str, str]:
+    versions: dict[str, str] = dict(winner.assessment.study.environment["versions"])
+    return versions
+
+
+def _rows(winner: Winner) -> list[dict[str, Any]]:
+    return trial_rows(winner.assessment.study, winner.assessment.trials)
+
+
+def _parquet(winner: Winner) -> bytes:
+    buffer = io.BytesIO()
+    table = pd.DataFrame(_rows(winner))
+    for name in table.columns:
+        if any(isinstance(value, str) for value in table[name]):  # a width may be 8 or "4 4"
+            table[name] = table[name].map(lambda value: value if value is None else str(value))
+    try:
+        table.to_parquet(buffer, engine="pyarrow", index=False)
+    except ImportError:
+        mend = "Install it: pip install 'selection[parquet]'."
+        raise ExportError(
+            Fault("--format parquet", "Parquet needs pyarrow", "none installed", mend)
+        ) from None
+    return buffer.getvalue()
+
+
+def _model_files(winner: Winner) -> tuple[bytes, bytes]:
+    assert winner.model is not None, "a model was made for these formats"
+    document = json.dumps(winner.model.document, indent=1).encode() + b"\n"
+    return winner.model.weights, document
+
+
+def _onnx(winner: Winner) -> bytes:
+    assert winner.model is not None, "a model was made for these formats"
+    return encode_onnx(decode_model(winner.model.document, winner.model.weights, "final model"))
+
+
+def _card(winner: Winner) -> bytes:
+    document = None if winner.model is None else winner.model.document
+    return model_card(winner.assessment, winner.trial, document).encode()
+
+
+def _without_none(value: Any) -> Any:
+    """Return JSON without its nulls: TOML has no word for them."""
+    if isinstance(value, dict):
+        return {name: _without_none(each) for name, each in value.items() if each is not None}
+    return value
+
+
+def _make_folder(files: Mapping[str, bytes], folder: Path) -> None:
+    """Fill a folder beside the one asked for, and rename it once it is whole."""
+    parent = folder.absolute().parent
+    parent.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.absolute().name}-"))
+    try:
+        work.chmod(0o777 & ~_umask())
+        for name, content in files.items():
+            _write(work / name, content)
+        os.replace(work, folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+
+
+def _fill_folder(files: Mapping[str, bytes], folder: Path) -> None:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as work:
+        for name, content in files.items():
+            _write(Path(work, name), content)
+        for name in files:
+            os.replace(Path(work, name), folder / name)
+
+
+def _write(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _unwritable(where: str, error: OSError) -> ExportError:
+    got = error.strerror or str(error)
+    return ExportError(Fault(where, "the folder must be writable", got, "Name a folder of yours."))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,1 @@
+"""Results as HTML: the pages of the server and the report file."""

@@ -1,0 +1,133 @@
+"""What the page of a study and its report say: values for the templates, nothing of HTML."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from selection.report.answer import answer
+from selection.report.cells import show_value
+from selection.report.diagnosis_view import ShownDiagnosis
+from selection.report.study_view import StudyView
+from selection.report.verdict import held_out_lines, openings, winner_lines
+from selection.store.evidence import RowFacts
+from selection.study.space import Choices, Dimension
+from selection.study.trial import Trial
+from selection.workflows.assess import Assessment
+
+Pairs = Sequence[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Section:
+    """Hold facts under a title."""
+
+    title: str
+    pairs: Pairs
+
+
+def answer_values(
+    view: StudyView,
+    assessment: Assessment | None,
+    diagnosis: ShownDiagnosis | None,
+    *,
+    waiting: str,
+    evaluate: str,
+) -> dict[str, Any]:
+    """Return who won and how good that is; waiting says why there is no assessment yet."""
+    winner = winner_of(view, assessment)
+    lines: list[str] = []
+    if assessment is not None and winner is not None:
+        lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
+    elif assessment is not None:
+        lines = [line for line in [openings(assessment.openings_by_others)] if line]
+    return {
+        "winner": winner,
+        "assessment": assessment,
+        "numbers": answer(view, assessment, waiting),
+        "lines": lines,
+        "diagnosis": diagnosis,
+    }
+
+
+def winner_of(view: StudyView, assessment: Assessment | None) -> Trial | None:
+    """Return the winner by the rule, or while that is not known the best trial so far."""
+    if assessment is not None:
+        return assessment.winner
+    return view.ranked[0] if view.ranked else None
+
+
+def fact_values(view: StudyView, rows: RowFacts | None) -> dict[str, Any]:
+    """Return what the study was made of; rows are those of its evidence."""
+    facts = view.study.facts
+    sections = [
+        Section("Data", _data(view)),
+        Section("Folds", _folds(view, rows)),
+        Section("Search space", [(n, _dimension(d)) for n, d in view.spec.space.items()]),
+        Section("Fixed settings", _fixed(view)),
+        Section("Search", _flat(view.study.spec_json["search"])),
+        Section("Environment", _flat(view.study.environment)),
+    ]
+    return {
+        "sections": [section for section in sections if section.pairs],
+        "classes": facts.get("class_counts") or {},
+    }
+
+
+def _data(view: StudyView) -> Pairs:
+    study, facts = view.study, view.study.facts
+    return [
+        *_flat(study.spec_json["data"]),
+        ("development rows", str(facts["rows"])),
+        ("held-out rows", str(facts["held_out_rows"])),
+        ("features", str(facts["features"])),
+        ("rows with a copy in another fold", str(facts.get("duplicate_rows", "not counted"))),
+        ("fingerprint", study.data_fingerprint[:16]),
+        ("study file's fingerprint", study.spec_fingerprint[:16]),
+    ]
+
+
+def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
+    pairs = [("drawn", str(view.study.facts.get("fold_kind", view.spec.sections.cv.kind)))]
+    pairs += _flat(view.study.spec_json["cv"])
+    if rows is not None:
+        sizes = [np.bincount(folds[folds >= 0]).tolist() for folds in rows.folds]
+        shown = "; ".join(", ".join(map(str, of_repeat)) for of_repeat in sizes)
+        pairs.append(("validation rows by fold", shown))
+    return pairs
+
+
+def _fixed(view: StudyView) -> Pairs:
+    constants = [(name, show_value(value)) for name, value in view.spec.constants.items()]
+    return constants + list(_flat(view.study.spec_json["training"]))
+
+
+def _dimension(dimension: Dimension) -> str:
+    if isinstance(dimension, Choices):
+        return ", ".join(map(show_value, dimension.options))
+    kinds = [
+        "log" if dimension.log else "",
+        "integer" if dimension.integer else "",
+        f"step {dimension.step:g}" if dimension.step is not None else "",
+    ]
+    return " ".join([f"{dimension.low:g} to {dimension.high:g}", *filter(None, kinds)])
+
+
+def _flat(section: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Return the keys of a section that say something, with short values."""
+    return [
+        (name.replace("_", " "), _short(value))
+        for name, value in section.items()
+        if value not in (None, "", {}, [])
+    ]
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {_short(each)}" for name, each in value.items())
+    if isinstance(value, list):
+        return ", ".join(map(_short, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,378 @@
+"""Every chart of a study, made once: for the page, the report file and Optuna Dashboard.
+
+Pure functions of what the record and the assessment hold. Trials may be in any state and are
+ordered by number. Scores of the folds are observed, and the axes say so. All marks are SVG: what
+needs WebGL would need a page that allows eval. The charts of the search space are handed on from
+space_figures.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from selection.report.plots.parts import (
+    BLUE,
+    GREEN,
+    HEAT_SCALE,
+    MOST_POINTS,
+    NEUTRAL,
+    ORANGE,
+    PALETTE,
+    PURPLE,
+    SKY,
+    STATES,
+    VERMILLION,
+    Figure,
+    axis,
+    colour_bar,
+    difference,
+    error_bars,
+    even_places,
+    faded,
+    figure,
+    finished,
+    finite,
+    last_score,
+    legend,
+    line,
+    loss_title,
+    named_axis,
+    points,
+    rule_at,
+    safe,
+    score_axis,
+    score_title,
+)
+from selection.report.plots.space_figures import (
+    contour,
+    importance,
+    numeric_names,
+    parallel_coordinates,
+    scores_against,
+    slices,
+)
+from selection.study.spec import StudySpec
+from selection.study.trial import FoldResult, Trial, TrialState
+
+if TYPE_CHECKING:
+    from selection.workflows.assess import Assessment
+
+__all__ = [
+    "Figure",
+    "confusion",
+    "contour",
+    "epochs_spent",
+    "importance",
+    "leader_folds",
+    "learning_band",
+    "learning_curves",
+    "numeric_names",
+    "optimisation_history",
+    "parallel_coordinates",
+    "rivals",
+    "scores_against",
+    "slices",
+]
+
+MOST_BARS = 400
+MOST_CURVES = 6
+MOST_EPOCHS = 200
+MOST_EPOCHS_OF_BAND = 60
+MOST_RIVALS = 20
+MOST_CELLS_WITH_TEXT = 400
+TICK_CHARACTERS = 14
+DIGITS = 5
+
+
+def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int | None) -> Figure:
+    """Return the observed score of every finished trial, and the best so far.
+
+    Of many trials those that were the best so far, the winner, and others evenly are shown.
+    """
+    scores = {
+        trial.number: score
+        for trial in finished(trials)
+        if (score := last_score(trial)) is not None
+    }
+    told = [trial for trial in trials if trial.number in scores]
+    best = _running_best(spec, told)
+    kept = {number for number, _ in best} | {winner}
+    others = [number for number in scores if number not in kept]
+    shown = kept | {others[place] for place in even_places(len(others), MOST_POINTS)}
+    data = []
+    # What was stopped may not cover what is complete.
+    for state, style in reversed(STATES.items()):
+        of_state = [trial for trial in told if trial.number in shown and trial.state is state]
+        data.append(
+            points(
+                [trial.number for trial in of_state],
+                [scores[trial.number] for trial in of_state],
+                state.value,
+                style.colour,
+                style.symbol,
+                hovertemplate="trial %{x}: %{y:.4f}<extra>" + state.value + "</extra>",
+            )
+        )
+        if state is TrialState.COMPLETE and len(told) <= MOST_POINTS:
+            data[-1]["error_y"] = error_bars([trial.standard_error for trial in of_state])
+    if best:
+        last = max(scores)
+        steps = [*best, (last, best[-1][1])]
+        x, y = zip(*steps, strict=True)
+        data.append(line(x, y, "best so far", GREEN, line={"shape": "hv"}, hoverinfo="skip"))
+    if winner in scores:
+        data.append(
+            points(
+                [winner],
+                [scores[winner]],
+                f"winner, trial {winner}",
+                PURPLE,
+                "star",
+                marker={"size": 14, "line": {"color": NEUTRAL, "width": 1}},
+                hovertemplate="trial %{x}: %{y:.4f}<extra>winner</extra>",
+            )
+        )
+    return figure(data, axis("trial"), score_axis(spec, list(scores.values())))
+
+
+def learning_curves(
+    spec: StudySpec,
+    curves: Mapping[int, Sequence[FoldResult]],
+    kind: Literal["loss", "score"],
+) -> Figure:
+    """Return the curves of at most six trials, fold by fold: training dashed, validation solid."""
+    data = []
+    for colour, (number, folds) in zip(PALETTE, list(curves.items())[:MOST_CURVES], strict=False):
+        for part, dash in (("training", "dash"), ("validation", "solid")):
+            for place, fold in enumerate(folds):
+                column = fold.curve.column(f"{part}_{kind}")
+                places = even_places(len(column), MOST_EPOCHS)
+                data.append(
+                    line(
+                        [at + 1 for at in places],
+                        finite(column[places].tolist(), DIGITS),
+                        f"trial {number}, {part}",
+                        colour,
+                        line={"dash": dash, "width": 1.5},
+                        legendgroup=f"{number} {part}",
+                        showlegend=place == 0,
+                        hovertemplate=f"trial {number}, {part}, {_fold_name(spec, fold)}<br>"
+                        "epoch %{x}: %{y:.4f}<extra></extra>",
+                    )
+                )
+    title = loss_title(spec) if kind == "loss" else score_title(spec)
+    return figure(data, axis("epoch"), axis(title))
+
+
+def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -> Figure:
+    """Return the mean validation score of each trial, in a band from the worst fold to the best."""
+    data = []
+    for place, (number, folds) in enumerate(curves.items()):
+        colour = PALETTE[place % len(PALETTE)]
+        if not folds:
+            continue
+        scores = np.stack([fold.curve.column("validation_score") for fold in folds])  # (K, T)
+        shown = [
+            at
+            for at in even_places(scores.shape[1], MOST_EPOCHS_OF_BAND)
+            if np.isfinite(scores[:, at]).all()
+        ]
+        epochs, scores = [at + 1 for at in shown], scores[:, shown]
+        ends = [*scores.max(axis=0).tolist(), *scores.min(axis=0).tolist()[::-1]]
+        data.append(
+            line(
+                [*epochs, *epochs[::-1]],
+                finite(ends, DIGITS),
+                f"trial {number}, folds",
+                colour,
+                line={"width": 0},
+                fill="toself",
+                fillcolor=faded(colour, 0.15),
+                legendgroup=str(number),
+                showlegend=False,
+                hoverinfo="skip",
+            )
+        )
+        data.append(
+            line(
+                epochs,
+                finite(scores.mean(axis=0).tolist(), DIGITS),
+                f"trial {number}",
+                colour,
+                legendgroup=str(number),
+                hovertemplate="epoch %{x}: %{y:.4f}",
+            )
+        )
+    return figure(data, axis("epoch"), axis(f"{score_title(spec)}: mean, folds"))
+
+
+def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
+    """Return the observed score of every fold of each leader, and their mean."""
+    pairs = [
+        (place, score)
+        for place, trial in enumerate(leaders)
+        for score in finite(trial.fold_scores, DIGITS)
+    ]
+    means = [(place, last_score(trial)) for place, trial in enumerate(leaders)]
+    data = [
+        points(
+            [place for place, _ in pairs],
+            [score for _, score in pairs],
+            "fold",
+            SKY,
+            "circle-open",
+            hovertemplate="%{y:.4f}<extra>fold</extra>",
+        ),
+        points(
+            [place for place, _ in means],
+            [mean for _, mean in means],
+            "mean",
+            VERMILLION,
+            "diamond",
+            marker={"size": 10},
+            hovertemplate="%{y:.4f}<extra>mean</extra>",
+        ),
+    ]
+    names = [str(trial.number) for trial in leaders]
+    return figure(data, named_axis("trial, best first", names), axis(score_title(spec)))
+
+
+def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
+    """Return the epochs of every finished trial by state; of many trials the mean of neighbours."""
+    told = finished(trials)
+    most = max((spec.setting(trial.params).kind.epochs for trial in told), default=0)
+    if len(told) > MOST_BARS:
+        return _epochs_of_many(told, most)
+    data = []
+    for state, style in STATES.items():
+        of_state = [trial for trial in told if trial.state is state]
+        data.append(
+            {
+                "type": "bar",
+                "name": state.value,
+                "x": [trial.number for trial in of_state],
+                "y": [trial.epochs for trial in of_state],
+                "marker": {"color": style.colour, "pattern": {"shape": style.pattern}},
+                "hovertemplate": "trial %{x}: %{y} epochs<extra>" + state.value + "</extra>",
+            }
+        )
+    return figure(
+        data, axis("trial"), axis(f"epochs, of at most {most}"), barmode="overlay", bargap=0.15
+    )
+
+
+def _epochs_of_many(told: Sequence[Trial], most: int) -> Figure:
+    groups = np.array_split(np.arange(len(told)), MOST_BARS // 4)
+    starts = [told[places[0]].number for places in groups]
+    data = []
+    for state, style in STATES.items():
+        means = [
+            sum(told[at].epochs for at in places if told[at].state is state) / len(places)
+            for places in groups
+        ]
+        data.append(
+            line(
+                starts,
+                finite(means, DIGITS),
+                state.value,
+                style.colour,
+                line={"width": 0, "shape": "hv"},
+                stackgroup="states",
+                fillcolor=faded(style.colour, 0.4 if style.pattern else 1.0),
+                fillpattern={"shape": style.pattern, "fgcolor": style.colour},
+                hovertemplate="from trial %{x}: %{y:.1f}<extra>" + state.value + "</extra>",
+            )
+        )
+    title = f"epochs, of at most {most}<br>(means of {len(groups[0])} trials)"
+    return figure(data, axis("trial"), axis(title))
+
+
+def rivals(assessment: Assessment) -> Figure:
+    """Return the advantage of the winner over its best rivals, with intervals over paired folds."""
+    spec = assessment.spec
+    sign = 1.0 if spec.is_minimised else -1.0
+    best = sorted(assessment.rivals, key=lambda rival: (sign * rival.mean, rival.number))
+    best = best[:MOST_RIVALS]
+    alike = set(assessment.indistinguishable)
+    data = []
+    for is_alike, name, colour, symbol in (
+        (True, "cannot be told apart", ORANGE, "circle-open"),
+        (False, "told apart", BLUE, "square"),
+    ):
+        shown = [
+            (place, rival.advantage)
+            for place, rival in enumerate(best)
+            if (rival.number in alike) == is_alike
+        ]
+        trace = points(
+            [advantage.mean for _, advantage in shown],
+            [place for place, _ in shown],
+            name,
+            colour,
+            symbol,
+            marker={"size": 9},
+            hovertemplate="%{x:.4f}<extra></extra>",
+        )
+        trace["error_x"] = {
+            **error_bars([difference(advantage.high, advantage.mean) for _, advantage in shown]),
+            "symmetric": False,
+            "arrayminus": [difference(advantage.mean, advantage.low) for _, advantage in shown],
+        }
+        data.append(trace)
+    level = spec.sections.assessment.level
+    title = f"winner's advantage, {100 * level:g}% interval<br>{score_title(spec)}"
+    y = named_axis("trial", [str(rival.number) for rival in best])
+    y["range"] = [len(best) - 0.5, -0.5]
+    return figure(data, axis(title), y, shapes=[rule_at(0)], legend=legend(-0.3))
+
+
+def confusion(names: Sequence[str], counts: Sequence[Sequence[int]]) -> Figure:
+    """Return out-of-fold counts as a heatmap: true classes are lines, predicted ones columns.
+
+    The colour is the share of the line.
+    """
+    has_text = len(names) ** 2 <= MOST_CELLS_WITH_TEXT
+    heat = {
+        "type": "heatmap",
+        "z": [[count / max(1, sum(row)) for count in row] for row in counts],
+        "customdata": [
+            [[count, safe(true), safe(other)] for count, other in zip(row, names, strict=True)]
+            for row, true in zip(counts, names, strict=True)
+        ],
+        "zmin": 0,
+        "zmax": 1,
+        "colorscale": HEAT_SCALE,
+        "colorbar": {**colour_bar("share of true class"), "tickformat": ".0%"},
+        "showscale": not has_text,
+        "xgap": 1,
+        "ygap": 1,
+        "hovertemplate": "true %{customdata[1]}, predicted %{customdata[2]}<br>"
+        "%{customdata[0]} rows, %{z:.1%} of the true class<extra></extra>",
+    }
+    if has_text:
+        heat["text"] = [[str(count) for count in row] for row in counts]
+        heat["texttemplate"] = "%{text}"
+    ticks = [safe(name, TICK_CHARACTERS) for name in names]
+    x = named_axis("predicted class, out of fold<br>(colour: share of the true class)", ticks)
+    y = named_axis("true class", ticks) | {"range": [len(names) - 0.5, -0.5]}
+    return figure([heat], x, y)
+
+
+def _running_best(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[int, float]]:
+    """Return number and score of each COMPLETE trial that was the best when it came."""
+    found: list[tuple[int, float]] = []
+    for trial in trials:
+        score = last_score(trial)
+        if trial.state is not TrialState.COMPLETE or score is None:
+            continue
+        if not found or (score < found[-1][1] if spec.is_minimised else score > found[-1][1]):
+            found.append((trial.number, score))
+    return found
+
+
+def _fold_name(spec: StudySpec, fold: FoldResult) -> str:
+    repeat = f"repeat {fold.repeat}, " if spec.sections.cv.repeats > 1 else ""
+    return f"{repeat}fold {fold.fold}"

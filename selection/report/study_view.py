@@ -1,0 +1,108 @@
+"""What is shown of a study at one moment, read once for pages, report and JSON alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+
+from selection.report.values import count_states
+from selection.stats.selection_rules import rank
+from selection.store.leases import RunningCohort
+from selection.store.ledger import Evaluation
+from selection.store.repository import Books
+from selection.store.study_record import StudyRecord
+from selection.study.budget import is_finished
+from selection.study.spec import StudySpec
+from selection.study.trial import Trial, TrialState
+
+# The rate of a study is taken over so many seconds.
+LATELY_SECONDS = 120.0
+
+
+@dataclass(frozen=True, eq=False)
+class StudyView:
+    """Hold one study as it stands: trials by number, in any state.
+
+    Units: seconds is the time that finished cohorts took; lately counts the trials that ended in
+    the last LATELY_SECONDS; curve_folds counts the folds of stored curves.
+    """
+
+    study: StudyRecord
+    spec: StudySpec
+    trials: Sequence[Trial]
+    running: Sequence[RunningCohort]
+    evaluations: Sequence[Evaluation]
+    evidence: tuple[int, int]
+    curve_folds: int
+    openings_by_others: int
+    seconds: float
+    lately: int
+
+    @cached_property
+    def counts(self) -> Mapping[TrialState, int]:
+        return count_states(self.trials)
+
+    @cached_property
+    def finished(self) -> int:
+        """The number of trials that have ended."""
+        return sum(count for state, count in self.counts.items() if state.is_finished)
+
+    @cached_property
+    def ranked(self) -> Sequence[Trial]:
+        """The complete trials, best observed mean first."""
+        return rank(self.trials, is_minimised=self.spec.is_minimised)
+
+    @cached_property
+    def is_finished(self) -> bool:
+        """Say whether the study takes no more trials."""
+        return bool(self.evaluations) or is_finished(self.spec, self.trials, self.seconds)
+
+    @property
+    def is_training(self) -> bool:
+        """Say whether a worker trains, or is between two cohorts."""
+        return any(cohort.trials or not self.is_finished for cohort in self.running)
+
+    @property
+    def state(self) -> str:
+        """Say in a word what the study does now."""
+        if self.is_training:
+            return "training"
+        return "finished" if self.is_finished else "stopped"
+
+    @property
+    def per_minute(self) -> float | None:
+        """The trials that ended per minute lately; None where nobody trains."""
+        if not self.is_training:
+            return None
+        age = (datetime.now(UTC) - self.study.created_at).total_seconds()
+        return 60.0 * self.lately / min(LATELY_SECONDS, max(age, 1.0))
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """What a page or a chart depends on: it stays while nothing new is on record."""
+        return (*self.verdict_version, self.curve_folds)
+
+    @property
+    def verdict_version(self) -> tuple[int, ...]:
+        """What a verdict depends on: curves, which choose nothing, are no part of it."""
+        results = sum(look.result is not None for look in self.evaluations)
+        looks = (len(self.evaluations), results, self.openings_by_others)
+        return (self.finished, *looks, *self.evidence)
+
+
+def view_study(study: StudyRecord, books: Books) -> StudyView:
+    """Read a study as it stands."""
+    return StudyView(
+        study=study,
+        spec=study.spec(),
+        trials=books.records.trials(study, with_curves=False),
+        running=books.leases.running(study),
+        evaluations=books.ledger.evaluations(study),
+        evidence=books.evidence.counts(study),
+        curve_folds=books.curves.count(study),
+        openings_by_others=books.ledger.count_openings_by_others(study),
+        seconds=books.records.elapsed_seconds(study),
+        lately=books.records.finished_within(study, LATELY_SECONDS),
+    )

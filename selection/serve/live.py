@@ -1,0 +1,118 @@
+"""Keeps what is known of each study between requests, so that finished trials are read once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import insort
+from collections.abc import Sequence
+from operator import attrgetter
+
+from selection.report.study_view import LATELY_SECONDS, StudyView
+from selection.store.repository import Books
+from selection.store.study_record import StudyRecord
+from selection.study.trial import Trial
+
+# Pages that ask together share one reading.
+FRESH_SECONDS = 0.5
+
+
+class Watches:
+    """Hold a watch for each study of a database."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._lock = threading.Lock()
+        self._watches: dict[str, StudyWatch] = {}
+
+    def views(self) -> list[StudyView]:
+        """Return every study as it stands, oldest first."""
+        studies = self._books.records.all_studies()
+        with self._lock:
+            for gone in set(self._watches) - {study.uuid for study in studies}:
+                del self._watches[gone]
+        return [self.view(study) for study in studies]
+
+    def find(self, name: str) -> StudyView:
+        """Return a study by name, or by uuid where no study has that name.
+
+        Raises: StudyStateError with the nearest name.
+        """
+        # PostgreSQL has no text with this character, and no study has it in its name.
+        found = None if "\0" in name else self._books.records.find_study(name)
+        if found is None:
+            studies = self._books.records.all_studies()
+            found = next((study for study in studies if study.uuid == name), None)
+        return self.view(found or self._books.study(name.replace("\0", "?")))
+
+    def view(self, study: StudyRecord) -> StudyView:
+        """Return a study as it stands."""
+        with self._lock:
+            watch = self._watches.setdefault(study.uuid, StudyWatch(self._books))
+        return watch.view(study)
+
+
+class StudyWatch:
+    """Read one study again and again, at the cost of what is new."""
+
+    def __init__(self, books: Books) -> None:
+        self._books = books
+        self._lock = threading.Lock()
+        self._finished: list[Trial] = []
+        # Every trial of the cohorts below this one has ended and is known.
+        self._first_open = 0
+        self._seconds = 0.0
+        self._view: StudyView | None = None
+        self._read_at = 0.0
+
+    def view(self, study: StudyRecord) -> StudyView:
+        """Return the study as it stands now."""
+        with self._lock:
+            if self._view is None or time.monotonic() - self._read_at > FRESH_SECONDS:
+                self._view = self._read(study)
+                self._read_at = time.monotonic()
+            return self._view
+
+    def _read(self, study: StudyRecord) -> StudyView:
+        records = self._books.records
+        # Before the finished ones: a trial that ends in between is then in both, not in neither.
+        pending = records.pending(study, since=self._first_open)
+        self._learn(study)
+        known = {trial.number for trial in self._finished}
+        pending = [trial for trial in pending if trial.number not in known]
+        running = self._books.leases.running(study)
+        newest = max((trial.cohort for trial in self._finished), default=-1)
+        self._first_open = min((trial.cohort for trial in pending), default=newest + 1)
+        return StudyView(
+            study=study,
+            spec=self._view.spec if self._view is not None else study.spec(),
+            trials=_merged(self._finished, pending),
+            running=running,
+            evaluations=self._books.ledger.evaluations(study),
+            evidence=self._books.evidence.counts(study),
+            curve_folds=self._books.curves.count(study),
+            openings_by_others=self._books.ledger.count_openings_by_others(study),
+            seconds=self._seconds,
+            lately=records.finished_within(study, LATELY_SECONDS) if running else 0,
+        )
+
+    def _learn(self, study: StudyRecord) -> None:
+        """Read the trials that have ended since, and the time that it took."""
+        records = self._books.records
+        known = {trial.number for trial in self._finished}
+        numbers = records.finished_numbers(study, since=self._first_open)
+        news = [number for number in numbers if number not in known]
+        if not news:
+            return
+        # What is everything is asked for as such: a list of so many numbers would be slow.
+        wanted = news if known else None
+        found = records.trials(study, with_curves=False, numbers=wanted)
+        seconds = records.elapsed_seconds(study)
+        for trial in found:
+            if trial.state.is_finished:
+                insort(self._finished, trial, key=attrgetter("number"))
+        self._seconds = seconds
+
+
+def _merged(finished: Sequence[Trial], pending: Sequence[Trial]) -> list[Trial]:
+    return sorted([*finished, *pending], key=attrgetter("number"))

@@ -1,0 +1,150 @@
+"""Does a trial of a study, or a point of a curve, under- or overfit? The rule on the record."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.stats.fit_diagnosis import Diagnosis, FoldMean, diagnose, negligible_loss, over_folds
+from selection.stats.paired_tests import validation_ratio
+from selection.stats.scores import Floats, log_softmax
+from selection.store.curve_points import CurvePoint
+from selection.store.evidence import BaselineFold, RowFacts
+from selection.store.repository import Books
+from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec
+from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState
+
+# A trial is held against so many of the best others.
+REFERENCES = 3
+
+
+@dataclass(frozen=True)
+class BaselineLine:
+    """Hold what a baseline observed on the validation rows; the loss is in the units of trials."""
+
+    loss: FoldMean
+    score: FoldMean
+
+
+def diagnose_trial(
+    study: StudyRecord, spec: StudySpec, books: Books, trial: Trial, ranked: Sequence[Trial]
+) -> Diagnosis | None:
+    """Return the diagnosis of a trial; None unless it is complete and rows were kept.
+
+    It is held against the best others and the linear baseline. ranked are the complete trials of
+    the study, best first.
+
+    Raises: StorageError where a row is damaged.
+    """
+    facts = books.evidence.rows(study)
+    if facts is None or trial.state is not TrialState.COMPLETE:
+        return None
+    others = [other.number for other in ranked if other.number != trial.number][:REFERENCES]
+    references = {f"trial {each}": _losses(books.records.curves(study, each)) for each in others}
+    linear = [fold for fold in books.evidence.baselines(study) if fold.name == "linear"]
+    if linear:
+        references["the linear baseline"] = baseline_losses(spec, facts, linear)
+    curves = [fold.curve for fold in books.records.curves(study, trial.number)]
+    return _diagnose(spec, facts, curves, references)
+
+
+def diagnose_points(
+    study: StudyRecord, spec: StudySpec, books: Books, points: Sequence[CurvePoint]
+) -> list[Diagnosis | None]:
+    """Return the diagnosis of each point of one curve, held against the other points.
+
+    None where a point did not train, or rows were not kept.
+    """
+    facts = books.evidence.rows(study)
+    losses = {
+        f"{point.over} = {point.value}": _losses(point.folds)
+        for point in points
+        if point.is_complete
+    }
+    found: list[Diagnosis | None] = []
+    for point in points:
+        if facts is None or not point.is_complete:
+            found.append(None)
+            continue
+        own = f"{point.over} = {point.value}"
+        references = {name: of_name for name, of_name in losses.items() if name != own}
+        found.append(_diagnose(spec, facts, [fold.curve for fold in point.folds], references))
+    return found
+
+
+def baseline_lines(study: StudyRecord, spec: StudySpec, books: Books) -> dict[str, BaselineLine]:
+    """Return what each baseline of a study observed, by name; none where rows were not kept.
+
+    Raises: StorageError where a row is damaged.
+    """
+    facts = books.evidence.rows(study)
+    by_name: dict[str, list[BaselineFold]] = {}
+    for fold in books.evidence.baselines(study) if facts is not None else ():
+        by_name.setdefault(fold.name, []).append(fold)
+    return {
+        name: BaselineLine(
+            over_folds(np.array(baseline_losses(spec, facts, folds))),
+            over_folds(np.array([fold.score for fold in folds])),
+        )
+        for name, folds in by_name.items()
+        if facts is not None
+    }
+
+
+def baseline_losses(spec: StudySpec, facts: RowFacts, folds: Sequence[BaselineFold]) -> list[float]:
+    """Return the validation loss of a baseline, fold by fold, in the units of learning curves."""
+    return [_loss(spec, facts, fold) for fold in folds]
+
+
+def _diagnose(
+    spec: StudySpec,
+    facts: RowFacts,
+    curves: Sequence[LearningCurve],
+    references: Mapping[str, Sequence[float]],
+) -> Diagnosis:
+    cv = spec.sections.cv
+    return diagnose(
+        curves,
+        references,
+        negligible=negligible_loss(
+            spec.task,
+            facts.targets,
+            is_standardized=spec.sections.data.prepare == "standardize",
+        ),
+        ratio=validation_ratio(cv.folds, is_time_series=cv.kind == "time_series"),
+        level=spec.sections.assessment.level,
+    )
+
+
+def _losses(folds: Sequence[FoldResult]) -> list[float]:
+    """Return the validation loss of each fold after the last epoch."""
+    return [float(fold.curve.column("validation_loss")[-1]) for fold in folds]
+
+
+def _loss(spec: StudySpec, facts: RowFacts, fold: BaselineFold) -> float:
+    of_row = facts.folds[fold.repeat]
+    is_validated = of_row == fold.fold
+    targets = facts.targets[is_validated]
+    if spec.task == "classification":
+        chosen = log_softmax(fold.outputs)[np.arange(len(targets)), targets.astype(np.int64)]
+        return -float(chosen.mean())
+    unit = 1.0
+    if spec.sections.data.prepare == "standardize":
+        training = facts.targets[_is_trained(spec, of_row, is_validated)]
+        # As prepared: the std of a constant target is a rounding error, not always 0.
+        unit = 1.0 if training.min() == training.max() else float(np.std(training))
+    errors: Floats = (fold.outputs[:, 0].astype(np.float64) - targets) / unit
+    return float(np.square(errors).mean())
+
+
+def _is_trained(
+    spec: StudySpec, of_row: NDArray[np.int64], is_validated: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
+    """Say which rows a fold was trained on: all others, or in a time series those before."""
+    if spec.sections.cv.kind == "time_series":
+        return np.arange(len(of_row)) < int(np.argmax(is_validated))
+    return ~is_validated

@@ -1,0 +1,329 @@
+"""The end of a study: its winner is made into a model, and the held-out set is opened once.
+
+The ledger is written before the door opens: whatever happens afterwards, the look is on record.
+Nothing else in the house may import the door (data/held_out.py).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.data.folds import Split
+from selection.data.held_out import open_held_out
+from selection.data.prepare import fit_preparation, prepare_folds
+from selection.data.rows import Rows
+from selection.errors import DataError, Fault, StudyStateError
+from selection.model.estimator import AnyModel, ModelMember
+from selection.model.files import decode_model, encode_model
+from selection.seeds import seed_for
+from selection.stats.classes import calibration, class_scores, confusion
+from selection.stats.intervals import bootstrap_counts, percentiles, wilson
+from selection.stats.paired_tests import exact_mcnemar
+from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
+from selection.store.evidence import Evidence, StoredModel
+from selection.store.ledger import Evaluation, Ledger, refusal
+from selection.store.study_record import StudyRecord
+from selection.study.fields import REGRESSION_METRICS
+from selection.study.space import value_to_json
+from selection.study.spec import StudySpec
+from selection.study.trial import Trial
+from selection.train.device import Device
+from selection.train.refit import Fitted, fit_members
+from selection.workflows.assess import Assessment, require_winner
+from selection.workflows.study_data import VERSIONS, StudyData
+
+
+def check_evaluation(assessment: Assessment, *, again: bool, unfinished: bool) -> None:
+    """Refuse what may not open the held-out set; nothing is read or written.
+
+    Raises: RefusedError where it was opened before; StudyStateError where there is no winner, the
+    study goes on, or there is no earlier look.
+    """
+    name = assessment.study.name
+    if assessment.evaluations and not again:
+        raise refusal(assessment.evaluations)
+    if again and not assessment.evaluations:
+        mend = "Leave --again and --reason out."
+        raise StudyStateError(
+            Fault(f"study {name}", "a second look needs a first one", "none", mend)
+        )
+    require_winner(assessment)
+    if not (assessment.is_finished or unfinished):
+        rule = "the held-out set is opened after the last trial"
+        got = f"{len(assessment.trials)} of {assessment.spec.budget} trials begun"
+        mend = "Finish it: selection run FILE. Or end it here for good: --unfinished."
+        raise StudyStateError(Fault(f"study {name}", rule, got, mend))
+
+
+def evaluate(
+    assessment: Assessment,
+    data: StudyData,
+    evidence: Evidence,
+    ledger: Ledger,
+    device: Device,
+    folder: Path,
+    reason: str,
+) -> Mapping[str, Any]:
+    """Claim the held-out rows, make the final model, score it on them and write the result.
+
+    check_evaluation must have passed, and the rows must be those of the study.
+
+    Raises: RefusedError where another process was sooner; StudyStateError where a trial has
+    finished since; DataError where the held-out rows cannot be read: the claim then stays.
+    """
+    study, spec, winner = assessment.study, assessment.spec, assessment.winner
+    assert winner is not None, "check_evaluation has passed"
+    evaluation = len(assessment.evaluations) + 1
+    if not ledger.claim(
+        study,
+        winner.number,
+        assessment.rule,
+        evaluation=evaluation,
+        reason=reason,
+        finished=sum(trial.state.is_finished for trial in assessment.trials),
+    ):
+        raise refusal(ledger.evaluations(study))
+    models = final_models(study, spec, data, winner, evidence, device)
+    rows = open_held_out(spec, data.dataset, folder)
+    outputs = _outputs(study, models, rows)
+    result = _result(assessment, winner, models[0], rows, outputs)
+    ledger.finish(study, evaluation, result, outputs[0])
+    return result
+
+
+def _outputs(
+    study: StudyRecord, models: Sequence[AnyModel], rows: Rows
+) -> list[NDArray[np.float32]]:
+    """Return what each seed's model says of the held-out rows."""
+    try:
+        return [model.outputs(rows.features, rows.categories) for model in models]
+    except ValueError as error:
+        rule = "held-out rows must fit the model"
+        mend = "Correct that held-out row, in a study of another name."
+        raise DataError(Fault(f"study {study.name}", rule, str(error), mend)) from None
+
+
+def _result(
+    assessment: Assessment,
+    winner: Trial,
+    model: AnyModel,
+    rows: Rows,
+    outputs: Sequence[NDArray[np.float32]],
+) -> dict[str, Any]:
+    """Return what `evaluate --json` prints and the ledger keeps."""
+    spec, corrected = assessment.spec, assessment.correction
+    scores = [_score(spec.metric, each, rows.target) for each in outputs]
+    if not np.isfinite(scores).all():
+        rule = f"{spec.metric} must be defined on the held-out rows"
+        mend = "Hold out rows of every class, in a study of another name."
+        raise DataError(Fault(f"study {spec.name}", rule, "no number", mend))
+    low, high = _interval(spec, outputs[0], rows)
+    return {
+        "study": assessment.study.name,
+        "number": winner.number,
+        "metric": spec.metric,
+        "score": scores[0],
+        "low": low,
+        "high": high,
+        "level": spec.sections.assessment.level,
+        "rows": len(rows),
+        "seeds": scores,
+        "evaluations": len(assessment.evaluations) + 1,
+        "corrected_estimate": corrected and corrected.estimate,
+        "gap": corrected and scores[0] - corrected.estimate,
+        "corrected_interval": corrected and [corrected.low, corrected.high],
+        "rule": assessment.rule,
+        "model": model.document["model"],
+        "training": model.document["training"],
+        **_details(spec, outputs[0], rows),
+        "against": _against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
+    }
+
+
+def final_models(
+    study: StudyRecord,
+    spec: StudySpec,
+    data: StudyData,
+    trial: Trial,
+    evidence: Evidence,
+    device: Device,
+) -> list[AnyModel]:
+    """Return the final models of a trial, one per seed, made now or earlier.
+
+    The first is the one that is scored and exported; the others show what the seed does.
+
+    Raises: StudyStateError where training diverges.
+    """
+    if not evidence.models(study, trial.number):
+        made = [
+            _make_model(study, spec, data, trial, seed, members)
+            for seed, members in enumerate(_train_members(spec, data, trial, device))
+        ]
+        evidence.keep_models(study, trial.number, made)
+    where = f"study {study.name}: final model"
+    return [
+        decode_model(stored.document, stored.weights, where)
+        for stored in evidence.models(study, trial.number)
+    ]
+
+
+def _train_members(
+    spec: StudySpec, data: StudyData, trial: Trial, device: Device
+) -> list[list[tuple[ModelMember, Fitted]]]:
+    """Return the members of each seed's model."""
+    final = spec.sections.final
+    if final.model == "refit":
+        everything = np.arange(len(data.dataset), dtype=np.int64)
+        whole = Split(0, 0, everything, everything[:0])
+        # Seeds differ as repeats do, and train side by side.
+        members = _fit(
+            spec, data, trial, [whole], final.seeds, seed_for(spec.seed, "final"), device
+        )
+        return [[member] for member in members]
+    trees = [spec.seed, *(seed_for(spec.seed, "final", seed) for seed in range(1, final.seeds))]
+    return [_fit(spec, data, trial, data.plan.splits, 1, tree, device) for tree in trees]
+
+
+def _fit(
+    spec: StudySpec,
+    data: StudyData,
+    trial: Trial,
+    splits: Sequence[Split],
+    repeats: int,
+    tree: int,
+    device: Device,
+) -> list[tuple[ModelMember, Fitted]]:
+    """Train one setting on each split, and each split `repeats` times."""
+    preparations = [fit_preparation(data.dataset, split.training, spec) for split in splits]
+    prepared = prepare_folds(data.dataset, splits, spec)
+    folds = [
+        replace(fold, repeat=fold.repeat + repeat) for repeat in range(repeats) for fold in prepared
+    ]
+    fitted = fit_members(spec.setting(trial.params), folds, spec.task, spec.metric, tree, device)
+    if not all(each.is_finite for each in fitted):
+        rule = f"the final model of trial {trial.number} must end with finite weights"
+        mend = "Choose another winner, such as by --rule one_standard_error."
+        raise StudyStateError(Fault(f"study {spec.name}", rule, "diverged training", mend))
+    return [
+        (ModelMember(preparation, each.layers), each)
+        for preparation, each in zip(preparations * repeats, fitted, strict=True)
+    ]
+
+
+def _make_model(
+    study: StudyRecord,
+    spec: StudySpec,
+    data: StudyData,
+    trial: Trial,
+    seed: int,
+    members: Sequence[tuple[ModelMember, Fitted]],
+) -> StoredModel:
+    setting = spec.setting(trial.params)
+    dataset = data.dataset
+    batch, epochs = setting.kind.batch_size, setting.kind.epochs
+    per_epoch = [-(-len(split.training) // batch) for split in data.plan.splits]
+    facts = {
+        "study": study.name,
+        "trial": trial.number,
+        "model": spec.sections.final.model,
+        "seed": seed,
+        "task": spec.task,
+        "metric": spec.metric,
+        "params": {name: value_to_json(value) for name, value in trial.params.items()},
+        "activation": setting.kind.activation,
+        "feature_names": list(dataset.feature_names),
+        "categorical": list(dataset.categories),
+        "class_names": list(dataset.class_names),
+        "training": {
+            "rows": [fitted.rows for _, fitted in members],
+            "epochs": epochs,
+            "batch_size": batch,
+            "batches_per_epoch": [fitted.batches for _, fitted in members],
+            "updates": [fitted.updates for _, fitted in members],
+            "updates_in_cross_validation": float(np.mean(per_epoch)) * epochs,
+            "running_loss": [_number(fitted.running_loss) for _, fitted in members],
+            "running_score": [_number(fitted.running_score) for _, fitted in members],
+        },
+        "data_fingerprint": study.data_fingerprint,
+        "versions": {name: version(name) for name in VERSIONS},
+    }
+    document, weights = encode_model(facts, [member for member, _ in members])
+    return StoredModel(seed, document, weights)
+
+
+def _number(value: float) -> float | None:
+    """Return a number as JSON knows it: None for what is none."""
+    return value if math.isfinite(value) else None
+
+
+def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> float:
+    reduced = reduce_outputs(metric, outputs, target)[None]
+    return float(weighted_scores(metric, reduced, target, np.ones((1, len(target))))[0, 0])
+
+
+def _interval(
+    spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
+) -> tuple[float, float] | tuple[None, None]:
+    """Return Wilson's interval of an accuracy, else that of resampled rows or groups.
+
+    One group alone says nothing of others: it has no interval.
+    """
+    section = spec.sections.assessment
+    if rows.groups is not None and len(np.unique(rows.groups)) < 2:
+        return None, None
+    reduced = reduce_outputs(spec.metric, outputs, rows.target)
+    if spec.metric == "accuracy" and rows.groups is None:
+        return wilson(int(reduced.sum()), len(rows), section.level)
+    seed = seed_for(spec.seed, "bootstrap", 1)
+    draws = [
+        weighted_scores(spec.metric, reduced[None], rows.target, counts)[:, 0]
+        for counts in bootstrap_counts(len(rows), rows.groups, section.bootstraps, seed)
+    ]
+    return percentiles(np.concatenate(draws), section.level)
+
+
+def _details(spec: StudySpec, outputs: NDArray[np.float32], rows: Rows) -> dict[str, Any]:
+    """Return what the one score hides."""
+    if spec.task == "regression":
+        return {"scores": {name: _score(name, outputs, rows.target) for name in REGRESSION_METRICS}}
+    counts = confusion(rows.target, outputs.argmax(axis=1), len(rows.class_names))
+    return {
+        "per_class": [asdict(line) for line in class_scores(counts, rows.class_names)],
+        "confusion": counts.tolist(),
+        "calibration": asdict(calibration(np.exp(log_softmax(outputs)), rows.target)),
+    }
+
+
+def _against_earlier(
+    spec: StudySpec,
+    evaluations: Sequence[Evaluation],
+    winner: Trial,
+    outputs: NDArray[np.float32],
+    rows: Rows,
+) -> dict[str, Any] | None:
+    """Compare with the last earlier model of another trial, row by row, by McNemar's exact test."""
+    earlier = [
+        each for each in evaluations if each.outputs is not None and each.number != winner.number
+    ]
+    if spec.task == "regression" or not earlier:
+        return None
+    before = earlier[-1]
+    assert before.outputs is not None
+    was_right = before.outputs.argmax(axis=1) == rows.target
+    is_right = outputs.argmax(axis=1) == rows.target
+    gained, lost = int((is_right & ~was_right).sum()), int((was_right & ~is_right).sum())
+    return {
+        "evaluation": before.evaluation,
+        "number": before.number,
+        "gained": gained,
+        "lost": lost,
+        "p": exact_mcnemar(gained, lost),
+    }

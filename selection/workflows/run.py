@@ -1,0 +1,45 @@
+"""What `selection run` does to a study: the sweep, then all that its verdict rests on.
+
+Each part is skipped where the record has it, so a killed study goes on with the part it was in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from selection.store.repository import Books
+from selection.store.retry import patiently
+from selection.store.study_record import StudyRecord
+from selection.store.trial_reader import ENDED
+from selection.study.spec import StudySpec
+from selection.train.device import Device
+from selection.train.fit import Trainer
+from selection.workflows.baselines import score_baselines
+from selection.workflows.nested_cv import score_procedure
+from selection.workflows.study_data import StudyData
+
+
+def run_procedure(
+    spec: StudySpec,
+    study: StudyRecord,
+    data: StudyData,
+    books: Books,
+    trainer: Trainer,
+    device: Device,
+    say: Callable[[str], None],
+    sweep: Callable[[], None],
+) -> None:
+    """Sweep, then train the baselines, and the outer folds if the study asks for them.
+
+    A study whose held-out set was opened takes no more trials.
+    """
+    if not books.ledger.evaluations(study):
+        sweep()
+    if not books.evidence.baselines(study):
+        say("baselines: training linear models on the same folds")
+        baselines = score_baselines(spec, data, trainer)
+        patiently(lambda: books.evidence.keep_baselines(study, baselines), say)
+    # Outer folds run the whole budget: they would speak of another procedure than one cut short.
+    is_cut = any(trial.reason == ENDED for trial in books.records.trials(study, with_curves=False))
+    if spec.sections.assessment.nested and not is_cut:
+        score_procedure(spec, data, study, books.evidence, device, say)

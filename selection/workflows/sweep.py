@@ -1,0 +1,297 @@
+"""The loop: propose a cohort, train it on every fold at once, record it, until the budget is spent.
+
+A cohort is one event of the record: killed at any moment, the study goes on with the cohort it was
+in and ends with the trials of the uninterrupted study.
+"""
+
+from __future__ import annotations
+
+import time
+from bisect import insort
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from operator import attrgetter
+from typing import Protocol, TypeVar
+
+from selection.errors import LostCohortError, SelectionError
+from selection.search import CohortPruner, History, Proposer, shared_start
+from selection.store.cohorts import Claim, Limits
+from selection.store.heartbeat import Holding, holding
+from selection.store.leases import Lease, Progress, Worker
+from selection.store.repository import Books
+from selection.store.retry import patiently
+from selection.store.study_record import StudyRecord
+from selection.study.setting import Setting
+from selection.study.spec import StudySpec
+from selection.study.trial import FoldResult, Params, Trial, TrialResult, TrialState
+from selection.train.fit import EpochNews, Trainer
+
+Value = TypeVar("Value")
+# How long a worker that has nothing to train waits before it asks again.
+WAIT_SECONDS = 0.5
+
+
+@dataclass(frozen=True)
+class SweepNews:
+    """Say how far a study is: its finished trials, and the cohort that trains now."""
+
+    budget: int
+    finished: Sequence[Trial]
+    cohort: int
+    training: int
+    epoch: EpochNews | None
+
+
+class View(Protocol):
+    """Show how far a study is."""
+
+    def show(self, news: SweepNews) -> None: ...
+
+    def say(self, line: str) -> None: ...
+
+
+def run_sweep(
+    spec: StudySpec,
+    study: StudyRecord,
+    books: Books,
+    trainer: Trainer,
+    worker: Worker,
+    view: View,
+    *,
+    max_retries: int | None = None,
+) -> None:
+    """Train cohort after cohort until the budget of trials or of seconds is spent.
+
+    Other workers may do the same at once: what they hold is waited for. An interrupt gives the
+    running cohort back; what is finished stays. A cohort that lost its worker more than max_retries
+    times in a row is failed, None is never.
+    """
+    sweep = _Sweep(spec, study, books, trainer, worker, view, max_retries)
+    try:
+        while sweep.run_cohort():
+            pass
+    finally:
+        sweep.leave()
+
+
+class Memory:
+    """Keep between cohorts what told trials amount to, so that each is looked at once."""
+
+    def __init__(self, spec: StudySpec) -> None:
+        self.history = History(spec)
+        self._spec = spec
+        self._told: list[Trial] = []
+        self._first: dict[Setting, Trial] = {}
+
+    def seen(self, told: Sequence[Trial]) -> Mapping[Setting, Trial]:
+        """Return the first settled trial of each setting; told is ordered by number."""
+        kept = shared_start(self._told, told)
+        for trial in self._told[kept:]:
+            setting = self._spec.setting(trial.params)
+            if self._first.get(setting) is trial:
+                del self._first[setting]
+        news = told[kept:]
+        for trial in filter(_is_settled, news):
+            self._first.setdefault(self._spec.setting(trial.params), trial)
+        self._told[kept:] = news
+        return self._first
+
+
+def train_cohort(
+    spec: StudySpec,
+    trainer: Trainer,
+    told: Sequence[Trial],
+    cohort: Mapping[int, Params],
+    recall: Callable[[Trial], TrialResult],
+    tell: Callable[[int, EpochNews], None],
+    memory: Memory | None = None,
+) -> dict[int, TrialResult]:
+    """Train every setting not seen before; recall the result of those that were.
+
+    The scores of a trial are a pure function of its setting, so training one again would only
+    repeat them. tell is told how many trials train, epoch by epoch. told is ordered by number; a
+    memory that is kept between cohorts saves time and changes nothing.
+    """
+    memory = memory or Memory(spec)
+    settings = {place: spec.setting(params) for place, params in cohort.items()}
+    seen = memory.seen(told)
+    first: dict[Setting, int] = {}
+    for place, setting in settings.items():
+        if setting not in seen:
+            first.setdefault(setting, place)
+    places = list(first.values())
+    asked = {place: cohort[place] for place in places}
+    pruner = CohortPruner(spec, told, asked, memory.history)
+
+    def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
+        by_number = {places[index]: mean for index, mean in means.items()}
+        return [places.index(place) for place in pruner.decide(epoch, by_number)]
+
+    trained = trainer.train(list(first), decide, lambda news: tell(len(places), news))
+    results = dict(zip(places, trained, strict=True))
+    for place, setting in settings.items():
+        if setting in seen:
+            results[place] = _repeated(recall(seen[setting]), seen[setting].number)
+        elif place not in results:
+            results[place] = _repeated(results[first[setting]], first[setting])
+    return dict(sorted(results.items()))
+
+
+class _Sweep:
+    def __init__(
+        self,
+        spec: StudySpec,
+        study: StudyRecord,
+        books: Books,
+        trainer: Trainer,
+        worker: Worker,
+        view: View,
+        max_retries: int | None,
+    ) -> None:
+        self.spec = spec
+        self.study = study
+        self.books = books
+        self.trainer = trainer
+        self.worker = worker
+        self.view = view
+        search = spec.sections.search
+        self.limits = Limits(
+            spec.budget,
+            search.cohort,
+            search.timeout_seconds,
+            max_retries,
+            search.max_consecutive_failures,
+        )
+        self.memory = Memory(spec)
+        self.proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
+        # By number.
+        self.told: list[Trial] = []
+        # All trials of the cohorts below this one are told; of those since, by cohort, these.
+        self.first_untold = 0
+        self.told_since: dict[int, set[int]] = {}
+        # The last claim's: kept until the next one, so that nobody takes the study for stopped.
+        self.lease: Lease | None = None
+
+    def run_cohort(self) -> bool:
+        """Train one more cohort, or wait for those of others; False where the study is spent."""
+        claim = self._patiently(
+            lambda: self.books.cohorts.claim(self.study, self.worker, self.limits)
+        )
+        self.lease = claim.lease
+        if claim.lease is None:
+            if not claim.is_spent:
+                time.sleep(WAIT_SECONDS)
+            return not claim.is_spent
+        try:
+            with holding(self.books.leases, self.study, claim.lease) as held:
+                self._train(claim, claim.lease, held)
+        except LostCohortError as error:
+            self.leave()
+            self.view.say(str(error))
+        return True
+
+    def leave(self) -> None:
+        """Give back what this worker holds."""
+        if self.lease is not None:
+            # Where even that fails, the trials stay running until the lease ends.
+            with suppress(SelectionError):
+                self.books.cohorts.release(self.study, self.lease)
+
+    def _train(self, claim: Claim, lease: Lease, held: Holding) -> None:
+        # Before the finished ones: a trial that ends in between is then in both, not in neither.
+        pending = self._pending() if claim.room else []
+        self._learn()
+        cohort = {trial.number: trial.params for trial in claim.trials}
+        if claim.room:
+            cohort = self._begin(claim, lease, pending)
+        told = tuple(self.told)
+        left = self.spec.budget - 1 - max(cohort)
+        self.proposer.look_ahead(told, min(self.limits.cohort, left), lease.cohort + 1)
+        self._tell(told, lease.cohort, len(cohort), None)
+
+        def tell(training: int, epoch: EpochNews) -> None:
+            held.tell(Progress(epoch.members, epoch.epoch, epoch.epochs))
+            self._tell(told, lease.cohort, training, epoch)
+
+        recall, memory = self._from_record, self.memory
+        results = train_cohort(self.spec, self.trainer, told, cohort, recall, tell, memory)
+        self._patiently(lambda: self.books.cohorts.finish(self.study, lease, results))
+        self._keep(
+            trial_of(number, lease.cohort, cohort[number], result)
+            for number, result in results.items()
+        )
+        self._tell(tuple(self.told), lease.cohort, 0, None)
+
+    def _learn(self) -> None:
+        """Hear of the trials that others have finished meanwhile."""
+        records = self.books.records
+        while self.told_since.pop(self.first_untold, None):
+            self.first_untold += 1
+        finished = self._patiently(
+            lambda: records.finished_numbers(self.study, since=self.first_untold)
+        )
+        known = {number for numbers in self.told_since.values() for number in numbers}
+        news = [number for number in finished if number not in known]
+        if news:
+            self._keep(self._patiently(lambda: records.trials(self.study, numbers=news)))
+
+    def _keep(self, news: Iterable[Trial]) -> None:
+        for trial in news:
+            insort(self.told, trial, key=attrgetter("number"))
+            self.told_since.setdefault(trial.cohort, set()).add(trial.number)
+
+    def _pending(self) -> list[Trial]:
+        records = self.books.records
+        return self._patiently(lambda: records.pending(self.study, since=self.first_untold))
+
+    def _begin(self, claim: Claim, lease: Lease, pending: Sequence[Trial]) -> dict[int, Params]:
+        """Ask for the next cohort and write it down."""
+        proposed = self.proposer.propose(self.told, claim.room, lease.cohort, pending)
+        numbers = self._patiently(
+            lambda: self.books.cohorts.begin(self.study, lease, proposed, self.spec.space)
+        )
+        return dict(zip(numbers, proposed, strict=True))
+
+    def _patiently(self, act: Callable[[], Value]) -> Value:
+        return patiently(act, self.view.say)
+
+    def _from_record(self, trial: Trial) -> TrialResult:
+        records = self.books.records
+        folds = self._patiently(lambda: records.curves(self.study, trial.number, outputs=True))
+        return TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
+
+    def _tell(
+        self, finished: Sequence[Trial], cohort: int, training: int, epoch: EpochNews | None
+    ) -> None:
+        self.view.show(SweepNews(self.spec.budget, finished, cohort, training, epoch))
+
+
+def _is_settled(trial: Trial) -> bool:
+    """Say whether training the same setting again could only repeat this trial."""
+    return trial.state is not TrialState.FAILED or not trial.reason.startswith("out of memory")
+
+
+def _repeated(result: TrialResult, number: int) -> TrialResult:
+    reason = f"same setting as trial {number}"
+    if result.reason:
+        reason = f"{result.reason} ({reason})"
+    return replace(result, reason=reason, seconds=0.0)
+
+
+def trial_of(number: int, cohort: int, params: Params, result: TrialResult) -> Trial:
+    """Return the trial that the record will tell of this result."""
+    folds: tuple[FoldResult, ...] = result.folds
+    return Trial(
+        number=number,
+        state=result.state,
+        params=params,
+        cohort=cohort,
+        reason=result.reason,
+        value=result.value,
+        fold_scores=tuple(fold.score for fold in folds),
+        train_scores=tuple(fold.train_score for fold in folds),
+        fold_means=result.fold_means,
+        epochs=result.epochs,
+        seconds=result.seconds,
+    )
