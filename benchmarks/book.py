@@ -21,7 +21,7 @@ class Plan:
 
     study: str
     seeds: int
-    looks: int
+    evaluations: int
 
 
 # Fashion-MNIST takes most of the time, and has the fewest seeds.
@@ -41,7 +41,7 @@ def runs() -> Iterator[Run]:
     """Run every study at every seed."""
     for plan in PLANS:
         for seed in range(plan.seeds):
-            run = run_study(plan.study, seed, plan.looks)
+            run = run_study(plan.study, seed, plan.evaluations)
             print(f"{run.study} at seed {seed}: {run.seconds:.1f} s", file=sys.stderr)
             yield run
 

@@ -170,8 +170,8 @@ def judgement(published: Published, values: Sequence[float]) -> str:
     low, high = next_run(values)
     agrees = low <= published.high and published.low <= high
     digits = published.digits
-    place = "inside" if agrees else "outside"
-    return f"one figure, {place} {low:.{digits}f} to {high:.{digits}f}"
+    side = "inside" if agrees else "outside"
+    return f"one figure, {side} {low:.{digits}f} to {high:.{digits}f}"
 
 
 def next_run(values: Sequence[float]) -> tuple[float, float]:

@@ -22,7 +22,7 @@ from selection.stats.fit_diagnosis import Diagnosis
 from selection.stats.paired_tests import Comparison
 from selection.stats.selection_rules import rank
 from selection.store.leases import new_worker
-from selection.store.repository import Books, open_books
+from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec, parse_study
@@ -109,7 +109,7 @@ class _Silence:
     def say(self, line: str) -> None: ...
 
 
-def run_study(name: str, seed: int, looks: int) -> Run:
+def run_study(name: str, seed: int, evaluations: int) -> Run:
     """Run one study file at a seed; its first trials, so many as looks, meet the held-out rows."""
     begun = time.perf_counter()
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
@@ -117,44 +117,53 @@ def run_study(name: str, seed: int, looks: int) -> Run:
     spec = parse_study(content, f"{name}.toml")
     with (
         tempfile.TemporaryDirectory() as folder,
-        open_books(f"sqlite:///{folder}/book.db", create=True, write=True) as books,
+        open_repository(f"sqlite:///{folder}/book.db", create=True, write=True) as repository,
     ):
-        trials = _measure(spec, books, looks)
+        trials = _measure(spec, repository, evaluations)
     level = spec.sections.assessment.level
     return Run(name, seed, level, time.perf_counter() - begun, trials)
 
 
-def _measure(spec: StudySpec, books: Books, looks: int) -> tuple[TrialFigures, ...]:
+def _measure(spec: StudySpec, repository: Repository, evaluations: int) -> tuple[TrialFigures, ...]:
     device = choose_device("cpu")
     data = load_study_data(spec, data_folder())
-    study = enter_study(spec, data, books.records, device)
-    books.evidence.keep_rows(study, row_facts(data))
+    study = enter_study(spec, data, repository.records, device)
+    repository.evidence.keep_rows(study, row_facts(data))
     trainer = make_trainer(spec, data, device, 0)
     view = _Silence()
 
     def sweep() -> None:
-        run_sweep(spec, study, books, trainer, new_worker(60.0, is_alone=True), view)
+        run_sweep(spec, study, repository, trainer, new_worker(60.0, is_alone=True), view)
 
-    run_procedure(spec, study, data, books, trainer, device, view.say, sweep)
-    assessment = assess_study(study, books)
-    finals = {number: _final(study, spec, data, books, device, number) for number in range(looks)}
+    run_procedure(spec, study, data, repository, trainer, device, view.say, sweep)
+    assessment = assess_study(study, repository)
+    finals = {
+        number: _final(study, spec, data, repository, device, number)
+        for number in range(evaluations)
+    }
     return tuple(
-        _figures(assessment, books, trial, finals.get(trial.number)) for trial in assessment.trials
+        _figures(assessment, repository, trial, finals.get(trial.number))
+        for trial in assessment.trials
     )
 
 
 def _final(
-    study: StudyRecord, spec: StudySpec, data: StudyData, books: Books, device: Device, number: int
+    study: StudyRecord,
+    spec: StudySpec,
+    data: StudyData,
+    repository: Repository,
+    device: Device,
+    number: int,
 ) -> FinalFigures:
     """Refit a trial and score it on the held-out rows."""
-    assessment = assess_study(study, books)
+    assessment = assess_study(study, repository)
     trial = assessment.trials[number]
     # The book's figures are of this setting, whether or not the rule would have chosen it.
     asked = replace(assessment, winner=trial)
     reason = "the book has a figure of this setting"
-    evidence = books.evidence
+    evidence = repository.evidence
     result: Mapping[str, Any] = evaluate(
-        asked, data, evidence, books.ledger, device, data_folder(), reason
+        asked, data, evidence, repository.ledger, device, data_folder(), reason
     )
     (model,) = final_models(study, spec, data, trial, evidence, device)
     first = model.members[0].layers[0]
@@ -167,13 +176,13 @@ def _final(
 
 
 def _figures(
-    assessment: Assessment, books: Books, trial: Trial, final: FinalFigures | None
+    assessment: Assessment, repository: Repository, trial: Trial, final: FinalFigures | None
 ) -> TrialFigures:
     study, spec = assessment.study, assessment.spec
     ranked = rank(assessment.trials, is_minimised=spec.is_minimised)
-    found: Diagnosis | None = diagnose_trial(study, spec, books, trial, ranked)
+    found: Diagnosis | None = diagnose_trial(study, spec, repository, trial, ranked)
     assert found is not None, "rows were kept, and without a pruner every trial is complete"
-    layers = [fold.layers for fold in books.records.curves(study, trial.number)]
+    layers = [fold.layers for fold in repository.records.curves(study, trial.number)]
     kept = [each for each in layers if each is not None]
     return TrialFigures(
         setting=spec.setting(trial.params),
@@ -184,7 +193,12 @@ def _figures(
         gradients=_over_folds([each.column("gradient_norm")[0] for each in kept]),
         weights=_over_folds([each.column("weight_norm")[-1] for each in kept]),
         advantage=next(
-            (rival.advantage for rival in assessment.rivals if rival.number == trial.number), None
+            (
+                competitor.advantage
+                for competitor in assessment.competitors
+                if competitor.number == trial.number
+            ),
+            None,
         ),
         final=final,
     )

@@ -24,7 +24,7 @@ Rows = list[tuple[str, ...]]
 
 def table(head: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
     """Return a table of Markdown."""
-    rule = ["---" if place == 0 else "---:" for place in range(len(head))]
+    rule = ["---" if index == 0 else "---:" for index in range(len(head))]
     return "\n".join(f"| {' | '.join(line)} |" for line in (head, rule, *lines))
 
 
@@ -153,10 +153,10 @@ def dropout_part(mlp: Sequence[Run], dropout: Sequence[Run]) -> str:
     plain = next(trial for trial in run.trials if not any(trial.setting.dropout))
     beside = _compare(dropped, one.trials[0], one.level)
     sign = -1.0 if run.winner is plain else 1.0
-    rival = next(each.advantage for each in (dropped, plain) if each.advantage is not None)
+    competitor = next(each.advantage for each in (dropped, plain) if each.advantage is not None)
     lines = [
         _comparison_line("the MLP, 784-256-10", beside, 1.0, one.level),
-        _comparison_line("its own net without dropout", rival, sign, run.level),
+        _comparison_line("its own net without dropout", competitor, sign, run.level),
     ]
     head = ("the dropout net against", "advantage in accuracy", "p", "told apart?")
     scores = {

@@ -32,7 +32,7 @@ from postgres_server import throw_away_server
 
 from selection.store.cohorts import Limits
 from selection.store.leases import Worker, new_worker
-from selection.store.repository import Books, open_books
+from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
 from selection.store.trial_writer import ending
 from selection.study.optuna_names import distribution_json
@@ -49,7 +49,7 @@ from selection.study.trial import (
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 20, 32, 3
 COHORTS = (1, 16)
 FILLING = 500
-PLACE = Path("data")
+place = Path("data")
 
 
 @dataclass(frozen=True)
@@ -66,17 +66,20 @@ class Cost:
 
 def costs(sizes: list[int], rounds: int) -> Iterator[Cost]:
     """Measure every path on both databases, on disk, where a commit waits for the disk."""
-    PLACE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="bookkeeping-", dir=PLACE) as folder:
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="bookkeeping-", dir=place) as folder:
         for size in sizes:
             yield from _costs("SQLite", f"sqlite:///{folder}/{size}.db", size, rounds)
-    with throw_away_server(PLACE, settings={}) as server:
+    with throw_away_server(place, settings={}) as server:
         for size in sizes:
             yield from _costs("PostgreSQL", server.new_database(), size, rounds)
 
 
 def _costs(database: str, url: str, size: int, rounds: int) -> Iterator[Cost]:
-    with open_books(url, create=True, write=True) as books, _paths(books, url, size) as paths:
+    with (
+        open_repository(url, create=True, write=True) as repository,
+        _paths(repository, url, size) as paths,
+    ):
         for cohort in COHORTS:
             seconds: dict[str, list[float]] = {name: [] for name in paths}
             for _ in range(rounds):
@@ -92,10 +95,12 @@ def _costs(database: str, url: str, size: int, rounds: int) -> Iterator[Cost]:
 
 
 @contextmanager
-def _paths(books: Books, url: str, size: int) -> Iterator[dict[str, Callable[[int], None]]]:
+def _paths(
+    repository: Repository, url: str, size: int
+) -> Iterator[dict[str, Callable[[int], None]]]:
     """Fill a study per path, and return what writes a cohort of so many trials to each."""
     specs = {name: _spec(name) for name in ("batched", "public", "optuna")}
-    studies = {name: _filled(books, spec, size) for name, spec in specs.items()}
+    studies = {name: _filled(repository, spec, size) for name, spec in specs.items()}
     storage = RDBStorage(url)
     study = optuna.create_study(
         study_name="optuna",
@@ -111,12 +116,12 @@ def _paths(books: Books, url: str, size: int) -> Iterator[dict[str, Callable[[in
     result = _result()
 
     def batched(count: int) -> None:
-        _write_cohort(books, studies["batched"], specs["batched"], count)
+        _write_cohort(repository, studies["batched"], specs["batched"], count)
 
     def public(count: int) -> None:
-        books.database.storage.is_batched = False
-        _write_cohort(books, studies["public"], specs["public"], count)
-        books.database.storage.is_batched = True
+        repository.database.storage.is_batched = False
+        _write_cohort(repository, studies["public"], specs["public"], count)
+        repository.database.storage.is_batched = True
 
     def optunas_own(count: int) -> None:
         trials = [study.ask(distributions) for _ in range(count)]
@@ -136,23 +141,23 @@ def _paths(books: Books, url: str, size: int) -> Iterator[dict[str, Callable[[in
     storage.engine.dispose()
 
 
-def _filled(books: Books, spec: StudySpec, size: int) -> StudyRecord:
-    study = books.records.create_study(spec, "d" * 64, "h" * 64, {}, {})
+def _filled(repository: Repository, spec: StudySpec, size: int) -> StudyRecord:
+    study = repository.records.create_study(spec, "d" * 64, "h" * 64, {}, {})
     # The first write of each path adds one more.
     for begun in range(0, size - 1, FILLING):
-        _write_cohort(books, study, spec, min(FILLING, size - 1 - begun))
+        _write_cohort(repository, study, spec, min(FILLING, size - 1 - begun))
     return study
 
 
-def _write_cohort(books: Books, study: StudyRecord, spec: StudySpec, count: int) -> None:
+def _write_cohort(repository: Repository, study: StudyRecord, spec: StudySpec, count: int) -> None:
     """Claim, begin and finish one cohort, as a sweep does."""
-    is_alone = books.database.address.path is not None
-    claim = books.cohorts.claim(study, _worker(is_alone=is_alone), Limits(10**9, count))
+    is_alone = repository.database.address.path is not None
+    claim = repository.cohorts.claim(study, _worker(is_alone=is_alone), Limits(10**9, count))
     assert claim.lease is not None, "nobody else writes to the study"
     generator = np.random.default_rng(claim.lease.cohort)
     params = [_params(generator) for _ in range(count)]
-    numbers = books.cohorts.begin(study, claim.lease, params, spec.space)
-    books.cohorts.finish(study, claim.lease, dict.fromkeys(numbers, _result()))
+    numbers = repository.cohorts.begin(study, claim.lease, params, spec.space)
+    repository.cohorts.finish(study, claim.lease, dict.fromkeys(numbers, _result()))
 
 
 @cache
@@ -208,7 +213,7 @@ def _result() -> TrialResult:
 def _sync_milliseconds() -> float:
     """Return how long the disk takes to keep one page, which bounds every commit."""
     taken = []
-    with tempfile.TemporaryFile(dir=PLACE) as file:
+    with tempfile.TemporaryFile(dir=place) as file:
         for _ in range(50):
             file.write(bytes(4096))
             file.flush()

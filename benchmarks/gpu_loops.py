@@ -43,7 +43,7 @@ class DeviceRows:
 
 def make_rows(folds: Sequence[FoldData], device: torch.device) -> DeviceRows:
     matrices = list({id(fold.features): fold.features for fold in folds}.values())
-    places = {id(matrix): place for place, matrix in enumerate(matrices)}
+    indices = {id(matrix): index for index, matrix in enumerate(matrices)}
     training = [fold.training for fold in folds]
     scored = [
         np.concatenate([fold.validation, fold.training[: len(fold.validation)]]) for fold in folds
@@ -55,7 +55,7 @@ def make_rows(folds: Sequence[FoldData], device: torch.device) -> DeviceRows:
 
     return DeviceRows(
         torch.from_numpy(np.stack(matrices)).to(device),
-        torch.tensor([places[id(fold.features)] for fold in folds], device=device),
+        torch.tensor([indices[id(fold.features)] for fold in folds], device=device),
         torch.from_numpy(folds[0].targets).to(device),
         cut(training),
         cut(scored),

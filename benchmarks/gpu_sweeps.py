@@ -16,7 +16,7 @@ from gpu_setup import FOLDS, PRECISIONS, Size, make_spec, note, print_text, seco
 
 from selection.store.database import writer_lock
 from selection.store.leases import new_worker
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 from selection.study.setting import Precision
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
@@ -25,7 +25,7 @@ from selection.train.fit import Trainer
 from selection.workflows.study_data import StudyData, make_trainer, row_facts
 from selection.workflows.sweep import SweepNews, run_sweep
 
-PLACE = Path("data")
+place = Path("data")
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,18 @@ def sweep_seconds(
     Rows are on the device and the study is begun.
     """
     url = f"sqlite:///{folder}/{spec.name}.db"
-    with writer_lock(url), open_books(url, create=True, write=True) as books:
+    with writer_lock(url), open_repository(url, create=True, write=True) as repository:
         fingerprint, facts = data.dataset.fingerprint, data.facts
         environment = describe_device(device)
-        study = books.records.create_study(spec, fingerprint, None, facts, environment)
-        books.evidence.keep_rows(study, row_facts(data))
+        study = repository.records.create_study(spec, fingerprint, None, facts, environment)
+        repository.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
         worker = new_worker(600.0, is_alone=True)
         with timed_training() as training:
             seconds = seconds_of(
-                lambda: run_sweep(spec, study, books, trainer, worker, Silence()), device
+                lambda: run_sweep(spec, study, repository, trainer, worker, Silence()), device
             )
-        trials = books.records.trials(study, with_curves=False)
+        trials = repository.records.trials(study, with_curves=False)
     assert len(trials) == spec.budget, "the budget is spent"
     assert all(trial.state is TrialState.COMPLETE for trial in trials), "no trial was lost"
     return seconds, sum(training)
@@ -94,9 +94,9 @@ def sweep_seconds(
 def sweeps(data: StudyData, device: torch.device, size: Size) -> list[Sweep]:
     """Sweep in one cohort by random search, in cohorts of sixteen by TPE."""
     trials = size.trials[-1]
-    PLACE.mkdir(exist_ok=True)
+    place.mkdir(exist_ok=True)
     found = []
-    with tempfile.TemporaryDirectory(prefix="gpu-", dir=PLACE) as name:
+    with tempfile.TemporaryDirectory(prefix="gpu-", dir=place) as name:
         # The first sweep of a process pays for what is imported late.
         first = make_spec("first", 1, trials=2, cohort=2, sampler="tpe")
         sweep_seconds(data, first, device, Path(name))

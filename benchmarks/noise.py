@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from selection.store.leases import new_worker
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import TrialState
 from selection.train.device import choose_device
@@ -74,10 +74,10 @@ def _spec(seed: int, pruner: str, folder: Path) -> StudySpec:
     labels = np.concatenate(
         [generator.permutation(np.arange(count) % 2) for count in (ROWS, HELD_OUT)]
     )
-    names = ",".join(f"x{place}" for place in range(FEATURES))
+    names = ",".join(f"x{index}" for index in range(FEATURES))
     lines = [
-        f"{','.join(map(str, row))},{label},{int(place >= ROWS)}"
-        for place, (row, label) in enumerate(zip(features, labels, strict=True))
+        f"{','.join(map(str, row))},{label},{int(index >= ROWS)}"
+        for index, (row, label) in enumerate(zip(features, labels, strict=True))
     ]
     table = folder / "noise.csv"
     table.write_text("\n".join([f"{names},y,held_out", *lines]))
@@ -107,17 +107,17 @@ def _spec(seed: int, pruner: str, folder: Path) -> StudySpec:
 def _assess(spec: StudySpec, folder: Path) -> Assessment:
     device = choose_device("cpu")
     data = load_study_data(spec, folder)
-    with open_books(f"sqlite:///{folder}/s.db", create=True, write=True) as books:
-        study = enter_study(spec, data, books.records, device)
-        books.evidence.keep_rows(study, row_facts(data))
+    with open_repository(f"sqlite:///{folder}/s.db", create=True, write=True) as repository:
+        study = enter_study(spec, data, repository.records, device)
+        repository.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
         view = _Silence()
 
         def sweep() -> None:
-            run_sweep(spec, study, books, trainer, new_worker(60.0, is_alone=True), view)
+            run_sweep(spec, study, repository, trainer, new_worker(60.0, is_alone=True), view)
 
-        run_procedure(spec, study, data, books, trainer, device, view.say, sweep)
-        return assess_study(study, books)
+        run_procedure(spec, study, data, repository, trainer, device, view.say, sweep)
+        return assess_study(study, repository)
 
 
 def main() -> None:
@@ -152,12 +152,12 @@ def _print_table(pruner: str, results: list[NoiseResult]) -> None:
     corrections = [result.correction for result in results if result.correction is not None]
     observed = np.mean([result.observed for result in results])
     estimate = np.mean([correction.estimate for correction in corrections])
-    holding = sum(correction.low <= CHANCE <= correction.high for correction in corrections)
+    heartbeat = sum(correction.low <= CHANCE <= correction.high for correction in corrections)
     claiming = sum(result.claims > 0 for result in results)
     print(
         f"\nMean observed score of the winner: {observed:.3f}. Mean corrected estimate: "
         f"{estimate:.3f}, over {len(corrections)} studies.\nThe corrected interval holds chance "
-        f"in {holding} of them; a claim is made in {claiming} of {len(results)}."
+        f"in {heartbeat} of them; a claim is made in {claiming} of {len(results)}."
     )
 
 

@@ -11,7 +11,7 @@ from cases import Case, load_case, spec_of, work_of
 from peers import Outcome
 
 from selection.store.leases import new_worker
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
 from selection.train.device import choose_device
@@ -51,15 +51,15 @@ class Ours:
         device = choose_device("cpu")
         with (
             tempfile.TemporaryDirectory() as folder,
-            open_books(f"sqlite:///{folder}/s.db", create=True, write=True) as books,
+            open_repository(f"sqlite:///{folder}/s.db", create=True, write=True) as repository,
         ):
-            study = enter_study(spec, self.data, books.records, device)
-            books.evidence.keep_rows(study, row_facts(self.data))
+            study = enter_study(spec, self.data, repository.records, device)
+            repository.evidence.keep_rows(study, row_facts(self.data))
             worker = new_worker(600.0, is_alone=True)
             begun = time.perf_counter()
-            run_sweep(spec, study, books, self.trainer, worker, _Silence())
+            run_sweep(spec, study, repository, self.trainer, worker, _Silence())
             seconds = time.perf_counter() - begun
-            trials = books.records.trials(study, with_curves=False)
+            trials = repository.records.trials(study, with_curves=False)
         assert len(trials) == spec.budget, "the whole budget is trained"
         done = sum(trial.epochs * len(trial.fold_scores) for trial in trials)
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]

@@ -30,7 +30,7 @@ from worker_farm import Silent
 
 from selection.serve.live import FRESH_SECONDS
 from selection.store.leases import new_worker
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 from selection.study.spec import parse_study
 from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialState
 from selection.train.device import choose_device
@@ -103,11 +103,11 @@ def fill(url: str, trials: int, folder: Path) -> None:
     }
     spec = parse_study(content, "many.toml")
     data = load_study_data(spec, folder)
-    with open_books(url, create=True, write=True) as books:
-        study = enter_study(spec, data, books.records, choose_device("cpu"))
-        books.evidence.keep_rows(study, row_facts(data))
+    with open_repository(url, create=True, write=True) as repository:
+        study = enter_study(spec, data, repository.records, choose_device("cpu"))
+        repository.evidence.keep_rows(study, row_facts(data))
         trainer: Any = MadeUp([len(split.validation) for split in data.plan.splits])
-        run_sweep(spec, study, books, trainer, new_worker(60.0, is_alone=True), Silent())
+        run_sweep(spec, study, repository, trainer, new_worker(60.0, is_alone=True), Silent())
 
 
 @contextmanager

@@ -32,11 +32,11 @@ def compare(case: Case, rounds: int) -> tuple[Ratio, list[list[float]]]:
     rates: list[list[float]] = [[], []]
     values: list[list[float]] = [[], []]
     for _ in range(rounds):
-        for place, trainer in enumerate(trainers):
+        for index, trainer in enumerate(trainers):
             begun = time.perf_counter()
             results = trainer.train(work.settings)
-            rates[place].append(1.0 / (time.perf_counter() - begun))
-            values[place] = [_value(result) for result in results]
+            rates[index].append(1.0 / (time.perf_counter() - begun))
+            values[index] = [_value(result) for result in results]
     return ratio_of(rates[1], rates[0]), values
 
 

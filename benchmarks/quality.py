@@ -34,10 +34,10 @@ def pruned_between_folds(work: Work) -> Outcome:
         setting = next(settings)
         trial.suggest_float("learning_rate", 1e-4, 10.0, log=True)
         scores: list[float] = []
-        for place, fold in enumerate(work.folds):
+        for index, fold in enumerate(work.folds):
             scores.append(train_with_loader(setting, fold))
             member_epochs += setting.kind.epochs
-            trial.report(statistics.fmean(scores), place)
+            trial.report(statistics.fmean(scores), index)
             if trial.should_prune():
                 raise optuna.TrialPruned
         return statistics.fmean(scores)

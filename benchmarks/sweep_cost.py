@@ -29,7 +29,7 @@ import torch
 from machine import processor
 
 from selection.store.leases import new_worker
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import (
@@ -45,7 +45,7 @@ from selection.workflows.sweep import SweepNews, run_sweep
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 10, 8, 3
 COHORT = 16
-PLACE = Path("data")
+place = Path("data")
 CASES = (
     ("random", "successive_halving"),
     ("tpe", "successive_halving"),
@@ -123,15 +123,15 @@ class MadeUpTrainer:
         ends = dict.fromkeys(living, EPOCHS)
         for epoch in range(1, EPOCHS + 1):
             with self._watch.on("training"):
-                means = {place: mean_over_folds(scores[place, :, epoch - 1]) for place in living}
+                means = {index: mean_over_folds(scores[index, :, epoch - 1]) for index in living}
             if epoch < EPOCHS:
                 with self._watch.on("pruning"):
                     out = set(decide(epoch, means))
                 ends |= dict.fromkeys(out, epoch)
-                living = [place for place in living if place not in out]
+                living = [index for index in living if index not in out]
             tell(EpochNews(epoch, EPOCHS, len(living), FOLDS * len(living), 0))
         with self._watch.on("training"):
-            return [_result(points[place], ends[place]) for place in ends]
+            return [_result(points[index], ends[index]) for index in ends]
 
 
 def _result(points: np.ndarray[Any, Any], epochs: int) -> TrialResult:
@@ -165,19 +165,19 @@ class Cost:
 def sweep(file: Path, spec: StudySpec) -> tuple[float, list[Watch]]:
     """Run a study until its budget is spent; return the seconds beside training, and the notes."""
     watch = Watch()
-    with open_books(f"sqlite:///{file}", create=not file.exists(), write=True) as books:
-        study = books.records.find_study(spec.name)
+    with open_repository(f"sqlite:///{file}", create=not file.exists(), write=True) as repository:
+        study = repository.records.find_study(spec.name)
         if study is None:
-            study = books.records.create_study(spec, "d" * 64, None, {}, {})
+            study = repository.records.create_study(spec, "d" * 64, None, {}, {})
         timed: dict[str, Any] = {
-            "records": Timed(books.records, watch),
-            "cohorts": Timed(books.cohorts, watch),
+            "records": Timed(repository.records, watch),
+            "cohorts": Timed(repository.cohorts, watch),
         }
         trainer: Any = MadeUpTrainer(watch, spec.budget)
         begun = time.perf_counter()
         watch.notes.append(Watch(at=begun))
         worker = new_worker(600.0, is_alone=True)
-        run_sweep(spec, study, replace(books, **timed), trainer, worker, watch)
+        run_sweep(spec, study, replace(repository, **timed), trainer, worker, watch)
         return time.perf_counter() - begun - watch.training, watch.notes
 
 
@@ -207,8 +207,8 @@ def measure(
     """Return the milliseconds per trial of whole sweeps, by size and sampler, and further costs."""
     whole: dict[tuple[int, str], float] = {}
     costs: list[Cost] = []
-    PLACE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="sweep-cost-", dir=PLACE) as name:
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="sweep-cost-", dir=place) as name:
         folder = Path(name)
         # The first sweep of a process pays for what is imported late.
         sweep(folder / "first.db", _spec(COHORT, "tpe", "successive_halving"))

@@ -24,7 +24,7 @@ from machine import processor
 from postgres_server import throw_away_server
 
 from selection.store.optuna_storage import trials as trials_table
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 
 STUDY = """
 name = "{name}"
@@ -71,11 +71,11 @@ def _rate(folder: Path, url: str, name: str, workers: int, trials: int) -> float
     subprocess.run(
         command, check=True, env={**os.environ, **environment}, cwd=folder, capture_output=True
     )
-    with open_books(url) as books:
-        study = books.study(name)
-        found = books.records.trials(study, with_curves=False)
+    with open_repository(url) as repository:
+        study = repository.study(name)
+        found = repository.records.trials(study, with_curves=False)
         assert len(found) == trials, "both do the same work"
-        with books.database.reading() as connection:
+        with repository.database.reading() as connection:
             columns = trials_table.c
             span = sa.select(
                 sa.func.min(columns.datetime_start), sa.func.max(columns.datetime_complete)

@@ -1,42 +1,44 @@
-"""Every error the house raises on purpose.
+"""Every error selection raises on purpose.
 
-Each fault names its place, the rule that must hold, the value that broke it, and the mend.
-A fault of the user's is one line on the screen; a stack trace is for our own mistakes.
+Each error names its place, the rule that must hold, the value that broke it, and the fix.
+A user's error is one line on the screen; a stack trace is for our own mistakes.
 """
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Say what is wrong, where, and how to mend it."""
+class ErrorDetail:
+    """Say what is wrong, where, and how to fix it."""
 
     where: str
     rule: str
     got: str
-    mend: str
+    hint: str
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.rule}, but got {self.got}. {self.mend}"
+        return f"{self.where}: {self.rule}, but got {self.got}. {self.hint}"
 
 
 class SelectionError(Exception):
-    """Carry one or more faults of the user's to the front that prints them."""
+    """Carry one or more users' errors to the front that prints them."""
 
     exit_code = 1
 
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__(*faults)
-        self.faults = faults
+    def __init__(self, *errors: ErrorDetail) -> None:
+        super().__init__(*errors)
+        self.details = errors
 
     def __str__(self) -> str:
-        return "\n".join(str(fault) for fault in self.faults)
+        return "\n".join(str(error) for error in self.details)
 
 
 class StudyFileError(SelectionError):
-    """A study file breaks a rule; all its faults are carried at once."""
+    """A study file breaks a rule; all its errors are carried at once."""
 
 
 class DataError(SelectionError):
@@ -77,3 +79,33 @@ class RefusedError(SelectionError):
     """The held-out set may not be opened, or the study may not go on because it was."""
 
     exit_code = 3
+
+
+def show(value: object) -> str:
+    """Return a value as a study file would write it, cut to a line."""
+    if isinstance(value, str):
+        text = f'"{value}"'
+    elif isinstance(value, bool):
+        text = str(value).lower()
+    elif isinstance(value, list | tuple):
+        text = "[" + ", ".join(show(item) for item in value) + "]"
+    elif isinstance(value, dict):
+        text = "{ " + ", ".join(f"{key} = {show(item)}" for key, item in value.items()) + " }"
+    else:
+        text = str(value)
+    text = text.encode("unicode_escape").decode() if not text.isprintable() else text
+    return text if len(text) <= 120 else f"{text[:117]}..."
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """Return the fix for a misspelt name."""
+    known = sorted(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+
+
+def location_name(where: str, location: tuple[str, ...]) -> str:
+    """Return the location as the study file shows it: FILE: [section] key."""
+    if len(location) > 1:
+        return f"{where}: [{location[0]}] {'.'.join(location[1:])}"
+    return f"{where}: {location[0]}" if location else where

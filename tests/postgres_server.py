@@ -28,7 +28,7 @@ from urllib.parse import quote
 import psutil
 import psycopg
 
-from selection.errors import Fault, StorageError
+from selection.errors import ErrorDetail, StorageError
 
 with warnings.catch_warnings():
     # It looks for a runtime folder, which nothing here uses, and warns where there is none.
@@ -94,7 +94,7 @@ def make_database(folder: Path, name: str) -> str:
     """
     lines = _running(folder)
     if lines is None:
-        raise _fault(folder, "the server must run", "none", "Start it.")
+        raise _error(folder, "the server must run", "none", "Start it.")
     host = lines[4]
     try:
         with psycopg.connect(host=host, user=USER, dbname=USER, autocommit=True) as connection:
@@ -102,8 +102,8 @@ def make_database(folder: Path, name: str) -> str:
             if connection.execute(query, [name]).fetchone() is None:
                 connection.execute(f"CREATE DATABASE {name} STRATEGY file_copy".encode())
     except psycopg.OperationalError as error:
-        mend = "Stop it and start it again."
-        raise _fault(folder, "the server must answer", str(error), mend) from None
+        hint = "Stop it and start it again."
+        raise _error(folder, "the server must answer", str(error), hint) from None
     return f"postgresql+psycopg://{USER}@/{name}?host={quote(host)}"
 
 
@@ -125,16 +125,16 @@ class ThrowAwayServer:
 
 @contextmanager
 def throw_away_server(
-    place: Path | None = None, settings: Mapping[str, str] = NOT_DURABLE
+    folder: Path | None = None, settings: Mapping[str, str] = NOT_DURABLE
 ) -> Iterator[ThrowAwayServer]:
-    """Run a server with its data in a new folder below place; in memory, if there is room."""
+    """Run a server with its data in a new folder below folder; in memory, if there is room."""
     memory = Path("/dev/shm")
-    if place is None and memory.is_dir() and shutil.disk_usage(memory).free > 2**30:
+    if folder is None and memory.is_dir() and shutil.disk_usage(memory).free > 2**30:
         # A server is a thousand small files.
-        place = memory
+        folder = memory
     # Not in pytest's folder: the server may run as another user, and each start of pytest shuts
     # other users out of it.
-    folder = Path(tempfile.mkdtemp(prefix="selection-", dir=place)).resolve()
+    folder = Path(tempfile.mkdtemp(prefix="selection-", dir=folder)).resolve()
     try:
         start_server(folder, settings)
         yield ThrowAwayServer(folder)
@@ -151,8 +151,8 @@ def _own(folder: Path) -> None:
     owner = folder.stat().st_uid
     if owner == 0 or os.geteuid() not in (0, owner):
         rule = "the data must be of the user that the server runs as"
-        mend = "Start the server as the one who started it first."
-        raise _fault(folder, rule, f"a folder of user {owner}", mend)
+        hint = "Start the server as the one who started it first."
+        raise _error(folder, rule, f"a folder of user {owner}", hint)
 
 
 def _own_as_root(folder: Path) -> None:
@@ -209,19 +209,19 @@ def _socket_folder(folder: Path) -> Path:
     return found
 
 
-def _control(folder: Path, verb: str, *words: str) -> None:
+def _control(folder: Path, command: str, *words: str) -> None:
     log = folder / "log"
     before = log.stat().st_size if log.exists() else 0
     try:
-        _run(folder, "pg_ctl", verb, "--wait", f"--pgdata={folder}", f"--log={log}", *words)
+        _run(folder, "pg_ctl", command, "--wait", f"--pgdata={folder}", f"--log={log}", *words)
     except StorageError:
         said = log.read_bytes()[before:].decode(errors="replace") if log.exists() else ""
         fatal = next((line for line in said.splitlines() if "FATAL" in line), None)
         if fatal is None:
             raise
-        mend = f"All it said is in {log}."
-        raise _fault(
-            folder, f"the server must {verb}", fatal.rpartition("FATAL:")[2], mend
+        hint = f"All it said is in {log}."
+        raise _error(
+            folder, f"the server must {command}", fatal.rpartition("FATAL:")[2], hint
         ) from None
 
 
@@ -236,12 +236,12 @@ def _run(folder: Path, program: str, *words: str) -> None:
     )
     if done.returncode:
         got = next(iter(done.stderr.strip().splitlines()), f"exit code {done.returncode}")
-        raise _fault(folder, f"{program} must do its work", got, "Mend the cause and try again.")
+        raise _error(folder, f"{program} must do its work", got, "Fix the cause and try again.")
 
 
-def _fault(folder: Path, rule: str, got: str, mend: str) -> StorageError:
+def _error(folder: Path, rule: str, got: str, hint: str) -> StorageError:
     line = got.strip().partition("\n")[0].rstrip(".")
-    return StorageError(Fault(str(folder), rule, line, mend))
+    return StorageError(ErrorDetail(str(folder), rule, line, hint))
 
 
 def _say(line: str) -> None:
@@ -251,12 +251,12 @@ def _say(line: str) -> None:
 def main() -> None:
     """Start or stop the server of a folder; only the line for the shell goes to stdout."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("verb", choices=["start", "stop"])
+    parser.add_argument("command", choices=["start", "stop"])
     parser.add_argument("folder", type=Path)
     asked = parser.parse_args()
     folder = asked.folder.resolve()
     try:
-        if asked.verb == "stop":
+        if asked.command == "stop":
             is_stopped = stop_server(folder)
             _say(f"{'stopped' if is_stopped else 'no server runs'}; data stays in {asked.folder}")
             return
@@ -266,8 +266,8 @@ def main() -> None:
         sys.exit(str(error))
     except (OSError, subprocess.CalledProcessError) as error:
         rule = "the folder must be ours to use"
-        mend = "Start and stop it as one user."
-        sys.exit(str(_fault(asked.folder, rule, str(error), mend)))
+        hint = "Start and stop it as one user."
+        sys.exit(str(_error(asked.folder, rule, str(error), hint)))
     _say(f"PostgreSQL runs; its data stays in {asked.folder}, make postgres-stop stops it. Use it:")
     print(f"export SELECTION_STORAGE={shlex.quote(url)}")
 

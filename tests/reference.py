@@ -69,7 +69,7 @@ def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn
     """Stack the layers of one MLP with their initial weights."""
     sizes = [setting.seen_inputs(data.features.shape[1]), *setting.widths, data.classes or 1]
     layers: list[nn.Module] = []
-    for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+    for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         weight, bias = initial_layer(
             setting.kind.init,
@@ -79,14 +79,14 @@ def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn
             seed,
             data.repeat,
             data.fold,
-            place,
+            index,
         )
         with torch.no_grad():
             linear.weight.copy_(weight.T)
             linear.bias.copy_(bias)
         layers.append(linear)
-        if place < len(setting.widths):
-            layers += [ACTIVATIONS[setting.kind.activation](), HashDropout(setting.dropout[place])]
+        if index < len(setting.widths):
+            layers += [ACTIVATIONS[setting.kind.activation](), HashDropout(setting.dropout[index])]
     return nn.Sequential(*layers)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from selection.store.database import Database, open_database
 from selection.store.leases import new_worker
-from selection.store.repository import books_of
+from selection.store.repository import repository_of
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial
@@ -75,10 +75,10 @@ class Bench:
     def use(self, database: Database) -> None:
         """Run on this database from now on."""
         self.database = database
-        self.books = books_of(self.database)
-        self.records = self.books.records
-        self.evidence = self.books.evidence
-        self.ledger = self.books.ledger
+        self.repository = repository_of(self.database)
+        self.records = self.repository.records
+        self.evidence = self.repository.evidence
+        self.ledger = self.repository.ledger
 
     def run(self, spec: StudySpec, watch: Any = None) -> StudyRecord:
         device = choose_device("cpu")
@@ -86,7 +86,7 @@ class Bench:
         study = enter_study(spec, data, self.records, device)
         trainer = make_trainer(spec, data, device, 0)
         trainer.asks_ahead = self.asks_ahead
-        run_sweep(spec, study, self.books, trainer, ALONE, self.view(watch))
+        run_sweep(spec, study, self.repository, trainer, ALONE, self.view(watch))
         return study
 
     def procedure(self, spec: StudySpec) -> tuple[StudyRecord, StudyData]:
@@ -99,9 +99,9 @@ class Bench:
         view = self.view()
 
         def sweep() -> None:
-            run_sweep(spec, study, self.books, trainer, ALONE, view)
+            run_sweep(spec, study, self.repository, trainer, ALONE, view)
 
-        run_procedure(spec, study, data, self.books, trainer, device, view.say, sweep)
+        run_procedure(spec, study, data, self.repository, trainer, device, view.say, sweep)
         return study, data
 
     def view(self, watch: Any = None) -> Watcher:
@@ -109,7 +109,7 @@ class Bench:
         return Watcher(watch or self.news.append, self.lines.append)
 
     def assess(self, study: StudyRecord, rule: Any = None) -> Assessment:
-        return assess_study(study, self.books, rule)
+        return assess_study(study, self.repository, rule)
 
     def table(self, spec: StudySpec, watch: Any = None) -> list[dict[str, Any]]:
         return [as_row(trial) for trial in self.records.trials(self.run(spec, watch))]

@@ -48,11 +48,11 @@ MOST_SECONDS = 120.0
 Value = TypeVar("Value")
 
 
-def wait_for(look: Callable[[], Value]) -> Value:
+def wait_for(evaluation: Callable[[], Value]) -> Value:
     """Look again and again until there is something to see."""
     deadline = time.monotonic() + MOST_SECONDS
     while time.monotonic() < deadline:
-        if seen := look():
+        if seen := evaluation():
             return seen
         time.sleep(0.05)
     raise TimeoutError(f"nothing to see after {MOST_SECONDS:g} seconds")
@@ -84,7 +84,7 @@ class Watch:
             "JOIN selection_trial USING (study_uuid, cohort) "
             "JOIN trials ON trial_id = optuna_trial_id WHERE state = 'RUNNING'"
         )
-        pids = sorted(int(place.rpartition(":")[2]) for (place,) in held)
+        pids = sorted(int(index.rpartition(":")[2]) for (index,) in held)
         return pids if len(pids) == count else []
 
     def stop_outside_of_transactions(self, pid: int) -> None:
@@ -115,7 +115,7 @@ class Watch:
 
 
 class Team:
-    """Hold a real supervisor in a folder of its own, its workers, and the look at them."""
+    """Hold a real supervisor in a folder of its own, its workers, and the evaluation at them."""
 
     def __init__(self, folder: Path, watch: Watch, *words: str) -> None:
         self.watch = watch
@@ -130,7 +130,7 @@ class Team:
         """
         still: list[int] = []
 
-        def look() -> list[int]:
+        def evaluation() -> list[int]:
             assert self.process.poll() is None, self.process.communicate()
             listen()
             if not still:
@@ -140,7 +140,7 @@ class Team:
             return self.watch.training(2)
 
         try:
-            self.workers = wait_for(look)
+            self.workers = wait_for(evaluation)
         finally:
             for pid in still:
                 os.kill(pid, signal.SIGCONT)

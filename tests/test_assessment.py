@@ -34,14 +34,14 @@ def test_the_corrected_estimate_is_that_of_a_plain_loop(bench: Bench) -> None:
     target = data.dataset.target
     predicted = np.empty((len(trials), len(target)), dtype=np.int64)
     folds = np.empty(len(target), dtype=np.int64)
-    for place, trial in enumerate(trials):
+    for index, trial in enumerate(trials):
         for split, fold in zip(
             data.plan.splits,
             bench.records.curves(study, trial.number, outputs=True),
             strict=True,
         ):
             assert fold.outputs is not None
-            predicted[place, split.validation] = fold.outputs.argmax(axis=1)
+            predicted[index, split.validation] = fold.outputs.argmax(axis=1)
             folds[split.validation] = split.fold
     scores = []
     for block in bootstrap_counts(len(target), None, 1000, seed_for(0, "bootstrap")):
@@ -142,11 +142,11 @@ def test_rivals_are_told_from_the_winner_by_the_corrected_t(bench: Bench) -> Non
         if trial.params["learning_rate"] == 0.1 and trial.number != assessment.winner.number
     ]
     assert assessment.indistinguishable == alike
-    assert [rival.number for rival in assessment.rivals] == sorted(
+    assert [competitor.number for competitor in assessment.competitors] == sorted(
         {0, 1, 2, 3} - {assessment.winner.number}
     )
-    for rival in assessment.rivals:
-        total = rival.chances.better + rival.chances.equal + rival.chances.worse
+    for competitor in assessment.competitors:
+        total = competitor.chances.better + competitor.chances.equal + competitor.chances.worse
         assert total == pytest.approx(1)
 
 

@@ -51,9 +51,9 @@ def score(spec: StudySpec) -> tuple[StudyData, dict[str, list[BaselineFold]]]:
     named: dict[str, list[BaselineFold]] = {}
     for fold in score_baselines(spec, data, trainer):
         named.setdefault(fold.name, []).append(fold)
-    places = [(split.repeat, split.fold) for split in data.plan.splits]
+    pairs = [(split.repeat, split.fold) for split in data.plan.splits]
     for folds in named.values():
-        assert [(fold.repeat, fold.fold) for fold in folds] == places
+        assert [(fold.repeat, fold.fold) for fold in folds] == pairs
     return data, named
 
 

@@ -40,10 +40,10 @@ def fake(study: str, seed: int = 0, final: FinalFigures | None = None) -> Run:
             verdict="balanced",
             gradients=(0.25, 0.5),
             weights=(2.0,),
-            advantage=Comparison(0.01, -0.02, 0.04, 0.4, "") if place else None,
+            advantage=Comparison(0.01, -0.02, 0.04, 0.4, "") if index else None,
             final=final or FinalFigures(0.382, 0.865, 13.0, {"accuracy": 0.84, "rmse": 1.0}),
         )
-        for place, point in enumerate(points)
+        for index, point in enumerate(points)
     ]
     return Run(study, seed, 0.95, 20.0, tuple(trials))
 
@@ -132,15 +132,15 @@ def test_what_lies_outside_is_named_below_the_table() -> None:
     assert "MLP, test accuracy" not in before
 
 
-@pytest.mark.parametrize(("p", "told"), [(0.5, 0), (0.01, 1)])
-def test_an_activation_is_told_to_be_worse_by_p(p: float, told: int) -> None:
+@pytest.mark.parametrize(("p", "finished"), [(0.5, 0), (0.01, 1)])
+def test_an_activation_is_told_to_be_worse_by_p(p: float, finished: int) -> None:
     advantage = Comparison(0.01, 0.001, 0.02, p, "")
     run = with_trials(
         fake("activations"), lambda it: replace(it, advantage=advantage) if it.advantage else it
     )
     lines = {line.split(" | ")[0]: line for line in activation_part([run]).splitlines()}
     assert lines["| relu"].endswith("| 1 of 1 | 0 of 1 |")
-    assert lines["| tanh"].endswith(f"| 0 of 1 | {told} of 1 |")
+    assert lines["| tanh"].endswith(f"| 0 of 1 | {finished} of 1 |")
 
 
 def test_the_ratio_of_losses_is_that_of_squared_errors() -> None:
@@ -189,15 +189,15 @@ def test_the_mlp_and_the_dropout_net_are_compared_fold_by_fold() -> None:
     assert f"| {p:.2g} | no |" in text
 
 
-@pytest.mark.parametrize(("p", "told"), [(0.5, 0), (0.01, 1)])
-def test_folds_tell_the_mlp_from_the_linear_model_by_p(p: float, told: int) -> None:
+@pytest.mark.parametrize(("p", "finished"), [(0.5, 0), (0.01, 1)])
+def test_folds_tell_the_mlp_from_the_linear_model_by_p(p: float, finished: int) -> None:
     advantage = Comparison(1.0, 0.1, 2.0, p, "")
     run = with_trials(
         fake("kfold"), lambda it: replace(it, advantage=advantage) if it.advantage else it
     )
     # The linear model won: what is told apart is worse.
     assert run.winner.setting.kind.hidden_layers == 0
-    assert f"better than the linear model in 0 of 1 runs, and worse in {told}" in " ".join(
+    assert f"better than the linear model in 0 of 1 runs, and worse in {finished}" in " ".join(
         fold_part([[run]]).split()
     )
 

@@ -126,9 +126,9 @@ def fits(page: Any) -> bool:
     )
 
 
-def column(page: Any, place: int) -> list[str]:
+def column(page: Any, index: int) -> list[str]:
     return [
-        row.locator("td, th").nth(place).inner_text().split()[0]
+        row.locator("td, th").nth(index).inner_text().split()[0]
         for row in page.locator("#leaders tbody tr").all()
     ]
 

@@ -35,7 +35,7 @@ def spellings(password: str) -> set[bytes]:
     for secret in (plain, CANARY.encode()):
         found.add(secret.hex().encode())
         for shift in range(3):
-            # In base64 a byte depends on its place modulo three; the ends on their neighbours.
+            # In base64 a byte depends on its at modulo three; the ends on their neighbours.
             coded = base64.b64encode(bytes(shift) + secret)
             found.add(coded[-(-8 * shift // 6) : -4])
     return found
@@ -46,8 +46,8 @@ def leaks(password: str, texts: dict[str, bytes]) -> dict[str, bytes]:
     found = {}
     for name, text in texts.items():
         for spelling in spellings(password):
-            if (place := text.find(spelling)) >= 0:
-                found[name] = text[max(place - 80, 0) : place + 80]
+            if (at := text.find(spelling)) >= 0:
+                found[name] = text[max(at - 80, 0) : at + 80]
     return found
 
 

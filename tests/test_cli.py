@@ -240,9 +240,9 @@ def test_debug_shows_the_stack(cli: Cli) -> None:
 
 
 def test_every_verb_has_help_with_an_example(cli: Cli) -> None:
-    verbs = ["run", "status", "trials", "curves", "best", "datasets", "studies"]
-    for words in ([verb] for verb in verbs):
+    commands = ["run", "status", "trials", "curves", "best", "datasets", "studies"]
+    for words in ([command] for command in commands):
         help_text = cli(*words, "--help").out
         assert f"Example: selection {words[0]}" in help_text
-    for verb in ("check", "upgrade"):
-        assert f"Example: selection db {verb}" in cli("db", verb, "--help").out
+    for command in ("check", "upgrade"):
+        assert f"Example: selection db {command}" in cli("db", command, "--help").out

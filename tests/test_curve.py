@@ -56,7 +56,9 @@ def begin(bench: Bench, spec: StudySpec) -> Callable[[str], Subject]:
 
 
 def trace(bench: Bench, subject: Subject, values: Sequence[Scalar]) -> list[CurvePoint]:
-    return trace_curve(subject, values, bench.books, CPU, lambda news: None, bench.lines.append)
+    return trace_curve(
+        subject, values, bench.repository, CPU, lambda news: None, bench.lines.append
+    )
 
 
 def setting_of(subject: Subject, value: Scalar) -> Setting:
@@ -213,7 +215,7 @@ def test_a_point_that_diverges_is_kept_with_its_reason(bench: Bench) -> None:
     assert points[2].reason.startswith("diverged: non-finite loss in repeat 0, fold ")
     assert len(points[2].folds) == 4
     assert not np.isfinite(points[2].folds[0].curve.points).all()
-    kept = bench.books.curves.points(subject.study)
+    kept = bench.repository.curves.points(subject.study)
     assert point_bits(kept) == point_bits(points)
 
 
@@ -235,7 +237,7 @@ def test_a_value_without_any_training_takes_no_other_with_it(
         "study iris: curve over width: width = 50 must train, but got out of memory: one. "
         "Leave this value out."
     )
-    assert [point.value for point in bench.books.curves.points(subject.study)] == [3, 40]
+    assert [point.value for point in bench.repository.curves.points(subject.study)] == [3, 40]
 
 
 def test_widths_per_layer_keep_their_number_of_layers(bench: Bench) -> None:
@@ -298,7 +300,7 @@ def test_more_features_or_rows_than_there_are_are_refused(bench: Bench) -> None:
         "study cubic: curve over rows: rows must be at most 75, the training rows of the smallest "
         "fold, but got 76. Lower this value."
     )
-    assert bench.books.curves.points(subject_of("rows").study) == []
+    assert bench.repository.curves.points(subject_of("rows").study) == []
 
 
 # Values as they are typed.
@@ -385,9 +387,9 @@ def test_a_sample_size_is_plain_training_on_a_subset(bench: Bench) -> None:
     for point in trace(bench, subject, sizes):
         assert point.is_complete
         assert isinstance(point.value, int)
-        for place in (0, 2):
-            truth = plain_points(subject, point.value, place)
-            np.testing.assert_allclose(point.folds[place].curve.points, truth, rtol=1e-3, atol=1e-4)
+        for index in (0, 2):
+            truth = plain_points(subject, point.value, index)
+            np.testing.assert_allclose(point.folds[index].curve.points, truth, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("prepare", ["standardize", "none"])
@@ -469,7 +471,7 @@ def test_a_size_that_diverges_takes_no_other_with_it(bench: Bench) -> None:
     for point in points:
         assert [(fold.repeat, fold.fold) for fold in point.folds] == [(0, 0), (0, 1)]
     assert [len(fold.curve.points) for fold in points[0].folds] == [4, 4]
-    assert point_bits(bench.books.curves.points(study)) == point_bits(points)
+    assert point_bits(bench.repository.curves.points(study)) == point_bits(points)
 
 
 def test_rows_of_groups_stay_out_of_the_folds_of_their_group(

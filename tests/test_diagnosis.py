@@ -86,7 +86,7 @@ def test_baselines_of_a_regression_are_those_of_scikit_learn(
 ) -> None:
     spec = table_spec(bench, "rmse", cv, prepare)
     study, data = bench.procedure(spec)
-    lines = baseline_lines(study, spec, bench.books)
+    lines = baseline_lines(study, spec, bench.repository)
     folds = bench.evidence.baselines(study)
     assert set(lines) == {"mean", "linear"}
     features, target = data.dataset.features, data.dataset.target
@@ -106,7 +106,7 @@ def test_baselines_of_a_regression_are_those_of_scikit_learn(
 def test_baselines_of_classes_are_those_of_scikit_learn(bench: Bench, cv: dict[str, Any]) -> None:
     spec = table_spec(bench, "accuracy", cv, "standardize")
     study, data = bench.procedure(spec)
-    lines = baseline_lines(study, spec, bench.books)
+    lines = baseline_lines(study, spec, bench.repository)
     folds = bench.evidence.baselines(study)
     assert set(lines) == {"majority", "linear"}
     features, target = data.dataset.features, data.dataset.target
@@ -140,7 +140,7 @@ def test_a_target_that_is_constant_in_training_is_in_its_own_units(bench: Bench)
         training = target[split.training]
         errors = (target[split.validation] - training.mean()) / training.std()
         losses.append(float(np.mean(errors**2)))
-    line = baseline_lines(study, spec, bench.books)["mean"]
+    line = baseline_lines(study, spec, bench.repository)["mean"]
     assert (line.loss.mean, line.loss.standard_error) == pytest.approx(mean_and_error(losses))
 
 
@@ -161,7 +161,7 @@ def test_loss_of_the_linear_baseline_is_in_the_units_of_its_learning_curve(bench
     study, _ = bench.procedure(spec)
     note = bench.evidence.baselines(study)[0].note
     rate = float(note.split(",")[0].removeprefix("learning rate "))
-    lines = baseline_lines(study, spec, bench.books)
+    lines = baseline_lines(study, spec, bench.repository)
     space = {"learning_rate": {"choices": [rate]}}
     again = make_spec({**sections, "name": "again"}, space=space, metric="rmse", trials=1)
     other = bench.run(again)
@@ -174,8 +174,8 @@ def test_a_study_whose_rows_were_not_kept_has_no_diagnosis(bench: Bench) -> None
     study = bench.run(spec)
     trials = bench.records.trials(study)
     assert bench.evidence.rows(study) is None
-    assert diagnose_trial(study, spec, bench.books, trials[0], trials) is None
-    assert baseline_lines(study, spec, bench.books) == {}
+    assert diagnose_trial(study, spec, bench.repository, trials[0], trials) is None
+    assert baseline_lines(study, spec, bench.repository) == {}
 
 
 def ranked(bench: Bench, study: StudyRecord, spec: StudySpec) -> list[Any]:
@@ -189,7 +189,7 @@ def test_only_complete_trials_are_diagnosed(bench: Bench) -> None:
     states = {trial.state for trial in trials}
     assert states == {TrialState.COMPLETE, TrialState.PRUNED}
     for trial in trials:
-        found = diagnose_trial(study, spec, bench.books, trial, best)
+        found = diagnose_trial(study, spec, bench.repository, trial, best)
         assert (found is None) == (trial.state is TrialState.PRUNED)
         if found is None:
             continue
@@ -212,7 +212,7 @@ def test_the_linear_baseline_shows_that_a_lone_bad_trial_underfits(
     spec = make_spec(training, **search, pruner_options={})
     study, data = bench.procedure(spec)
     (trial,) = bench.records.trials(study)
-    found = diagnose_trial(study, spec, bench.books, trial, [trial])
+    found = diagnose_trial(study, spec, bench.repository, trial, [trial])
     assert found is not None
     assert found.verdict is Verdict.UNDERFIT
     assert "of the linear baseline" in found.rule
@@ -220,7 +220,7 @@ def test_the_linear_baseline_shows_that_a_lone_bad_trial_underfits(
     alone = other_bench.run(spec)
     other_bench.evidence.keep_rows(alone, row_facts(data))
     (trial,) = other_bench.records.trials(alone)
-    found = diagnose_trial(alone, spec, other_bench.books, trial, [trial])
+    found = diagnose_trial(alone, spec, other_bench.repository, trial, [trial])
     assert found is not None
     assert found.verdict is Verdict.INCONCLUSIVE
     assert "nothing shows how far the loss could fall" in found.rule
@@ -246,8 +246,10 @@ def verdicts_of(
     spec, study, data = digits
     (trial,) = bench.records.trials(study)
     subject = Subject(spec, study, data, trial, over)
-    points = trace_curve(subject, values, bench.books, CPU, lambda news: None, bench.lines.append)
-    found = diagnose_points(study, spec, bench.books, points)
+    points = trace_curve(
+        subject, values, bench.repository, CPU, lambda news: None, bench.lines.append
+    )
+    found = diagnose_points(study, spec, bench.repository, points)
     return dict(zip(values, found, strict=True))
 
 

@@ -73,7 +73,7 @@ def test_a_curve_is_kept_and_printed_in_three_ways(cli: Cli) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "finished"),
     [
         (("curve", "small", "--over", "widht", "--values", "1,2"), "width"),
         (("curve", "small", "--over", "width", "--values", "1"), "two values"),
@@ -83,10 +83,10 @@ def test_a_curve_is_kept_and_printed_in_three_ways(cli: Cli) -> None:
         (("diagnose", "smal"), "small"),
     ],
 )
-def test_a_mistake_is_one_line(cli: Cli, words: tuple[str, ...], told: str) -> None:
+def test_a_mistake_is_one_line(cli: Cli, words: tuple[str, ...], finished: str) -> None:
     run_small(cli)
     done = cli(*words)
     assert done.code == 1
-    assert told in done.err
+    assert finished in done.err
     assert done.err.count("\n") == 1
     assert done.out == ""

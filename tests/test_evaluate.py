@@ -158,12 +158,12 @@ def test_the_score_is_scikit_learn_s_of_the_exported_model_in_a_fresh_process(
     precision, recall, f1, support = oracle.precision_recall_fscore_support(
         true, predicted, labels=classes, zero_division=0
     )
-    for place, line in enumerate(value["per_class"]):
-        assert line["name"] == classes[place]
-        assert line["rows"] == support[place]
-        assert line["recall"] == pytest.approx(recall[place])
-        assert line["precision"] in (None, pytest.approx(precision[place]))
-        assert line["f1"] == pytest.approx(f1[place])
+    for index, line in enumerate(value["per_class"]):
+        assert line["name"] == classes[index]
+        assert line["rows"] == support[index]
+        assert line["recall"] == pytest.approx(recall[index])
+        assert line["precision"] in (None, pytest.approx(precision[index]))
+        assert line["f1"] == pytest.approx(f1[index])
     calibration = value["calibration"]
     assert calibration["nll"] == pytest.approx(oracle.log_loss(true, chances, labels=classes))
     brier = oracle.brier_score_loss(true, np.array(chances), labels=classes, scale_by_half=False)
@@ -264,7 +264,7 @@ def test_a_second_look_is_refused_and_prints_the_first_result(cli: Cli, write: W
     again = cli("evaluate", "s", "--json")
     assert again.code == 3
     assert again.json == first
-    assert "the held-out set is opened once, but got a look for trial" in again.err
+    assert "the held-out set is opened once, but got an evaluation for trial" in again.err
     assert "--again --reason" in again.err
     assert len(again.err.splitlines()) == 1
     text = cli("evaluate", "s")
@@ -275,22 +275,22 @@ def test_a_second_look_is_refused_and_prints_the_first_result(cli: Cli, write: W
 def test_another_look_is_on_record_and_every_report_says_so(cli: Cli, write: Write) -> None:
     cli("run", write())
     first = cli("evaluate", "s", "--json").json
-    second = cli("evaluate", "s", "--again", "--reason", "the labels were mended", "--json").json
+    second = cli("evaluate", "s", "--again", "--reason", "the labels were fixed", "--json").json
     assert second["evaluations"] == 2
     assert second["score"] == first["score"]
     held = cli("best", "s", "--json").json["held_out"]
     assert list(held)[:5] == ["state", "score", "low", "high", "evaluations"]
     assert (held["state"], held["score"], held["evaluations"]) == ("evaluated", first["score"], 2)
-    assert held["looks"][1]["reason"] == "the labels were mended"
+    assert held["ledger"][1]["reason"] == "the labels were fixed"
     for words in (["best", "s"], ["status", "s"], ["run", "s.toml"]):
         assert "re-used (n = 2)" in cli(*words).out, words
     third = cli("evaluate", "s")
     assert third.code == 3
-    assert "held-out set re-used (n = 2): the labels were mended" in third.out
+    assert "held-out set re-used (n = 2): the labels were fixed" in third.out
     cli("export", "s", "--to", "out", "--format", "model-card")
     card = Path("out/MODEL_CARD.md").read_text()
     assert "Re-used (n = 2)" in card
-    assert "the labels were mended" in card
+    assert "the labels were fixed" in card
 
 
 def test_another_trial_is_compared_row_by_row(cli: Cli, write: Write) -> None:
@@ -325,7 +325,7 @@ def test_another_trial_is_compared_row_by_row(cli: Cli, write: Write) -> None:
         (["--again"], 2, "belong together"),
         (["--reason", "why"], 2, "belong together"),
         (["--again", "--reason", " "], 2, "belong together"),
-        (["--again", "--reason", "why"], 1, "a second look needs a first one"),
+        (["--again", "--reason", "why"], 1, "a second evaluation needs a first one"),
         (["--rule", "luck"], 2, "luck"),
         (["--again", "--reason", "a\nb"], 2, "one line"),
         (["--again", "--reason", "\udcff"], 2, "one line"),
@@ -375,7 +375,7 @@ def test_a_study_with_trials_left_is_ended_by_request_only(
 
 
 def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
-    """A cohort that trains while the look is claimed cannot end behind its back."""
+    """A cohort that trains while the evaluation is claimed cannot end behind its back."""
     spec = make_spec({"assessment": {"nested": True}}, trials=4, cohort=2)
     data = load_study_data(spec, bench.folder)
     study = enter_study(spec, data, bench.records, choose_device("cpu"))
@@ -390,9 +390,9 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
             raise Stopped
 
     with pytest.raises(Stopped):
-        run_sweep(spec, study, bench.books, trainer, ALONE, bench.view(stop))
+        run_sweep(spec, study, bench.repository, trainer, ALONE, bench.view(stop))
     first_cohort = bench.records.elapsed_seconds(study)
-    claim = bench.books.cohorts.claim(study, ALONE, Limits(trials=4, cohort=2))
+    claim = bench.repository.cohorts.claim(study, ALONE, Limits(trials=4, cohort=2))
     assert claim.lease is not None
     assert [trial.number for trial in claim.trials] == [2, 3]
     assessment = bench.assess(study)
@@ -400,10 +400,10 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     final.evaluate(assessment, *words)
     for trial in bench.records.trials(study)[2:]:
         assert trial.state is TrialState.FAILED
-        assert trial.reason == "the study was ended by a look at its held-out set"
+        assert trial.reason == "the study was ended by an evaluation of its held-out set"
     results = trainer.train([spec.setting(trial.params) for trial in assessment.trials[2:]])
     with pytest.raises(RefusedError, match="a study takes no trials after"):
-        bench.books.cohorts.finish(study, claim.lease, dict(zip((2, 3), results, strict=True)))
+        bench.repository.cohorts.finish(study, claim.lease, dict(zip((2, 3), results, strict=True)))
     assert bench.records.elapsed_seconds(study) == first_cohort, "a look is no training"
     bench.procedure(spec)
     assert bench.evidence.outer_folds(study) == [], "they would search on where the study stopped"
@@ -439,9 +439,9 @@ def test_a_failure_behind_the_claim_leaves_the_claim(
     cli("run", write())
 
     def broken(*_: Any) -> Rows:
-        from selection.errors import DataError, Fault
+        from selection.errors import DataError, ErrorDetail
 
-        raise DataError(Fault("held-out rows", "must be readable", "nonsense", "Mend them."))
+        raise DataError(ErrorDetail("held-out rows", "must be readable", "nonsense", "Fix them."))
 
     with monkeypatch.context() as patch:
         patch.setattr(final, "open_held_out", broken)
@@ -619,7 +619,7 @@ def test_the_claim_is_written_before_the_door_opens(
     honest = final.open_held_out
 
     def watching(*words: Any) -> Rows:
-        seen.append([look.state for look in bench.ledger.evaluations(study)])
+        seen.append([evaluation.state for evaluation in bench.ledger.evaluations(study)])
         return honest(*words)
 
     monkeypatch.setattr(final, "open_held_out", watching)
@@ -627,8 +627,8 @@ def test_the_claim_is_written_before_the_door_opens(
     words = (data, bench.evidence, bench.ledger, device, bench.folder, "")
     final.evaluate(assessment, *words)
     assert seen == [["claimed"]]
-    assert [look.state for look in bench.ledger.evaluations(study)] == ["evaluated"]
-    # The assessment is of before the look: as if another process had been sooner.
+    assert [evaluation.state for evaluation in bench.ledger.evaluations(study)] == ["evaluated"]
+    # The assessment is of before the evaluation: as if another process had been sooner.
     with pytest.raises(RefusedError, match="opened once"):
         final.evaluate(assessment, *words)
     assert len(seen) == 1

@@ -120,11 +120,11 @@ def test_any_trial_is_a_study_file_of_the_same_setting(cli: Cli, space: dict[str
 
     Path("any.toml").write_text(tomli_w.dumps(content))
     assert cli("run", "any.toml").code == 0
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.workflows.assess import assess_study
 
-    with open_books("sqlite:///selection.db") as books:
-        assessment = assess_study(books.study("any"), books)
+    with open_repository("sqlite:///selection.db") as repository:
+        assessment = assess_study(repository.study("any"), repository)
         for trial in assessment.trials:
             made = export.study_content(export.Winner(assessment, trial, None))
             again = parse_study(made, "again")

@@ -132,9 +132,9 @@ def test_of_trials_within_one_error_that_with_the_fewest_seen_inputs_wins() -> N
     assert simplicity_ranks(settings, 20, 1).tolist() == [3, 1, 2, 0]
     scores = [(1.0, 1.2, 1.4), (1.1, 1.2, 1.4), (1.1, 1.2, 1.4), (9.0, 9.2, 9.4)]
     trials = [
-        Trial(place, TrialState.COMPLETE, {"features": count}, 0, value=float(np.mean(line)),
+        Trial(index, TrialState.COMPLETE, {"features": count}, 0, value=float(np.mean(line)),
               fold_scores=line)
-        for place, (count, line) in enumerate(zip(counts, scores, strict=True))
+        for index, (count, line) in enumerate(zip(counts, scores, strict=True))
     ]  # fmt: skip
     numbers: dict[Rule, int] = {"best": 0, "one_standard_error": 1}
     for rule, number in numbers.items():

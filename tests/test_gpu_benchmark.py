@@ -195,12 +195,12 @@ def test_peers_learn_and_see_the_rows_of_their_fold() -> None:
     folds = load_folds(SMALL, TINY)
     rows = make_rows(folds, CPU)
     assert rows.features.shape[0] == 5, "each fold is scaled by its own training rows"
-    for place, fold in enumerate(folds):
-        training = rows.training[place]
+    for index, fold in enumerate(folds):
+        training = rows.training[index]
         assert set(training.tolist()) <= set(fold.training.tolist())
         assert not set(training.tolist()) & set(fold.validation.tolist())
         np.testing.assert_array_equal(
-            rows.features[rows.matrix_of_fold[place]][training], fold.features[training]
+            rows.features[rows.matrix_of_fold[index]][training], fold.features[training]
         )
     for loop in (OneModel(rows, SMALL), AllModels(rows, SMALL)):
         before = loop.score()[..., 0, :].mean() if loop.models > 1 else loop.score()[0]

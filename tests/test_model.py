@@ -129,7 +129,7 @@ def make_spec(recipe: Recipe, **sections: Any) -> StudySpec:
 def make_dataset(recipe: Recipe) -> Dataset:
     rng = np.random.default_rng(3)
     features = _features(recipe, rng, ROWS)
-    names = tuple(f"x{place}" for place in range(recipe.columns))
+    names = tuple(f"x{index}" for index in range(recipe.columns))
     signal = rng.normal(size=ROWS)
     if recipe.columns:
         first = np.nan_to_num(features[:, 0].astype(np.float64))
@@ -171,7 +171,7 @@ def make_table(recipe: Recipe, count: int = 23) -> pd.DataFrame:
     """Return rows that no model has seen, with unknown categories among them."""
     rng = np.random.default_rng(8)
     features = _features(recipe, rng, count)
-    columns: dict[str, Any] = {f"x{place}": column for place, column in enumerate(features.T)}
+    columns: dict[str, Any] = {f"x{index}": column for index, column in enumerate(features.T)}
     values = {
         "colour": ["grün", "violet", "only first", "only second", "red", "blue"],
         "site": ["10", "9", "b", "never seen", "9.5"],
@@ -241,9 +241,9 @@ def _member_by_hand(
     case: Case, rows: NDArray[np.int64], layers: Sequence[LayerWeights], table: pd.DataFrame
 ) -> NDArray[np.float64]:
     unit = _prepared_by_hand(case, rows, table)
-    for place, layer in enumerate(layers):
+    for index, layer in enumerate(layers):
         unit = unit @ layer.weight.T.astype(np.float64) + layer.bias
-        if place < len(layers) - 1:
+        if index < len(layers) - 1:
             match case.recipe.activation:
                 case "relu":
                     unit = np.where(unit > 0, unit, 0.0)
@@ -261,8 +261,8 @@ def _prepared_by_hand(
     case: Case, rows: NDArray[np.int64], table: pd.DataFrame
 ) -> NDArray[np.float64]:
     columns = []
-    for place, name in enumerate(case.dataset.feature_names):
-        seen = case.dataset.features[rows, place].astype(np.float64)
+    for index, name in enumerate(case.dataset.feature_names):
+        seen = case.dataset.features[rows, index].astype(np.float64)
         values = table[name].to_numpy(dtype=np.float64)
         if case.recipe.is_imputed:
             median = np.median(seen[~np.isnan(seen)])
@@ -310,7 +310,7 @@ def test_predictions_of_a_table_equal_arithmetic_by_hand(name: str) -> None:
     assert_close(chances, softmax(truth))
     np.testing.assert_allclose(chances.sum(axis=1), 1.0, rtol=1e-12)
     assert [str(each) for each in model.classes_] == list(case.recipe.classes)
-    named = [case.recipe.classes[place] for place in truth.argmax(axis=1)]
+    named = [case.recipe.classes[index] for index in truth.argmax(axis=1)]
     assert [str(each) for each in predicted] == named
     assert list(predicted) == list(model.classes_[chances.argmax(axis=1)])
     assert len(set(predicted)) > 1

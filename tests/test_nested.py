@@ -37,7 +37,7 @@ def sweep_on(bench: Bench, dataset: Dataset) -> list[Trial]:
     data = StudyData(dataset, make_splits(dataset, spec), {"folds": [], "class_counts": {}})
     study = bench.records.create_study(spec, "d", "h", data.facts, {"versions": {}})
     trainer = make_trainer(spec, data, choose_device("cpu"), 0)
-    run_sweep(spec, study, bench.books, trainer, ALONE, bench.view())
+    run_sweep(spec, study, bench.repository, trainer, ALONE, bench.view())
     return bench.records.trials(study)
 
 

@@ -20,5 +20,5 @@ def test_the_verdict_is_honest_on_noise(pruner: str) -> None:
     # What is corrected was wrong before: the winner's own score is far from chance.
     assert np.mean([result.observed for result in results]) > CHANCE + 0.05
     estimate = np.mean([correction.estimate for correction in corrections])
-    # Pruned trials were rivals too, and cannot be corrected for.
+    # Pruned trials were competitors too, and cannot be corrected for.
     assert abs(estimate - CHANCE) < (0.025 if pruner == "none" else 0.05)

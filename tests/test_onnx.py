@@ -31,8 +31,8 @@ def feed(case: Case, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
     """Return a table as the inputs of the graph."""
     features, categories = case.inputs(table)
     inputs: dict[str, NDArray[Any]] = {"features": features} if features.shape[1] else {}
-    for place, column in enumerate(categories.values()):
-        inputs[f"category_{place}"] = column[:, None]
+    for index, column in enumerate(categories.values()):
+        inputs[f"category_{index}"] = column[:, None]
     return inputs
 
 
@@ -119,7 +119,7 @@ def test_rows_with_holes_are_filled_and_unknown_categories_are_none() -> None:
     case = make_case("holes")
     table = pd.DataFrame(
         {
-            **{f"x{place}": [np.nan, np.nan, 1.0] for place in range(4)},
+            **{f"x{index}": [np.nan, np.nan, 1.0] for index in range(4)},
             "colour": ["violet", "grün", ""],
             "site": ["9", "never", "10"],
         }
@@ -135,8 +135,8 @@ def test_inputs_and_outputs_say_what_they_are(name: str) -> None:
     columns = case.recipe.columns
     expected = [("features", "tensor(double)", ["N", columns])] if columns else []
     expected += [
-        (f"category_{place}", "tensor(string)", ["N", 1])
-        for place in range(len(case.recipe.categorical))
+        (f"category_{index}", "tensor(string)", ["N", 1])
+        for index in range(len(case.recipe.categorical))
     ]
     assert [(one.name, one.type, one.shape) for one in session.get_inputs()] == expected
     width = len(case.recipe.classes) or 1

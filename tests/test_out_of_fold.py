@@ -61,7 +61,7 @@ def test_classes_are_those_of_a_plain_loop(bench: Bench, dataset: str, repeats: 
     study, data = bench.procedure(small_spec(dataset, {"repeats": repeats}))
     outputs = slow_outputs(bench, study, data, 1)
     target, names = data.dataset.target, data.dataset.class_names
-    found = out_of_fold(study, bench.books, 1)
+    found = out_of_fold(study, bench.repository, 1)
     assert found is not None
     assert (found.rows, found.repeats) == (len(target), repeats)
     truth, predicted = np.tile(target, repeats), outputs.argmax(axis=2).reshape(-1)
@@ -89,10 +89,10 @@ def test_mistakes_are_wrong_and_the_surest_first(bench: Bench, repeats: int) -> 
         ),
         key=lambda mistake: -chances[mistake.row].max(),
     )
-    found = most_confident_mistakes(study, bench.books, 0)
+    found = most_confident_mistakes(study, bench.repository, 0)
     assert len(found) == 12
     assert found == expected[:12]
-    everyone = most_confident_mistakes(study, bench.books, 0, count=10_000)
+    everyone = most_confident_mistakes(study, bench.repository, 0, count=10_000)
     assert len(everyone) == len(expected) > 12
     assert [one.confidence for one in everyone] == sorted(
         (one.confidence for one in everyone), reverse=True
@@ -102,7 +102,7 @@ def test_mistakes_are_wrong_and_the_surest_first(bench: Bench, repeats: int) -> 
 
 def test_rows_that_no_fold_validates_are_left_out(bench: Bench) -> None:
     study, data = bench.procedure(small_spec("diabetes", {"kind": "time_series"}, metric="rmse"))
-    found = out_of_fold(study, bench.books, 0)
+    found = out_of_fold(study, bench.repository, 0)
     outputs = slow_outputs(bench, study, data, 0)[0, :, 0]
     known = np.isfinite(outputs)
     assert found is not None
@@ -116,14 +116,14 @@ def test_a_mistake_keeps_its_row_where_others_are_left_out(bench: Bench) -> None
     outputs = slow_outputs(bench, study, data, 0)[0]
     known = np.isfinite(outputs).all(axis=1)
     wrong = known & (outputs.argmax(axis=1) != data.dataset.target)
-    found = most_confident_mistakes(study, bench.books, 0, count=10_000)
+    found = most_confident_mistakes(study, bench.repository, 0, count=10_000)
     assert not known[0]
     assert sorted(one.row for one in found) == np.flatnonzero(wrong).tolist()
 
 
 def test_regression_has_residuals_and_no_classes(bench: Bench) -> None:
     study, data = bench.procedure(small_spec("diabetes", {"repeats": 2}, metric="rmse"))
-    found = out_of_fold(study, bench.books, 1)
+    found = out_of_fold(study, bench.repository, 1)
     assert found is not None
     assert found.class_scores is found.counts is None
     assert (found.rows, found.repeats) == (len(data.dataset), 2)
@@ -138,23 +138,23 @@ def test_regression_has_residuals_and_no_classes(bench: Bench) -> None:
     assert found.residuals.median == pytest.approx(statistics.median(residuals))
     assert found.residuals.median_absolute == pytest.approx(statistics.median(sizes))
     assert found.residuals.largest_absolute == pytest.approx(max(sizes))
-    assert most_confident_mistakes(study, bench.books, 1) == []
+    assert most_confident_mistakes(study, bench.repository, 1) == []
 
 
 def test_without_rows_or_a_complete_trial_there_is_nothing_to_say(bench: Bench) -> None:
     study = bench.run(small_spec())
-    assert out_of_fold(study, bench.books, 0) is None
-    assert most_confident_mistakes(study, bench.books, 0) == []
+    assert out_of_fold(study, bench.repository, 0) is None
+    assert most_confident_mistakes(study, bench.repository, 0) == []
 
 
 def test_a_pruned_trial_has_none_and_one_that_is_not_there_is_refused(bench: Bench) -> None:
     study, _ = bench.procedure(make_spec())
     trials = bench.records.trials(study)
     pruned = next(trial.number for trial in trials if trial.state is TrialState.PRUNED)
-    assert out_of_fold(study, bench.books, pruned) is None
-    assert most_confident_mistakes(study, bench.books, pruned) == []
+    assert out_of_fold(study, bench.repository, pruned) is None
+    assert most_confident_mistakes(study, bench.repository, pruned) == []
     with pytest.raises(StudyStateError, match="trial 99 must exist"):
-        out_of_fold(study, bench.books, 99)
+        out_of_fold(study, bench.repository, 99)
 
 
 def as_dataset(features: Any, names: tuple[str, ...] = (), categories: Any = None) -> Dataset:
@@ -163,7 +163,7 @@ def as_dataset(features: Any, names: tuple[str, ...] = (), categories: Any = Non
         name="made",
         task="classification",
         features=features,
-        feature_names=names or tuple(f"x{place}" for place in range(columns)),
+        feature_names=names or tuple(f"x{index}" for index in range(columns)),
         categories=categories or {},
         target=np.zeros(rows, dtype=np.int64),
         class_names=("a", "b"),
@@ -211,7 +211,7 @@ def test_digits_are_pictures_of_their_ink(bench: Bench) -> None:
 
 def test_what_is_no_image_is_not_drawn(bench: Bench) -> None:
     assert not is_image(load_study_data(small_spec(), bench.folder).dataset)
-    pixels = tuple(f"pixel_{place}" for place in range(64))
+    pixels = tuple(f"pixel_{index}" for index in range(64))
     grey = np.full((2, 64), 16.0)
     assert is_image(as_dataset(grey, pixels))
     assert not is_image(as_dataset(grey)), "other names"

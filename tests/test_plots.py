@@ -29,7 +29,7 @@ def trial(number: int, value: float, params: Params, state: Any = TrialState.COM
 def some_trials(count: int, gap: int = 1) -> list[Trial]:
     rng = random.Random(3)
     found = []
-    for place in range(count):
+    for index in range(count):
         params = {
             "width": rng.choice([8, (16, 4), (8, 8)]),
             "learning_rate": 10 ** rng.uniform(-3, 0),
@@ -37,7 +37,7 @@ def some_trials(count: int, gap: int = 1) -> list[Trial]:
             "momentum": rng.uniform(0, 0.9),
         }
         value = 1 - abs(params["learning_rate"] - 0.1) + rng.gauss(0, 0.001)
-        found.append(trial(gap * place, value, params))
+        found.append(trial(gap * index, value, params))
     return found
 
 
@@ -57,11 +57,11 @@ def _silence(capfd: pytest.CaptureFixture[str]) -> Any:
 @pytest.mark.parametrize("metric", ["accuracy", "cross_entropy"])
 def test_a_selection_keeps_the_best_and_samples_the_rest(metric: str) -> None:
     spec = make_spec(space=SPACE, metric=metric)
-    told = [trial(n, float((n * 7919) % 2500), {}) for n in range(2500)]
-    kept = plots.thinned(spec, told)
+    finished = [trial(n, float((n * 7919) % 2500), {}) for n in range(2500)]
+    kept = plots.thinned(spec, finished)
     assert len(kept) == plots.MOST_TRIALS == len({each.number for each in kept})
     assert [each.number for each in kept] == sorted(each.number for each in kept)
-    ranked = sorted(told, key=lambda each: each.value or 0.0, reverse=not spec.is_minimised)
+    ranked = sorted(finished, key=lambda each: each.value or 0.0, reverse=not spec.is_minimised)
     values = {each.value for each in kept}
     assert {each.value for each in ranked[:500]} <= values
     # Evenly over the others: every tenth of them gives a tenth of the sample.
@@ -72,24 +72,24 @@ def test_a_selection_keeps_the_best_and_samples_the_rest(metric: str) -> None:
 
 
 def test_a_selection_holds_complete_trials_of_a_defined_score(spec: StudySpec) -> None:
-    told = [
+    finished = [
         trial(0, 0.5, {}),
         trial(1, 0.9, {}, TrialState.PRUNED),
         trial(2, float("nan"), {}),
         trial(3, float("inf"), {}),
         trial(4, 0.1, {}, TrialState.FAILED),
     ]
-    assert [each.number for each in plots.thinned(spec, told)] == [0]
+    assert [each.number for each in plots.thinned(spec, finished)] == [0]
 
 
 def test_slices_are_coloured_by_the_numbers_of_the_trials(spec: StudySpec) -> None:
-    told = some_trials(12, gap=5)
-    told.insert(3, trial(12, 0.0, told[0].params, TrialState.PRUNED))
-    found = plots.slices(spec, told)
+    finished = some_trials(12, gap=5)
+    finished.insert(3, trial(12, 0.0, finished[0].params, TrialState.PRUNED))
+    found = plots.slices(spec, finished)
     assert list(found) == list(spec.space)
     assert not any(plot["layout"].get("template") for plot in found.values())
     trace = found["momentum"]["data"][0]
-    complete = [each for each in told if each.state is TrialState.COMPLETE]
+    complete = [each for each in finished if each.state is TrialState.COMPLETE]
     assert trace["marker"]["color"] == [each.number for each in complete]
     assert trace["x"] == [each.params["momentum"] for each in complete]
     assert trace["y"] == [each.value for each in complete]
@@ -101,11 +101,11 @@ def test_slices_are_coloured_by_the_numbers_of_the_trials(spec: StudySpec) -> No
 
 
 def test_a_contour_is_a_small_table_of_what_was_tried(spec: StudySpec) -> None:
-    told = some_trials(400)
-    plot = plots.contour(spec, told, "momentum", "learning_rate")
+    finished = some_trials(400)
+    plot = plots.contour(spec, finished, "momentum", "learning_rate")
     contour = plot["data"][0]
     scores = [score for line in contour["z"] for score in line if score is not None]
-    shown = plots.thinned(spec, told, plots.MOST_IN_CONTOUR)
+    shown = plots.thinned(spec, finished, plots.MOST_IN_CONTOUR)
     assert sorted(scores) == sorted(each.value for each in shown if each.value is not None)
     assert plot["layout"]["xaxis"]["title"]["text"] == "learning_rate"
     assert len(json.dumps(plot, allow_nan=False)) < 300_000
@@ -127,35 +127,35 @@ def test_importance_finds_what_matters(spec: StudySpec) -> None:
 
 
 def test_importance_is_silent_where_there_is_none(spec: StudySpec) -> None:
-    told = some_trials(30)
-    same = [trial(each.number, 0.5, each.params) for each in told]
-    one_better = [trial(0, 0.6, told[0].params), *same[1:]]
-    one_setting = [trial(each.number, each.value or 0.0, told[0].params) for each in told]
-    failed = [trial(each.number, 0.5, each.params, TrialState.FAILED) for each in told]
-    for case in ([], told[:1], same, one_better, one_setting, failed):
+    finished = some_trials(30)
+    same = [trial(each.number, 0.5, each.params) for each in finished]
+    one_better = [trial(0, 0.6, finished[0].params), *same[1:]]
+    one_setting = [trial(each.number, each.value or 0.0, finished[0].params) for each in finished]
+    failed = [trial(each.number, 0.5, each.params, TrialState.FAILED) for each in finished]
+    for case in ([], finished[:1], same, one_better, one_setting, failed):
         assert plots.importances(spec, case) == {}
     alone = make_spec(space={"momentum": SPACE["momentum"]})
-    assert plots.importances(alone, told) == {}
-    assert plots.importances(spec, told[:2])
+    assert plots.importances(alone, finished) == {}
+    assert plots.importances(spec, finished[:2])
 
 
 def test_nothing_to_show_is_no_fault(spec: StudySpec) -> None:
-    told = some_trials(3)
-    constant = [trial(each.number, 0.5, told[0].params) for each in told]
-    failed = [trial(each.number, 0.5, each.params, TrialState.FAILED) for each in told]
+    finished = some_trials(3)
+    constant = [trial(each.number, 0.5, finished[0].params) for each in finished]
+    failed = [trial(each.number, 0.5, each.params, TrialState.FAILED) for each in finished]
     for case in ([], failed):
         assert plots.slices(spec, case) == {}
         assert plots.parallel_coordinates(spec, case)["data"] == []
         assert plots.contour(spec, case, "width", "activation")["data"] == []
-    for case in (told[:1], constant):
+    for case in (finished[:1], constant):
         assert set(plots.slices(spec, case)) == set(spec.space)
         assert plots.parallel_coordinates(spec, case)["data"]
         assert plots.contour(spec, case, "width", "activation")["data"] == []
-    assert plots.contour(spec, told, "momentum", "momentum")["data"] == []
+    assert plots.contour(spec, finished, "momentum", "momentum")["data"] == []
 
 
 def test_a_default_outside_the_space_is_shown_inside(spec: StudySpec) -> None:
-    told = some_trials(4)
-    told[0] = trial(0, 0.5, {**told[0].params, "learning_rate": 1e-9})
-    found = plots.slices(spec, told)
+    finished = some_trials(4)
+    finished[0] = trial(0, 0.5, {**finished[0].params, "learning_rate": 1e-9})
+    found = plots.slices(spec, finished)
     assert found["learning_rate"]["data"][0]["x"][0] == 1e-3

@@ -60,14 +60,23 @@ def is_section(kind: object) -> bool:
 
 def test_every_command_and_option_shown_exists() -> None:
     lines = re.findall(r"selection ((?:db )?[a-z]+)([^\n,]*)", "\n".join(blocks("")))
-    verbs = {verb for verb, _ in lines}
-    assert {"run", "status", "trials", "curves", "best", "evaluate", "export", "db check"} <= verbs
+    commands = {command for command, _ in lines}
+    assert {
+        "run",
+        "status",
+        "trials",
+        "curves",
+        "best",
+        "evaluate",
+        "export",
+        "db check",
+    } <= commands
     runner = typer.testing.CliRunner()
-    for verb, rest in lines:
-        result = runner.invoke(app, [*verb.split(), "--help"], env={"COLUMNS": "200"})
-        assert result.exit_code == 0, verb
+    for command, rest in lines:
+        result = runner.invoke(app, [*command.split(), "--help"], env={"COLUMNS": "200"})
+        assert result.exit_code == 0, command
         for option in re.findall(r"--?[a-z]+\b", rest):
-            assert option in result.output, f"{verb} {option}"
+            assert option in result.output, f"{command} {option}"
 
 
 @pytest.mark.parametrize(
@@ -80,7 +89,7 @@ def test_every_target_shown_is_listed(target: str) -> None:
 
 def test_every_verb_is_in_the_readme() -> None:
     result = typer.testing.CliRunner().invoke(app, ["--help"])
-    verbs = re.findall(r"^  ([a-z]+)  ", result.output.split("Commands:")[1], re.MULTILINE)
-    assert len(verbs) >= 8
-    for verb in verbs:
-        assert f"selection {verb}" in README, verb
+    commands = re.findall(r"^  ([a-z]+)  ", result.output.split("Commands:")[1], re.MULTILINE)
+    assert len(commands) >= 8
+    for command in commands:
+        assert f"selection {command}" in README, command

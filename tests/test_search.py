@@ -41,29 +41,29 @@ def finished(number: int, params: Any, means: list[float], **options: Any) -> Tr
     return Trial(number, state, params, 0, value=value, fold_means=tuple(means), **options)
 
 
-def some_told(spec: StudySpec, count: int) -> list[Trial]:
+def some_finished(spec: StudySpec, count: int) -> list[Trial]:
     rng = random.Random(1)
-    told = []
+    done = []
     for number, params in enumerate(propose(spec, [], count, 0)):
         means = [rng.random() for _ in range(9)]
         if number % 3 == 1:
-            told.append(finished(number, params, means[:4], state=TrialState.PRUNED))
+            done.append(finished(number, params, means[:4], state=TrialState.PRUNED))
         elif number % 7 == 5:
-            told.append(finished(number, params, means[:2], state=TrialState.FAILED))
+            done.append(finished(number, params, means[:2], state=TrialState.FAILED))
         else:
-            told.append(finished(number, params, means))
-    return told
+            done.append(finished(number, params, means))
+    return done
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
     spec = make_spec(sampler=sampler)
-    told = some_told(spec, 12)
+    done = some_finished(spec, 12)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        first = propose(spec, told, 4, cohort=3)
-    assert propose(spec, told, 4, cohort=3) == first
-    assert propose(spec, told, 4, cohort=4) != first
+        first = propose(spec, done, 4, cohort=3)
+    assert propose(spec, done, 4, cohort=3) == first
+    assert propose(spec, done, 4, cohort=4) != first
     assert len(first) == 4
     for params in first:
         assert list(params) == ["width", "weight_decay", "activation"]
@@ -73,7 +73,7 @@ def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
         assert params["activation"] in ("relu", "tanh")
 
 
-def from_scratch(spec: StudySpec, told: list[Trial], n: int, cohort: int) -> list[dict[str, Any]]:
+def from_scratch(spec: StudySpec, done: list[Trial], n: int, cohort: int) -> list[dict[str, Any]]:
     """Propose as Optuna's manual says: a new study, every trial added to it, and then asked."""
     seed = seed32_for(spec.seed, "sampler", cohort)
     samplers: dict[str, Any] = {
@@ -91,7 +91,7 @@ def from_scratch(spec: StudySpec, told: list[Trial], n: int, cohort: int) -> lis
         name: json_to_distribution(distribution_json(dim)) for name, dim in space.items()
     }
     states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    for trial in told:
+    for trial in done:
         inside = nearest_inside(space, trial.params)
         means = () if trial.state is TrialState.FAILED else trial.fold_means
         study.add_trial(
@@ -110,19 +110,19 @@ def from_scratch(spec: StudySpec, told: list[Trial], n: int, cohort: int) -> lis
     ]
 
 
-def as_workers_learn(told: list[Trial]) -> list[list[Trial]]:
-    """Return what a loop is told, cohort by cohort of 4, when others finish theirs out of order."""
-    learned = [told[:4], told[:8], told[:4] + told[8:12], told[:12], told[:12], told[:20]]
+def as_workers_learn(done: list[Trial]) -> list[list[Trial]]:
+    """Return what a loop is done, cohort by cohort of 4, when others finish theirs out of order."""
+    learned = [done[:4], done[:8], done[:4] + done[8:12], done[:12], done[:12], done[:20]]
     # Not what a record ever tells: trials that are gone, and others in their place.
-    return [*learned, told[:6], told[1:20], []]
+    return [*learned, done[:6], done[1:20], []]
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
 def test_a_kept_history_proposes_what_a_study_built_from_scratch_does(sampler: str) -> None:
     spec = make_spec(sampler=sampler, pruner_options={"min_resource": 1})
-    told = some_told(spec, 20)
+    done = some_finished(spec, 20)
     history = History(spec)
-    for cohort, known in enumerate(as_workers_learn(told), start=1):
+    for cohort, known in enumerate(as_workers_learn(done), start=1):
         expected = from_scratch(spec, known, 3, cohort)
         # Both ask the one history, as a sweep does.
         CohortPruner(spec, known, {99: dict(spec.default)}, history).decide(1, {99: 0.5})
@@ -141,7 +141,7 @@ def test_a_kept_history_begins_with_the_default(sampler: str) -> None:
 
 def test_each_told_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec()
-    told = some_told(spec, 20)
+    done = some_finished(spec, 20)
     frozen: list[int] = []
     honest = History._freeze
 
@@ -152,20 +152,20 @@ def test_each_told_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(History, "_freeze", counting)
     history = History(spec)
     for cohort in range(1, 6):
-        known = told[: 4 * cohort]
+        known = done[: 4 * cohort]
         propose(spec, known, 4, cohort, (), history)
         CohortPruner(spec, known, {}, history)
     assert len(frozen) == 20
 
 
 def test_shared_start_is_the_longest() -> None:
-    told = some_told(make_spec(), 5)
-    again = some_told(make_spec(), 5)
+    done = some_finished(make_spec(), 5)
+    again = some_finished(make_spec(), 5)
     for length in range(6):
-        assert shared_start(told[:length], again) == length
-        assert shared_start(told, again[:length]) == length
-        assert shared_start(told, [*again[:length], finished(7, {}, [0.0])]) == length
-        assert shared_start(told, tuple(again[:length])) == length
+        assert shared_start(done[:length], again) == length
+        assert shared_start(done, again[:length]) == length
+        assert shared_start(done, [*again[:length], finished(7, {}, [0.0])]) == length
+        assert shared_start(done, tuple(again[:length])) == length
 
 
 def test_the_first_trial_is_the_default_even_outside_the_space() -> None:
@@ -178,12 +178,12 @@ def test_the_first_trial_is_the_default_even_outside_the_space() -> None:
 def test_tpe_learns_from_what_is_told() -> None:
     spec = make_spec(metric="accuracy")
     rng = random.Random(0)
-    told = [
+    done = [
         finished(number, params, [1.0 - abs(params["width"] - 50) / 64])  # type: ignore[operator]
         for number, params in enumerate(propose(make_spec(sampler="random"), [], 60, 0))
     ]
-    rng.shuffle(told)
-    widths = [params["width"] for params in propose(spec, told, 30, cohort=1)]
+    rng.shuffle(done)
+    widths = [params["width"] for params in propose(spec, done, 30, cohort=1)]
     assert sum(widths) / 30 > 35, "random proposals on a log scale have a mean near 21"
 
 
@@ -202,12 +202,12 @@ def test_a_grid_visits_every_point_once_in_an_order_by_seed() -> None:
             },
             "s.toml",
         )
-        told: list[Trial] = []
+        done: list[Trial] = []
         for cohort in range(5):
-            n = min(2, spec.budget - len(told))
-            for params in propose(spec, told, n, cohort):
-                told.append(finished(len(told), params, [0.5]))
-        return [(trial.params["width"], trial.params["activation"]) for trial in told]
+            n = min(2, spec.budget - len(done))
+            for params in propose(spec, done, n, cohort):
+                done.append(finished(len(done), params, [0.5]))
+        return [(trial.params["width"], trial.params["activation"]) for trial in done]
 
     visited = grid(0)
     assert visited[0] == (5, "relu")
@@ -258,12 +258,12 @@ def test_one_trial_at_a_time_is_judged_as_by_optuna(
     )
     rng = random.Random(5)
     history = History(spec) if is_kept else None
-    told: list[Trial] = []
+    done: list[Trial] = []
     ends = []
     for number in range(40):
         params = dict(spec.default)
         theirs = study.ask()
-        pruner = CohortPruner(spec, told, {number: params}, history)
+        pruner = CohortPruner(spec, done, {number: params}, history)
         means: list[float] = []
         state = TrialState.COMPLETE
         for epoch in range(1, 10):
@@ -274,7 +274,7 @@ def test_one_trial_at_a_time_is_judged_as_by_optuna(
             if ours:
                 state = TrialState.PRUNED
                 break
-        told.append(finished(number, params, means, state=state))
+        done.append(finished(number, params, means, state=state))
         pruned = optuna.trial.TrialState.PRUNED
         if state is TrialState.PRUNED:
             study.tell(theirs, state=pruned)
@@ -299,7 +299,7 @@ def test_a_kept_history_prunes_whom_a_new_one_does(name: str, options: dict[str,
     rng = random.Random(3)
     history = History(spec)
     pruned = []
-    for known in as_workers_learn(some_told(spec, 20)):
+    for known in as_workers_learn(some_finished(spec, 20)):
         cohort = {number: dict(spec.default) for number in range(20, 26)}
         kept, new = CohortPruner(spec, known, cohort, history), CohortPruner(spec, known, cohort)
         living = set(cohort)

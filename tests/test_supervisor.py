@@ -25,7 +25,7 @@ from selection.errors import RefusedError, StudyStateError, UnreachableError
 from selection.report.terminal import progress
 from selection.report.terminal.progress import SweepView
 from selection.store.leases import Progress, RunningCohort
-from selection.store.repository import open_books
+from selection.store.repository import open_repository
 from selection.study.spec import read_study
 from selection.study.trial import Trial, TrialState
 from selection.train import device
@@ -187,8 +187,8 @@ def test_a_worker_joins_a_running_study(
     # The study has begun before either starts, so that both start alike.
     spec = read_study(Path("team.toml"))
     data = load_study_data(spec, tmp_path)
-    with open_books(url, create=True, write=True) as books:
-        enter_study(spec, data, books.records, torch.device("cpu"))
+    with open_repository(url, create=True, write=True) as repository:
+        enter_study(spec, data, repository.records, torch.device("cpu"))
     team = new_team(*RUN)
     guest = start(tmp_path, "worker", "team", LEASE)
     held = team.train()
@@ -269,8 +269,8 @@ class FakeBooks:
 class FakeView:
     """Keep what is said; the study grows by a trial with each line, up to growth trials."""
 
-    def __init__(self, books: FakeBooks) -> None:
-        self.books = books
+    def __init__(self, repository: FakeBooks) -> None:
+        self.repository = repository
         self.growth = 0
         self.lines: list[str] = []
         self.counts: list[int] = []
@@ -280,7 +280,7 @@ class FakeView:
 
     def say(self, line: str) -> None:
         self.lines.append(line)
-        self.books.finished = min(self.books.finished + 1, self.growth)
+        self.repository.finished = min(self.repository.finished + 1, self.growth)
 
 
 class Shells:
@@ -288,14 +288,14 @@ class Shells:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.books = FakeBooks()
-        self.view = FakeView(self.books)
+        self.repository = FakeBooks()
+        self.view = FakeView(self.repository)
 
     def supervise(self, script: str, *environments: Mapping[str, str]) -> None:
         team: Any = supervisor.Team([script], environments or [{}])
-        books: Any = self.books
+        repository: Any = self.repository
         study: Any = None
-        supervise(team, TRIALS, study, books, self.view)
+        supervise(team, TRIALS, study, repository, self.view)
 
     def starts(self) -> list[float]:
         """Return when the scripts that say so were started."""
@@ -341,7 +341,7 @@ def test_a_worker_that_dies_again_and_again_stops_the_study(
         shells.supervise("kill -9 $$")
     assert str(caught.value) == (
         "worker 0: a worker may die 10 times in a row, but got one more, by signal SIGKILL. "
-        "Mend the cause and run the same command again; what is finished is kept."
+        "Fix the cause and run the same command again; what is finished is kept."
     )
     assert len(shells.view.lines) == 10
 
@@ -411,7 +411,7 @@ def test_a_database_that_does_not_answer_stops_no_worker(
     def refuse(_study: Any) -> list[RunningCohort]:
         raise UnreachableError
 
-    monkeypatch.setattr(shells.books, "running", refuse)
+    monkeypatch.setattr(shells.repository, "running", refuse)
     shells.supervise("sleep 0.1; touch done")
     assert Path("done").exists()
     assert not shells.view.counts
@@ -480,8 +480,8 @@ def finished(count: int) -> list[Trial]:
     ]
 
 
-def running(cohort: int, place: str, epoch: int) -> RunningCohort:
-    return RunningCohort(cohort, place, 2, Progress(6, epoch, 30 if epoch else 0))
+def running(cohort: int, host: str, epoch: int) -> RunningCohort:
+    return RunningCohort(cohort, host, 2, Progress(6, epoch, 30 if epoch else 0))
 
 
 def test_lines_of_a_team_name_the_cohorts_and_come_once(monkeypatch: pytest.MonkeyPatch) -> None:

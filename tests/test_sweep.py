@@ -42,11 +42,11 @@ def test_everyone_sees_that_a_study_trains_between_its_cohorts_too(bench: Bench)
         study = bench.records.find_study("iris")
         assert study is not None
         if not held or news.training == 0:
-            held.append([cohort.cohort for cohort in bench.books.leases.running(study)])
+            held.append([cohort.cohort for cohort in bench.repository.leases.running(study)])
 
     study = bench.run(make_spec(), watch)
     assert held == [[0], [0], [1], [2]]
-    assert bench.books.leases.running(study) == []
+    assert bench.repository.leases.running(study) == []
 
 
 def test_an_error_between_two_cohorts_leaves_no_lease(bench: Bench) -> None:
@@ -58,7 +58,7 @@ def test_an_error_between_two_cohorts_leaves_no_lease(bench: Bench) -> None:
         bench.run(make_spec(), stop)
     study = bench.records.find_study("iris")
     assert study is not None
-    assert bench.books.leases.running(study) == []
+    assert bench.repository.leases.running(study) == []
     assert [trial.state.is_finished for trial in bench.records.trials(study)] == [True] * 4
 
 
@@ -73,7 +73,7 @@ def test_what_the_loop_remembers_is_what_the_record_tells(bench: Bench) -> None:
 
 
 class Killed(BaseException):
-    """Stand for a kill: nothing in the house catches it on purpose."""
+    """Stand for a kill: nothing in selection catches it on purpose."""
 
 
 @pytest.mark.parametrize("cohort", [0, 1, 2])
@@ -109,10 +109,10 @@ def test_ahead_each_cohort_is_asked_of_all_trials_but_those_just_before_it(bench
     trials = bench.records.trials(study)
     fresh = [trial.params for trial in trials]
     for cohort in range(6):
-        told = [trial for trial in trials if trial.cohort < cohort - 1]
-        assert propose(spec, told, 4, cohort) == fresh[4 * cohort : 4 * cohort + 4]
-    told = [trial for trial in trials if trial.cohort < 5]
-    assert propose(spec, told, 4, 5) != fresh[20:], "the last trials would have been heeded"
+        finished = [trial for trial in trials if trial.cohort < cohort - 1]
+        assert propose(spec, finished, 4, cohort) == fresh[4 * cohort : 4 * cohort + 4]
+    finished = [trial for trial in trials if trial.cohort < 5]
+    assert propose(spec, finished, 4, 5) != fresh[20:], "the last trials would have been heeded"
 
 
 @pytest.mark.parametrize("cohort", [3, 5])
@@ -231,13 +231,20 @@ def test_a_memory_finds_the_first_settled_trial_of_each_setting() -> None:
     spec = make_spec(space={"width": {"choices": [4, 8]}})
     failed = {"state": TrialState.FAILED, "reason": "out of memory"}
     ends: list[dict[str, Any]] = [failed, {}, {}, {"state": TrialState.FAILED}, {}, failed]
-    told = [
+    finished = [
         Trial(number, **{"state": TrialState.COMPLETE, **end}, params={"width": width}, cohort=0)
         for number, (end, width) in enumerate(zip(ends, [4, 8, 8, 4, 4, 8], strict=True))
     ]
     memory = Memory(spec)
     # The last ones are not what a record ever tells.
-    for known in (told[:1], told[:1] + told[2:], told, told[:3], told[2:], []):
+    for known in (
+        finished[:1],
+        finished[:1] + finished[2:],
+        finished,
+        finished[:3],
+        finished[2:],
+        [],
+    ):
         expected: dict[Any, int] = {}
         for trial in known:
             if not trial.reason:

@@ -99,18 +99,18 @@ def work(url: str, kind: str, seconds: float, opened: Path) -> None:
     import sqlalchemy as sa
 
     from selection.store.leases import new_worker
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.workflows.sweep import run_sweep
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop_later if kind == "deaf" else _stop)
-    with open_books(url, write=True) as books:
-        study = books.study("farm")
+    with open_repository(url, write=True) as repository:
+        study = repository.study("farm")
         lease_seconds = float(os.environ.get("FARM_LEASE_SECONDS", "1.0"))
-        worker = new_worker(lease_seconds, is_alone=books.database.address.path is not None)
+        worker = new_worker(lease_seconds, is_alone=repository.database.address.path is not None)
         if pages := os.environ.get("FARM_MAX_PAGES"):
-            books.database.engine.dispose()
-            sa.event.listen(books.database.engine, "connect", _limit_pages(pages))
+            repository.database.engine.dispose()
+            sa.event.listen(repository.database.engine, "connect", _limit_pages(pages))
         if kind.startswith("at:"):
             countdown = iter(range(int(kind[3:])))
 
@@ -118,13 +118,13 @@ def work(url: str, kind: str, seconds: float, opened: Path) -> None:
                 if next(countdown, None) is None:
                     os.kill(os.getpid(), signal.SIGKILL)
 
-            sa.event.listen(books.database.engine, "before_cursor_execute", die_in_time)
-            sa.event.listen(books.database.engine, "commit", die_in_time)
+            sa.event.listen(repository.database.engine, "before_cursor_execute", die_in_time)
+            sa.event.listen(repository.database.engine, "commit", die_in_time)
         spec = study.spec()
         opened.touch()
         retries = spec.sections.search.max_retries
         trainer: Any = MadeUpTrainer(seconds)
-        run_sweep(spec, study, books, trainer, worker, Silent(), max_retries=retries)
+        run_sweep(spec, study, repository, trainer, worker, Silent(), max_retries=retries)
 
 
 def _limit_pages(pages: str) -> Callable[..., None]:

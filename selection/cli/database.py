@@ -1,4 +1,4 @@
-"""The verbs that look after the record: studies, doctor, copy, delete, db."""
+"""The commands that look after the record: studies, doctor, copy, delete, db."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
     """List the studies of the database."""
     from selection.report import values
     from selection.report.terminal import text
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
-    with open_books(storage) as books:
-        found = books.records.list_studies()
+    with open_repository(storage) as repository:
+        found = repository.records.list_studies()
     if as_json:
         print_json([values.summary_value(summary) for summary in found])
     else:
@@ -27,29 +27,30 @@ def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None
 
 def doctor(
     fix: Annotated[
-        bool, typer.Option("--fix", help="Mend what can be mended without losing anything.")
+        bool, typer.Option("--fix", help="Fix what can be fixed without losing anything.")
     ] = False,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Look for all that cannot be in a sound database; exit code 1 if something is wrong."""
     from selection.store.database import check_database, open_database, writer_lock
-    from selection.store.doctor import examine, mend
+    from selection.store.doctor import examine
+    from selection.store.doctor import fix as fix_database
 
     check_database(storage)
-    mended = []
+    fixed = []
     if fix:
         with writer_lock(storage), open_database(storage, create=False, write=True) as database:
-            mended = mend(database)
+            fixed = fix_database(database)
     with open_database(storage, create=False, write=False) as database:
         wrong = examine(database)
     if as_json:
         print_json(
-            {"mended": [asdict(each) for each in mended], "wrong": [asdict(each) for each in wrong]}
+            {"fixed": [asdict(each) for each in fixed], "wrong": [asdict(each) for each in wrong]}
         )
     else:
-        for each in mended:
-            print(f"mended: {each.where}: {each.rule}, but got {each.got}.")
+        for each in fixed:
+            print(f"fixed: {each.where}: {each.rule}, but got {each.got}.")
         for each in wrong:
             print(each)
         print(f"{len(wrong)} wrong" if wrong else "nothing is wrong")
@@ -66,19 +67,19 @@ def delete(
     """Delete a study; what it did to the held-out set stays in the ledger."""
     from selection.store.copies import delete_study, study_size
     from selection.store.database import writer_lock
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
     lock = writer_lock(storage) if yes else nullcontext()
-    with lock, open_books(storage, write=yes) as books:
-        study = books.study(name)
-        size = (delete_study if yes else study_size)(books.database, study)
+    with lock, open_repository(storage, write=yes) as repository:
+        study = repository.study(name)
+        size = (delete_study if yes else study_size)(repository.database, study)
     if as_json:
         print_json({"study": name, "is_deleted": yes, **asdict(size)})
         return
     print(
         f"study {name}: {size.trials} trials with {size.fold_rows} fold results and "
         f"{size.final_models} final models {'are' if yes else 'would be'} deleted; "
-        f"{size.ledger_rows} looks at the held-out set stay in the ledger"
+        f"{size.ledger_rows} evaluations of the held-out set stay in the ledger"
     )
     if not yes:
         print(f"to delete it: {command('delete', name, '--yes', storage=storage)}")
@@ -90,18 +91,18 @@ def copy(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Copy a study to another database, with all its trials, models and looks."""
+    """Copy a study to another database, with all its trials, models and evaluations."""
     from selection.store.copies import copy_study
     from selection.store.database import open_database, writer_lock
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
     with (
-        open_books(storage) as books,
+        open_repository(storage) as repository,
         writer_lock(to),
         open_database(to, create=True, write=True) as target,
     ):
-        study = books.study(name)
-        copied = copy_study(books.database, study, target)
+        study = repository.study(name)
+        copied = copy_study(repository.database, study, target)
         shown = target.url
     if as_json:
         print_json({"study": name, "to": shown, **asdict(copied)})
@@ -110,7 +111,7 @@ def copy(
     print(
         f"study {name} is in {shown} too: {copied.trials} trials{waiting}, "
         f"{copied.fold_rows} fold results, {copied.final_models} final models, "
-        f"{copied.ledger_rows} looks at the held-out set"
+        f"{copied.ledger_rows} evaluations of the held-out set"
     )
 
 

@@ -1,4 +1,4 @@
-"""The verbs that look into a study: diagnose, curve."""
+"""The commands that look into a study: diagnose, curve."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from selection.cli.options import (
     print_json,
     say,
 )
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 
 if TYPE_CHECKING:
     from selection.store.study_record import StudyRecord
@@ -47,21 +47,21 @@ def diagnose(
     from selection.report.terminal import diagnosis as diagnosis_text
     from selection.report.terminal import text
     from selection.stats.selection_rules import rank
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.workflows.diagnose import baseline_lines, diagnose_trial
 
-    with open_books(storage) as books:
-        study = books.study(name)
-        spec, trials = study.spec(), books.records.trials(study, with_curves=False)
+    with open_repository(storage) as repository:
+        study = repository.study(name)
+        spec, trials = study.spec(), repository.records.trials(study, with_curves=False)
         chosen = _complete_trial(study, trials, trial)
         ranked = rank(trials, is_minimised=spec.is_minimised)
-        found = diagnose_trial(study, spec, books, chosen, ranked)
-        baselines = baseline_lines(study, spec, books)
-        folds = books.records.curves(study, chosen.number)
+        found = diagnose_trial(study, spec, repository, chosen, ranked)
+        baselines = baseline_lines(study, spec, repository)
+        folds = repository.records.curves(study, chosen.number)
     if found is None:
         rule = "a diagnosis needs the targets of the rows"
-        mend = "selection run FILE adds them to a study of an earlier version."
-        raise StudyStateError(Fault(f"study {name}", rule, "none on record", mend))
+        hint = "selection run FILE adds them to a study of an earlier version."
+        raise StudyStateError(ErrorDetail(f"study {name}", rule, "none on record", hint))
     if as_json:
         value = values.diagnosis_value(found)
         lines = {
@@ -97,7 +97,7 @@ def curve(
     from selection.report.terminal import diagnosis as diagnosis_text
     from selection.report.terminal import text
     from selection.report.values import curve_value
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.train.device import choose_device
     from selection.workflows.diagnose import diagnose_points
     from selection.workflows.study_data import check_rows, load_study_data
@@ -105,16 +105,16 @@ def curve(
 
     form = Format.JSON if as_json else form
     asked = read_values(over, values)
-    with open_books(storage, write=True) as books:
-        study = books.study(name)
-        trials = books.records.trials(study, with_curves=False)
+    with open_repository(storage, write=True) as repository:
+        study = repository.study(name)
+        trials = repository.records.trials(study, with_curves=False)
         spec, chosen = study.spec(), _complete_trial(study, trials, trial)
         data = load_study_data(spec, data_folder())
         check_rows(study, data)
         subject = Subject(spec, study, data, chosen, over)
-        place = choose_device(device.value)
-        points = trace_curve(subject, asked, books, place, _make_watch(over), say)
-        found = diagnose_points(study, spec, books, points)
+        chosen_device = choose_device(device.value)
+        points = trace_curve(subject, asked, repository, chosen_device, _make_watch(over), say)
+        found = diagnose_points(study, spec, repository, points)
     if form is Format.TABLE:
         title = curve_title(chosen.number, over)
         print(f"study {name}: {title} ({len(points[0].folds)} folds)")
@@ -145,8 +145,8 @@ def _complete_trial(study: StudyRecord, trials: Sequence[Trial], number: int | N
         got = "no complete trial"
     else:
         got = f"trial {number}, which is {chosen.state.value}" if chosen else f"no trial {number}"
-    mend = "Look at selection trials."
-    raise StudyStateError(Fault(where, "this needs a complete trial", got, mend))
+    hint = "Look at selection trials."
+    raise StudyStateError(ErrorDetail(where, "this needs a complete trial", got, hint))
 
 
 def _make_watch(over: str) -> Callable[[EpochNews], None]:

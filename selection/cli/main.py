@@ -1,7 +1,7 @@
-"""The command line: one verb per question, results on stdout, progress on stderr.
+"""The command line: one command per question, results on stdout, progress on stderr.
 
-Rooms with heavy libraries are imported by the verb that needs them, so that help stays quick.
-Exit codes: 0 done, 1 a fault of the user's, 2 wrong usage, 3 refused,
+Packages with heavy libraries are imported by the command that needs them, so that help stays quick.
+Exit codes: 0 done, 1 a user's error, 2 wrong usage, 3 refused,
 4 the server does not answer, 130 interrupted.
 """
 
@@ -60,7 +60,7 @@ app.add_typer(db, name="db")
 def _common(
     debug: Annotated[bool, typer.Option(help="Show the stack of an error.")] = False,
 ) -> None:
-    """Take the options of all verbs; main() reads them."""
+    """Take the options of all commands; main() reads them."""
 
 
 app.command(epilog="Example: selection run studies/digits.toml")(run_verbs.run)
@@ -74,15 +74,15 @@ def status(
     """Say how far a study is."""
     from selection.report import values
     from selection.report.terminal import text
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
-    with open_books(storage) as books:
-        study = books.newest_study() if name is None else books.study(name)
-        trials = books.records.trials(study, with_curves=False)
-        seconds = books.records.elapsed_seconds(study)
-        looks = books.ledger.evaluations(study)
-        running = books.leases.running(study)
-    value = values.status_value(study, trials, seconds, looks, running)
+    with open_repository(storage) as repository:
+        study = repository.newest_study() if name is None else repository.study(name)
+        trials = repository.records.trials(study, with_curves=False)
+        seconds = repository.records.elapsed_seconds(study)
+        evaluations = repository.ledger.evaluations(study)
+        running = repository.leases.running(study)
+    value = values.status_value(study, trials, seconds, evaluations, running)
     if as_json:
         print_json(value)
     else:
@@ -99,12 +99,12 @@ def trials(
     """Print every trial of a study."""
     from selection.report import values
     from selection.report.terminal import text
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
     form = Format.JSON if as_json else form
-    with open_books(storage) as books:
-        study = books.study(name)
-        found = books.records.trials(study, with_curves=False)
+    with open_repository(storage) as repository:
+        study = repository.study(name)
+        found = repository.records.trials(study, with_curves=False)
     if form is Format.TABLE:
         text.leaderboard(text.make_console(), study, found)
     elif form is Format.JSON:
@@ -124,11 +124,11 @@ def curves(
     """Print the learning curves of one trial, per fold and epoch."""
     from selection.report import values
     from selection.report.terminal import text
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
     form = Format.JSON if as_json else form
-    with open_books(storage) as books:
-        folds = books.records.curves(books.study(name), trial)
+    with open_repository(storage) as repository:
+        folds = repository.records.curves(repository.study(name), trial)
     if form is Format.TABLE:
         text.curves(text.make_console(), folds)
     elif form is Format.JSON:

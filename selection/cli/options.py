@@ -1,4 +1,4 @@
-"""What the verbs of the command line share: options, and how they print."""
+"""What the commands of the command line share: options, and how they print."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The verbs that show studies: serve, report."""
+"""The commands that show studies: serve, report."""
 
 from __future__ import annotations
 
@@ -54,15 +54,15 @@ def report(
     from selection.report.html.pictures import Pictures
     from selection.report.html.report_file import check_file, report_file, write_report
     from selection.report.study_view import view_study
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.workflows.assess import assess_study
 
     check_file(to, force=force)
-    with open_books(storage) as books:
-        study = books.study(name)
-        view, assessment = view_study(study, books), assess_study(study, books)
+    with open_repository(storage) as repository:
+        study = repository.study(name)
+        view, assessment = view_study(study, repository), assess_study(study, repository)
         evaluate = _evaluate_command(name, storage=storage)
-        text = report_file(view, assessment, books, Pictures(), evaluate)
+        text = report_file(view, assessment, repository, Pictures(), evaluate)
     write_report(to, text)
     if as_json:
         print_json({"study": name, "file": str(to), "bytes": len(text.encode())})

@@ -1,4 +1,4 @@
-"""The verbs that end a study: best, evaluate, export, predict."""
+"""The commands that end a study: best, evaluate, export, predict."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ from selection.cli.options import (
     print_json,
     say,
 )
-from selection.errors import DataError, ExportError, Fault, RefusedError
+from selection.errors import DataError, ErrorDetail, ExportError, RefusedError
 
 if TYPE_CHECKING:
     from selection.store.evidence import StoredModel
-    from selection.store.repository import Books
+    from selection.store.repository import Repository
     from selection.store.study_record import StudyRecord
     from selection.study.fields import Rule
     from selection.study.trial import Trial
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from selection.workflows.study_data import StudyData
 
 
-AGAIN = "to look again: --again --reason TEXT"
+AGAIN = "to evaluate again: --again --reason TEXT"
 
 
 def best(
@@ -44,11 +44,11 @@ def best(
     """Say which trial won, and how good it will really be."""
     from selection.report import values
     from selection.report.terminal import text, verdict
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.workflows.assess import assess_study
 
-    with open_books(storage) as books:
-        assessment = assess_study(books.study(name), books, rule)
+    with open_repository(storage) as repository:
+        assessment = assess_study(repository.study(name), repository, rule)
     if as_json:
         print_json(values.winner_value(assessment))
         return
@@ -75,23 +75,23 @@ def evaluate(
         raise typer.BadParameter("--again and --reason TEXT belong together")
     if not reason.isprintable():
         raise typer.BadParameter("--reason must be one line of readable text")
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
 
-    with open_books(storage, write=True) as books:
-        study = books.study(name)
-        looks = len(books.ledger.evaluations(study))
+    with open_repository(storage, write=True) as repository:
+        study = repository.study(name)
+        evaluations = len(repository.ledger.evaluations(study))
         try:
             if not again:
-                books.ledger.check_first_look(study)
-            _evaluate(books, study, rule, device, reason.strip(), unfinished)
+                repository.ledger.check_first_evaluation(study)
+            _evaluate(repository, study, rule, device, reason.strip(), unfinished)
         except RefusedError:
-            _print_evaluation(books, study, as_json, is_first=True)
+            _print_evaluation(repository, study, as_json, is_first=True)
             raise
         except BaseException:
-            if len(books.ledger.evaluations(study)) > looks:
+            if len(repository.ledger.evaluations(study)) > evaluations:
                 say(f"the claim stays on record without a result; {AGAIN}")
             raise
-        _print_evaluation(books, study, as_json, is_first=False)
+        _print_evaluation(repository, study, as_json, is_first=False)
     if not as_json:
         print(f"what next: {command('export', name, '--to', 'exports', storage=storage)}")
 
@@ -111,19 +111,19 @@ def export(
 ) -> None:
     """Write the winner as files: a study file, its model, a model card, all trials."""
     from selection.report.export import MODEL_FORMATS, Winner, check_folder, make_files, write_files
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.workflows.assess import assess_study, rule_to_export, trial_to_export
 
     formats = _formats(form)
     check_folder(to, force=force)
-    with open_books(storage, write=True) as books:
-        study = books.study(name)
-        rule = rule_to_export(books.ledger.evaluations(study))
-        assessment = assess_study(study, books, rule)
+    with open_repository(storage, write=True) as repository:
+        study = repository.study(name)
+        rule = rule_to_export(repository.ledger.evaluations(study))
+        assessment = assess_study(study, repository, rule)
         trial = trial_to_export(assessment)
         model = None
         if set(formats) & set(MODEL_FORMATS):
-            model = _final_model(books, assessment, trial, device)
+            model = _final_model(repository, assessment, trial, device)
     files = make_files(Winner(assessment, trial, model), formats)
     write_files(files, to, force=force)
     if as_json:
@@ -157,7 +157,7 @@ def predict(
         rows = [{"prediction": value} for value in model.predict(frame).tolist()]
     except ValueError as error:
         rule = "the rows must fit the model"
-        raise DataError(Fault(str(table), rule, str(error), "Mend the table.")) from None
+        raise DataError(ErrorDetail(str(table), rule, str(error), "Fix the table.")) from None
     if isinstance(model, ClassifierModel):
         for row, chances in zip(rows, model.predict_proba(frame).tolist(), strict=True):
             named = zip(model.class_names, chances, strict=True)
@@ -169,7 +169,7 @@ def predict(
 
 
 def _evaluate(
-    books: Books,
+    repository: Repository,
     study: StudyRecord,
     rule: Rule | None,
     device: DeviceOption,
@@ -185,42 +185,46 @@ def _evaluate(
 
     data = _study_data(study)
     # A study begun by an earlier version has not kept them, and cannot be corrected without.
-    books.evidence.keep_rows(study, row_facts(data))
-    assessment = assess_study(study, books, rule)
+    repository.evidence.keep_rows(study, row_facts(data))
+    assessment = assess_study(study, repository, rule)
     check_evaluation(assessment, again=bool(reason), unfinished=unfinished)
     chosen = choose_device(device.value)
     if others := openings(assessment.openings_by_others):
         say(f"warning: {others}")
-    evaluate(assessment, data, books.evidence, books.ledger, chosen, data_folder(), reason)
+    evaluate(
+        assessment, data, repository.evidence, repository.ledger, chosen, data_folder(), reason
+    )
 
 
-def _print_evaluation(books: Books, study: StudyRecord, as_json: bool, *, is_first: bool) -> None:
+def _print_evaluation(
+    repository: Repository, study: StudyRecord, as_json: bool, *, is_first: bool
+) -> None:
     """Print the first or the newest result, if there is any."""
     from selection.report.terminal import text, verdict
 
-    looks = books.ledger.evaluations(study)
-    results = [look.result for look in looks if look.result is not None]
+    evaluations = repository.ledger.evaluations(study)
+    results = [evaluation.result for evaluation in evaluations if evaluation.result is not None]
     if not results:
         return
-    result = {**results[0 if is_first else -1], "evaluations": len(looks)}
+    result = {**results[0 if is_first else -1], "evaluations": len(evaluations)}
     if as_json:
         print_json(result)
     else:
-        verdict.evaluation(text.make_console(), result, looks)
+        verdict.evaluation(text.make_console(), result, evaluations)
 
 
 def _final_model(
-    books: Books, assessment: Assessment, trial: Trial, device: DeviceOption
+    repository: Repository, assessment: Assessment, trial: Trial, device: DeviceOption
 ) -> StoredModel:
     """Return the final model, trained now if it never was; the held-out set stays closed."""
     from selection.train.device import choose_device
     from selection.workflows.evaluate import final_models
 
-    if not books.evidence.models(assessment.study, trial.number):
+    if not repository.evidence.models(assessment.study, trial.number):
         say("training the final model")
         data, chosen = _study_data(assessment.study), choose_device(device.value)
-        final_models(assessment.study, assessment.spec, data, trial, books.evidence, chosen)
-    return books.evidence.models(assessment.study, trial.number)[0]
+        final_models(assessment.study, assessment.spec, data, trial, repository.evidence, chosen)
+    return repository.evidence.models(assessment.study, trial.number)[0]
 
 
 def _study_data(study: StudyRecord) -> StudyData:
@@ -237,8 +241,8 @@ def _formats(text: str) -> list[str]:
     """Return the formats asked for; by default all whose packages are installed."""
     from importlib.util import find_spec
 
+    from selection.errors import nearest_name, show
     from selection.report.export import EXTRAS, FORMATS
-    from selection.study.faults import nearest_name, show
 
     if not text:
         missing = [name for name, package in EXTRAS.items() if find_spec(package) is None]
@@ -249,8 +253,10 @@ def _formats(text: str) -> list[str]:
     for name in asked:
         if name not in FORMATS:
             rule = "the format must be known"
-            raise ExportError(Fault("--format", rule, show(name), nearest_name(name, FORMATS)))
+            raise ExportError(
+                ErrorDetail("--format", rule, show(name), nearest_name(name, FORMATS))
+            )
     if not asked:
-        mend = f"Known: {', '.join(FORMATS)}."
-        raise ExportError(Fault("--format", "a format must be named", show(text), mend))
+        hint = f"Known: {', '.join(FORMATS)}."
+        raise ExportError(ErrorDetail("--format", "a format must be named", show(text), hint))
     return list(dict.fromkeys(asked))

@@ -1,4 +1,4 @@
-"""The verbs that train: run, and worker for those who join."""
+"""The commands that train: run, and worker for those who join."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def run(
     from selection.report.verdict import openings
     from selection.store.database import writer_lock
     from selection.store.leases import new_worker
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.study.budget import is_finished
     from selection.study.spec import read_study
     from selection.train.device import choose_device, share_of_machine
@@ -75,10 +75,10 @@ def run(
     check_nested(spec, data)
     for warning in data.facts["warnings"]:
         say(f"warning: {warning}")
-    with writer_lock(storage), open_books(storage, create=True, write=True) as books:
-        study = enter_study(spec, data, books.records, chosen)
-        books.evidence.keep_rows(study, row_facts(data))
-        if others := openings(books.ledger.openings_by_others(study)):
+    with writer_lock(storage), open_repository(storage, create=True, write=True) as repository:
+        study = enter_study(spec, data, repository.records, chosen)
+        repository.evidence.keep_rows(study, row_facts(data))
+        if others := openings(repository.ledger.openings_by_others(study)):
             say(f"warning: {others}")
         shares = share_of_machine(workers, chosen)
         trainer = make_trainer(spec, data, chosen, pack_members)
@@ -87,20 +87,20 @@ def run(
             def sweep() -> None:
                 if workers == 1:
                     me = new_worker(lease, is_alone=address.path is not None)
-                    run_sweep(spec, study, books, trainer, me, view)
+                    run_sweep(spec, study, repository, trainer, me, view)
                     return
-                trials = books.records.trials(study, with_curves=False)
-                if is_finished(spec, trials, books.records.elapsed_seconds(study)):
+                trials = repository.records.trials(study, with_curves=False)
+                if is_finished(spec, trials, repository.records.elapsed_seconds(study)):
                     return
                 words = _worker_words(study.name, device, pack_members, lease)
                 secret = {"SELECTION_STORAGE": address.secret_url}
                 team = Team(words, [{**share, **secret} for share in shares])
-                supervise(team, spec.budget, study, books, view)
+                supervise(team, spec.budget, study, repository, view)
 
-            run_procedure(spec, study, data, books, trainer, chosen, view.say, sweep)
-        assessment = assess_study(study, books)
-        seconds = books.records.elapsed_seconds(study)
-        shown = books.database.url
+            run_procedure(spec, study, data, repository, trainer, chosen, view.say, sweep)
+        assessment = assess_study(study, repository)
+        seconds = repository.records.elapsed_seconds(study)
+        shown = repository.database.url
     if as_json:
         print_json(values.run_value(assessment, shown, seconds))
         return
@@ -120,7 +120,7 @@ def worker(
     from selection.store.address import read_address
     from selection.store.database import writer_lock
     from selection.store.leases import new_worker
-    from selection.store.repository import open_books
+    from selection.store.repository import open_repository
     from selection.train.device import choose_device
     from selection.workflows.study_data import check_rows, load_study_data, make_trainer
     from selection.workflows.sweep import run_sweep
@@ -130,17 +130,17 @@ def worker(
     if is_supervised:
         threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     chosen = choose_device(device.value)
-    with writer_lock(storage), open_books(storage, write=True) as books:
-        study = books.study(name)
+    with writer_lock(storage), open_repository(storage, write=True) as repository:
+        study = repository.study(name)
         spec = study.spec()
         data = load_study_data(spec, data_folder())
         check_rows(study, data)
         trainer = make_trainer(spec, data, chosen, pack_members)
         retries = spec.sections.search.max_retries
         with SweepView(
-            spec.metric, is_minimised=spec.is_minimised, is_told=not is_supervised
+            spec.metric, is_minimised=spec.is_minimised, shows_bars=not is_supervised
         ) as view:
-            run_sweep(spec, study, books, trainer, me, view, max_retries=retries)
+            run_sweep(spec, study, repository, trainer, me, view, max_retries=retries)
     print(f"study {name} takes no more trials; selection run FILE trains its baselines")
 
 

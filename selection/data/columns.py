@@ -16,14 +16,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selection.errors import DataError, Fault
-from selection.study.faults import show
+from selection.errors import DataError, ErrorDetail, show
 
-FEATURE_MEND = "Add the column to categorical or to drop, or correct the value."
+FEATURE_HINT = "Add the column to categorical or to drop, or correct the value."
 
 
 def numeric_values(
-    column: pd.Series[Any], where: str, mend: str = FEATURE_MEND
+    column: pd.Series[Any], where: str, hint: str = FEATURE_HINT
 ) -> NDArray[np.float64]:
     """Return a column as float64, true and false as 1 and 0, missing values as NaN.
 
@@ -33,11 +32,13 @@ def numeric_values(
         values = column.to_numpy(dtype=np.float64, na_value=np.nan)
     else:
         values = np.array([_number(value) for value in column], dtype=np.float64)
-        _check_text(column, np.isnan(values) & column.notna().to_numpy(), where, mend)
+        _check_text(column, np.isnan(values) & column.notna().to_numpy(), where, hint)
     infinite = np.flatnonzero(np.isinf(values))
     if infinite.size:
         got = f"{values[infinite[0]]} in row {_row(column, infinite[0])}"
-        raise DataError(Fault(where, "values must be finite", got, "Correct or remove that row."))
+        raise DataError(
+            ErrorDetail(where, "values must be finite", got, "Correct or remove that row.")
+        )
     return values
 
 
@@ -45,7 +46,7 @@ def _number(value: Any) -> float:
     return float(value) if isinstance(value, Real | Decimal | np.bool_) else math.nan
 
 
-def _check_text(column: pd.Series[Any], is_text: NDArray[np.bool_], where: str, mend: str) -> None:
+def _check_text(column: pd.Series[Any], is_text: NDArray[np.bool_], where: str, hint: str) -> None:
     """Refuse text; one bad cell makes text of all, so name the first that is no number."""
     rows = np.flatnonzero(is_text)
     if not rows.size:
@@ -54,7 +55,7 @@ def _check_text(column: pd.Series[Any], is_text: NDArray[np.bool_], where: str, 
     unreadable = rows[pd.to_numeric(texts, errors="coerce").isna().to_numpy()]
     row = unreadable[0] if unreadable.size else rows[0]
     got = f"{show(str(column.iloc[row]))} in row {_row(column, row)}"
-    raise DataError(Fault(where, "a numeric column must be free of text", got, mend))
+    raise DataError(ErrorDetail(where, "a numeric column must be free of text", got, hint))
 
 
 def readable(name: str) -> str:
@@ -95,8 +96,8 @@ def group_codes(column: pd.Series[Any]) -> NDArray[np.int64]:
     return codes.astype(np.int64)
 
 
-def _row(column: pd.Series[Any], place: Any) -> int:
-    return int(column.index[int(place)]) + 1
+def _row(column: pd.Series[Any], index: Any) -> int:
+    return int(column.index[int(index)]) + 1
 
 
 def class_codes(column: pd.Series[Any], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -120,8 +121,8 @@ def check_two_classes(classes: tuple[str, ...], where: str) -> None:
     """
     if len(classes) < 2:
         got = f"only {show(classes[0])}"
-        mend = "Choose another target, or add rows of another class."
-        raise DataError(Fault(where, "classification needs at least two classes", got, mend))
+        hint = "Choose another target, or add rows of another class."
+        raise DataError(ErrorDetail(where, "classification needs at least two classes", got, hint))
 
 
 def _whole_numbers(column: pd.Series[Any], where: str) -> NDArray[np.int64]:
@@ -129,8 +130,8 @@ def _whole_numbers(column: pd.Series[Any], where: str) -> NDArray[np.int64]:
     broken = np.flatnonzero(values != np.floor(values))
     if broken.size:
         got = f"{values[broken[0]]} in row {_row(column, broken[0])}"
-        mend = "Choose a regression metric: rmse, mae or r2."
-        raise DataError(Fault(where, "classes are words or whole numbers", got, mend))
+        hint = "Choose a regression metric: rmse, mae or r2."
+        raise DataError(ErrorDetail(where, "classes are words or whole numbers", got, hint))
     return values.astype(np.int64)
 
 

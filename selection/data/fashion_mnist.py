@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.rows import Part
-from selection.errors import DataError, Fault
+from selection.errors import DataError, ErrorDetail
 
 
 @dataclass(frozen=True)
@@ -109,8 +109,10 @@ def fetch_fashion_mnist(folder: Path) -> Path:
                 continue
             _install(contents, raw, work)
             return raw
-    mend = f"Put the four *-ubyte.gz files of Fashion-MNIST into {raw}."
-    raise DataError(Fault(NAME, "one of its sources must have the files", "; ".join(tried), mend))
+    hint = f"Put the four *-ubyte.gz files of Fashion-MNIST into {raw}."
+    raise DataError(
+        ErrorDetail(NAME, "one of its sources must have the files", "; ".join(tried), hint)
+    )
 
 
 def is_fetched(folder: Path) -> bool:
@@ -148,9 +150,9 @@ def _is_there(raw: Path, name: str) -> bool:
     return True
 
 
-def _damaged(path: Path, known: str, got: str) -> Fault:
+def _damaged(path: Path, known: str, got: str) -> ErrorDetail:
     rule = f"the file must have the content of Fashion-MNIST ({known})"
-    return Fault(str(path), rule, got, "Delete the file; the next run fetches it again.")
+    return ErrorDetail(str(path), rule, got, "Delete the file; the next run fetches it again.")
 
 
 def _verified(path: Path, name: str) -> bytes:
@@ -173,8 +175,8 @@ def _content_in(folder: Path, name: str) -> bytes:
         try:
             return _verified(path, name)
         except DataError as error:
-            fault = error.faults[0]
-            raise _NotHereError(f"{fault.where}: {fault.rule}, but got {fault.got}") from None
+            detail = error.details[0]
+            raise _NotHereError(f"{detail.where}: {detail.rule}, but got {detail.got}") from None
     raise _NotHereError(f"{folder} (no {name}.gz)")
 
 
@@ -206,9 +208,9 @@ def _work_folder(folder: Path, raw: Path) -> Iterator[Path]:
         yield Path(path).resolve()
 
 
-def _no_access(folder: Path, error: OSError) -> Fault:
-    mend = "Set SELECTION_DATA_DIR to a folder that you own."
-    return Fault(str(folder), "the data folder must be writable", _one_line(error), mend)
+def _no_access(folder: Path, error: OSError) -> ErrorDetail:
+    hint = "Set SELECTION_DATA_DIR to a folder that you own."
+    return ErrorDetail(str(folder), "the data folder must be writable", _one_line(error), hint)
 
 
 def _install(contents: Mapping[str, bytes], raw: Path, work: Path) -> None:

@@ -23,9 +23,8 @@ from sklearn.model_selection import (
 )
 
 from selection.data.dataset import Dataset
-from selection.errors import DataError, Fault
+from selection.errors import DataError, ErrorDetail, location_name, show
 from selection.seeds import seed32_for
-from selection.study.faults import place_name, show
 from selection.study.spec import StudySpec
 
 Kind = Literal["kfold", "stratified", "group", "stratified_group", "time_series"]
@@ -75,10 +74,10 @@ def fold_kind(dataset: Dataset, spec: StudySpec) -> Kind:
     """
     kind, has_classes = spec.sections.cv.kind, dataset.task == "classification"
     if kind in ("stratified", "stratified_group") and not has_classes:
-        at = place_name(spec.name, ("cv", "kind"))
+        at = location_name(spec.name, ("cv", "kind"))
         other = "kfold" if kind == "stratified" else "group"
-        mend = f'Write kind = "{other}", or choose a classification metric.'
-        raise DataError(Fault(at, "stratified folds need classes", "regression", mend))
+        hint = f'Write kind = "{other}", or choose a classification metric.'
+        raise DataError(ErrorDetail(at, "stratified folds need classes", "regression", hint))
     if kind is not None:
         return kind
     if dataset.groups is not None:
@@ -149,31 +148,37 @@ def _pairs(splitter: Any, dataset: Dataset) -> list[tuple[NDArray[Any], NDArray[
 
 def _check_counts(dataset: Dataset, spec: StudySpec, kind: Kind) -> None:
     folds = spec.sections.cv.folds
-    at = place_name(spec.name, ("cv", "folds"))
+    at = location_name(spec.name, ("cv", "folds"))
     parts = folds + 1 if kind == "time_series" else folds  # the first part is only trained on
     if parts > len(dataset):
         rule = f"{folds} folds need at least {parts} development rows"
-        raise DataError(Fault(at, rule, str(len(dataset)), "Lower folds."))
+        raise DataError(ErrorDetail(at, rule, str(len(dataset)), "Lower folds."))
     if kind in ("group", "stratified_group"):
         assert dataset.groups is not None
         groups = len(np.unique(dataset.groups))
         if folds > groups:
             rule = f"{folds} folds need at least {folds} groups"
-            raise DataError(Fault(at, rule, f"{groups} in the development set", "Lower folds."))
+            raise DataError(
+                ErrorDetail(at, rule, f"{groups} in the development set", "Lower folds.")
+            )
     if dataset.task == "classification" and max(dataset.class_counts.values()) < folds:
         largest = max(dataset.class_counts.values())
         rule = f"{folds} folds need a class with at least {folds} development rows"
-        raise DataError(Fault(at, rule, f"{largest} rows in the largest class", "Lower folds."))
+        raise DataError(
+            ErrorDetail(at, rule, f"{largest} rows in the largest class", "Lower folds.")
+        )
 
 
 def _check_parts(dataset: Dataset, spec: StudySpec, splits: list[Split]) -> None:
     """Refuse a split without rows on one side, or without a class among its training rows."""
-    at = place_name(spec.name, ("cv", "folds"))
+    at = location_name(spec.name, ("cv", "folds"))
     for split in splits:
         name = f"repeat {split.repeat}, fold {split.fold}"
         if not len(split.training) or not len(split.validation):
             rule = "every fold needs rows"
-            raise DataError(Fault(at, rule, f"none in {name}", "Lower folds, or split a group."))
+            raise DataError(
+                ErrorDetail(at, rule, f"none in {name}", "Lower folds, or split a group.")
+            )
         if dataset.task == "regression":
             continue
         counts = np.bincount(dataset.target[split.training], minlength=len(dataset.class_names))
@@ -181,7 +186,7 @@ def _check_parts(dataset: Dataset, spec: StudySpec, splits: list[Split]) -> None
         if absent:
             rule = "every class needs a member among the training rows of every fold"
             got = f"none of {show(absent)} in {name}"
-            raise DataError(Fault(at, rule, got, "Add rows of that class, or remove it."))
+            raise DataError(ErrorDetail(at, rule, got, "Add rows of that class, or remove it."))
 
 
 def _warnings(dataset: Dataset, kind: Kind, folds: int, splits: list[Split]) -> tuple[str, ...]:

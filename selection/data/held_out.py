@@ -12,7 +12,7 @@ from selection.data.dataset import Dataset
 from selection.data.rows import Rows
 from selection.data.sources import read_named
 from selection.data.split import is_official, split_source
-from selection.errors import DataError, Fault
+from selection.errors import DataError, ErrorDetail
 from selection.study.spec import StudySpec
 
 
@@ -27,6 +27,6 @@ def open_held_out(spec: StudySpec, development: Dataset, folder: Path) -> Rows:
     parts = split_source(spec, folder)
     if parts.held_out_identity != development.held_out_fingerprint:
         rule = "held-out rows must stay as they were when the study began"
-        mend = "Put the data back, or give the study another name."
-        raise DataError(Fault(development.name, rule, "other content", mend))
+        hint = "Put the data back, or give the study another name."
+        raise DataError(ErrorDetail(development.name, rule, "other content", hint))
     return parts.rows(parts.held_out, development.class_names)

@@ -15,8 +15,7 @@ from numpy.typing import DTypeLike, NDArray
 
 from selection.data.dataset import Dataset
 from selection.data.folds import Split
-from selection.errors import DataError, Fault
-from selection.study.faults import show
+from selection.errors import DataError, ErrorDetail, show
 from selection.study.spec import StudySpec
 
 PIXEL_RANGE = 255.0
@@ -201,7 +200,7 @@ def _medians(values: NDArray[np.float64], dataset: Dataset) -> NDArray[np.float6
         names = [dataset.feature_names[index] for index in empty]
         rule = "impute needs a value among the training rows of every fold"
         got = f"none in {show(names)}"
-        raise DataError(Fault(dataset.name, rule, got, "Drop these columns."))
+        raise DataError(ErrorDetail(dataset.name, rule, got, "Drop these columns."))
     medians: NDArray[np.float64] = np.nanmedian(values, axis=0)
     return medians
 

@@ -17,8 +17,7 @@ from sklearn import datasets
 from selection.data import fashion_mnist
 from selection.data.rows import Part, Rows
 from selection.data.synthetic import HELD_OUT_ROWS, make_rows
-from selection.errors import DataError, Fault
-from selection.study.faults import nearest_name, show
+from selection.errors import DataError, ErrorDetail, nearest_name, show
 from selection.study.setting import Task
 
 
@@ -90,7 +89,7 @@ def data_set_info(name: str) -> DataSetInfo:
     """
     if name not in _KNOWN:
         rule = "the data set must be known"
-        raise DataError(Fault("[data] dataset", rule, show(name), nearest_name(name, _KNOWN)))
+        raise DataError(ErrorDetail("[data] dataset", rule, show(name), nearest_name(name, _KNOWN)))
     return _KNOWN[name]
 
 

@@ -17,9 +17,8 @@ from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
-from selection.errors import DataError, Fault
+from selection.errors import DataError, ErrorDetail, location_name, show
 from selection.seeds import seed32_for
-from selection.study.faults import place_name, show
 from selection.study.fields import HeldOutColumn
 from selection.study.spec import StudySpec
 
@@ -102,22 +101,24 @@ def _open_source(spec: StudySpec, folder: Path) -> Rows | Table:
     data = spec.sections.data
     if data.dataset is None:
         if data.held_out == "official":
-            mend = "Give a fraction, or { column = ..., value = ... }."
-            raise DataError(_held_out_fault(spec, "a table has no official held-out set", mend))
+            hint = "Give a fraction, or { column = ..., value = ... }."
+            raise DataError(_held_out_error(spec, "a table has no official held-out set", hint))
         return open_table(data, spec.task)
     info = data_set_info(data.dataset)
     if data.held_out == "official" and not info.held_out_rows:
         rule = f"{info.name} has no official held-out set"
-        raise DataError(_held_out_fault(spec, rule, "Give a fraction, such as 0.2."))
+        raise DataError(_held_out_error(spec, rule, "Give a fraction, such as 0.2."))
     if isinstance(data.held_out, HeldOutColumn):
         rule = "held_out by column belongs to path"
-        raise DataError(_held_out_fault(spec, rule, "Give a fraction, such as 0.2."))
+        raise DataError(_held_out_error(spec, rule, "Give a fraction, such as 0.2."))
     if info.task != spec.task:
-        at = place_name(spec.name, ("search", "metric"))
+        at = location_name(spec.name, ("search", "metric"))
         needed = "classification" if info.classes else "regression"
         some = "accuracy" if info.classes else "rmse"
         rule = f"{info.name} needs a metric of {needed}"
-        raise DataError(Fault(at, rule, show(spec.metric), f"Choose another, such as {some}."))
+        raise DataError(
+            ErrorDetail(at, rule, show(spec.metric), f"Choose another, such as {some}.")
+        )
     return read_named(info.name, spec.seed, folder)
 
 
@@ -153,8 +154,8 @@ def _check_size(count: int, fraction: float, unit: str, least: int, spec: StudyS
         return
     rule = f"both sides of held_out = {fraction} need at least {least} {unit}"
     got = f"{count - held_out} development and {held_out} held-out {unit}"
-    at = place_name(spec.name, ("data", "held_out"))
-    raise DataError(Fault(at, rule, got, "Change the fraction, or add rows."))
+    at = location_name(spec.name, ("data", "held_out"))
+    raise DataError(ErrorDetail(at, rule, got, "Change the fraction, or add rows."))
 
 
 def _check_class_sizes(
@@ -163,24 +164,24 @@ def _check_class_sizes(
     counts = np.bincount(codes, minlength=len(class_names))
     alone = [class_names[index] for index in np.flatnonzero(counts < 2)]
     if alone:
-        at = place_name(spec.name, ("data", "held_out"))
+        at = location_name(spec.name, ("data", "held_out"))
         rule = "a class needs two rows, one for each side of held_out"
         got = f"one row of {show(alone)}"
-        raise DataError(Fault(at, rule, got, "Add rows of it, or remove it."))
+        raise DataError(ErrorDetail(at, rule, got, "Add rows of it, or remove it."))
 
 
 def _check_classes(codes: NDArray[np.int64], class_names: tuple[str, ...], spec: StudySpec) -> None:
     counts = np.bincount(codes, minlength=len(class_names))
     absent = [class_names[index] for index in np.flatnonzero(counts == 0)]
     if absent:
-        at = place_name(spec.name, ("data", "held_out"))
+        at = location_name(spec.name, ("data", "held_out"))
         rule = "every class needs a development row"
         got = f"none of {show(absent)}"
-        raise DataError(Fault(at, rule, got, "Hold out other rows, or remove the class."))
+        raise DataError(ErrorDetail(at, rule, got, "Hold out other rows, or remove the class."))
 
 
-def _held_out_fault(spec: StudySpec, rule: str, mend: str) -> Fault:
+def _held_out_error(spec: StudySpec, rule: str, hint: str) -> ErrorDetail:
     data = spec.sections.data
     held_out = data.held_out
     shown = held_out.model_dump() if isinstance(held_out, HeldOutColumn) else held_out
-    return Fault(place_name(spec.name, ("data", "held_out")), rule, show(shown), mend)
+    return ErrorDetail(location_name(spec.name, ("data", "held_out")), rule, show(shown), hint)

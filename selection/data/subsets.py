@@ -34,8 +34,8 @@ def take_subset(split: Split, dataset: Dataset, spec: StudySpec, rows: int) -> S
 
 def _by_turns(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return an order whose every beginning has the classes by their shares. Shape: (N,)."""
-    places = np.empty(len(classes))
+    ranks = np.empty(len(classes))
     for name in np.unique(classes):
         of_class = np.flatnonzero(classes == name)
-        places[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
-    return np.argsort(places, kind="stable")
+        ranks[of_class] = (np.arange(len(of_class)) + 0.5) / len(of_class)
+    return np.argsort(ranks, kind="stable")

@@ -33,8 +33,7 @@ from selection.data.columns import (
     text_values,
 )
 from selection.data.rows import RowKeys, Rows
-from selection.errors import DataError, Fault
-from selection.study.faults import nearest_name, show
+from selection.errors import DataError, ErrorDetail, nearest_name, show
 from selection.study.fields import DataSection, HeldOutColumn
 from selection.study.setting import Task
 
@@ -90,7 +89,7 @@ class Table:
 
         class_names are the known classes; without them, the classes are the values found here.
 
-        Raises: DataError with every fault of these rows.
+        Raises: DataError with every error of these rows.
         """
         section = self.section
         unused = _not_features(section)
@@ -104,9 +103,11 @@ class Table:
         target, classes = columns.read_target(str(section.target), self.task, class_names)
         if not names and not section.categorical:
             rule = "the table needs a feature"
-            columns.faults.append(Fault(self.where, rule, "a target alone", "Drop fewer columns."))
-        if columns.faults:
-            raise DataError(*columns.faults)
+            columns.details.append(
+                ErrorDetail(self.where, rule, "a target alone", "Drop fewer columns.")
+            )
+        if columns.details:
+            raise DataError(*columns.details)
         return Rows(
             name=self.where,
             task=self.task,
@@ -153,8 +154,8 @@ def read_features(
         rule = "the table must have the features of the model"
         shown = f"none named {', '.join(map(readable, absent[:5]))}"
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        mend = nearest_name(absent[0], list(map(readable, frame.columns)))
-        raise DataError(Fault(where, rule, f"{shown}{more}", mend))
+        hint = nearest_name(absent[0], list(map(readable, frame.columns)))
+        raise DataError(ErrorDetail(where, rule, f"{shown}{more}", hint))
     cells = frame[list(categorical)]
     frame = _typed(frame[[*names, *categorical]], where)
     columns = _Columns(frame, where)
@@ -163,28 +164,28 @@ def read_features(
         if count := missing_count(frame[name]):
             rule = "categorical columns must have no missing values"
             got = f"{readable(name)} ({count})"
-            columns.faults.append(Fault(where, rule, got, "Fill the values."))
-    if columns.faults:
-        raise DataError(*columns.faults)
+            columns.details.append(ErrorDetail(where, rule, got, "Fill the values."))
+    if columns.details:
+        raise DataError(*columns.details)
     return features, {name: category_names(cells[name]) for name in categorical}
 
 
 class _Columns:
-    """Read columns and keep their faults, so that all of them are shown at once."""
+    """Read columns and keep their errors, so that all of them are shown at once."""
 
     def __init__(self, frame: pd.DataFrame, where: str) -> None:
         self.frame = frame
         self.where = where
-        self.faults: list[Fault] = []
+        self.details: list[ErrorDetail] = []
 
     def read_features(self, names: list[str]) -> NDArray[np.float64]:
         """Return the numeric features. Shape: (N, D)."""
         features = np.empty((len(self.frame), len(names)))
         for index, name in enumerate(names):
             try:
-                features[:, index] = numeric_values(self.frame[name], self._place(name))
+                features[:, index] = numeric_values(self.frame[name], self._where(name))
             except DataError as error:
-                self.faults += error.faults
+                self.details += error.details
         return features
 
     def read_target(
@@ -193,15 +194,15 @@ class _Columns:
         """Return the target and its class names: the known ones, or those found here."""
         try:
             if task == "classification":
-                codes, found = class_codes(self.frame[name], self._place(name))
+                codes, found = class_codes(self.frame[name], self._where(name))
                 if not known:
-                    check_two_classes(found, self._place(name))
+                    check_two_classes(found, self._where(name))
                     return codes, found
                 return self._known_codes(name, codes, found, known), known
-            mend = "Choose a classification metric, such as accuracy, or another target."
-            return numeric_values(self.frame[name], self._place(name), mend), ()
+            hint = "Choose a classification metric, such as accuracy, or another target."
+            return numeric_values(self.frame[name], self._where(name), hint), ()
         except DataError as error:
-            self.faults += error.faults
+            self.details += error.details
             return np.empty(0), ()
 
     def _known_codes(
@@ -211,12 +212,12 @@ class _Columns:
         strange = [each for each in found if each not in known]
         if strange:
             rule = "every class must have a development row"
-            mend = "Hold out other rows, or remove the class."
-            raise DataError(Fault(self._place(name), rule, f"none of {show(strange)}", mend))
-        places = np.array([known.index(each) for each in found], dtype=np.int64)
-        return places[codes]
+            hint = "Hold out other rows, or remove the class."
+            raise DataError(ErrorDetail(self._where(name), rule, f"none of {show(strange)}", hint))
+        indices = np.array([known.index(each) for each in found], dtype=np.int64)
+        return indices[codes]
 
-    def _place(self, name: str) -> str:
+    def _where(self, name: str) -> str:
         return f"{self.where}: column {readable(name)}"
 
 
@@ -224,20 +225,20 @@ def _read_bytes(path: Path) -> bytes:
     where = str(path)
     if path.suffix not in SUFFIXES:
         rule = "a table must be a .csv or .parquet file"
-        raise DataError(Fault(where, rule, path.suffix or "no suffix", "Convert it."))
+        raise DataError(ErrorDetail(where, rule, path.suffix or "no suffix", "Convert it."))
     try:
         content = path.read_bytes()
     except OSError as error:
         reason = error.strerror or "an unreadable file"
-        mend = "Paths count from the working directory: mend [data] path."
-        raise DataError(Fault(where, "the table must be readable", reason, mend)) from None
+        hint = "Paths count from the working directory: fix [data] path."
+        raise DataError(ErrorDetail(where, "the table must be readable", reason, hint)) from None
     if not content.strip():
         raise DataError(_empty(where))
     return content
 
 
-def _empty(where: str) -> Fault:
-    return Fault(where, "a table needs a header and a row", "an empty file", "Fill it.")
+def _empty(where: str) -> ErrorDetail:
+    return ErrorDetail(where, "a table needs a header and a row", "an empty file", "Fill it.")
 
 
 def _read_frame(content: bytes, path: Path) -> pd.DataFrame:
@@ -246,14 +247,18 @@ def _read_frame(content: bytes, path: Path) -> pd.DataFrame:
     try:
         frame = read(content)
     except ImportError:
-        mend = "Install it: pip install 'selection[parquet]'."
-        raise DataError(Fault(where, "Parquet needs pyarrow", "none installed", mend)) from None
+        hint = "Install it: pip install 'selection[parquet]'."
+        raise DataError(
+            ErrorDetail(where, "Parquet needs pyarrow", "none installed", hint)
+        ) from None
     except pd.errors.EmptyDataError:
         raise DataError(_empty(where)) from None
     except (ValueError, OSError, pd.errors.ParserWarning) as error:  # ParserError is a ValueError
         reason = " ".join(str(error).split())
-        mend = "Mend the file, or write it anew."
-        raise DataError(Fault(where, f"must be a {path.suffix[1:]} file", reason, mend)) from None
+        hint = "Fix the file, or write it anew."
+        raise DataError(
+            ErrorDetail(where, f"must be a {path.suffix[1:]} file", reason, hint)
+        ) from None
     if frame.empty:
         raise DataError(_empty(where))
     return frame
@@ -302,14 +307,16 @@ def _check_names(frame: pd.DataFrame, section: DataSection, where: str) -> None:
     """Refuse columns of one name, names without a column, and columns with two uses."""
     twice = sorted(set(frame.columns[frame.columns.duplicated()]))
     if twice:
-        mend = "Rename or remove one of each."
-        raise DataError(Fault(where, "column names must differ", f"twice {show(twice)}", mend))
+        hint = "Rename or remove one of each."
+        raise DataError(
+            ErrorDetail(where, "column names must differ", f"twice {show(twice)}", hint)
+        )
     uses = [("target", section.target), ("groups", section.groups)]
     uses += [("drop", name) for name in section.drop]
     uses += [("categorical", name) for name in section.categorical]
     if isinstance(section.held_out, HeldOutColumn):
         uses.append(("held_out", section.held_out.column))
-    faults = []
+    errors = []
     first_use: dict[str, str] = {}
     for use, name in uses:
         if name is None:
@@ -317,17 +324,17 @@ def _check_names(frame: pd.DataFrame, section: DataSection, where: str) -> None:
         if name not in frame.columns:
             rule = f"{use} must name a column of the table"
             known = map(readable, frame.columns)
-            faults.append(Fault(where, rule, show(name), nearest_name(name, known)))
+            errors.append(ErrorDetail(where, rule, show(name), nearest_name(name, known)))
         # Rows may be held out by their group, or by a column that is dropped anyway.
         elif name in first_use and (
             use != "held_out" or first_use[name] in ("target", "categorical")
         ):
             rule = "a column has one use"
             got = f"{show(name)} as {first_use[name]} and {use}"
-            faults.append(Fault(where, rule, got, "Remove it from one of them."))
+            errors.append(ErrorDetail(where, rule, got, "Remove it from one of them."))
         first_use.setdefault(name, use)
-    if faults:
-        raise DataError(*faults)
+    if errors:
+        raise DataError(*errors)
 
 
 def _check_missing(
@@ -341,18 +348,18 @@ def _check_missing(
     ]
     if section.impute is None:
         checks.append(("features must have no missing values", numeric, impute))
-    faults = []
-    for rule, names, mend in checks:
+    errors = []
+    for rule, names, hint in checks:
         counts = {name: missing_count(frame[name]) for name in names if name is not None}
         broken = [f"{readable(name)} ({count})" for name, count in counts.items() if count]
         if broken:
-            faults.append(Fault(where, rule, ", ".join(broken), mend))
-    if faults:
-        raise DataError(*faults)
+            errors.append(ErrorDetail(where, rule, ", ".join(broken), hint))
+    if errors:
+        raise DataError(*errors)
 
 
-def _missing_target(where: str, broken: list[str]) -> Fault:
-    return Fault(where, TARGET_RULE, ", ".join(broken), FILL)
+def _missing_target(where: str, broken: list[str]) -> ErrorDetail:
+    return ErrorDetail(where, TARGET_RULE, ", ".join(broken), FILL)
 
 
 def _marks(frame: pd.DataFrame, section: DataSection) -> NDArray[np.bool_]:
@@ -367,4 +374,4 @@ def _marks(frame: pd.DataFrame, section: DataSection) -> NDArray[np.bool_]:
     rule = f"{held_out.column} = {show(held_out.value)} must hold for some rows and not for all"
     values = [show(value) for value in sorted(set(text_values(column)))[:10]]
     got = f"{marks.sum()} of {len(marks)} rows"
-    raise DataError(Fault(where, rule, got, f"Values there: {', '.join(values)}."))
+    raise DataError(ErrorDetail(where, rule, got, f"Values there: {', '.join(values)}."))

@@ -174,8 +174,8 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
 
     def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[Any]:
         """Return the most likely class of each row. Shape: (N,)."""
-        places = self.outputs(*self._read(X)).argmax(axis=1)
-        named: NDArray[Any] = self.classes_[places]
+        indices = self.outputs(*self._read(X)).argmax(axis=1)
+        named: NDArray[Any] = self.classes_[indices]
         return named
 
     def predict_proba(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selection.data.prepare import preparation_from_json, preparation_to_json
-from selection.errors import ExportError, Fault
+from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.study.setting import Activation
 from selection.train.weights import decode_weights, encode_weights
@@ -98,8 +98,8 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
     written = (document.get("format"), document.get("version"))
     if written != (FORMAT, VERSION):
         rule = f"a model must be of format {FORMAT} {VERSION}"
-        got, mend = " ".join(map(str, written)), "Read it with the selection that wrote it."
-        raise ExportError(Fault(where, rule, got, mend))
+        got, hint = " ".join(map(str, written)), "Read it with the selection that wrote it."
+        raise ExportError(ErrorDetail(where, rule, got, hint))
     try:
         checked = _Document.model_validate(dict(document))
         checked.check()
@@ -115,10 +115,10 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
     except ValidationError as error:
         first = error.errors()[0]
         got = f"{'.'.join(map(str, first['loc']))}: {first['msg']}"
-        raise ExportError(Fault(where, "a model must be whole", got, ANEW)) from None
+        raise ExportError(ErrorDetail(where, "a model must be whole", got, ANEW)) from None
     except ValueError as error:
         got = " ".join(str(error).split())
-        raise ExportError(Fault(where, "a model must be whole", got, ANEW)) from None
+        raise ExportError(ErrorDetail(where, "a model must be whole", got, ANEW)) from None
     return make_model(document, members)
 
 
@@ -133,13 +133,13 @@ def load_model(folder: str | Path) -> AnyModel:
         weights = Path(folder, WEIGHTS_FILE).read_bytes()
     except OSError as error:
         rule = f"the folder must hold {DOCUMENT_FILE} and {WEIGHTS_FILE}"
-        mend = "Write it with selection export NAME --to DIR."
-        raise ExportError(Fault(where, rule, error.strerror or "no access", mend)) from None
+        hint = "Write it with selection export NAME --to DIR."
+        raise ExportError(ErrorDetail(where, rule, error.strerror or "no access", hint)) from None
     except ValueError as error:
         got = " ".join(str(error).split())
-        raise ExportError(Fault(where, f"{DOCUMENT_FILE} must be JSON", got, ANEW)) from None
+        raise ExportError(ErrorDetail(where, f"{DOCUMENT_FILE} must be JSON", got, ANEW)) from None
     if not isinstance(document, dict):
-        raise ExportError(Fault(where, "a model must be whole", "no JSON object", ANEW))
+        raise ExportError(ErrorDetail(where, "a model must be whole", "no JSON object", ANEW))
     return decode_model(document, weights, where)
 
 

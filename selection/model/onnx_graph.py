@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.errors import ExportError, Fault
+from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember
 
 OPSET, IR_VERSION = 19, 9
@@ -29,9 +29,9 @@ def encode_onnx(model: AnyModel) -> bytes:
     try:
         import onnx
     except ImportError:
-        mend = "Install it: pip install 'selection[onnx]'."
+        hint = "Install it: pip install 'selection[onnx]'."
         raise ExportError(
-            Fault("--format onnx", "ONNX needs the package onnx", "none installed", mend)
+            ErrorDetail("--format onnx", "ONNX needs the package onnx", "none installed", hint)
         ) from None
     graph = _Graph(model, onnx)
     proto = onnx.helper.make_model(
@@ -65,8 +65,8 @@ class _Graph:
         inputs = []
         if width:
             inputs.append(helper.make_tensor_value_info("features", kinds.DOUBLE, ["N", width]))
-        for place in range(len(document["categorical"])):
-            name = f"category_{place}"
+        for index in range(len(document["categorical"])):
+            name = f"category_{index}"
             inputs.append(helper.make_tensor_value_info(name, kinds.STRING, ["N", 1]))
         classes = len(document["class_names"])
         names = self._classify() if classes else self._regress()
@@ -76,7 +76,7 @@ class _Graph:
         return helper.make_graph(self.nodes, "selection", inputs, outputs, self.constants)
 
     def _classify(self) -> list[str]:
-        logits = [self._member(place, member) for place, member in enumerate(self.model.members)]
+        logits = [self._member(index, member) for index, member in enumerate(self.model.members)]
         if len(logits) == 1:
             self._node("Identity", logits, "logits")
         else:
@@ -93,15 +93,15 @@ class _Graph:
 
     def _regress(self) -> list[str]:
         each = []
-        for place, member in enumerate(self.model.members):
+        for index, member in enumerate(self.model.members):
             scale = self._constant(np.float32(member.preparation.target_std).reshape(1))
             shift = self._constant(np.float32(member.preparation.target_mean).reshape(1))
-            scaled = self._node("Mul", [self._member(place, member), scale])
+            scaled = self._node("Mul", [self._member(index, member), scale])
             each.append(self._node("Add", [scaled, shift]))
         self._node("Mean", each, "prediction")
         return ["prediction"]
 
-    def _member(self, place: int, member: ModelMember) -> str:
+    def _member(self, index: int, member: ModelMember) -> str:
         """Add one MLP behind its preparation and return the name of its outputs."""
         unit = self._prepare(member)
         for depth, layer in enumerate(member.layers):
@@ -122,9 +122,9 @@ class _Graph:
             unit = self._node("Sub", [unit, self._constant(preparation.center[None])])
             unit = self._node("Div", [unit, self._constant(preparation.scale[None])])
             parts.append(self._cast(unit, "FLOAT"))
-        for place, values in enumerate(preparation.categories.values()):
+        for index, values in enumerate(preparation.categories.values()):
             known = self._constant(np.array([values], dtype=object))  # (1, known categories)
-            parts.append(self._cast(self._node("Equal", [f"category_{place}", known]), "FLOAT"))
+            parts.append(self._cast(self._node("Equal", [f"category_{index}", known]), "FLOAT"))
         return parts[0] if len(parts) == 1 else self._node("Concat", parts, axis=1)
 
     def _node(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:

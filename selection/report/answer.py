@@ -35,7 +35,7 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
         _corrected(view, assessment),
         _observed(view, winner, "optimistic: the winner was chosen by it"),
     ]
-    is_evaluated = any(look.result is not None for look in view.evaluations)
+    is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
     quantities.insert(0 if is_evaluated else 2, _held_out(view))
     if assessment.nested:
         quantities.append(_nested(view, assessment))
@@ -73,11 +73,13 @@ def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
 
 
 def _held_out(view: StudyView) -> Quantity:
-    results = [look.result for look in view.evaluations if look.result is not None]
+    results = [
+        evaluation.result for evaluation in view.evaluations if evaluation.result is not None
+    ]
     rows = view.study.facts["held_out_rows"]
-    looks = len(view.evaluations)
-    again = f"; re-used (n = {looks})" if looks > 1 else ""
-    if not looks:
+    evaluations = len(view.evaluations)
+    again = f"; re-used (n = {evaluations})" if evaluations > 1 else ""
+    if not evaluations:
         detail = f"{rows} rows, never opened by this study" if rows else "no rows are held out"
         return Quantity(view.spec.metric, "held out", "-", detail)
     if not results:

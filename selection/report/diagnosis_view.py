@@ -11,7 +11,7 @@ from selection.report.cells import show_value
 from selection.report.study_view import StudyView
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import ROWS, CurvePoint
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.study.trial import Trial
 from selection.workflows.diagnose import (
     BaselineLine,
@@ -66,20 +66,20 @@ class StoredCurve:
         return f"{drawn} {fixed}{left_out}"
 
 
-def show_diagnosis(view: StudyView, books: Books, trial: Trial) -> ShownDiagnosis | None:
+def show_diagnosis(view: StudyView, repository: Repository, trial: Trial) -> ShownDiagnosis | None:
     """Return the diagnosis of a trial with what it rests on; None where there is none.
 
     Raises: StorageError where a row is damaged.
     """
-    found = diagnose_trial(view.study, view.spec, books, trial, view.ranked)
+    found = diagnose_trial(view.study, view.spec, repository, trial, view.ranked)
     if found is None:
         return None
-    baselines = baseline_lines(view.study, view.spec, books)
+    baselines = baseline_lines(view.study, view.spec, repository)
     level = view.spec.sections.assessment.level
     return ShownDiagnosis(found, baselines, view.spec.metric, level)
 
 
-def stored_curves(view: StudyView, books: Books) -> list[StoredCurve]:
+def stored_curves(view: StudyView, repository: Repository) -> list[StoredCurve]:
     """Return the curves of a study, by trial and name.
 
     Raises: StorageError where a row is damaged.
@@ -89,18 +89,18 @@ def stored_curves(view: StudyView, books: Books) -> list[StoredCurve]:
     key = attrgetter("number", "over")
     return [
         StoredCurve(*of_curve, list(points))
-        for of_curve, points in groupby(books.curves.points(view.study), key)
+        for of_curve, points in groupby(repository.curves.points(view.study), key)
     ]
 
 
 def judged_points(
-    view: StudyView, books: Books, curve: StoredCurve
+    view: StudyView, repository: Repository, curve: StoredCurve
 ) -> list[tuple[CurvePoint, Diagnosis | None]]:
     """Return each point of a curve with its diagnosis, None where there is none.
 
     Raises: StorageError where a row is damaged.
     """
-    found = diagnose_points(view.study, view.spec, books, curve.points)
+    found = diagnose_points(view.study, view.spec, repository, curve.points)
     return list(zip(curve.points, found, strict=True))
 
 

@@ -21,7 +21,7 @@ import tomli_w
 import yaml
 
 from selection.data.folds import fold_fingerprint
-from selection.errors import ExportError, Fault
+from selection.errors import ErrorDetail, ExportError
 from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
@@ -109,11 +109,13 @@ def check_folder(folder: Path, *, force: bool) -> None:
     except OSError as error:
         raise _unwritable(where, error) from None
     if is_other:
-        raise ExportError(Fault(where, "an export is a folder", "a file", "Name another folder."))
+        raise ExportError(
+            ErrorDetail(where, "an export is a folder", "a file", "Name another folder.")
+        )
     if is_full and not force:
         rule = "an export does not overwrite"
-        mend = "Name another folder, or say --force."
-        raise ExportError(Fault(where, rule, "a folder with files", mend))
+        hint = "Name another folder, or say --force."
+        raise ExportError(ErrorDetail(where, rule, "a folder with files", hint))
 
 
 def study_content(winner: Winner) -> dict[str, Any]:
@@ -190,9 +192,9 @@ def _parquet(winner: Winner) -> bytes:
     try:
         table.to_parquet(buffer, engine="pyarrow", index=False)
     except ImportError:
-        mend = "Install it: pip install 'selection[parquet]'."
+        hint = "Install it: pip install 'selection[parquet]'."
         raise ExportError(
-            Fault("--format parquet", "Parquet needs pyarrow", "none installed", mend)
+            ErrorDetail("--format parquet", "Parquet needs pyarrow", "none installed", hint)
         ) from None
     return buffer.getvalue()
 
@@ -252,7 +254,9 @@ def _write(path: Path, content: bytes) -> None:
 
 def _unwritable(where: str, error: OSError) -> ExportError:
     got = error.strerror or str(error)
-    return ExportError(Fault(where, "the folder must be writable", got, "Name a folder of yours."))
+    return ExportError(
+        ErrorDetail(where, "the folder must be writable", got, "Name a folder of yours.")
+    )
 
 
 def _umask() -> int:

@@ -37,10 +37,10 @@ class Leaderboard:
 
 def leaderboard(view: StudyView, order: Order, rows: int = ROWS) -> Leaderboard:
     """Return the page asked for; one that there is not becomes the nearest there is."""
-    places = {trial.number: place for place, trial in enumerate(view.ranked, start=1)}
+    indices = {trial.number: index for index, trial in enumerate(view.ranked, start=1)}
     chosen = [trial for trial in view.trials if order.state in (None, trial.state)]
     if order.sort == RANK:
-        chosen.sort(key=lambda trial: (places.get(trial.number, math.inf), -trial.epochs))
+        chosen.sort(key=lambda trial: (indices.get(trial.number, math.inf), -trial.epochs))
         if order.is_descending:
             chosen.reverse()
     else:
@@ -50,7 +50,7 @@ def leaderboard(view: StudyView, order: Order, rows: int = ROWS) -> Leaderboard:
     shown = chosen[(page - 1) * rows : page * rows]
     return Leaderboard(
         order=Order(order.sort, order.is_descending, order.state, page),
-        rows=[(places.get(trial.number), trial) for trial in shown],
+        rows=[(indices.get(trial.number), trial) for trial in shown],
         count=len(chosen),
         pages=pages,
     )

@@ -131,14 +131,14 @@ def _ledger(assessment: Assessment) -> str:
             lines.append(f"**Re-used (n = {state['evaluations']}).**")
         rows = [
             [
-                str(look["evaluation"]),
-                look["claimed_at"],
-                str(look["number"]),
-                look["rule"],
-                look["state"],
-                _text(look["reason"]),
+                str(evaluation["evaluation"]),
+                evaluation["claimed_at"],
+                str(evaluation["number"]),
+                evaluation["rule"],
+                evaluation["state"],
+                _text(evaluation["reason"]),
             ]
-            for look in state["looks"]
+            for evaluation in state["ledger"]
         ]
         lines.append(_table(["look", "claimed", "trial", "rule", "state", "reason"], rows))
     if others := openings(assessment.openings_by_others):

@@ -11,7 +11,7 @@ from selection.report.values import count_states
 from selection.stats.selection_rules import rank
 from selection.store.leases import RunningCohort
 from selection.store.ledger import Evaluation
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec
@@ -87,22 +87,22 @@ class StudyView:
     @property
     def verdict_version(self) -> tuple[int, ...]:
         """What a verdict depends on: curves, which choose nothing, are no part of it."""
-        results = sum(look.result is not None for look in self.evaluations)
-        looks = (len(self.evaluations), results, self.openings_by_others)
-        return (self.finished, *looks, *self.evidence)
+        results = sum(evaluation.result is not None for evaluation in self.evaluations)
+        evaluations = (len(self.evaluations), results, self.openings_by_others)
+        return (self.finished, *evaluations, *self.evidence)
 
 
-def view_study(study: StudyRecord, books: Books) -> StudyView:
+def view_study(study: StudyRecord, repository: Repository) -> StudyView:
     """Read a study as it stands."""
     return StudyView(
         study=study,
         spec=study.spec(),
-        trials=books.records.trials(study, with_curves=False),
-        running=books.leases.running(study),
-        evaluations=books.ledger.evaluations(study),
-        evidence=books.evidence.counts(study),
-        curve_folds=books.curves.count(study),
-        openings_by_others=books.ledger.count_openings_by_others(study),
-        seconds=books.records.elapsed_seconds(study),
-        lately=books.records.finished_within(study, LATELY_SECONDS),
+        trials=repository.records.trials(study, with_curves=False),
+        running=repository.leases.running(study),
+        evaluations=repository.ledger.evaluations(study),
+        evidence=repository.evidence.counts(study),
+        curve_folds=repository.curves.count(study),
+        openings_by_others=repository.ledger.count_openings_by_others(study),
+        seconds=repository.records.elapsed_seconds(study),
+        lately=repository.records.finished_within(study, LATELY_SECONDS),
     )

@@ -22,7 +22,7 @@ from selection.study.trial import (
 )
 
 if TYPE_CHECKING:
-    # What is only named here would be imported by every verb, with scipy and SQLAlchemy behind it.
+    # Only named here: every command would import it, with SciPy and SQLAlchemy behind it.
     from selection.stats.fit_diagnosis import Diagnosis, FoldMean
     from selection.store.curve_points import CurvePoint
     from selection.store.leases import RunningCohort
@@ -86,14 +86,14 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         },
         "indistinguishable": assessment.indistinguishable,
         "rope": assessment.rope,
-        "rivals": [
+        "competitors": [
             {
-                "number": rival.number,
-                "mean": rival.mean,
-                "advantage": asdict(rival.advantage),
-                "chances": asdict(rival.chances),
+                "number": competitor.number,
+                "mean": competitor.mean,
+                "advantage": asdict(competitor.advantage),
+                "chances": asdict(competitor.chances),
             }
-            for rival in assessment.rivals
+            for competitor in assessment.competitors
         ],
         "nested": _nested_value(assessment),
         "held_out": held_out_value(assessment.evaluations),
@@ -138,7 +138,7 @@ def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
         "high": newest and newest["high"],
         "evaluations": len(evaluations),
         "number": newest and newest["number"],
-        "looks": [
+        "ledger": [
             {
                 "evaluation": each.evaluation,
                 "number": each.number,
@@ -156,7 +156,7 @@ def status_value(
     study: StudyRecord,
     trials: Sequence[Trial],
     seconds: float,
-    looks: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
     running: Sequence[RunningCohort],
 ) -> dict[str, Any]:
     """Return what `status --json` prints."""
@@ -166,7 +166,7 @@ def status_value(
     return {
         "study": study.name,
         "metric": spec.metric,
-        "is_finished": bool(looks) or is_finished(spec, trials, seconds),
+        "is_finished": bool(evaluations) or is_finished(spec, trials, seconds),
         "budget": spec.budget,
         "trials": {state.value: counts[state] for state in TrialState},
         "best": _best_value(ranked[0]) if ranked else None,
@@ -174,7 +174,7 @@ def status_value(
         "running": [
             {
                 "cohort": cohort.cohort,
-                "worker": cohort.place,
+                "worker": cohort.host,
                 "trials": cohort.trials,
                 **asdict(cohort.progress),
             }
@@ -182,7 +182,7 @@ def status_value(
         ],
         "rows": study.facts["rows"],
         "held_out_rows": study.facts["held_out_rows"],
-        "held_out": held_out_value(looks),
+        "held_out": held_out_value(evaluations),
         "warnings": list(study.facts["warnings"]),
     }
 
@@ -199,7 +199,7 @@ def _trial_row(trial: Trial, members: int) -> dict[str, Any]:
     for kind in ("fold", "train"):
         scores = row.pop(f"{kind}_scores")
         padded = [*scores, *[None] * (members - len(scores))]
-        row |= {f"{kind}_{place}": score for place, score in enumerate(padded)}
+        row |= {f"{kind}_{index}": score for index, score in enumerate(padded)}
     return row
 
 
@@ -312,7 +312,7 @@ def _spread_columns(point: CurvePoint, column: str, name: str) -> dict[str, floa
 
 def _last_mean(point: CurvePoint, column: str) -> dict[str, float | None]:
     """Return a column of learning curves after the last epoch; nothing if training failed."""
-    # At the top of the file it would load scipy for every verb.
+    # At the top of the file it would load scipy for every command.
     from selection.stats.fit_diagnosis import over_folds
 
     if not point.is_complete:

@@ -14,14 +14,14 @@ from selection.study.trial import Trial
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
-    from selection.workflows.assess import Assessment, Baseline, Rival
+    from selection.workflows.assess import Assessment, Baseline, Competitor
 
 
 def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     """Return the sentences that say how good the winner is, and beside what."""
     lines = [f"rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}"]
     lines += _score_lines(assessment, best)
-    lines += _rival_lines(assessment, best)
+    lines += _competitor_lines(assessment, best)
     lines += [_baseline_line(name, baseline) for name, baseline in assessment.baselines.items()]
     if not assessment.baselines:
         lines.append("no baselines yet: they are trained when selection run ends the study")
@@ -43,9 +43,9 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     lines = []
     if others := openings(assessment.openings_by_others):
         lines.append(others)
-    looks = assessment.evaluations
-    done = [each.result for each in looks if each.result is not None]
-    if not looks:
+    evaluations = assessment.evaluations
+    done = [each.result for each in evaluations if each.result is not None]
+    if not evaluations:
         lines.append(f"held-out set: {rows} rows, never opened by this study; once: {evaluate}")
         return lines
     if done:
@@ -55,13 +55,13 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
             f"{newest['metric']}, held out: {newest['score']:.4f} {interval} "
             f"for trial {newest['number']} on {newest['rows']} rows"
         )
-    if looks[-1].result is None:
+    if evaluations[-1].result is None:
         lines.append(
-            f"held-out set claimed at {looks[-1].claimed_at:%Y-%m-%d %H:%M} UTC without a result: "
-            "another process is at it, or one was stopped"
+            f"held-out set claimed at {evaluations[-1].claimed_at:%Y-%m-%d %H:%M} UTC without a "
+            "result: another process is at it, or one was stopped"
         )
-    if len(looks) > 1:
-        lines.append(f"held-out set re-used (n = {len(looks)})")
+    if len(evaluations) > 1:
+        lines.append(f"held-out set re-used (n = {len(evaluations)})")
     return lines
 
 
@@ -98,36 +98,38 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
     return lines
 
 
-def _rival_lines(assessment: Assessment, best: Trial) -> list[str]:
+def _competitor_lines(assessment: Assessment, best: Trial) -> list[str]:
     lines = []
-    default = next((rival for rival in assessment.rivals if rival.number == 0), None)
+    default = next(
+        (competitor for competitor in assessment.competitors if competitor.number == 0), None
+    )
     if default is not None:
         advantage = _advantage(default, assessment.rope)
         lines.append(f"the default, trial 0: {default.mean:.4f} observed; {advantage}")
     elif best.number == 0:
         lines.append("the winner is the default setting")
-    if assessment.rivals:
+    if assessment.competitors:
         level = assessment.spec.sections.assessment.level
         numbers = assessment.indistinguishable
         named = f" (trials {', '.join(map(str, numbers[:10]))}{', ...' if numbers[10:] else ''})"
         lines.append(
-            f"{len(numbers)} of {len(assessment.rivals)} other complete trials cannot be told from "
-            f"the winner{named if numbers else ''}: corrected resampled t, p > {1 - level:.4g}"
+            f"{len(numbers)} of {len(assessment.competitors)} other complete trials cannot be told "
+            f"from the winner{named if numbers else ''}: corrected resampled t, p > {1 - level:.4g}"
         )
     return lines
 
 
-def _advantage(rival: Rival, rope: float) -> str:
-    match rival.advantage.word:
+def _advantage(competitor: Competitor, rope: float) -> str:
+    match competitor.advantage.word:
         case "identical":
             return "identical on every fold"
         case "constant":
-            return f"the same difference on every fold, {rival.advantage.mean:.4f}"
-    chances = rival.chances
+            return f"the same difference on every fold, {competitor.advantage.mean:.4f}"
+    chances = competitor.chances
     return (
-        f"the winner's advantage is {rival.advantage.mean:+.4f} (p = {rival.advantage.p:.3f}), "
-        f"with chances {chances.better:.2f} better, {chances.equal:.2f} equal within {rope:.4g}, "
-        f"{chances.worse:.2f} worse"
+        f"the winner's advantage is {competitor.advantage.mean:+.4f} "
+        f"(p = {competitor.advantage.p:.3f}), with chances {chances.better:.2f} better, "
+        f"{chances.equal:.2f} equal within {rope:.4g}, {chances.worse:.2f} worse"
     )
 
 

@@ -25,7 +25,7 @@ class CohortPruner:
     def __init__(
         self,
         spec: StudySpec,
-        told: Sequence[Trial],
+        finished: Sequence[Trial],
         cohort: Mapping[int, Params],
         history: History | None = None,
     ) -> None:
@@ -33,12 +33,12 @@ class CohortPruner:
         if isinstance(self._pruner, optuna.pruners.NopPruner):
             return
         history = history or History(spec)
-        self._study = history.study(told)
+        self._study = history.study(finished)
         self._ladders = Ladders(self._pruner, self._study)
         self._ids: dict[int, int] = {}
-        for place, number in enumerate(sorted(cohort), start=len(told)):
+        for index, number in enumerate(sorted(cohort), start=len(finished)):
             self._study.add_trial(history.running(cohort[number]))
-            self._ids[number] = place
+            self._ids[number] = index
 
     def decide(self, epoch: int, means: Mapping[int, float]) -> set[int]:
         """Return the numbers of the trials to prune after this epoch.

@@ -1,4 +1,4 @@
-"""The told trials as Optuna has them, each translated and checked once.
+"""The finished trials as Optuna has them, each translated and checked once.
 
 A history saves work and decides nothing: whatever it was shown before, it holds exactly the trials
 that it is shown now, under the numbers of a study that was built of them from scratch.
@@ -34,29 +34,29 @@ optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class History:
-    """Keep the told trials of one study between cohorts."""
+    """Keep the finished trials of one study between cohorts."""
 
     def __init__(self, spec: StudySpec) -> None:
         self.distributions = distributions_of(spec.space)
         self._spec = spec
-        self._told: list[Trial] = []
+        self._finished: list[Trial] = []
         self._frozen: list[FrozenTrial] = []
-        self._places: dict[int, tuple[int, int]] = {}
+        self._indices: dict[int, tuple[int, int]] = {}
         # Never asked for a decision, so that its notes depend on the trials alone.
         self._ladders = Ladders(make_pruner(spec), new_study(spec))
 
     def study(
-        self, told: Sequence[Trial], sampler: optuna.samplers.BaseSampler | None = None
+        self, finished: Sequence[Trial], sampler: optuna.samplers.BaseSampler | None = None
     ) -> optuna.Study:
         """Return a new in-memory study that knows exactly these trials, ordered by number."""
-        self._learn(told)
+        self._learn(finished)
         study = new_study(self._spec, sampler)
         # Optuna's own way in checks and copies every trial again. A finished trial is never written
         # to, so that all studies can hold the same one.
         storage = study._storage
         assert isinstance(storage, InMemoryStorage), "a new study is in memory"
         storage._studies[_STUDY_ID].trials = self._frozen.copy()
-        storage._trial_id_to_study_id_and_number = self._places.copy()
+        storage._trial_id_to_study_id_and_number = self._indices.copy()
         storage._max_trial_id = len(self._frozen) - 1
         storage._prev_waiting_trial_number[_STUDY_ID] = len(self._frozen)
         return study
@@ -65,20 +65,20 @@ class History:
         """Return a trial that runs and has no value yet."""
         return self._freeze(params, OptunaState.RUNNING, (), None)
 
-    def _learn(self, told: Sequence[Trial]) -> None:
+    def _learn(self, finished: Sequence[Trial]) -> None:
         # What another worker finishes may lie between: from there on all places move.
-        kept = shared_start(self._told, told)
-        for place in range(kept, len(self._told)):
-            del self._places[place]
-        del self._told[kept:], self._frozen[kept:]
-        for place, trial in enumerate(told[kept:], start=kept):
+        kept = shared_start(self._finished, finished)
+        for index in range(kept, len(self._finished)):
+            del self._indices[index]
+        del self._finished[kept:], self._frozen[kept:]
+        for index, trial in enumerate(finished[kept:], start=kept):
             means = trial.fold_means if trial.state is not TrialState.FAILED else ()
             frozen = self._freeze(trial.params, _STATES[trial.state], means, trial.value)
-            frozen.number = frozen._trial_id = place
+            frozen.number = frozen._trial_id = index
             self._ladders.note_all(frozen)
-            self._told.append(trial)
+            self._finished.append(trial)
             self._frozen.append(frozen)
-            self._places[place] = (_STUDY_ID, place)
+            self._indices[index] = (_STUDY_ID, index)
 
     def _freeze(
         self, params: Params, state: OptunaState, fold_means: Sequence[float], value: float | None
@@ -99,7 +99,7 @@ def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:
     if list(now[: len(before)]) == before:
         return len(before)
     pairs = enumerate(zip(before, now, strict=False))
-    differing = (place for place, (one, other) in pairs if one is not other and one != other)
+    differing = (index for index, (one, other) in pairs if one is not other and one != other)
     return next(differing, min(len(before), len(now)))
 
 

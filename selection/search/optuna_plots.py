@@ -1,4 +1,4 @@
-"""Optuna's own charts of the told trials, as plain plotly JSON, and its importances.
+"""Optuna's own charts of the finished trials, as plain plotly JSON, and its importances.
 
 What Optuna would answer with a warning or a log line is not asked: nothing reaches a terminal, and
 no filter of warnings, which all threads share, is touched. Only COMPLETE trials are shown.
@@ -30,9 +30,9 @@ TARGET_QUANTILE = 0.1
 PlotlyJson = dict[str, Any]
 
 
-def slices(spec: StudySpec, told: Sequence[Trial]) -> dict[str, PlotlyJson]:
+def slices(spec: StudySpec, finished: Sequence[Trial]) -> dict[str, PlotlyJson]:
     """Return the score against each hyperparameter, by name; coloured by number."""
-    shown = thinned(spec, told)
+    shown = thinned(spec, finished)
     if not shown:
         return {}
     study = History(spec).study(shown)
@@ -41,26 +41,26 @@ def slices(spec: StudySpec, told: Sequence[Trial]) -> dict[str, PlotlyJson]:
         plot = _json(visualization.plot_slice(study, [name], target_name=spec.metric))
         for trace in plot["data"]:
             # Optuna counts the trials that it is shown.
-            trace["marker"]["color"] = [shown[place].number for place in trace["marker"]["color"]]
+            trace["marker"]["color"] = [shown[index].number for index in trace["marker"]["color"]]
         found[name] = plot
     return found
 
 
-def parallel_coordinates(spec: StudySpec, told: Sequence[Trial]) -> PlotlyJson:
+def parallel_coordinates(spec: StudySpec, finished: Sequence[Trial]) -> PlotlyJson:
     """Return one line per trial across score and hyperparameters; no data without a trial."""
-    shown = thinned(spec, told, MOST_LINES)
+    shown = thinned(spec, finished, MOST_LINES)
     if not shown:
         return _empty()
     study = History(spec).study(shown)
     return _json(visualization.plot_parallel_coordinate(study, target_name=spec.metric))
 
 
-def contour(spec: StudySpec, told: Sequence[Trial], first: str, second: str) -> PlotlyJson:
+def contour(spec: StudySpec, finished: Sequence[Trial], first: str, second: str) -> PlotlyJson:
     """Return the score over two hyperparameters, the first by alphabet on the x axis.
 
     No data where either has one value in all trials.
     """
-    shown = thinned(spec, told, MOST_IN_CONTOUR)
+    shown = thinned(spec, finished, MOST_IN_CONTOUR)
     if first == second or any(_is_constant(spec, shown, name) for name in (first, second)):
         return _empty()
     study = History(spec).study(shown)
@@ -74,13 +74,13 @@ def contour(spec: StudySpec, told: Sequence[Trial], first: str, second: str) -> 
     return plot
 
 
-def importances(spec: StudySpec, told: Sequence[Trial]) -> dict[str, float]:
+def importances(spec: StudySpec, finished: Sequence[Trial]) -> dict[str, float]:
     """Return the share of each hyperparameter by PED-ANOVA, the largest first.
 
     {} where there are none to compute: one hyperparameter, all of them the same in all trials, or
     scores that do not set the best apart.
     """
-    complete = _complete(told)
+    complete = _complete(finished)
     if len(spec.space) < 2 or not _has_leaders(spec, complete):
         return {}
     if all(_is_constant(spec, complete, name) for name in spec.space):
@@ -93,25 +93,25 @@ def importances(spec: StudySpec, told: Sequence[Trial]) -> dict[str, float]:
     return {name: float(share) for name, share in found.items()}
 
 
-def thinned(spec: StudySpec, told: Sequence[Trial], most: int = MOST_TRIALS) -> list[Trial]:
+def thinned(spec: StudySpec, finished: Sequence[Trial], most: int = MOST_TRIALS) -> list[Trial]:
     """Return at most so many COMPLETE trials: the best half by value, the others evenly.
 
     They stay ordered by number.
     """
-    complete = _complete(told)
+    complete = _complete(finished)
     if len(complete) <= most:
         return complete
     ranked = sorted(complete, key=lambda trial: _loss(spec, trial))
     best, others = ranked[: most // 2], ranked[most // 2 :]
     count = most - len(best)
-    sample = [others[place * len(others) // count] for place in range(count)]
+    sample = [others[index * len(others) // count] for index in range(count)]
     return sorted([*best, *sample], key=lambda trial: trial.number)
 
 
-def _complete(told: Sequence[Trial]) -> list[Trial]:
+def _complete(finished: Sequence[Trial]) -> list[Trial]:
     return [
         trial
-        for trial in told
+        for trial in finished
         if trial.state is TrialState.COMPLETE
         and trial.value is not None
         and math.isfinite(trial.value)

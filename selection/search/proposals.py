@@ -1,6 +1,6 @@
 """What to try next: Optuna's samplers, and grids.
 
-Each cohort asks a new study of the trials told by then, with a sampler seeded by (study seed,
+Each cohort asks a new study of the trials finished by then, with a sampler seeded by (study seed,
 cohort number), so a resumed study proposes what the uninterrupted one would have.
 """
 
@@ -21,7 +21,7 @@ from selection.study.trial import Params, Trial, Value
 
 def propose(
     spec: StudySpec,
-    told: Sequence[Trial],
+    finished: Sequence[Trial],
     n: int,
     cohort: int,
     pending: Sequence[Trial] = (),
@@ -29,20 +29,20 @@ def propose(
 ) -> list[dict[str, Value]]:
     """Return the params of the next n trials; the first trial of a study is its default.
 
-    told holds every finished trial of the cohorts before, ordered by number; pending those that
+    finished holds every finished trial of the cohorts before, ordered by number; pending those that
     others train. A history that is kept between cohorts saves time and changes nothing.
     """
     first = [] if cohort else [dict(spec.default)]
     sampler = spec.sections.search.sampler
     if sampler == "grid":
-        seen = [*(trial.params for trial in (*told, *pending)), *first]
+        seen = [*(trial.params for trial in (*finished, *pending)), *first]
         return _next_on_grid(spec, seen, first, n)
     history = history or History(spec)
     if sampler == "random":
         # It looks at no trial.
         study = new_study(spec, _sampler(spec, cohort))
     else:
-        study = history.study(told, _sampler(spec, cohort))
+        study = history.study(finished, _sampler(spec, cohort))
     for params in first:
         study.add_trial(history.running(params))
     distributions = history.distributions

@@ -18,7 +18,7 @@ Proposed = list[dict[str, Value]]
 class _Question:
     cohort: int
     count: int
-    told: tuple[int, ...]
+    finished: tuple[int, ...]
 
 
 class Proposer:
@@ -39,31 +39,31 @@ class Proposer:
         self._asked: tuple[_Question, Future[Proposed]] | None = None
 
     def propose(
-        self, told: Sequence[Trial], count: int, cohort: int, pending: Sequence[Trial]
+        self, finished: Sequence[Trial], count: int, cohort: int, pending: Sequence[Trial]
     ) -> Proposed:
         """Return the params of a cohort; arguments as of search.propose."""
-        told = self._visible(told, cohort)
+        finished = self._visible(finished, cohort)
         asked, self._asked = self._asked, None
         if asked is not None:
             question, answer = asked
             proposed = answer.result()
-            if question == _question(told, count, cohort):
+            if question == _question(finished, count, cohort):
                 return proposed
-        return propose(self._spec, told, count, cohort, pending, self._history)
+        return propose(self._spec, finished, count, cohort, pending, self._history)
 
-    def look_ahead(self, told: Sequence[Trial], count: int, cohort: int) -> None:
+    def look_ahead(self, finished: Sequence[Trial], count: int, cohort: int) -> None:
         """Begin to ask for a cohort that will be wanted when the one before it is trained."""
         if not self._is_ahead or count < 1 or self._asked is not None:
             return
-        told = self._visible(told, cohort)
+        finished = self._visible(finished, cohort)
         answer = self._thread.submit(
-            propose, self._spec, told, count, cohort, (), history=self._history
+            propose, self._spec, finished, count, cohort, (), history=self._history
         )
-        self._asked = (_question(told, count, cohort), answer)
+        self._asked = (_question(finished, count, cohort), answer)
 
-    def _visible(self, told: Sequence[Trial], cohort: int) -> list[Trial]:
-        return [trial for trial in told if not self._is_ahead or trial.cohort < cohort - 1]
+    def _visible(self, finished: Sequence[Trial], cohort: int) -> list[Trial]:
+        return [trial for trial in finished if not self._is_ahead or trial.cohort < cohort - 1]
 
 
-def _question(told: Sequence[Trial], count: int, cohort: int) -> _Question:
-    return _Question(cohort, count, tuple(trial.number for trial in told))
+def _question(finished: Sequence[Trial], count: int, cohort: int) -> _Question:
+    return _Question(cohort, count, tuple(trial.number for trial in finished))

@@ -27,7 +27,7 @@ from selection.report import values
 from selection.report.html import render as html
 from selection.report.leaderboard import RANK, Order, sortable
 from selection.report.plots.charts import CHARTS
-from selection.serve.app_state import Desk
+from selection.serve.app_state import AppState
 from selection.serve.dashboard import DashboardStorage, dashboard_app
 from selection.serve.downloads import DOWNLOADS, downloads, make_download
 from selection.serve.guard import Guard, Rules
@@ -43,9 +43,9 @@ THIS_SERVER = uuid4().hex
 NEVER_KEEP = {"Cache-Control": "no-store"}
 
 
-def make_app(desk: Desk, storage: DashboardStorage, rules: Rules) -> ASGIApp:
+def make_app(app_state: AppState, storage: DashboardStorage, rules: Rules) -> ASGIApp:
     """Return the whole server."""
-    pages = Pages(desk)
+    pages = Pages(app_state)
     study = "/studies/{name}"
     routes = [
         Route("/", pages.studies),
@@ -60,8 +60,8 @@ def make_app(desk: Desk, storage: DashboardStorage, rules: Rules) -> ASGIApp:
         Route(f"/api{study}/trials", pages.api_trials),
         Route(f"/api{study}/best", pages.api_best),
     ]
-    faults: Mapping[Any, Any] = {SelectionError: pages.fault, HTTPException: pages.missing}
-    own = Starlette(routes=routes, exception_handlers=faults)
+    errors: Mapping[Any, Any] = {SelectionError: pages.user_error, HTTPException: pages.missing}
+    own = Starlette(routes=routes, exception_handlers=errors)
     # It would take the name of this machine from the request, and unquote the path once more.
     own.router.redirect_slashes = False
     # Their types of ASGI differ in name alone.
@@ -85,11 +85,11 @@ class RawSegments:
 class Pages:
     """Answer requests; each method is one route."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, app_state: AppState) -> None:
+        self._app_state = app_state
 
     def studies(self, request: Request) -> Response:
-        views = self._desk.watches.views()
+        views = self._app_state.live.views()
         is_live = any(view.is_training for view in views)
         poll = LIVE_SECONDS if is_live else QUIET_SECONDS
         version = [(v.study.uuid, v.version, v.running, v.lately, v.state) for v in views]
@@ -100,20 +100,20 @@ class Pages:
                 "studies.html",
                 **self._links(),
                 views=views,
-                storage=self._desk.books.database.url,
+                storage=self._app_state.repository.database.url,
                 poll=poll,
                 etag=etag,
             ),
         )
 
     def to_study(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
+        view = self._app_state.live.find(_name(request))
         query = f"?{request.url.query}" if request.url.query else ""
         return RedirectResponse(f"{ROOT}studies/{_segment(view)}/{query}", status_code=307)
 
     def study(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
-        answer = self._desk.answers.get(view)
+        view = self._app_state.live.find(_name(request))
+        answer = self._app_state.assessments.get(view)
         query = dict(request.query_params)
         order = _order(query, sortable(view.spec))
         is_waiting = bool(view.ranked) and answer.assessment is None
@@ -125,7 +125,7 @@ class Pages:
             return html.render(
                 "study.html",
                 **self._links(view.study.optuna_study_id),
-                **self._desk.study_values(view, answer, order, query),
+                **self._app_state.study_values(view, answer, order, query),
                 base=f"{ROOT}studies/{_segment(view)}/",
                 states=list(TrialState),
                 link=partial(_link, query),
@@ -139,11 +139,11 @@ class Pages:
         return _live(request, version, page)
 
     def trial(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
+        view = self._app_state.live.find(_name(request))
         number = request.path_params["number"]
         if not re.fullmatch(r"[0-9]{1,9}", number):
             raise HTTPException(404, "There is no such trial.")
-        found = self._desk.trial_values(view, int(number))
+        found = self._app_state.trial_values(view, int(number))
         page = html.render(
             "trial.html",
             **self._links(view.study.optuna_study_id),
@@ -153,19 +153,19 @@ class Pages:
         return Response(page, media_type="text/html", headers=NEVER_KEEP)
 
     def figure(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
+        view = self._app_state.live.find(_name(request))
         name, query = request.path_params["figure"], dict(request.query_params)
         if name not in CHARTS:
             raise HTTPException(404, f"Charts of a study are {', '.join(CHARTS)}.")
-        text = self._desk.chart(view, name, query)
+        text = self._app_state.chart(view, name, query)
         return Response(text, media_type="application/json", headers=NEVER_KEEP)
 
     def download(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
+        view = self._app_state.live.find(_name(request))
         file = unquote(request.path_params["file"])
         if file not in DOWNLOADS:
             raise HTTPException(404, f"Downloads of a study are {', '.join(DOWNLOADS)}.")
-        content, kind = make_download(self._desk, view, file)
+        content, kind = make_download(self._app_state, view, file)
         headers = {"Content-Disposition": f'attachment; filename="{file}"', **NEVER_KEEP}
         return Response(content, media_type=kind, headers=headers)
 
@@ -177,11 +177,11 @@ class Pages:
         return Response(html.static_file(file), media_type=kind, headers=KEEP)
 
     def api_studies(self, request: Request) -> Response:
-        views = self._desk.watches.views()
+        views = self._app_state.live.views()
         return _json([values.summary_value(summarise(v.study, v.trials)) for v in views])
 
     def api_status(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
+        view = self._app_state.live.find(_name(request))
         return _json(
             values.status_value(
                 view.study, view.trials, view.seconds, view.evaluations, view.running
@@ -189,15 +189,15 @@ class Pages:
         )
 
     def api_trials(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
+        view = self._app_state.live.find(_name(request))
         return _json([values.trial_value(trial) for trial in view.trials])
 
     def api_best(self, request: Request) -> Response:
-        view = self._desk.watches.find(_name(request))
-        return _json(values.winner_value(self._desk.answers.require(view)))
+        view = self._app_state.live.find(_name(request))
+        return _json(values.winner_value(self._app_state.assessments.require(view)))
 
-    def fault(self, request: Request, error: SelectionError) -> Response:
-        """Answer with what is wrong and how to mend it; a server that is away comes back."""
+    def user_error(self, request: Request, error: SelectionError) -> Response:
+        """Answer with what is wrong and how to fix it; a server that is away comes back."""
         status = 503 if isinstance(error, StorageError) else 404
         return self._error(request, status, str(error).splitlines())
 
@@ -212,8 +212,8 @@ class Pages:
         return Response(page, status_code=status, media_type="text/html", headers=NEVER_KEEP)
 
     def _links(self, optuna_study_id: int | None = None) -> dict[str, str]:
-        place = "" if optuna_study_id is None else f"/studies/{optuna_study_id}"
-        return {"root": ROOT, "dashboard": f"/dashboard{place}"}
+        path = "" if optuna_study_id is None else f"/studies/{optuna_study_id}"
+        return {"root": ROOT, "dashboard": f"/dashboard{path}"}
 
 
 def _live(request: Request, version: Any, page: Callable[[str], str]) -> Response:

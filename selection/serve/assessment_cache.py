@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from selection.errors import SelectionError
 from selection.report.study_view import StudyView
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.workflows.assess import Assessment, assess_study
 
 Key = tuple[int, ...]
@@ -28,11 +28,11 @@ class Answer:
     waiting: str = ""
 
 
-class Answers:
+class AssessmentCache:
     """Hold the newest assessment of each study."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="assessment")
         self._lock = threading.Lock()
         self._found: dict[str, tuple[Key, Future[Assessment]]] = {}
@@ -65,7 +65,7 @@ class Answers:
         with self._lock:
             key, future = self._found.get(view.study.uuid, (None, None))
             if future is None or key != view.verdict_version:
-                future = self._pool.submit(assess_study, view.study, self._books)
+                future = self._pool.submit(assess_study, view.study, self._repository)
                 self._found[view.study.uuid] = (view.verdict_version, future)
                 if len(self._found) > MOST_KEPT:
                     del self._found[next(iter(self._found))]

@@ -12,11 +12,11 @@ from typing import Any
 # While workers train, a chart that took a second to draw stays for a hundred, and any for so many:
 # the sweep needs the processor more.
 PAUSE_PER_SECOND, LEAST_PAUSE_SECONDS = 100.0, 15.0
-MOST_DRAWINGS = 256
+MOST_CHARTS = 256
 
 
 @dataclass(frozen=True)
-class Drawing:
+class CachedChart:
     """Hold a chart as JSON, what it was drawn from, and what it cost."""
 
     text: str
@@ -31,12 +31,12 @@ class Drawing:
         return self.version == version or (is_busy and age < pause)
 
 
-class Drawings:
+class ChartCache:
     """Keep drawings by what they show; one is drawn at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._kept: dict[Any, Drawing] = {}
+        self._kept: dict[Any, CachedChart] = {}
 
     def get(self, key: Any, version: Any, draw: Callable[[], Any], *, is_busy: bool) -> str:
         """Return a chart as JSON; an old one may be returned while workers are busy."""
@@ -46,8 +46,8 @@ class Drawings:
                 started = time.thread_time()
                 text = json.dumps(draw(), allow_nan=False, separators=(",", ":"))
                 seconds = time.thread_time() - started
-                kept = Drawing(text, version, time.monotonic(), seconds)
+                kept = CachedChart(text, version, time.monotonic(), seconds)
             self._kept[key] = kept
-            while len(self._kept) > MOST_DRAWINGS:
+            while len(self._kept) > MOST_CHARTS:
                 del self._kept[next(iter(self._kept))]
             return kept.text

@@ -10,9 +10,9 @@ import zipfile
 from collections.abc import Mapping
 from importlib.util import find_spec
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.report.study_view import StudyView
-from selection.serve.app_state import Desk
+from selection.serve.app_state import AppState
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment, trial_to_export
 
@@ -30,7 +30,7 @@ def downloads(view: StudyView) -> list[tuple[str, str]]:
     """Return the name and title of every file that a study has now."""
     if not view.ranked:
         return []
-    is_evaluated = any(look.result is not None for look in view.evaluations)
+    is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
     return [
         (name, title)
         for name, (title, _, _) in DOWNLOADS.items()
@@ -38,7 +38,7 @@ def downloads(view: StudyView) -> list[tuple[str, str]]:
     ]
 
 
-def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
+def make_download(app_state: AppState, view: StudyView, name: str) -> tuple[bytes, str]:
     """Return the content of one of DOWNLOADS and its media type.
 
     Raises: StudyStateError where the study has no winner, or no final model yet.
@@ -47,24 +47,24 @@ def make_download(desk: Desk, view: StudyView, name: str) -> tuple[bytes, str]:
     from selection.report.export import Winner, make_files
 
     _, form, kind = DOWNLOADS[name]
-    assessment = desk.assessment_to_export(view)
+    assessment = app_state.assessment_to_export(view)
     if name == "report.html":
-        return desk.report(view, assessment).encode(), kind
+        return app_state.report(view, assessment).encode(), kind
     trial = trial_to_export(assessment)
     if name == "model.zip":
-        return _bundle(desk, view, assessment, trial), kind
+        return _bundle(app_state, view, assessment, trial), kind
     return make_files(Winner(assessment, trial, None), [form])[name], kind
 
 
-def _bundle(desk: Desk, view: StudyView, assessment: Assessment, trial: Trial) -> bytes:
+def _bundle(app_state: AppState, view: StudyView, assessment: Assessment, trial: Trial) -> bytes:
     from selection.report.export import EXTRAS, FORMATS, Winner, make_files
 
-    is_evaluated = any(look.result is not None for look in view.evaluations)
-    models = desk.books.evidence.models(view.study, trial.number) if is_evaluated else []
+    is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
+    models = app_state.repository.evidence.models(view.study, trial.number) if is_evaluated else []
     if not models:
         rule = "the final model is made by selection evaluate"
-        mend = "Run selection evaluate, or selection export, which trains it."
-        raise StudyStateError(Fault(view.study.name, rule, "no evaluation yet", mend))
+        hint = "Run selection evaluate, or selection export, which trains it."
+        raise StudyStateError(ErrorDetail(view.study.name, rule, "no evaluation yet", hint))
     missing = [name for name, package in EXTRAS.items() if find_spec(package) is None]
     formats = [name for name in FORMATS if name not in missing]
     buffer = io.BytesIO()

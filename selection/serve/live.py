@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from operator import attrgetter
 
 from selection.report.study_view import LATELY_SECONDS, StudyView
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.trial import Trial
 
@@ -17,20 +17,20 @@ from selection.study.trial import Trial
 FRESH_SECONDS = 0.5
 
 
-class Watches:
+class LiveStudies:
     """Hold a watch for each study of a database."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
         self._lock = threading.Lock()
-        self._watches: dict[str, StudyWatch] = {}
+        self._studies: dict[str, LiveStudy] = {}
 
     def views(self) -> list[StudyView]:
         """Return every study as it stands, oldest first."""
-        studies = self._books.records.all_studies()
+        studies = self._repository.records.all_studies()
         with self._lock:
-            for gone in set(self._watches) - {study.uuid for study in studies}:
-                del self._watches[gone]
+            for gone in set(self._studies) - {study.uuid for study in studies}:
+                del self._studies[gone]
         return [self.view(study) for study in studies]
 
     def find(self, name: str) -> StudyView:
@@ -39,24 +39,24 @@ class Watches:
         Raises: StudyStateError with the nearest name.
         """
         # PostgreSQL has no text with this character, and no study has it in its name.
-        found = None if "\0" in name else self._books.records.find_study(name)
+        found = None if "\0" in name else self._repository.records.find_study(name)
         if found is None:
-            studies = self._books.records.all_studies()
+            studies = self._repository.records.all_studies()
             found = next((study for study in studies if study.uuid == name), None)
-        return self.view(found or self._books.study(name.replace("\0", "?")))
+        return self.view(found or self._repository.study(name.replace("\0", "?")))
 
     def view(self, study: StudyRecord) -> StudyView:
         """Return a study as it stands."""
         with self._lock:
-            watch = self._watches.setdefault(study.uuid, StudyWatch(self._books))
+            watch = self._studies.setdefault(study.uuid, LiveStudy(self._repository))
         return watch.view(study)
 
 
-class StudyWatch:
+class LiveStudy:
     """Read one study again and again, at the cost of what is new."""
 
-    def __init__(self, books: Books) -> None:
-        self._books = books
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
         self._lock = threading.Lock()
         self._finished: list[Trial] = []
         # Every trial of the cohorts below this one has ended and is known.
@@ -74,13 +74,13 @@ class StudyWatch:
             return self._view
 
     def _read(self, study: StudyRecord) -> StudyView:
-        records = self._books.records
+        records = self._repository.records
         # Before the finished ones: a trial that ends in between is then in both, not in neither.
         pending = records.pending(study, since=self._first_open)
         self._learn(study)
         known = {trial.number for trial in self._finished}
         pending = [trial for trial in pending if trial.number not in known]
-        running = self._books.leases.running(study)
+        running = self._repository.leases.running(study)
         newest = max((trial.cohort for trial in self._finished), default=-1)
         self._first_open = min((trial.cohort for trial in pending), default=newest + 1)
         return StudyView(
@@ -88,17 +88,17 @@ class StudyWatch:
             spec=self._view.spec if self._view is not None else study.spec(),
             trials=_merged(self._finished, pending),
             running=running,
-            evaluations=self._books.ledger.evaluations(study),
-            evidence=self._books.evidence.counts(study),
-            curve_folds=self._books.curves.count(study),
-            openings_by_others=self._books.ledger.count_openings_by_others(study),
+            evaluations=self._repository.ledger.evaluations(study),
+            evidence=self._repository.evidence.counts(study),
+            curve_folds=self._repository.curves.count(study),
+            openings_by_others=self._repository.ledger.count_openings_by_others(study),
             seconds=self._seconds,
             lately=records.finished_within(study, LATELY_SECONDS) if running else 0,
         )
 
     def _learn(self, study: StudyRecord) -> None:
         """Read the trials that have ended since, and the time that it took."""
-        records = self._books.records
+        records = self._repository.records
         known = {trial.number for trial in self._finished}
         numbers = records.finished_numbers(study, since=self._first_open)
         news = [number for number in numbers if number not in known]

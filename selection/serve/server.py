@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import uvicorn
 
-from selection.errors import Fault, ServeError
+from selection.errors import ErrorDetail, ServeError
 from selection.serve.app import ROOT, make_app
-from selection.serve.app_state import Desk
+from selection.serve.app_state import AppState
 from selection.serve.dashboard import DashboardStorage
 from selection.serve.guard import Rules
 from selection.store.database import open_database
-from selection.store.repository import books_of
+from selection.store.repository import repository_of
 
 # How long a stop waits for answers that are on their way.
 GRACE_SECONDS = 2
@@ -34,12 +34,12 @@ def serve_database(
     # The dashboard logs every parameter importance that it cannot compute.
     logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
     with open_database(url, create=False, write=False) as database:
-        desk = Desk(books_of(database), evaluate)
+        app_state = AppState(repository_of(database), evaluate)
         storage = DashboardStorage(
-            database.address.secret_url, desk.dashboard_additions, write=rules.allow_edit
+            database.address.secret_url, app_state.dashboard_additions, write=rules.allow_edit
         )
         config = uvicorn.Config(
-            make_app(desk, storage, rules),
+            make_app(app_state, storage, rules),
             log_level="warning",
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
@@ -48,7 +48,7 @@ def serve_database(
             _say_where(listener, rules, say)
             uvicorn.Server(config).run(sockets=[listener])
         finally:
-            desk.answers.close()
+            app_state.assessments.close()
             storage.remove_session()
             storage.engine.dispose()
 
@@ -65,8 +65,8 @@ def listen(host: str, port: int) -> socket.socket:
         rule = "the server needs a free port of this machine"
         # Python adds the address to what the system says of it.
         got = (error.strerror or str(error)).partition(" (while ")[0]
-        mend = "Name another: --host HOST --port 8081."
-        raise ServeError(Fault(f"{host}:{port}", rule, got, mend)) from None
+        hint = "Name another: --host HOST --port 8081."
+        raise ServeError(ErrorDetail(f"{host}:{port}", rule, got, hint)) from None
 
 
 def _say_where(listener: socket.socket, rules: Rules, say: Callable[[str], None]) -> None:

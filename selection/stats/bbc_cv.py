@@ -38,13 +38,13 @@ class Rows:
 
 @dataclass(frozen=True, eq=False)
 class Draws:
-    """Hold the out-of-bag scores of each bootstrap's winner, and of rivals on the same rows.
+    """Hold the out-of-bag scores of each bootstrap's winner, and of competitors on the same rows.
 
-    Shape: scores (B,); rivals (B,) each; NaN where a score is not defined.
+    Shape: scores (B,); competitors (B,) each; NaN where a score is not defined.
     """
 
     scores: Floats
-    rivals: Mapping[str, Floats]
+    competitors: Mapping[str, Floats]
 
 
 def draw_out_of_bag(
@@ -53,16 +53,16 @@ def draw_out_of_bag(
     choose: Choose,
     bootstraps: int,
     seed: int,
-    rivals: Mapping[str, NDArray[Any]] | None = None,
+    competitors: Mapping[str, NDArray[Any]] | None = None,
 ) -> Draws:
     """Choose in-bag and score out-of-bag, bootstrap by bootstrap.
 
     choose is given the in-bag scores of every trial on every fold, (b, T, J), and returns the
     winners, (b,): so the rule chooses as it does on the whole record.
-    Shape: predictions (R, T, N) or (R, T, N, C), reduced by scores.reduce_outputs; rivals
+    Shape: predictions (R, T, N) or (R, T, N, C), reduced by scores.reduce_outputs; competitors
     (R, N) or (R, N, C).
     """
-    others = {name: values[:, None] for name, values in (rivals or {}).items()}
+    others = {name: values[:, None] for name, values in (competitors or {}).items()}
     scores: list[Floats] = []
     beside: dict[str, list[Floats]] = {name: [] for name in others}
     for counts in bootstrap_counts(len(rows.targets), rows.groups, bootstraps, seed):

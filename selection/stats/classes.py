@@ -49,10 +49,10 @@ def confusion(
 def class_scores(counts: NDArray[np.int64], names: tuple[str, ...]) -> list[ClassScore]:
     """Return precision, recall and F1 of each class from a confusion matrix."""
     lines = []
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         hits, true, named = (
             int(number)
-            for number in (counts[place, place], counts[place].sum(), counts[:, place].sum())
+            for number in (counts[index, index], counts[index].sum(), counts[:, index].sum())
         )
         lines.append(
             ClassScore(

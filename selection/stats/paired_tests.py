@@ -50,7 +50,7 @@ def validation_ratio(folds: int, *, is_time_series: bool) -> float:
     In a time series split k trains on the k + 1 parts before it: the mean ratio is returned.
     """
     if is_time_series:
-        return sum(1 / (place + 1) for place in range(folds)) / folds
+        return sum(1 / (index + 1) for index in range(folds)) / folds
     return 1 / (folds - 1)
 
 

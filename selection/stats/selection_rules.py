@@ -38,8 +38,8 @@ def simplicity_ranks(settings: Sequence[Setting], inputs: int, outputs: int) -> 
     Equally simple settings share a place. Shape: (T,).
     """
     keys = [_complexity(setting, inputs, outputs) for setting in settings]
-    places = {key: place for place, key in enumerate(sorted(set(keys)))}
-    return np.array([places[key] for key in keys], dtype=np.int64)
+    ranks = {key: index for index, key in enumerate(sorted(set(keys)))}
+    return np.array([ranks[key] for key in keys], dtype=np.int64)
 
 
 def choose(
@@ -63,8 +63,8 @@ def choose(
     lines = np.arange(len(best))
     errors = _standard_error(fold_scores[lines, best])  # (B,)
     is_near = gains >= (gains[lines, best] - errors)[:, None]  # (B, T)
-    places = np.where(is_near, simplicity, np.iinfo(np.int64).max)
-    is_simplest = places == places.min(axis=1, keepdims=True)
+    ranks = np.where(is_near, simplicity, np.iinfo(np.int64).max)
+    is_simplest = ranks == ranks.min(axis=1, keepdims=True)
     chosen: NDArray[np.int64] = np.where(is_simplest, gains, -np.inf).argmax(axis=1)
     return chosen
 
@@ -114,6 +114,6 @@ def choose_trial(
         return None
     scores = np.array([trial.fold_scores for trial, _ in pairs])[None]  # (1, T, J)
     simplicity = simplicity_ranks([setting for _, setting in pairs], inputs, outputs)
-    (place,) = choose(scores, rule, simplicity, is_minimised=is_minimised).tolist()
-    winner: Trial = pairs[place][0]
+    (index,) = choose(scores, rule, simplicity, is_minimised=is_minimised).tolist()
+    winner: Trial = pairs[index][0]
     return winner

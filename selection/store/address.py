@@ -1,6 +1,6 @@
 """Where a database lies: reads a storage URL and refuses what cannot be kept safely.
 
-Turns what the database says into the house's one-line faults. Never connects, never shows a
+Turns what the database says into our one-line errors. Never connects, never shows a
 password.
 """
 
@@ -17,8 +17,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
-from selection.errors import Fault, StorageError, UnreachableError
-from selection.study.faults import show
+from selection.errors import ErrorDetail, StorageError, UnreachableError, show
 
 SPELLINGS = "Write sqlite:///FILE.db or postgresql+psycopg://USER@HOST/DATABASE."
 KEEP_SECRET = "Keep it in a libpq service or password file: postgresql+psycopg:///?service=NAME."
@@ -50,9 +49,9 @@ class Address:
         """The file of an SQLite database; None for a server."""
         return sqlite_path(self.url) if self.url.get_backend_name() == "sqlite" else None
 
-    def fault(self, rule: str, got: str, mend: str) -> StorageError:
+    def error(self, rule: str, got: str, hint: str) -> StorageError:
         """Return the error that says what is wrong with this database."""
-        return StorageError(Fault(str(self), rule, got, mend))
+        return StorageError(ErrorDetail(str(self), rule, got, hint))
 
 
 def sqlite_path(url: URL) -> Path:
@@ -72,19 +71,19 @@ def read_address(text: str) -> Address:
         # What cannot be parsed cannot have its password hidden either.
         shown = "an address that cannot be read" if "@" in text or "=" in text else show(text)
         raise StorageError(
-            Fault("storage", "the storage must be a database URL", shown, SPELLINGS)
+            ErrorDetail("storage", "the storage must be a database URL", shown, SPELLINGS)
         ) from None
     url = address.url
     if secret := next((key for key in SECRET_KEYS if key in url.query), None):
         rule = "a URL holds no password among its options, where logs would show it"
-        raise StorageError(Fault(_without_query(url), rule, f"?{secret}=...", KEEP_SECRET))
+        raise StorageError(ErrorDetail(_without_query(url), rule, f"?{secret}=...", KEEP_SECRET))
     if url.drivername == "postgresql+psycopg":
         return address
     if url.drivername not in ("sqlite", "sqlite+pysqlite"):
         rule = "the database must be SQLite, or PostgreSQL through psycopg"
-        raise address.fault(rule, show(url.drivername), SPELLINGS)
+        raise address.error(rule, show(url.drivername), SPELLINGS)
     if url.database in (None, "", ":memory:"):
-        raise address.fault("a study must outlive its process", "no file", SPELLINGS)
+        raise address.error("a study must outlive its process", "no file", SPELLINGS)
     return address
 
 
@@ -101,15 +100,15 @@ def require_file(address: Address, *, create: bool) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise address.fault("a database is a file", "a folder", "Name a file in it.")
+        raise address.error("a database is a file", "a folder", "Name a file in it.")
     if not path.parent.is_dir():
-        raise address.fault(
+        raise address.error(
             "the folder of the database must exist",
             show(str(path.parent)),
             "Make it, or name another.",
         )
     if not create and not path.exists():
-        raise address.fault(
+        raise address.error(
             "the database must exist", "no such file", "Run a study first: selection run FILE."
         )
 
@@ -120,7 +119,7 @@ def require_server(address: Address, workers: int) -> None:
     Raises: StorageError.
     """
     if address.path is not None:
-        raise address.fault(
+        raise address.error(
             "one process writes an SQLite database at a time",
             f"{workers} workers",
             "Use PostgreSQL: --storage postgresql+psycopg://USER@HOST/DATABASE; "
@@ -138,7 +137,7 @@ REACHABLE = (
     "Start the server, or check host, user and database.",
 )
 BUSY = ("the server must answer in time", "Try again when it has less to do.")
-# What a database says, the rule behind it, and the mend; the first that is found counts.
+# What a database says, the rule behind it, and the fix; the first that is found counts.
 _SAYINGS = (
     (
         "file is not a database",
@@ -173,7 +172,7 @@ _SAYINGS = (
 
 
 @contextmanager
-def faults_at(address: Address) -> Iterator[None]:
+def errors_at(address: Address) -> Iterator[None]:
     """Turn every error of the database into a StorageError of one line.
 
     A broken constraint is our own mistake and keeps its stack.
@@ -186,25 +185,25 @@ def faults_at(address: Address) -> Iterator[None]:
             raise
         got = _one_line(cause, address)
         if _is_passing(cause):
-            rule, mend = REACHABLE
+            rule, hint = REACHABLE
             if _sqlstate(cause).startswith(BUSY_STATES):
-                rule, mend = BUSY
-            raise UnreachableError(Fault(str(address), rule, got, mend)) from None
-        for saying, rule, mend in _SAYINGS:
+                rule, hint = BUSY
+            raise UnreachableError(ErrorDetail(str(address), rule, got, hint)) from None
+        for saying, rule, hint in _SAYINGS:
             if saying in f"{got} [{_sqlstate(cause)}]":
-                raise address.fault(rule, got, mend) from None
+                raise address.error(rule, got, hint) from None
         rule = "the database must do what it is asked"
-        raise address.fault(rule, got, "Run selection db check.") from None
+        raise address.error(rule, got, "Run selection db check.") from None
     except OSError as error:
         rule = "the folder of the database must be ours to use"
-        mend = "Check whose it is, or name another."
-        raise address.fault(rule, error.strerror or str(error), mend) from None
+        hint = "Check whose it is, or name another."
+        raise address.error(rule, error.strerror or str(error), hint) from None
     except ImportError as error:
         if "psycopg" not in f"{error.name} {error}" and "pq wrapper" not in str(error):
             raise
         rule = "PostgreSQL needs the package psycopg"
-        mend = 'Install it: pip install "selection[postgres]".'
-        raise address.fault(rule, "no such package", mend) from None
+        hint = 'Install it: pip install "selection[postgres]".'
+        raise address.error(rule, "no such package", hint) from None
 
 
 def _sqlstate(error: BaseException | None) -> str:

@@ -121,7 +121,7 @@ def decode_curve(blob: bytes) -> LearningCurve:
 
 
 def score_from_row(score: float | None) -> float:
-    """Return a score as the house knows it: what is no number is NaN."""
+    """Return a score as selection knows it: what is no number is NaN."""
     return math.nan if score is None else score
 
 
@@ -129,8 +129,8 @@ def thinned_points(means: tuple[float, ...]) -> dict[int, float]:
     """Return at most 20 fold means by epoch, counted from 1; the first and the last always."""
     last = len(means) - 1
     count = min(len(means), MAX_POINTS)
-    places = [round(place * last / (count - 1)) if count > 1 else 0 for place in range(count)]
-    return {place + 1: means[place] for place in places}
+    indices = [round(index * last / (count - 1)) if count > 1 else 0 for index in range(count)]
+    return {index + 1: means[index] for index in indices}
 
 
 def shown_attrs(result: TrialResult) -> dict[str, Any]:
@@ -141,7 +141,7 @@ def shown_attrs(result: TrialResult) -> dict[str, Any]:
     scores = tuple(fold.score for fold in result.folds)
     summary = Trial(number=0, state=result.state, params={}, cohort=0, fold_scores=scores)
     numbers: dict[str, float | None] = {
-        f"fold_{place}": score for place, score in enumerate(scores)
+        f"fold_{index}": score for index, score in enumerate(scores)
     }
     numbers["cv_standard_error"] = summary.standard_error
     if result.folds:

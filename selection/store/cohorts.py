@@ -17,7 +17,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, RefusedError, StudyStateError
+from selection.errors import ErrorDetail, RefusedError, StudyStateError
 from selection.store.clock import database_now
 from selection.store.database import Database
 from selection.store.leases import (
@@ -101,9 +101,9 @@ class Cohorts:
             with study_event(self._database, study) as connection:
                 found = self._claim(connection, study, worker, limits, may_fail=True)
         assert found is not None, "only a cohort to be failed is left alone"
-        claim, fault = found
-        if fault is not None:
-            raise StudyStateError(fault)
+        claim, error = found
+        if error is not None:
+            raise StudyStateError(error)
         return claim
 
     def _claim(
@@ -114,7 +114,7 @@ class Cohorts:
         limits: Limits,
         *,
         may_fail: bool,
-    ) -> tuple[Claim, Fault | None] | None:
+    ) -> tuple[Claim, ErrorDetail | None] | None:
         """Return a claim, or why there is none: what was written on the way to it is kept.
 
         None where a cohort is to be failed first, and may not.
@@ -186,7 +186,7 @@ class Cohorts:
             rows = self._rows(connection, study, lease, trained)
             # Without any trial a crash of the server has undone its beginning: decision 13.
             if not rows or not is_held(connection, study, lease):
-                if rows and _is_told(rows, trained, lease):
+                if rows and _is_repeated(rows, trained, lease):
                     return
                 _refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
@@ -264,15 +264,15 @@ class Cohorts:
         cohort: int,
         *,
         is_last: bool,
-    ) -> tuple[Claim, Fault | None]:
+    ) -> tuple[Claim, ErrorDetail | None]:
         """Reserve a new cohort; without room the study is spent once nobody trains."""
         number = _newest(connection, study, trial_table.c.number)
         count = 0 if number is None else number + 1
         room = min(limits.cohort, limits.trials - count)
         if room <= 0 or (count and self._is_late(connection, study, limits)):
             return Claim(is_spent=is_last), None
-        if fault := _failing(connection, study, limits.max_consecutive_failures):
-            return Claim(), fault
+        if error := _failing(connection, study, limits.max_consecutive_failures):
+            return Claim(), error
         lease = Lease(cohort, worker, attempt=1)
         take(connection, study, lease, trials=room, lost=0)
         return Claim(lease, room=room), None
@@ -328,7 +328,7 @@ def _times_lost(row: Any, worker: Worker) -> int:
     return int(row.lost) + int(row.worker != worker.uuid)
 
 
-def _is_told(rows: Mapping[int, Any], results: Mapping[int, TrialResult], lease: Lease) -> bool:
+def _is_repeated(rows: Mapping[int, Any], results: Mapping[int, TrialResult], lease: Lease) -> bool:
     """Say whether this very attempt has finished all these trials before."""
     return all(
         n in rows
@@ -348,7 +348,7 @@ def _refuse_unless_running(
             raise state_error(study, f"trial {number} must be running to be finished", got)
 
 
-def _failing(connection: Connection, study: StudyRecord, limit: int) -> Fault | None:
+def _failing(connection: Connection, study: StudyRecord, limit: int) -> ErrorDetail | None:
     """Return why a study stops whose trials all fail: more of them would only cost more time."""
     if not limit:
         return None
@@ -364,12 +364,12 @@ def _failing(connection: Connection, study: StudyRecord, limit: int) -> Fault | 
         return None
     rule = f"fewer than {limit} trials may fail in a row"
     got = f"{limit}, the last because: {last[0].reason}"
-    mend = "Mend the cause; then raise [search] max_consecutive_failures and run the file again."
-    return Fault(study.name, rule, got, mend)
+    hint = "Fix the cause; then raise [search] max_consecutive_failures and run the file again."
+    return ErrorDetail(study.name, rule, got, hint)
 
 
 def _refuse_opened(connection: Connection, study: StudyRecord) -> None:
     if is_opened(connection, study):
         rule = "a study takes no trials after its held-out set was opened"
-        mend = "Give the study another name to search on."
-        raise RefusedError(Fault(study.name, rule, "one more cohort", mend))
+        hint = "Give the study another name to search on."
+        raise RefusedError(ErrorDetail(study.name, rule, "one more cohort", hint))

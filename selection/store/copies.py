@@ -1,6 +1,6 @@
-"""Copies a study into another database, and deletes one with all that is known of it but its looks.
+"""Copies a study into another database, and deletes one but for its evaluations.
 
-A copy is the same study: its uuids and its ledger stay, so that it is no way to a second look at
+A copy is the same study: its uuids and its ledger stay, so that it gives no second evaluation of
 the held-out set. Only Optuna's integer ids are new. A copy is read at one moment, and written in
 one transaction that ends only after everything was read back.
 """
@@ -19,8 +19,8 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import DataError
 
-from selection.errors import Fault, StudyStateError
-from selection.store.address import Address, faults_at
+from selection.errors import ErrorDetail, StudyStateError
+from selection.store.address import Address, errors_at
 from selection.store.clock import database_now
 from selection.store.codec import FoldRow
 from selection.store.database import Database
@@ -74,7 +74,7 @@ COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
 # Who trains is no part of a study: neither Optuna's sign of life nor our leases are copied.
 HEARTBEATS: sa.Table = models.TrialHeartbeatModel.__table__
 
-LOOK = ("study_name", "number", "rule", "reason", "claimed_at")
+CLAIM = ("study_name", "number", "rule", "reason", "claimed_at")
 OUTCOME = ("state", "evaluated_at", "result_json", "outputs_columns", "outputs")
 
 Row = dict[str, Any]
@@ -107,7 +107,7 @@ def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyC
     Nobody holds a trial in the copy: those that run in the source wait there.
 
     Raises: StudyStateError where the study is gone from the source, or the target has one of its
-    name or another record of its looks; StorageError where a row is damaged or cannot be kept.
+    name or other evaluations; StorageError where a row is damaged or cannot be kept.
     """
     _refuse_same(source, study, target)
     for database in (source, target):
@@ -121,7 +121,7 @@ def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyC
             waiting = _count(reader, trials, _is_of(trials, study) & running)
             # What goes wrong while writing is said of the target, not of the source.
             chunks = _chunks(reader, source.address, study, (*COPIED, ledger_table))
-            with _faults_of_values(target.address), closing(chunks):
+            with _errors_of_values(target.address), closing(chunks):
                 _write(writer, copy, chunks)
         _verify(target.address, writer, copy, counts)
     return StudyCopy(**vars(_size(counts)), waiting=waiting)
@@ -199,13 +199,13 @@ def _refuse_same(source: Database, study: StudyRecord, target: Database) -> None
     is_same_file = here is not None and there is not None and here.samefile(there)
     if is_same_file or source.address.url == target.address.url:
         rule = "a study is copied into another database"
-        raise StudyStateError(Fault(study.name, rule, f"{target.url} twice", "Name another."))
+        raise StudyStateError(ErrorDetail(study.name, rule, f"{target.url} twice", "Name another."))
 
 
 def _refuse_other_tables(database: Database) -> None:
     if not database.storage.is_batched:
         rule = f"only Optuna's tables of revision {KNOWN_REVISION} can be copied"
-        raise database.address.fault(rule, "those of another", "Update selection.")
+        raise database.address.error(rule, "those of another", "Update selection.")
 
 
 def _refuse_gone(connection: Connection, study: StudyRecord) -> None:
@@ -220,11 +220,13 @@ def _refuse_held(connection: Connection, study: StudyRecord) -> None:
     leases = connection.execute(query).all()
     now = database_now(connection)
     alive = [lease for lease in leases if is_alive(lease, now)]
-    places = sorted({lease.place for lease in alive})
-    if places:
+    hosts = sorted({lease.place for lease in alive})
+    if hosts:
         rule = "a study is deleted when nobody trains it"
-        mend = "Stop it, or wait until its lease ends."
-        raise StudyStateError(Fault(study.name, rule, f"a worker at {', '.join(places)}", mend))
+        hint = "Stop it, or wait until its lease ends."
+        raise StudyStateError(
+            ErrorDetail(study.name, rule, f"a worker at {', '.join(hosts)}", hint)
+        )
 
 
 def _make_room(writer: Connection, study: StudyRecord, target: Database) -> StudyRecord:
@@ -248,8 +250,8 @@ def _make_room(writer: Connection, study: StudyRecord, target: Database) -> Stud
 
 def _taken(study: StudyRecord, target: Database, got: str) -> StudyStateError:
     rule = f"a copy needs a name that is free in {target.url}"
-    mend = "Nothing was copied; delete the one that is there, or name another database."
-    return StudyStateError(Fault(study.name, rule, got, mend))
+    hint = "Nothing was copied; delete the one that is there, or name another database."
+    return StudyStateError(ErrorDetail(study.name, rule, got, hint))
 
 
 def _insert_new(writer: Connection, table: sa.Table, *key: str) -> Any:
@@ -259,18 +261,18 @@ def _insert_new(writer: Connection, table: sa.Table, *key: str) -> Any:
 
 
 @contextmanager
-def _faults_of_values(address: Address) -> Iterator[None]:
-    """Turn a value that SQLite keeps and a server does not into a fault of one line.
+def _errors_of_values(address: Address) -> Iterator[None]:
+    """Turn a value that SQLite keeps and a server does not into an error of one line.
 
     A server limits how long a key may be, how great an integer, and which characters a text has.
     """
     try:
-        with faults_at(address):
+        with errors_at(address):
             yield
     except DataError as error:
         rule = "every value of the study must fit into the database"
         got = str(error.orig).strip().partition("\n")[0]
-        raise address.fault(rule, got, "Nothing was copied; copy it to SQLite.") from None
+        raise address.error(rule, got, "Nothing was copied; copy it to SQLite.") from None
 
 
 def _chunks(
@@ -289,7 +291,7 @@ def _chunks(
         has_bytes = any(isinstance(column.type, sa.LargeBinary) for column in table.c)
         size = CHUNK_ROWS_WITH_BYTES if has_bytes else CHUNK_ROWS
         query = query.execution_options(yield_per=size)
-        with faults_at(address), connection.execute(query) as result:
+        with errors_at(address), connection.execute(query) as result:
             for part in result.partitions():
                 rows = [dict(row._mapping) for row in part]
                 if table in HASHED:
@@ -305,7 +307,7 @@ def _refuse_damaged(address: Address, table: sa.Table, rows: list[Row]) -> None:
             key = ", ".join(f"{column.name} {row[column.name]}" for column in table.primary_key)
             rule = "what was stored must be read back unchanged"
             got = f"other bytes in {table.name}, {key}"
-            raise address.fault(rule, got, "Restore a copy of the database.")
+            raise address.error(rule, got, "Restore a copy of the database.")
 
 
 def _write(
@@ -322,7 +324,7 @@ def _write(
             ids.update(_write_trials(writer, rows, moved))
         elif table is ledger_table:
             for row in moved:
-                _write_look(writer, study, row)
+                _write_evaluation(writer, study, row)
         else:
             writer.execute(sa.insert(table), moved)
 
@@ -349,8 +351,8 @@ def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict
     return dict(zip((row["trial_id"] for row in rows), ids, strict=True))
 
 
-def _write_look(writer: Connection, study: StudyRecord, row: Row) -> None:
-    """Write a look at the held-out set; what the target's ledger says of it already stays."""
+def _write_evaluation(writer: Connection, study: StudyRecord, row: Row) -> None:
+    """Write an evaluation of the held-out set; what the target has of it stays."""
     key = tuple(column.name for column in ledger_table.primary_key)
     writer.execute(_insert_new(writer, ledger_table, *key), row)
     is_same = sa.and_(*(ledger_table.c[name] == row[name] for name in key))
@@ -363,17 +365,17 @@ def _write_look(writer: Connection, study: StudyRecord, row: Row) -> None:
 
 def _refuse_contradiction(study: StudyRecord, here: Row, there: Row) -> None:
     is_done = here["state"] == there["state"] == EVALUATED
-    names = (*LOOK, *OUTCOME) if is_done else LOOK
+    names = (*CLAIM, *OUTCOME) if is_done else CLAIM
     if any(here[name] != there[name] for name in names):
-        rule = "both ledgers must tell the same of a look at the held-out set"
-        got = f"for look {here['evaluation']} trial {here['number']} at {_at(here)} and "
+        rule = "both ledgers must tell the same of an evaluation of the held-out set"
+        got = f"for evaluation {here['evaluation']} trial {here['number']} at {_at(here)} and "
         got += f"trial {there['number']} at {_at(there)}"
-        mend = "Nothing was copied; keep the study where it is, or name another database."
-        raise StudyStateError(Fault(study.name, rule, got, mend))
+        hint = "Nothing was copied; keep the study where it is, or name another database."
+        raise StudyStateError(ErrorDetail(study.name, rule, got, hint))
 
 
-def _at(look: Row) -> str:
-    return f"{look['claimed_at']:%Y-%m-%d %H:%M:%S} UTC"
+def _at(evaluation: Row) -> str:
+    return f"{evaluation['claimed_at']:%Y-%m-%d %H:%M:%S} UTC"
 
 
 def _verify(
@@ -388,6 +390,6 @@ def _verify(
         if found[table.name] != counts[table.name]:
             rule = f"a copy must hold {counts[table.name]} rows of {table.name}"
             got = f"{found[table.name]} read back"
-            raise address.fault(rule, got, "Nothing was copied; run selection db check.")
+            raise address.error(rule, got, "Nothing was copied; run selection db check.")
     for _ in _chunks(writer, address, copy, HASHED):
         pass

@@ -12,7 +12,7 @@ from types import TracebackType
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
-from selection.store.address import Address, faults_at, read_address, require_file
+from selection.store.address import Address, errors_at, read_address, require_file
 from selection.store.engine import DURABLE, build_engine
 from selection.store.migrations import (
     Revisions,
@@ -48,7 +48,7 @@ class Database:
 
         Raises: StorageError.
         """
-        with faults_at(self.address), self.engine.connect() as connection:
+        with errors_at(self.address), self.engine.connect() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
             with connection.begin():
@@ -63,7 +63,7 @@ class Database:
 
         Raises: StorageError.
         """
-        with faults_at(self.address), self.engine.connect() as connection:
+        with errors_at(self.address), self.engine.connect() as connection:
             connection.execution_options(**{DURABLE: is_durable})
             with connection.begin():
                 if not is_durable and self.engine.dialect.name == "postgresql":
@@ -109,7 +109,7 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
     """
     address = read_address(url)
     require_file(address, create=create)
-    with faults_at(address):
+    with errors_at(address):
         with _probe(address, write=False) as engine:
             revisions = read_revisions(engine)
             if create and (revisions.ours is None or revisions.optuna is None):
@@ -135,7 +135,7 @@ def upgrade_database(url: str) -> None:
     """
     address = read_address(url)
     require_file(address, create=False)
-    with faults_at(address), _probe(address, write=False) as engine:
+    with errors_at(address), _probe(address, write=False) as engine:
         _build(address, engine)
 
 
@@ -146,7 +146,7 @@ def check_database(url: str) -> DatabaseCheck:
     """
     address = read_address(url)
     require_file(address, create=False)
-    with faults_at(address), _probe(address, write=False) as engine:
+    with errors_at(address), _probe(address, write=False) as engine:
         if address.path is not None:
             _refuse_damage(address, engine)
         revisions = read_revisions(engine)
@@ -174,16 +174,16 @@ def writer_lock(url: str) -> Iterator[None]:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
     except OSError as error:
         rule = "the folder of the database must be writable"
-        mend = "Name a database in a folder of yours."
-        raise address.fault(rule, error.strerror or "no access", mend) from None
+        hint = "Name a database in a folder of yours."
+        raise address.error(rule, error.strerror or "no access", hint) from None
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             got = f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'} writing to it"
             rule = "one process writes an SQLite database at a time"
-            mend = "Wait for it, or use PostgreSQL for several workers."
-            raise address.fault(rule, got, mend) from None
+            hint = "Wait for it, or use PostgreSQL for several workers."
+            raise address.error(rule, got, hint) from None
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
@@ -215,7 +215,7 @@ def _build(address: Address, engine: Engine) -> None:
 
 def _refuse_unusable(address: Address, revisions: Revisions) -> None:
     if revisions.ours is None or revisions.optuna is None:
-        raise address.fault(
+        raise address.error(
             "the database must hold a study of ours",
             "none of our tables" if revisions.optuna else "an empty database",
             "Run a study first: selection run FILE.",
@@ -225,20 +225,20 @@ def _refuse_unusable(address: Address, revisions: Revisions) -> None:
     head = our_history()[0]
     if revisions.ours != head:
         rule = f"its tables must be of revision {head}"
-        raise address.fault(rule, revisions.ours, f"Run selection db upgrade --storage {address}")
+        raise address.error(rule, revisions.ours, f"Run selection db upgrade --storage {address}")
 
 
 def _refuse_newer(address: Address, revision: str) -> None:
     if revision not in our_history():
         rule = f"its tables must be of a revision up to {our_history()[0]}"
-        raise address.fault(rule, revision, "It was made by a newer selection: update selection.")
+        raise address.error(rule, revision, "It was made by a newer selection: update selection.")
 
 
 def _refuse_other_optuna(address: Address, revision: str) -> None:
     if revision != optuna_head():
         rule = f"Optuna's tables must be of revision {optuna_head()}"
-        mend = "Run optuna storage upgrade --storage URL, or install the Optuna that made them."
-        raise address.fault(rule, revision, mend)
+        hint = "Run optuna storage upgrade --storage URL, or install the Optuna that made them."
+        raise address.error(rule, revision, hint)
 
 
 def _refuse_read_only(engine: Engine) -> None:
@@ -251,4 +251,4 @@ def _refuse_damage(address: Address, engine: Engine) -> None:
     with engine.connect() as connection:
         found = str(connection.execute(sa.text("PRAGMA quick_check(1)")).scalar())
     if found != "ok":
-        raise address.fault("the database must be undamaged", found, "Restore a copy of the file.")
+        raise address.error("the database must be undamaged", found, "Restore a copy of the file.")

@@ -1,7 +1,7 @@
-"""Looks for what cannot be in a record that only we wrote, and mends what is safe to mend.
+"""Looks for what cannot be in a record that only we wrote, and fixes what is safe to fix.
 
 Other tools, other programs and broken disks reach our rows too. Nothing that a trial scored is
-ever changed: where that is damaged, a copy of the database is the only mend.
+ever changed: where that is damaged, a copy of the database is the only fix.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ import sqlalchemy as sa
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.errors import SelectionError, StudyStateError
+from selection.errors import SelectionError, StudyStateError, show
 from selection.store.clock import database_now
 from selection.store.codec import FoldRow, score_from_row
 from selection.store.database import Database
-from selection.store.finding import MEND, RESTORE, Finding, finding, orphan
+from selection.store.finding import FIX, RESTORE, Finding, finding, orphan
 from selection.store.hashed_rows import row_hash
 from selection.store.leases import is_alive, read_leases
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.optuna_storage import studies, trial_values, trials
-from selection.store.orphans import EVIDENCE, copies, mend_orphans, orphans, unmarked
+from selection.store.orphans import EVIDENCE, copies, fix_orphans, orphans, unmarked
 from selection.store.study_event import our_studies, study_event
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.tables import (
@@ -40,7 +40,6 @@ from selection.store.tables import (
     trial_table,
 )
 from selection.store.trial_reader import own_rows
-from selection.study.faults import show
 from selection.study.trial import mean_over_folds
 
 # Rows with predictions that are in memory at once.
@@ -76,7 +75,7 @@ def examine(database: Database) -> list[Finding]:
         found = [*orphans(connection), *unmarked(connection), *copies(connection), *unreadable]
         for study in records:
             rows = _read_rows(connection, study, now)
-            found += [*_mendable(rows), *_trial_faults(rows), *_study_faults(rows)]
+            found += [*_fixable(rows), *_trial_findings(rows), *_study_findings(rows)]
             found += [*_open_claims(connection, study), *_partial_points(connection, study)]
         # Last, because it takes its time: workers may end meanwhile that hold a lease above.
         for study in records:
@@ -84,20 +83,20 @@ def examine(database: Database) -> list[Finding]:
     return found
 
 
-def mend(database: Database) -> list[Finding]:
-    """Mend what can be mended, and return what was wrong with it.
+def fix(database: Database) -> list[Finding]:
+    """Fix what can be fixed, and return what was wrong with it.
 
     Raises: StorageError.
     """
     with database.reading() as connection:
         records, _ = _read_studies(connection)
     with database.writing() as connection:
-        mended = mend_orphans(connection)
+        fixed = fix_orphans(connection)
     for study in records:
-        # A study that is deleted meanwhile has nothing left to mend.
+        # A study that is deleted meanwhile has nothing left to fix.
         with suppress(StudyStateError), study_event(database, study) as connection:
-            mended += _mend_study(database, connection, study)
-    return mended
+            fixed += _fix_study(database, connection, study)
+    return fixed
 
 
 def _read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Finding]]:
@@ -111,9 +110,9 @@ def _read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Findi
             record.spec()
         except (ValueError, SelectionError) as error:
             rule = "what a study began with must be readable; nothing else of it was looked at"
-            mend = "Use the selection that began it, or restore a copy of the database."
+            hint = "Use the selection that began it, or restore a copy of the database."
             got = show(str(error).partition("\n")[0].rstrip("."))
-            unreadable.append(finding(row.study_name, "file", rule, got, mend))
+            unreadable.append(finding(row.study_name, "file", rule, got, hint))
         else:
             records.append(record)
     return records, unreadable
@@ -150,22 +149,22 @@ def _read_rows(connection: Connection, study: StudyRecord, now: datetime) -> _Ro
     )
 
 
-def _mendable(rows: _Rows) -> Iterator[Finding]:
-    """Find what _mend_study mends."""
+def _fixable(rows: _Rows) -> Iterator[Finding]:
+    """Find what _fix_study fixes."""
     name = rows.study.name
     if rows.lost:
         yield orphan(name, trial_table, rows.lost)
     rule = "a running trial must be held by a living worker"
     unheld = [row.number for row in _unheld(rows)]
-    yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_mendable=True)
+    yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_fixable=True)
 
 
-def _mend_study(database: Database, connection: Connection, study: StudyRecord) -> list[Finding]:
+def _fix_study(database: Database, connection: Connection, study: StudyRecord) -> list[Finding]:
     # A worker that renews its lease now must wait, and then learn that it is lost.
     of_study = _of(lease_table, study)
     connection.execute(sa.select(lease_table.c.cohort).where(of_study).with_for_update()).all()
     rows = _read_rows(connection, study, database_now(connection))
-    found = list(_mendable(rows))
+    found = list(_fixable(rows))
     if not found:
         return []
     known = sa.select(trials.c.trial_id).where(trials.c.study_id == study.optuna_study_id)
@@ -187,9 +186,9 @@ def _unheld(rows: _Rows) -> list[Any]:
     return [row for row in running if row.cohort not in held]
 
 
-def _trial_faults(rows: _Rows) -> Iterator[Finding]:
+def _trial_findings(rows: _Rows) -> Iterator[Finding]:
     cv = rows.study.spec().sections.cv
-    places = [(repeat, fold) for repeat in range(cv.repeats) for fold in range(cv.folds)]
+    pairs = [(repeat, fold) for repeat in range(cv.repeats) for fold in range(cv.folds)]
     early, strange, partial, wrong = [], [], [], []
     for row in rows.own:
         members = rows.members.get(row.uuid, ())
@@ -198,7 +197,7 @@ def _trial_faults(rows: _Rows) -> Iterator[Finding]:
             early.append(row.number)
         elif any(member.attempt != row.attempt for member in members):
             strange.append(row.number)
-        elif is_complete and [(member.repeat, member.fold) for member in members] != places:
+        elif is_complete and [(member.repeat, member.fold) for member in members] != pairs:
             partial.append(row.number)
         elif is_complete and not _is_mean(row.value, members):
             wrong.append(row.number)
@@ -206,7 +205,7 @@ def _trial_faults(rows: _Rows) -> Iterator[Finding]:
     yield from _in_trials(rows, "early_folds", rule, "folds of unfinished", early)
     rule = "a finished trial has the folds of its own attempt"
     yield from _in_trials(rows, "attempt", rule, "folds of another attempt in", strange)
-    rule = f"a complete trial has every one of its {len(places)} folds"
+    rule = f"a complete trial has every one of its {len(pairs)} folds"
     yield from _in_trials(rows, "folds", rule, "other folds in", partial)
     rule = "the value of a complete trial is finite, and the mean over its folds"
     yield from _in_trials(rows, "value", rule, "another value in", wrong)
@@ -217,7 +216,7 @@ def _is_mean(value: float | None, members: Sequence[Any]) -> bool:
     return value is not None and math.isfinite(value) and value == mean_over_folds(scores)
 
 
-def _study_faults(rows: _Rows) -> Iterator[Finding]:
+def _study_findings(rows: _Rows) -> Iterator[Finding]:
     name = rows.study.name
     ids = {row.optuna_trial_id for row in rows.own}
     foreign = sorted(number for trial_id, number in rows.theirs.items() if trial_id not in ids)
@@ -233,8 +232,8 @@ def _study_faults(rows: _Rows) -> Iterator[Finding]:
     ended = {row.cohort for row in rows.own if row.state.is_finished()}
     if half := sorted(ended & {row.cohort for row in rows.own if not row.state.is_finished()}):
         rule = "a cohort is finished as a whole or not at all"
-        mend = "Run the study file again: it trains the rest."
-        yield finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", mend)
+        hint = "Run the study file again: it trains the rest."
+        yield finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", hint)
 
 
 def _miscounted(rows: _Rows) -> str:
@@ -242,9 +241,9 @@ def _miscounted(rows: _Rows) -> str:
     for row in rows.own:
         if row.number != row.their_number:
             return f"trial {row.number} of ours, which Optuna calls {row.their_number}"
-    for place, number in enumerate(sorted(rows.theirs.values())):
-        if place != number:
-            return f"trial {number} where trial {place} is due"
+    for index, number in enumerate(sorted(rows.theirs.values())):
+        if index != number:
+            return f"trial {number} where trial {index} is due"
     return ""
 
 
@@ -279,36 +278,36 @@ def _damaged(
 def _open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
     columns = ledger_table.c
     query = sa.select(columns.evaluation, columns.state).where(_of(ledger_table, study))
-    looks = connection.execute(query.order_by(columns.evaluation)).all()
-    last = max((look.evaluation for look in looks if look.state == EVALUATED), default=0)
-    claims = [look.evaluation for look in looks if look.state == CLAIMED]
+    evaluations = connection.execute(query.order_by(columns.evaluation)).all()
+    last = max((each.evaluation for each in evaluations if each.state == EVALUATED), default=0)
+    claims = [each.evaluation for each in evaluations if each.state == CLAIMED]
     for evaluation in claims:
         if evaluation > last:
             rule = "a claim on the held-out set must end with a result"
-            mend = (
-                f"selection evaluate {study.name} --again --reason TEXT puts another look on "
+            hint = (
+                f"selection evaluate {study.name} --again --reason TEXT puts another evaluation on "
                 "record."
             )
-            yield finding(study.name, "claimed", rule, f"look {evaluation} without one", mend)
+            yield finding(study.name, "claimed", rule, f"evaluation {evaluation} without one", hint)
 
 
 def _partial_points(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
     cv = study.spec().sections.cv
-    places, columns = cv.folds * cv.repeats, curve_table.c
+    expected, columns = cv.folds * cv.repeats, curve_table.c
     point = (columns.number, columns.over, columns.value_json)
     query = (
         sa.select(*point)
         .where(_of(curve_table, study))
         .group_by(*point)
         # One that failed to train has the folds that it came to.
-        .having(sa.func.count() != places, sa.func.max(columns.reason) == "")
+        .having(sa.func.count() != expected, sa.func.max(columns.reason) == "")
         .order_by(*point)
     )
     found = [
         f"{row.over} = {row.value_json} of trial {row.number}" for row in connection.execute(query)
     ]
     if found:
-        rule = f"a point of a curve has every one of its {places} folds"
+        rule = f"a point of a curve has every one of its {expected} folds"
         yield finding(study.name, "point", rule, f"other folds in {', '.join(found)}", RESTORE)
 
 
@@ -323,10 +322,10 @@ def _in_trials(
     what: str,
     numbers: Collection[int],
     *,
-    is_mendable: bool = False,
+    is_fixable: bool = False,
 ) -> Iterator[Finding]:
     """Yield one finding for all the trials that a check found, if there are any."""
     if numbers:
         got = f"{what} trials {show(list(numbers))}"
-        mend = MEND if is_mendable else RESTORE
-        yield finding(rows.study.name, check, rule, got, mend, is_mendable=is_mendable)
+        hint = FIX if is_fixable else RESTORE
+        yield finding(rows.study.name, check, rule, got, hint, is_fixable=is_fixable)

@@ -136,11 +136,11 @@ def is_on_network(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
     """Say whether the file lies on a network file system, as far as Linux tells."""
     if not mounts.exists():
         return False
-    place = path.resolve()
+    resolved = path.resolve()
     best, kind = Path(), ""
     for line in mounts.read_text().splitlines():
         _, point, name, *_ = line.split(" ")
         root = Path(re.sub(r"\\(\d{3})", lambda match: chr(int(match[1], 8)), point))
-        if place.is_relative_to(root) and len(root.parts) >= len(best.parts):
+        if resolved.is_relative_to(root) and len(root.parts) >= len(best.parts):
             best, kind = root, name
     return NETWORK_FILE_SYSTEMS.match(kind) is not None

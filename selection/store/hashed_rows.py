@@ -30,7 +30,7 @@ class HashedRows:
             if row_hash(dict(row._mapping)) != row.row_hash:
                 rule = "what was stored must be read back unchanged"
                 got = f"other bytes in the {what}"
-                raise self._database.address.fault(rule, got, "Restore a copy of the database.")
+                raise self._database.address.error(rule, got, "Restore a copy of the database.")
         return rows
 
     def count(self, study: StudyRecord, table: sa.Table) -> int:

@@ -14,7 +14,7 @@ LONGEST_PAUSE_SECONDS = 2.0
 RENEWALS_PER_LEASE = 4
 
 
-class Holding:
+class Heartbeat:
     """Hold a lease: hear how far the cohort is, and say when it was lost."""
 
     def __init__(self, leases: Leases, study: StudyRecord, lease: Lease) -> None:
@@ -53,9 +53,9 @@ class Holding:
 
 
 @contextmanager
-def holding(leases: Leases, study: StudyRecord, lease: Lease) -> Iterator[Holding]:
+def heartbeat(leases: Leases, study: StudyRecord, lease: Lease) -> Iterator[Heartbeat]:
     """Renew a lease from a thread of its own as long as the block runs."""
-    held = Holding(leases, study, lease)
+    held = Heartbeat(leases, study, lease)
     thread = threading.Thread(target=held.renew_until_done, name="lease", daemon=True)
     thread.start()
     try:

@@ -18,7 +18,7 @@ from uuid import uuid4
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, LostCohortError
+from selection.errors import ErrorDetail, LostCohortError
 from selection.store.clock import database_now
 from selection.store.database import Database
 from selection.store.process_identity import is_dead, this_process
@@ -30,22 +30,22 @@ from selection.store.tables import lease_table
 class Worker:
     """Say who trains: one process, by a uuid of its own.
 
-    home tells it from other processes, see home.py; place is for people.
+    process tells it from others, see process_identity.py; host is for people.
     Units: lease_seconds is how long it may be silent before it is taken for dead. One that is
     alone, the only writer of an SQLite file, knows that every other worker is gone.
     """
 
     uuid: str
-    place: str
-    home: str
+    host: str
+    process: str
     lease_seconds: float
     is_alone: bool
 
 
 def new_worker(lease_seconds: float, *, is_alone: bool) -> Worker:
     """Return this process as a worker that nobody has met before."""
-    place = f"{socket.gethostname()}:{os.getpid()}"
-    return Worker(str(uuid4()), place[-255:], this_process(), lease_seconds, is_alone)
+    host = f"{socket.gethostname()}:{os.getpid()}"
+    return Worker(str(uuid4()), host[-255:], this_process(), lease_seconds, is_alone)
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class RunningCohort:
     """
 
     cohort: int
-    place: str
+    host: str
     trials: int
     progress: Progress
 
@@ -131,8 +131,8 @@ def take(
         "study_uuid": study.uuid,
         "cohort": lease.cohort,
         "worker": lease.worker.uuid,
-        "place": lease.worker.place,
-        "home": lease.worker.home,
+        "place": lease.worker.host,
+        "home": lease.worker.process,
         "attempt": lease.attempt,
         "lost": lost,
         "expires_at": _end(connection, lease.worker),
@@ -173,8 +173,8 @@ def lost_cohort(study: StudyRecord, lease: Lease) -> LostCohortError:
     """Return the error that says that a cohort was given to another worker."""
     rule = "a worker trains what it holds"
     got = f"cohort {lease.cohort} taken from it meanwhile"
-    mend = "What it trained is dropped; whoever holds the cohort now trains it."
-    return LostCohortError(Fault(study.name, rule, got, mend))
+    hint = "What it trained is dropped; whoever holds the cohort now trains it."
+    return LostCohortError(ErrorDetail(study.name, rule, got, hint))
 
 
 def _of_cohort(study: StudyRecord, cohort: int) -> sa.ColumnElement[bool]:

@@ -19,7 +19,7 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, RefusedError
+from selection.errors import ErrorDetail, RefusedError
 from selection.store.codec import decode_outputs, encode_outputs, utc_now
 from selection.store.database import Database
 from selection.store.study_event import state_error, study_event
@@ -67,14 +67,14 @@ class Ledger:
             query = sa.select(ledger_table).where(_of(study)).order_by(ledger_table.c.evaluation)
             return [_evaluation(row) for row in connection.execute(query)]
 
-    def check_first_look(self, study: StudyRecord) -> None:
-        """Refuse a second look.
+    def check_first_evaluation(self, study: StudyRecord) -> None:
+        """Refuse a second evaluation.
 
         Raises: RefusedError where the study's held-out rows were claimed before.
         """
-        looks = self.evaluations(study)
-        if looks:
-            raise refusal(looks)
+        evaluations = self.evaluations(study)
+        if evaluations:
+            raise refusal(evaluations)
 
     def count_openings_by_others(self, study: StudyRecord) -> int:
         """Return how many looks openings_by_others would return, without reading them."""
@@ -103,7 +103,7 @@ class Ledger:
         """Take the right to open the held-out rows; False if another process has it.
 
         Trials that are not finished are ended in the same transaction: none may come after.
-        evaluation counts the looks of this study, from 1: it is one more than those seen before;
+        evaluation is the number of this one, from 1: one more than those seen before;
         finished counts the trials that were finished when number was chosen.
 
         Raises: StudyStateError where more trials have finished since.
@@ -175,14 +175,16 @@ class Ledger:
         assert count == 1, "a claim is finished once"
 
 
-def refusal(looks: Sequence[Evaluation]) -> RefusedError:
+def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:
     """Return the error that says when, and for which trial, the held-out rows were opened."""
-    first = next((look for look in looks if look.state == EVALUATED), looks[0])
-    what = "a look" if first.state == EVALUATED else "a claim without a result"
+    first = next(
+        (evaluation for evaluation in evaluations if evaluation.state == EVALUATED), evaluations[0]
+    )
+    what = "an evaluation" if first.state == EVALUATED else "a claim without a result"
     got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
-    mend = "Another look is recorded for good: --again --reason TEXT."
+    hint = "Another evaluation is recorded for good: --again --reason TEXT."
     where = f"study {first.study_name}"
-    return RefusedError(Fault(where, "the held-out set is opened once", got, mend))
+    return RefusedError(ErrorDetail(where, "the held-out set is opened once", got, hint))
 
 
 def is_opened(connection: Connection, study: StudyRecord) -> bool:

@@ -1,6 +1,6 @@
 """The two histories in one database: Optuna's schema and ours, each with its own version table.
 
-Tables come into being here and nowhere else. A migration knows nothing of the rest of the house.
+Tables come into being here and nowhere else. A migration knows nothing of the rest of selection.
 """
 
 from __future__ import annotations

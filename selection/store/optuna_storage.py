@@ -109,17 +109,17 @@ class BatchedStorage(RDBStorage):
         first = int(connection.scalar(count) or 0)
         rows: list[dict[str, Any]] = [
             {
-                "number": first + place,
+                "number": first + index,
                 "study_id": study_id,
                 "state": template.state,
                 "datetime_start": _to_utc(template.datetime_start),
             }
-            for place, template in enumerate(templates)
+            for index, template in enumerate(templates)
         ]
         insert = sa.insert(trials).returning(trials.c.trial_id, trials.c.number)
         ids_by_number = {number: trial_id for trial_id, number in connection.execute(insert, rows)}
         numbered = [(ids_by_number[row["number"]], row["number"]) for row in rows]
-        named = [(numbered[place][0], template) for place, template in enumerate(templates)]
+        named = [(numbered[index][0], template) for index, template in enumerate(templates)]
         _insert(connection, trial_params, [row for item in named for row in _param_rows(*item)])
         attrs = [row for trial_id, template in named for row in _attr_rows(trial_id, template)]
         _upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)

@@ -1,4 +1,4 @@
-"""Finds rows of ours and studies of Optuna's that have lost each other, and mends what is safe.
+"""Finds rows of ours and studies of Optuna's that have lost each other, and fixes what is safe.
 
 Optuna's own tools delete on SQLite without foreign keys, give ids again, and copy to rename.
 """
@@ -50,7 +50,7 @@ def orphans(connection: Connection) -> Iterator[Finding]:
             yield orphan("database", table, count)
 
 
-def mend_orphans(connection: Connection) -> list[Finding]:
+def fix_orphans(connection: Connection) -> list[Finding]:
     found = list(orphans(connection))
     if found:
         for table, condition in _points_at_nothing().items():
@@ -71,11 +71,11 @@ def unmarked(connection: Connection) -> Iterator[Finding]:
     )
     for uuid, name in connection.execute(query):
         rule = f"a study of ours must say so in its user attribute {UUID_ATTR}"
-        mend = (
+        hint = (
             f"If it is ours: optuna study set-user-attr --study-name {name} --key {UUID_ATTR} "
             f"--value {uuid}. If not, delete it with optuna."
         )
-        yield finding(name, "unmarked", rule, "no such attribute", mend)
+        yield finding(name, "unmarked", rule, "no such attribute", hint)
 
 
 def copies(connection: Connection) -> Iterator[Finding]:
@@ -91,11 +91,11 @@ def copies(connection: Connection) -> Iterator[Finding]:
     )
     for name in connection.scalars(query):
         rule = f"a study with the user attribute {UUID_ATTR} must have a row of ours"
-        mend = (
+        hint = (
             "Only Optuna's tools can read it: delete it with optuna, or run the study file again "
             "under another name."
         )
-        yield finding(name, "copy", rule, "a copy of a study, as renaming makes it", mend)
+        yield finding(name, "copy", rule, "a copy of a study, as renaming makes it", hint)
 
 
 def _marks(study_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:

@@ -21,9 +21,9 @@ def this_process() -> str:
     return SEPARATOR.join([machine, str(os.getpid()), started]) if machine and started else ""
 
 
-def is_dead(home: str) -> bool:
+def is_dead(process: str) -> bool:
     """Say whether a process is known to have ended; one of another machine never is."""
-    machine, _, process = home.partition(SEPARATOR)
+    machine, _, process = process.partition(SEPARATOR)
     if not machine or machine != _machine():
         return False
     pid, _, started = process.partition(SEPARATOR)

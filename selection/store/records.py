@@ -16,7 +16,7 @@ from optuna.exceptions import DuplicatedStudyError
 from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.store.codec import decode_fold, utc_now
 from selection.store.database import Database
 from selection.store.optuna_storage import studies, trials
@@ -167,7 +167,7 @@ class Records:
             if row.row_hash != row_hash:
                 got = f"other bytes in trial {number}, repeat {row.repeat}, fold {row.fold}"
                 rule = "what was stored must be read back unchanged"
-                raise self._database.address.fault(rule, got, "Restore a copy of the database.")
+                raise self._database.address.error(rule, got, "Restore a copy of the database.")
         return tuple(decode_fold(row, outputs=outputs) for row, _ in rows)
 
     def elapsed_seconds(self, study: StudyRecord) -> float:
@@ -206,5 +206,5 @@ def _all(connection: Connection) -> list[StudyRecord]:
 def _name_taken(name: str, *, is_ours: bool) -> StudyStateError:
     rule = "a new study needs a name that is free in this database"
     got = "a study of that name" if is_ours else "a study of that name that only Optuna knows"
-    mend = "Choose another name, or another database: --storage sqlite:///FILE.db."
-    return StudyStateError(Fault(name, rule, got, mend))
+    hint = "Choose another name, or another database: --storage sqlite:///FILE.db."
+    return StudyStateError(ErrorDetail(name, rule, got, hint))

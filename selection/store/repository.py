@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError, nearest_name, show
 from selection.store.cohorts import Cohorts
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, open_database
@@ -15,11 +15,10 @@ from selection.store.leases import Leases
 from selection.store.ledger import Ledger
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.study.faults import nearest_name, show
 
 
 @dataclass(frozen=True, eq=False)
-class Books:
+class Repository:
     """Hold an open database and what it keeps."""
 
     database: Database
@@ -38,9 +37,9 @@ class Books:
         study = self.records.find_study(name)
         if study is None:
             known = [summary.name for summary in self.records.list_studies()]
-            mend = nearest_name(name, known) if known else "Begin one: selection run FILE."
+            hint = nearest_name(name, known) if known else "Begin one: selection run FILE."
             raise StudyStateError(
-                Fault("study", "the database must know the study", show(name), mend)
+                ErrorDetail("study", "the database must know the study", show(name), hint)
             )
         return study
 
@@ -52,23 +51,25 @@ class Books:
         summaries = self.records.list_studies()
         if not summaries:
             rule = "the database must hold a study"
-            raise StudyStateError(Fault("study", rule, "none", "Begin one: selection run FILE."))
+            raise StudyStateError(
+                ErrorDetail("study", rule, "none", "Begin one: selection run FILE.")
+            )
         return self.study(summaries[-1].name)
 
 
 @contextmanager
-def open_books(url: str, *, create: bool = False, write: bool = False) -> Iterator[Books]:
+def open_repository(url: str, *, create: bool = False, write: bool = False) -> Iterator[Repository]:
     """Open a database; it is closed again whatever happens.
 
     Raises: StorageError.
     """
     with open_database(url, create=create, write=write) as database:
-        yield books_of(database)
+        yield repository_of(database)
 
 
-def books_of(database: Database) -> Books:
+def repository_of(database: Database) -> Repository:
     """Return all that an open database keeps."""
-    return Books(
+    return Repository(
         database,
         Records(database),
         Evidence(database),

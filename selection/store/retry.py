@@ -9,12 +9,12 @@ from typing import TypeVar
 from selection.errors import UnreachableError
 
 Value = TypeVar("Value")
-PATIENCE_SECONDS = 300.0
+RETRY_SECONDS = 300.0
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 
 
-def patiently(
-    act: Callable[[], Value], say: Callable[[str], None], seconds: float = PATIENCE_SECONDS
+def retry(
+    act: Callable[[], Value], say: Callable[[str], None], seconds: float = RETRY_SECONDS
 ) -> Value:
     """Do what may be done twice, again and again while the server does not answer.
 

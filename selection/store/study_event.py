@@ -9,7 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.store.database import Database
 from selection.store.optuna_storage import studies, study_user_attrs
 from selection.store.study_record import StudyRecord, record_from_row
@@ -57,5 +57,5 @@ def study_event(
 
 def state_error(study: StudyRecord, rule: str, got: str) -> StudyStateError:
     """Return the error that says why nothing was written to a study."""
-    mend = "Nothing was written; run selection status to see the record."
-    return StudyStateError(Fault(study.name, rule, got, mend))
+    hint = "Nothing was written; run selection status to see the record."
+    return StudyStateError(ErrorDetail(study.name, rule, got, hint))

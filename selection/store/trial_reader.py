@@ -1,4 +1,4 @@
-"""Reads trials back: Optuna's rows and ours joined into the house's values, in a few queries."""
+"""Reads trials back: Optuna's rows and ours joined into our values, in a few queries."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ from selection.study.space import value_from_json
 from selection.study.trial import Params, Trial, TrialState, fold_means
 
 OUTSIDE_ATTR = "outside_space"
-ENDED = "the study was ended by a look at its held-out set"
+ENDED = "the study was ended by an evaluation of its held-out set"
+# As versions before 0.2 wrote it.
+ENDINGS = (ENDED, "the study was ended by a look at its held-out set")
 STATES: Mapping[OptunaState, TrialState] = {
     OptunaState.WAITING: TrialState.WAITING,
     OptunaState.RUNNING: TrialState.RUNNING,
@@ -94,7 +96,7 @@ def training_seconds(connection: Connection, storage: BatchedStorage, study: Stu
     rows = sorted(
         (row.cohort, row.optuna_trial_id)
         for row in connection.execute(own_rows(study))
-        if row.reason != ENDED  # its end is that of a look, not of any training
+        if row.reason not in ENDINGS  # its end is that of an evaluation, not of any training
     )
     for _, group in groupby(rows, key=itemgetter(0)):
         cohort = [stored[trial_id] for _, trial_id in group if trial_id in stored]

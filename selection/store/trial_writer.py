@@ -1,4 +1,4 @@
-"""Turns the house's values into rows of trials and writes those of results that are whole."""
+"""Turns our values into rows of trials and writes those of results that are whole."""
 
 from __future__ import annotations
 
@@ -66,16 +66,16 @@ def sound_results(study: StudyRecord, results: Mapping[int, TrialResult]) -> dic
 
 
 def _refuse_unsound(study: StudyRecord, number: int, result: TrialResult) -> None:
-    places = [(fold.repeat, fold.fold) for fold in result.folds]
-    assert places == sorted(set(places)), "members stand by repeat and fold, each once"
+    pairs = [(fold.repeat, fold.fold) for fold in result.folds]
+    assert pairs == sorted(set(pairs)), "members stand by repeat and fold, each once"
     if not result.state.is_finished:
         rule = f"trial {number} can only end complete, pruned or failed"
         raise state_error(study, rule, result.state)
     if result.state is not TrialState.COMPLETE:
         return
-    if len(places) != study.members_per_trial:
+    if len(pairs) != study.members_per_trial:
         rule = f"trial {number} is complete with {study.members_per_trial} folds"
-        raise state_error(study, rule, f"{len(places)} folds")
+        raise state_error(study, rule, f"{len(pairs)} folds")
     if result.value is None or not math.isfinite(result.value):
         raise state_error(study, f"trial {number} must have a finite score", str(result.value))
 

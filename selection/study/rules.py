@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from selection.errors import Fault
-from selection.study.faults import nearest_name, place_name, show
+from selection.errors import ErrorDetail, location_name, nearest_name, show
 from selection.study.fields import PER_LAYER_FIELDS, StudySections, is_number, is_whole
 from selection.study.space import Choices, Range, SearchSpace
 from selection.study.trial import Params
@@ -39,29 +38,29 @@ LOWEST_OPTION: Mapping[str, int] = {
 }
 
 
-def rule_faults(
+def rule_errors(
     sections: StudySections,
     space: SearchSpace,
     constants: Params,
     default: Params,
     where: str,
-) -> list[Fault]:
+) -> list[ErrorDetail]:
     """Return every broken rule between sections."""
     return [
-        *_search_faults(sections, space, where),
-        *_constant_faults(space, constants, where),
-        *_optimizer_faults(sections, space, constants, where),
-        *_layer_faults(sections, space, constants, default, where),
-        *_pruner_faults(sections, where),
-        *_rung_faults(sections, space, constants, where),
-        *_fold_faults(sections, where),
+        *_search_errors(sections, space, where),
+        *_constant_errors(space, constants, where),
+        *_optimizer_errors(sections, space, constants, where),
+        *_layer_errors(sections, space, constants, default, where),
+        *_pruner_errors(sections, where),
+        *_rung_errors(sections, space, constants, where),
+        *_fold_errors(sections, where),
     ]
 
 
-def _constant_faults(space: SearchSpace, constants: Params, where: str) -> list[Fault]:
+def _constant_errors(space: SearchSpace, constants: Params, where: str) -> list[ErrorDetail]:
     return [
-        Fault(
-            place_name(where, ("space", name)),
+        ErrorDetail(
+            location_name(where, ("space", name)),
             f"all trials of a study have one {name}",
             "an entry of [space]",
             "Write it under [training].",
@@ -71,18 +70,18 @@ def _constant_faults(space: SearchSpace, constants: Params, where: str) -> list[
     ]
 
 
-def _search_faults(sections: StudySections, space: SearchSpace, where: str) -> list[Fault]:
+def _search_errors(sections: StudySections, space: SearchSpace, where: str) -> list[ErrorDetail]:
     search = sections.search
-    at = place_name(where, ("space",))
+    at = location_name(where, ("space",))
     if not space and search.trials > 1:
         rule = "more than one trial needs something to search"
-        mend = "Give a range or choices, or set [search] trials = 1."
-        return [Fault(at, rule, f"{search.trials} trials and constants only", mend)]
+        hint = "Give a range or choices, or set [search] trials = 1."
+        return [ErrorDetail(at, rule, f"{search.trials} trials and constants only", hint)]
     if search.sampler != "grid":
         return []
     return [
-        Fault(
-            place_name(where, ("space", name)),
+        ErrorDetail(
+            location_name(where, ("space", name)),
             "a grid needs choices or a step",
             "a continuous range",
             "Write { choices = [...] }, or add a step.",
@@ -107,37 +106,39 @@ def _possible(
     return []
 
 
-def _optimizer_faults(
+def _optimizer_errors(
     sections: StudySections, space: SearchSpace, constants: Params, where: str
-) -> list[Fault]:
+) -> list[ErrorDetail]:
     optimizers = _possible("optimizer", sections, space, constants)
-    faults = []
+    errors = []
     if optimizers == ["adam"] and ("weight_decay" in space or "weight_decay" in constants):
         rule = "adam puts its penalty into the gradient, and that is called l2"
-        mend = "Write l2, or choose adamw for decoupled weight decay."
-        faults.append(Fault(place_name(where, ("space", "weight_decay")), rule, "adam", mend))
+        hint = "Write l2, or choose adamw for decoupled weight decay."
+        errors.append(
+            ErrorDetail(location_name(where, ("space", "weight_decay")), rule, "adam", hint)
+        )
     if "adam" not in optimizers and ("l2" in space or "l2" in constants):
-        mend = "Write weight_decay."
-        at = place_name(where, ("space", "l2"))
-        faults.append(Fault(at, "l2 belongs to adam", show(optimizers), mend))
+        hint = "Write weight_decay."
+        at = location_name(where, ("space", "l2"))
+        errors.append(ErrorDetail(at, "l2 belongs to adam", show(optimizers), hint))
     momenta = _possible("momentum", sections, space, constants)
     if sections.training.nesterov and momenta == [0.0]:
-        at = place_name(where, ("training", "nesterov"))
-        faults.append(Fault(at, "nesterov needs momentum", "momentum = 0", "Set momentum."))
-    return faults
+        at = location_name(where, ("training", "nesterov"))
+        errors.append(ErrorDetail(at, "nesterov needs momentum", "momentum = 0", "Set momentum."))
+    return errors
 
 
-def _layer_faults(
+def _layer_errors(
     sections: StudySections,
     space: SearchSpace,
     constants: Params,
     default: Params,
     where: str,
-) -> list[Fault]:
+) -> list[ErrorDetail]:
     """Refuse lists per layer whose length is not the depth."""
     depths = _depths(sections, space, constants, default)
     is_stated = _possible("hidden_layers", sections, space, constants) != [None]
-    faults = []
+    errors = []
     for name in PER_LAYER_FIELDS:
         if name == "width" and not is_stated:
             # A list of widths sets the depth itself.
@@ -149,10 +150,10 @@ def _layer_faults(
             if isinstance(value, tuple) and depths != {len(value)}:
                 rule = f"a list per layer needs one {name} for each of the hidden layers"
                 got = f"{show(value)} with hidden_layers = {show(sorted(depths))}"
-                mend = "Give as many values as there are hidden layers."
-                faults.append(Fault(place_name(where, ("space", name)), rule, got, mend))
+                hint = "Give as many values as there are hidden layers."
+                errors.append(ErrorDetail(location_name(where, ("space", name)), rule, got, hint))
                 break
-    return faults
+    return errors
 
 
 def _depths(
@@ -168,15 +169,15 @@ def _depths(
     return {len(width) if isinstance(width, tuple) else 1 for width in widths or [1]}
 
 
-def _pruner_faults(sections: StudySections, where: str) -> list[Fault]:
+def _pruner_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
     search = sections.search
-    at = place_name(where, ("search", "pruner_options"))
+    at = location_name(where, ("search", "pruner_options"))
     known = PRUNER_OPTIONS[search.pruner]
-    faults = []
+    errors = []
     for name, value in search.pruner_options.items():
         if name not in known:
-            mend = nearest_name(name, known) if known else "Remove it."
-            faults.append(Fault(at, f"{search.pruner} must know the option", name, mend))
+            hint = nearest_name(name, known) if known else "Remove it."
+            errors.append(ErrorDetail(at, f"{search.pruner} must know the option", name, hint))
             continue
         is_right = is_number(value) if name in REAL_OPTIONS else is_whole(value)
         lowest = LOWEST_OPTION.get(name, 0)
@@ -184,26 +185,28 @@ def _pruner_faults(sections: StudySections, where: str) -> list[Fault]:
             rule = (
                 f"{name} must be a {'' if name in REAL_OPTIONS else 'whole '}number from {lowest}"
             )
-            faults.append(Fault(at, rule, show(value), "Mend this value."))
+            errors.append(ErrorDetail(at, rule, show(value), "Fix this value."))
         elif name == "percentile" and value > 100:
-            faults.append(Fault(at, "percentile is at most 100", show(value), "Mend this value."))
+            errors.append(
+                ErrorDetail(at, "percentile is at most 100", show(value), "Fix this value.")
+            )
     for name in NEEDED_OPTIONS.get(search.pruner, ()):
         if name not in search.pruner_options:
-            mend = f"Write pruner_options = {{ {name} = ... }}."
-            faults.append(Fault(at, f"{search.pruner} needs {name}", "nothing", mend))
+            hint = f"Write pruner_options = {{ {name} = ... }}."
+            errors.append(ErrorDetail(at, f"{search.pruner} needs {name}", "nothing", hint))
     lower, upper = (search.pruner_options.get(name) for name in ("lower", "upper"))
     if lower is not None and upper is not None and lower >= upper:
         got = f"lower = {lower}, upper = {upper}"
-        faults.append(Fault(at, "lower must be below upper", got, "Swap them."))
+        errors.append(ErrorDetail(at, "lower must be below upper", got, "Swap them."))
     if search.pruner == "threshold" and not {"lower", "upper"} & set(search.pruner_options):
-        mend = "Write pruner_options = { lower = ... }."
-        faults.append(Fault(at, "threshold needs lower or upper", "neither", mend))
-    return faults
+        hint = "Write pruner_options = { lower = ... }."
+        errors.append(ErrorDetail(at, "threshold needs lower or upper", "neither", hint))
+    return errors
 
 
-def _rung_faults(
+def _rung_errors(
     sections: StudySections, space: SearchSpace, constants: Params, where: str
-) -> list[Fault]:
+) -> list[ErrorDetail]:
     """Refuse a first rung beyond the last epoch: Hyperband has no bracket then, halving no rung."""
     search = sections.search
     epochs = _possible("epochs", sections, space, constants)
@@ -211,18 +214,18 @@ def _rung_faults(
     first = search.pruner_options.get("min_resource", 1)
     if search.pruner not in ("hyperband", "successive_halving") or first <= most:
         return []
-    at = place_name(where, ("search", "pruner_options"))
+    at = location_name(where, ("search", "pruner_options"))
     got = f"min_resource = {first} with {most:g} epochs"
-    return [Fault(at, "min_resource must be at most the epochs", got, "Lower min_resource.")]
+    return [ErrorDetail(at, "min_resource must be at most the epochs", got, "Lower min_resource.")]
 
 
-def _fold_faults(sections: StudySections, where: str) -> list[Fault]:
+def _fold_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
     kind, groups = sections.cv.kind, sections.data.groups
-    at = place_name(where, ("cv", "kind"))
+    at = location_name(where, ("cv", "kind"))
     if kind in ("group", "stratified_group") and groups is None:
-        mend = "Name the column: [data] groups = ..."
-        return [Fault(at, f"{kind} needs groups", "no groups", mend)]
+        hint = "Name the column: [data] groups = ..."
+        return [ErrorDetail(at, f"{kind} needs groups", "no groups", hint)]
     if groups is not None and kind not in (None, "group", "stratified_group"):
-        mend = 'Write kind = "group", or remove groups.'
-        return [Fault(at, "rows of one group stay in one fold", show(kind), mend)]
+        hint = 'Write kind = "group", or remove groups.'
+        return [ErrorDetail(at, "rows of one group stay in one fold", show(kind), hint)]
     return []

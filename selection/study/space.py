@@ -86,5 +86,5 @@ def value_to_json(value: Value) -> Any:
 
 
 def value_from_json(value: Any) -> Value:
-    """Return the value as the house knows it: lists become tuples."""
+    """Return the value as selection knows it: lists become tuples."""
     return tuple(value) if isinstance(value, list) else value

@@ -7,8 +7,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import Fault, StudyFileError
-from selection.study.faults import nearest_name, place_name, show
+from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
 from selection.study.fields import (
     REAL_FIELDS,
     WHOLE_FIELDS,
@@ -25,28 +24,28 @@ RANGE_KEYS = ("low", "high", "log", "step")
 
 def read_space(
     section: Mapping[str, Any], where: str
-) -> tuple[dict[str, Dimension], dict[str, Value], list[Fault]]:
-    """Split [space] into searched dimensions and constants, and list every fault."""
+) -> tuple[dict[str, Dimension], dict[str, Value], list[ErrorDetail]]:
+    """Split [space] into searched dimensions and constants, and list every error."""
     space: dict[str, Dimension] = {}
     constants: dict[str, Value] = {}
-    faults: list[Fault] = []
+    errors: list[ErrorDetail] = []
     for name, entry in section.items():
-        at = place_name(where, ("space", name))
+        at = location_name(where, ("space", name))
         if name not in space_names():
-            faults.append(
-                Fault(at, "the key must be known", name, nearest_name(name, space_names()))
+            errors.append(
+                ErrorDetail(at, "the key must be known", name, nearest_name(name, space_names()))
             )
             continue
         try:
             parsed = _read_entry(name, entry, at)
         except StudyFileError as error:
-            faults += error.faults
+            errors += error.details
             continue
         if isinstance(parsed, Range | Choices):
             space[name] = parsed
         else:
             constants[name] = parsed
-    return space, constants, faults
+    return space, constants, errors
 
 
 def checked_value(name: str, value: Any, at: str) -> Value:
@@ -56,15 +55,15 @@ def checked_value(name: str, value: Any, at: str) -> Value:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:
         rule = error.errors()[0]["msg"].replace("Input should be", "must be")
-        raise StudyFileError(Fault(at, rule, show(value), "Mend this value.")) from None
+        raise StudyFileError(ErrorDetail(at, rule, show(value), "Fix this value.")) from None
 
 
-def value_fault(name: str, value: Any, at: str) -> Fault | None:
+def value_error(name: str, value: Any, at: str) -> ErrorDetail | None:
     """Return what is wrong with the value of one hyperparameter, or None."""
     try:
         checked_value(name, value, at)
     except StudyFileError as error:
-        return error.faults[0]
+        return error.details[0]
     return None
 
 
@@ -79,17 +78,19 @@ def _read_entry(name: str, entry: Any, at: str) -> Dimension | Value:
 def _read_choices(name: str, entry: Mapping[str, Any], at: str) -> Choices:
     extra = [key for key in entry if key != "choices"]
     if extra:
-        raise StudyFileError(Fault(at, "choices stands alone", extra[0], f"Remove {extra[0]}."))
+        raise StudyFileError(
+            ErrorDetail(at, "choices stands alone", extra[0], f"Remove {extra[0]}.")
+        )
     listed = entry["choices"]
     if not isinstance(listed, list) or not listed:
-        mend = "Write choices = [a, b]."
+        hint = "Write choices = [a, b]."
         raise StudyFileError(
-            Fault(at, "choices must be a list with a value in it", show(listed), mend)
+            ErrorDetail(at, "choices must be a list with a value in it", show(listed), hint)
         )
     options = tuple(checked_value(name, option, at) for option in listed)
     if len(set(options)) < len(options):
         raise StudyFileError(
-            Fault(at, "choices must differ", show(listed), "Name each value once.")
+            ErrorDetail(at, "choices must differ", show(listed), "Name each value once.")
         )
     return Choices(options)
 
@@ -97,11 +98,11 @@ def _read_choices(name: str, entry: Mapping[str, Any], at: str) -> Choices:
 def _read_range(name: str, entry: Mapping[str, Any], at: str) -> Range:
     for key in entry:
         if key not in RANGE_KEYS:
-            mend = nearest_name(key, (*RANGE_KEYS, "choices"))
-            raise StudyFileError(Fault(at, "the key must be known", key, mend))
+            hint = nearest_name(key, (*RANGE_KEYS, "choices"))
+            raise StudyFileError(ErrorDetail(at, "the key must be known", key, hint))
     if name not in (*WHOLE_FIELDS, *REAL_FIELDS):
         rule = "a range needs a number, and this is a word"
-        raise StudyFileError(Fault(at, rule, show(dict(entry)), "Write { choices = [...] }."))
+        raise StudyFileError(ErrorDetail(at, rule, show(dict(entry)), "Write { choices = [...] }."))
     whole = name in WHOLE_FIELDS
     _check_ends(entry, whole, at)
     low, high = entry["low"], entry["high"]
@@ -117,31 +118,33 @@ def _check_ends(entry: Mapping[str, Any], whole: bool, at: str) -> None:
     for key in ("low", "high"):
         if key not in entry:
             raise StudyFileError(
-                Fault(at, f"a range needs {key}", show(dict(entry)), f"Add {key}.")
+                ErrorDetail(at, f"a range needs {key}", show(dict(entry)), f"Add {key}.")
             )
         if not is_right(entry[key]):
             rule = f"{key} must be a {'whole ' if whole else ''}number"
-            raise StudyFileError(Fault(at, rule, show(entry[key]), "Mend this value."))
+            raise StudyFileError(ErrorDetail(at, rule, show(entry[key]), "Fix this value."))
     low, high = entry["low"], entry["high"]
     if low >= high:
         got = f"low = {low}, high = {high}"
-        mend = "Swap them, or write the one value as a constant."
-        raise StudyFileError(Fault(at, "low must be below high", got, mend))
+        hint = "Swap them, or write the one value as a constant."
+        raise StudyFileError(ErrorDetail(at, "low must be below high", got, hint))
 
 
 def _check_scale(low: float, log: Any, step: Any, whole: bool, at: str) -> None:
     if not isinstance(log, bool):
-        raise StudyFileError(Fault(at, "log must be true or false", show(log), "Mend this value."))
-    if log and low <= 0:
-        mend = "Raise low, or remove log."
         raise StudyFileError(
-            Fault(at, "a logarithmic range needs low above 0", f"low = {low}", mend)
+            ErrorDetail(at, "log must be true or false", show(log), "Fix this value.")
+        )
+    if log and low <= 0:
+        hint = "Raise low, or remove log."
+        raise StudyFileError(
+            ErrorDetail(at, "a logarithmic range needs low above 0", f"low = {low}", hint)
         )
     if step is None:
         return
     if log:
         rule = "a logarithmic range has no step"
-        raise StudyFileError(Fault(at, rule, f"step = {step}", "Remove step or log."))
+        raise StudyFileError(ErrorDetail(at, rule, f"step = {step}", "Remove step or log."))
     if not (is_whole(step) if whole else is_number(step)) or step <= 0:
         rule = f"step must be a {'whole ' if whole else ''}number above 0"
-        raise StudyFileError(Fault(at, rule, show(step), "Mend this value."))
+        raise StudyFileError(ErrorDetail(at, rule, show(step), "Fix this value."))

@@ -1,4 +1,4 @@
-"""Reads a study file: typed, unknown keys refused, all faults at once, one fingerprint.
+"""Reads a study file: typed, unknown keys refused, all errors at once, one fingerprint.
 
 A StudySpec is the only thing the other rooms know of a study file. It turns params into settings.
 Source of the keys: the README's study file.
@@ -15,18 +15,18 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import Fault, StudyFileError
-from selection.study.faults import faults_of, nearest_name, place_name, show
+from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
 from selection.study.fields import (
     MINIMISED_METRICS,
     REGRESSION_METRICS,
     StudySections,
     section_of,
 )
-from selection.study.rules import rule_faults
+from selection.study.file_errors import errors_of
+from selection.study.rules import rule_errors
 from selection.study.setting import Kind, Setting, Task
 from selection.study.space import SearchSpace, most_of, nearest_inside
-from selection.study.space_file import read_space, value_fault
+from selection.study.space_file import read_space, value_error
 from selection.study.trial import Params, Value
 
 
@@ -165,7 +165,7 @@ def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:
 def read_study(path: Path) -> StudySpec:
     """Read and check a study file.
 
-    Raises: StudyFileError with all faults of the file.
+    Raises: StudyFileError with all errors of the file.
     """
     where = str(path)
     try:
@@ -173,17 +173,19 @@ def read_study(path: Path) -> StudySpec:
     except OSError as error:
         reason = error.strerror or "an unreadable file"
         raise StudyFileError(
-            Fault(where, "the study file must be readable", reason, "Name a file of studies/.")
+            ErrorDetail(
+                where, "the study file must be readable", reason, "Name a file of studies/."
+            )
         ) from None
     except UnicodeDecodeError:
         raise StudyFileError(
-            Fault(where, "a study file is UTF-8 text", "other bytes", "Save it as UTF-8.")
+            ErrorDetail(where, "a study file is UTF-8 text", "other bytes", "Save it as UTF-8.")
         ) from None
     try:
         content = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(
-            Fault(where, "a study file is TOML", str(error), "Mend that line.")
+            ErrorDetail(where, "a study file is TOML", str(error), "Fix that line.")
         ) from None
     return parse_study(content, where)
 
@@ -191,43 +193,43 @@ def read_study(path: Path) -> StudySpec:
 def parse_study(content: dict[str, Any], where: str) -> StudySpec:
     """Check the content of a study file.
 
-    Raises: StudyFileError with all faults.
+    Raises: StudyFileError with all errors.
     """
-    faults: list[Fault] = []
+    errors: list[ErrorDetail] = []
     sections: StudySections | None = None
     try:
         sections = StudySections.model_validate(content)
     except ValidationError as error:
-        faults += faults_of(error, StudySections, where)
+        errors += errors_of(error, StudySections, where)
     raw_space = content.get("space", {})
-    space, constants, space_faults = read_space(
+    space, constants, space_errors = read_space(
         raw_space if isinstance(raw_space, dict) else {}, where
     )
-    faults += space_faults
+    errors += space_errors
     if sections is None:
-        raise StudyFileError(*faults)
-    default, default_faults = _read_default(sections, space, constants, where)
-    faults += default_faults
-    if not faults:
-        faults += rule_faults(sections, space, constants, default, where)
-    if faults:
-        raise StudyFileError(*faults)
+        raise StudyFileError(*errors)
+    default, default_errors = _read_default(sections, space, constants, where)
+    errors += default_errors
+    if not errors:
+        errors += rule_errors(sections, space, constants, default, where)
+    if errors:
+        raise StudyFileError(*errors)
     return StudySpec(sections, space, constants, default)
 
 
 def _read_default(
     sections: StudySections, space: SearchSpace, constants: Params, where: str
-) -> tuple[dict[str, Value], list[Fault]]:
+) -> tuple[dict[str, Value], list[ErrorDetail]]:
     """Return the params of trial 0: those given, and the nearest to the usual for the rest."""
-    faults: list[Fault] = []
+    errors: list[ErrorDetail] = []
     given: dict[str, Value] = {}
     for name, value in sections.search.default.items():
-        at = place_name(where, ("search", f"default.{name}"))
+        at = location_name(where, ("search", f"default.{name}"))
         if name not in space:
-            mend = nearest_name(name, space) if space else "Remove it."
-            faults.append(Fault(at, "default sets what [space] searches", show(value), mend))
-        elif fault := value_fault(name, value, at):
-            faults.append(fault)
+            hint = nearest_name(name, space) if space else "Remove it."
+            errors.append(ErrorDetail(at, "default sets what [space] searches", show(value), hint))
+        elif error := value_error(name, value, at):
+            errors.append(error)
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
     usual = {name: section_value(sections, name) for name in space}
@@ -241,7 +243,7 @@ def _read_default(
     default = {
         name: given.get(name, dimension.nearest(usual[name])) for name, dimension in space.items()
     }
-    return default, faults
+    return default, errors
 
 
 def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:

@@ -102,7 +102,7 @@ def load_rows(
     else:
         outputs = 1
         targets = tuple(torch.from_numpy(fold.targets).to(device, dtype) for fold in folds)
-        starts = tuple(place * len(targets[0]) for place in range(len(folds)))
+        starts = tuple(index * len(targets[0]) for index in range(len(folds)))
         wanted = Table(torch.cat(targets).unsqueeze(1), starts)
     return Rows(
         task=task,
@@ -128,13 +128,13 @@ def _scored_rows(fold: FoldData) -> Tensor:
 
 def _features(folds: Sequence[FoldData], device: torch.device, dtype: torch.dtype) -> Table:
     matrices = list({id(fold.features): fold.features for fold in folds}.values())
-    places = {id(matrix): place for place, matrix in enumerate(matrices)}
+    indices = {id(matrix): index for index, matrix in enumerate(matrices)}
     count, width = len(matrices[0]), max(matrix.shape[1] for matrix in matrices)
     values = torch.zeros(len(matrices) * count, width, dtype=dtype, device=device)
-    for place, matrix in enumerate(matrices):
-        copy = values[place * count : (place + 1) * count, : matrix.shape[1]]
+    for index, matrix in enumerate(matrices):
+        copy = values[index * count : (index + 1) * count, : matrix.shape[1]]
         copy.copy_(torch.from_numpy(matrix))
-    return Table(values, tuple(places[id(fold.features)] * count for fold in folds))
+    return Table(values, tuple(indices[id(fold.features)] * count for fold in folds))
 
 
 def in_bytes(table: Table) -> Table:
@@ -154,8 +154,8 @@ def in_bytes(table: Table) -> Table:
 
 def training_order(seed: int, fold: FoldData, epoch: int) -> Tensor:
     """Return the training rows of one fold in the order of one epoch. Shape: (N_training,)."""
-    place = seed_for(seed, "order", fold.repeat, fold.fold, epoch)
-    order = torch.randperm(len(fold.training), generator=torch.Generator().manual_seed(place))
+    order_seed = seed_for(seed, "order", fold.repeat, fold.fold, epoch)
+    order = torch.randperm(len(fold.training), generator=torch.Generator().manual_seed(order_seed))
     return torch.from_numpy(fold.training)[order]
 
 

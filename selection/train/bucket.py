@@ -125,20 +125,20 @@ class Bucket:
         Shape: (F', T, C, B).
         """
         members = batch.folds * self.trials
-        layers = self.cast([self._scaled(place, members) for place in range(len(self.layers))])
+        layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
         hidden: list[Tensor] = []
         masks: list[Tensor | None] = []
-        for place, layer in enumerate(layers[:-1]):
-            noise = self._noise(place, batch)
+        for index, layer in enumerate(layers[:-1]):
+            noise = self._noise(index, batch)
             mask = None
             if noise is not None and self.kind.activation == "relu":
-                base = dropped_bias(noise, self._drops[place].below, self._bias(place, members))
+                base = dropped_bias(noise, self._drops[index].below, self._bias(index, members))
                 unit = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
             else:
                 unit = affine(layer.weight, layer.bias, inputs[-1])
             if noise is not None and self.kind.activation != "relu":
-                mask = keep_mask(noise, self._drops[place].below).to(self.work)
+                mask = keep_mask(noise, self._drops[index].below).to(self.work)
             self._activate(unit)
             hidden.append(unit)
             masks.append(mask)
@@ -147,36 +147,36 @@ class Bucket:
         outputs = outputs.view(batch.folds, self.trials, *outputs.shape[1:])
         factor = self.optimizer.begin_step(batch.share, self.trials)
         delta = self._output_gradient(outputs, batch.wanted, factor)  # (M', C, B)
-        for place in range(self.kind.hidden_layers, -1, -1):
-            rows = inputs[place].to(delta.dtype)
+        for index in range(self.kind.hidden_layers, -1, -1):
+            rows = inputs[index].to(delta.dtype)
             # The gradient below is taken before the weights move.
-            below = _below(layers[place].weight, delta).to(self.work) if place > 0 else None
+            below = _below(layers[index].weight, delta).to(self.work) if index > 0 else None
             self.optimizer.update(
-                place, self.layers[place], delta, rows, self._scale(place, members)
+                index, self.layers[index], delta, rows, self._scale(index, members)
             )
-            if place == 0 and self.seen is not None:
+            if index == 0 and self.seen is not None:
                 first(self.layers[0].weight, members).mul_(first(self.seen, members))
             if below is not None:
-                delta = self._pass_back(below, hidden[place - 1], masks[place - 1])
+                delta = self._pass_back(below, hidden[index - 1], masks[index - 1])
         return outputs
 
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
         """Lay out the weights of every member at its true shape, padded with zeros."""
         depth = self.kind.hidden_layers
-        widest = [max(setting.widths[place] for setting in self.settings) for place in range(depth)]
+        widest = [max(setting.widths[index] for setting in self.settings) for index in range(depth)]
         sizes = [rows.width, *widest, rows.outputs]
         members = len(self.folds) * self.trials
         layers = []
-        for place, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
+        for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
             weight = self.like.new_zeros(members, fan_out, fan_in)
-            bias = self.like.new_full((members, fan_out, 1), self._padding(place))
+            bias = self.like.new_full((members, fan_out, 1), self._padding(index))
             for line, fold in enumerate(self.folds):
                 span = slice(line * self.trials, (line + 1) * self.trials)
-                self._draw(place, rows, fold, seed, Layer(weight[span], bias[span]))
+                self._draw(index, rows, fold, seed, Layer(weight[span], bias[span]))
             layers.append(Layer(weight, bias))
         return layers
 
-    def _draw(self, place: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
+    def _draw(self, index: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
         """Fill the true part of one layer of one fold; trials of one shape share one draw.
 
         Each draw is copied to the device once and broadcast there, which is faster on a GPU.
@@ -185,11 +185,11 @@ class Bucket:
         same_shape: dict[tuple[int, int, float], list[int]] = {}
         for trial, setting in enumerate(self.settings):
             sizes = [setting.seen_inputs(rows.fan_in[fold]), *setting.widths, rows.outputs]
-            key = (sizes[place], sizes[place + 1], setting.init_std)
+            key = (sizes[index], sizes[index + 1], setting.init_std)
             same_shape.setdefault(key, []).append(trial)
         for (fan_in, fan_out, std), trials in same_shape.items():
             weight, bias = initial_layer(
-                self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, place
+                self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, index
             )
             weight, bias = self._on_device(weight.T), self._on_device(bias)
             # One broadcast if all trials share the draw; else a loop, faster than a list.
@@ -201,9 +201,9 @@ class Bucket:
         """Round on the CPU, so that all devices start from the same weights, and copy."""
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
-    def _padding(self, place: int) -> float:
+    def _padding(self, index: int) -> float:
         """Return the bias of padded units, which makes them 0: sigmoid(0) is not, unlike others."""
-        is_hidden = place < self.kind.hidden_layers
+        is_hidden = index < self.kind.hidden_layers
         return -math.inf if is_hidden and self.kind.activation == "sigmoid" else 0.0
 
     def _lay_out(self) -> None:
@@ -219,8 +219,8 @@ class Bucket:
             self.seen = seen.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
         self._drops: list[Drop] = []
         folds = len(self.folds)
-        for place in range(self.kind.hidden_layers):
-            chances = [setting.dropout[place] for setting in self.settings]
+        for index in range(self.kind.hidden_layers):
+            chances = [setting.dropout[index] for setting in self.settings]
             self._drops.append(
                 Drop(
                     self._per_trial([threshold(p) for p in chances]),
@@ -256,29 +256,29 @@ class Bucket:
         """Return the outputs of the last layer. Shape: unit (M' or F', H, B) -> (M', C, B)."""
         return affine(layer.weight, layer.bias, unit.to(layer.weight.dtype))
 
-    def _scale(self, place: int, members: int) -> Tensor | None:
+    def _scale(self, index: int, members: int) -> Tensor | None:
         """Return what the rows of a layer are to be multiplied by because of the dropout below it.
 
         It is applied to weights and to gradients of outputs, which are fewer than units.
         Shape: (M', 1, 1).
         """
-        if place == 0 or not self._drops[place - 1].is_used:
+        if index == 0 or not self._drops[index - 1].is_used:
             return None
-        return first(self._drops[place - 1].scale, members)
+        return first(self._drops[index - 1].scale, members)
 
-    def _scaled(self, place: int, members: int) -> Layer:
+    def _scaled(self, index: int, members: int) -> Layer:
         """Return a layer of the first members as dropout sees it."""
-        layer, scale = self.layers[place], self._scale(place, members)
+        layer, scale = self.layers[index], self._scale(index, members)
         weight = first(layer.weight, members)
-        return Layer(weight if scale is None else weight * scale, self._bias(place, members))
+        return Layer(weight if scale is None else weight * scale, self._bias(index, members))
 
-    def _bias(self, place: int, members: int) -> Tensor:
-        return first(self.layers[place].bias, members)
+    def _bias(self, index: int, members: int) -> Tensor:
+        return first(self.layers[index].bias, members)
 
-    def _noise(self, place: int, batch: Minibatch) -> Tensor | None:
+    def _noise(self, index: int, batch: Minibatch) -> Tensor | None:
         """Return the dropout noise of a hidden layer, or None. Shape: (F', H, B)."""
-        noise = batch.noise[place] if self._drops[place].is_used else None
-        units = self.layers[place].weight.size(1)
+        noise = batch.noise[index] if self._drops[index].is_used else None
+        units = self.layers[index].weight.size(1)
         return noise if noise is None or noise.size(1) == units else noise[:, :units]
 
     def _output_gradient(self, outputs: Tensor, wanted: Tensor, factor: Tensor) -> Tensor:

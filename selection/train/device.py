@@ -9,7 +9,7 @@ from typing import Literal
 
 import torch
 
-from selection.errors import DeviceError, Fault
+from selection.errors import DeviceError, ErrorDetail
 from selection.study.setting import Precision
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -27,7 +27,7 @@ def choose_device(name: DeviceName) -> Device:
         return torch.device("cuda")
     if name == "cuda":
         raise DeviceError(
-            Fault(
+            ErrorDetail(
                 "--device",
                 "cuda needs a CUDA device and driver",
                 "none",
@@ -72,8 +72,8 @@ def share_of_machine(workers: int, device: Device) -> list[dict[str, str]]:
     if device.type == "cuda":
         seen = os.environ.get("CUDA_VISIBLE_DEVICES", "")
         gpus = seen.split(",") if seen else [str(n) for n in range(torch.cuda.device_count())]
-        for place, share in enumerate(shares):
-            share["CUDA_VISIBLE_DEVICES"] = gpus[place % len(gpus)]
+        for index, share in enumerate(shares):
+            share["CUDA_VISIBLE_DEVICES"] = gpus[index % len(gpus)]
     return shares
 
 

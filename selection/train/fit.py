@@ -249,11 +249,11 @@ class _Cohort:
             FoldResult(
                 data.repeat,
                 data.fold,
-                LearningCurve(points[place]),
-                outputs[place] if outputs else None,
-                None if layers is None else LayerCurves(layers[place]),
+                LearningCurve(points[index]),
+                outputs[index] if outputs else None,
+                None if layers is None else LayerCurves(layers[index]),
             )
-            for place, data in enumerate(self.trainer.rows.folds)
+            for index, data in enumerate(self.trainer.rows.folds)
             if points is not None
         )
         seconds = time.monotonic() - self.started

@@ -32,7 +32,9 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
     alive = _backward(bucket, layers, rows, fold)
     numbers = torch.stack(
         [
-            torch.stack([_norm(_gradient(bucket, layers, place)) for place in range(len(layers))]),
+            torch.stack(
+                [_norm(_gradient(bucket, layers, position)) for position in range(len(layers))]
+            ),
             torch.stack([_norm(layer.weight.detach()) for layer in layers]),
             _dead_shares(bucket, alive),
         ],
@@ -52,20 +54,20 @@ def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, fold: int) -> lis
         with torch.enable_grad():
             cast = bucket.cast(layers)
             unit = take_features(rows, fold, part)
-            for place, hidden in enumerate(bucket.hidden_units(cast, unit)):
+            for position, hidden in enumerate(bucket.hidden_units(cast, unit)):
                 unit = hidden
-                alive[place] |= (unit.detach() > 0).any(dim=2)
+                alive[position] |= (unit.detach() > 0).any(dim=2)
             outputs = bucket.outputs(cast[-1], unit)
             loss = metrics.loss(rows.task, outputs, rows.targets[fold][part])
             loss.sum().mul(len(part) / len(index)).backward()  # type: ignore[no-untyped-call]
     return alive
 
 
-def _gradient(bucket: Bucket, layers: list[Layer], place: int) -> Tensor:
+def _gradient(bucket: Bucket, layers: list[Layer], position: int) -> Tensor:
     """Return the gradient of one layer, without the inputs that a member does not see."""
-    gradient: Tensor | None = layers[place].weight.grad
+    gradient: Tensor | None = layers[position].weight.grad
     assert gradient is not None, "every weight has a part in the loss"
-    if place == 0 and bucket.seen is not None:
+    if position == 0 and bucket.seen is not None:
         return torch.mul(gradient, bucket.seen[: bucket.trials])
     return gradient
 
@@ -81,8 +83,10 @@ def _dead_shares(bucket: Bucket, alive: list[Tensor]) -> Tensor:
     shares = torch.full((len(alive) + 1, bucket.trials), torch.nan, dtype=torch.float64)
     if bucket.kind.activation == "relu":
         widths = [setting.widths for setting in bucket.settings]
-        for place, (fires, true) in enumerate(zip(alive, zip(*widths, strict=True), strict=True)):
+        for position, (fires, true) in enumerate(
+            zip(alive, zip(*widths, strict=True), strict=True)
+        ):
             counts = fires.sum(dim=1).cpu().tolist()  # a padded unit never fires
             dead = [1.0 - count / width for count, width in zip(counts, true, strict=True)]
-            shares[place] = torch.tensor(dead, dtype=torch.float64)
+            shares[position] = torch.tensor(dead, dtype=torch.float64)
     return shares.to(bucket.like.device)

@@ -34,9 +34,9 @@ def predict(
     with torch.inference_mode():
         for first in range(0, len(features), BLOCK_ROWS):
             unit = torch.from_numpy(features[first : first + BLOCK_ROWS])
-            for place, (weight, bias) in enumerate(pairs):
+            for index, (weight, bias) in enumerate(pairs):
                 unit = linear(unit.double(), weight, bias).float()  # (B, H)
-                if place < len(pairs) - 1:
+                if index < len(pairs) - 1:
                     unit = _ACTIVATE[activation](unit)
             blocks.append(unit.numpy())
     return np.concatenate(blocks)

@@ -51,8 +51,8 @@ class Optimizer:
         self.rate = self.rate[members]
         self.penalty = self.penalty[members]
         for states in self.states:
-            for place, state in enumerate(states):
-                states[place] = state[members]
+            for index, state in enumerate(states):
+                states[index] = state[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         """Prepare one step; return what the gradient of each row's outputs is multiplied by.
@@ -62,7 +62,7 @@ class Optimizer:
         return share
 
     def update(
-        self, place: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
+        self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
         """Take one step with the gradient delta @ (scale * rows)^T.
 
@@ -74,8 +74,8 @@ class Optimizer:
         gradient = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
         if self.is_penalised:
             self._penalise(weight, gradient)
-        self._move(weight, gradient, self.states[2 * place])
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * place + 1])
+        self._move(weight, gradient, self.states[2 * index])
+        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
@@ -106,7 +106,7 @@ class Sgd(Optimizer):
         return share * first(self.step, folds * trials).view(folds, trials, 1, 1)
 
     def update(
-        self, place: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
+        self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
@@ -134,14 +134,14 @@ class MomentumSgd(Optimizer):
         self.momentum = self.momentum[members]
 
     def update(
-        self, place: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
+        self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
         if self.is_nesterov:
-            super().update(place, layer, delta, rows, scale)
+            super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        velocity = first(self.states[2 * place][0], members)
+        velocity = first(self.states[2 * index][0], members)
         if self.shared is None:
             velocity.mul_(first(self.momentum, members))
         keep = 1.0 if self.shared is None else self.shared
@@ -149,7 +149,7 @@ class MomentumSgd(Optimizer):
         if self.is_penalised:
             self._penalise(weight, velocity)
         weight.addcmul_(velocity, -first(self.rate, members))
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * place + 1])
+        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)

@@ -44,9 +44,9 @@ class Pack:
         self.folds = sorted(plan.folds, key=lambda fold: (-len(rows.folds[fold].training), fold))
         self.batch_size = settings[plan.trials[0]].kind.batch_size
         self._epochs = settings[plan.trials[0]].kind.epochs
-        self._places = [list(bucket) for bucket in plan.buckets]
+        self._indices = [list(bucket) for bucket in plan.buckets]
         self._buckets = [
-            Bucket([settings[place] for place in bucket], self.folds, rows, seed)
+            Bucket([settings[index] for index in bucket], self.folds, rows, seed)
             for bucket in plan.buckets
         ]
         self._running = rows.like.new_empty(0)
@@ -61,26 +61,26 @@ class Pack:
 
     @property
     def trials(self) -> list[int]:
-        return [place for places in self._places for place in places]
+        return [index for indices in self._indices for index in indices]
 
     @property
     def plan(self) -> PackPlan:
         """The plan that would build what is still alive."""
-        return PackPlan(tuple(tuple(places) for places in self._places), tuple(self.folds))
+        return PackPlan(tuple(tuple(indices) for indices in self._indices), tuple(self.folds))
 
     def keep(self, living: Collection[int]) -> None:
         """Drop every trial that is not among the living."""
-        buckets, all_places = self._buckets, self._places
-        self._buckets, self._places = [], []
-        for bucket, places in zip(buckets, all_places, strict=True):
-            kept = [line for line, place in enumerate(places) if place in living]
-            if len(kept) < len(places):
+        buckets, all_indices = self._buckets, self._indices
+        self._buckets, self._indices = [], []
+        for bucket, indices in zip(buckets, all_indices, strict=True):
+            kept = [line for line, index in enumerate(indices) if index in living]
+            if len(kept) < len(indices):
                 self._graph = self._scores = None
                 if not kept:
                     continue
                 bucket.keep(kept)
             self._buckets.append(bucket)
-            self._places.append([places[line] for line in kept])
+            self._indices.append([indices[line] for line in kept])
 
     def forgo_graphs(self) -> None:
         """Free the graphs and their memory, and train without any from now on."""
@@ -110,8 +110,8 @@ class Pack:
         for column, batch in epoch.minibatches(done):
             for bucket, running in spans:
                 outputs = bucket.step(batch)
-                place = first(running, batch.folds).narrow(3, column, outputs.shape[3])
-                place.copy_(outputs)
+                index = first(running, batch.folds).narrow(3, column, outputs.shape[3])
+                index.copy_(outputs)
 
     def _is_worth_a_graph(self, epoch: Epoch) -> bool:
         """Say whether enough whole steps are left, in this epoch and all after it."""
@@ -261,9 +261,9 @@ class Pack:
         outputs = self._running[line][:, :, :count]
         return self._columns(fold, outputs, self._order[line, :count])
 
-    def _columns(self, fold: int, outputs: Tensor, places: Tensor) -> tuple[Tensor, Tensor]:
+    def _columns(self, fold: int, outputs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
         """Return loss and score of the rows in these places. Shape: (T, C, N) -> (T,) each."""
-        wanted = self.rows.targets[fold][places]
+        wanted = self.rows.targets[fold][indices]
         unit = self.rows.folds[fold].target_std
         return (
             metrics.loss(self.rows.task, outputs, wanted),
@@ -274,4 +274,4 @@ class Pack:
 def _widest(units: Sequence[Sequence[int]]) -> list[int]:
     """Return the largest number of units in each place, over lists of unequal length."""
     depth = max((len(each) for each in units), default=0)
-    return [max(each[place] for each in units if len(each) > place) for place in range(depth)]
+    return [max(each[index] for each in units if len(each) > index) for index in range(depth)]

@@ -77,12 +77,12 @@ def plan_packs(
     minibatches: equal batch size and epochs.
     """
     groups: dict[tuple[int, int], list[int]] = {}
-    for place, setting in enumerate(settings):
+    for index, setting in enumerate(settings):
         key = (setting.kind.batch_size, setting.kind.epochs)
-        groups.setdefault(key, []).append(place)
+        groups.setdefault(key, []).append(index)
     plans = []
     for group in groups.values():
-        most = max_members or _memory_members([settings[place] for place in group], rows)
+        most = max_members or _memory_members([settings[index] for index in group], rows)
         for first in range(0, len(group), most):
             whole = group[first : first + most]
             if max_members or rows.like.device.type != "cpu":
@@ -108,48 +108,48 @@ def _weights(widths: Sequence[int], rows: Rows) -> int:
     return sum(a * b for a, b in itertools.pairwise([rows.width, *widths, rows.outputs]))
 
 
-def _step_work(places: Sequence[int], settings: Sequence[Setting], rows: Rows) -> float:
+def _step_work(indices: Sequence[int], settings: Sequence[Setting], rows: Rows) -> float:
     """Return the floating-point operations of one step of these trials on one fold."""
-    weights = sum(padded_weights([settings[place]], rows) for place in places)
-    return 6.0 * settings[places[0]].kind.batch_size * weights
+    weights = sum(padded_weights([settings[index]], rows) for index in indices)
+    return 6.0 * settings[indices[0]].kind.batch_size * weights
 
 
 def _cut(
-    places: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int
+    indices: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int
 ) -> tuple[int, int]:
     """Return into how many parts the trials are cut, and how many folds a pack has, on a CPU."""
-    work = _step_work(places, settings, rows) * len(rows.folds)
+    work = _step_work(indices, settings, rows) * len(rows.folds)
     packs = cores * math.ceil(work / (cores * CPU_MOST_WORK))
     packs = max(1, min(packs, int(work // CPU_LEAST_WORK)))
-    if packs <= len(places):
+    if packs <= len(indices):
         return packs, len(rows.folds)
     # Trials of one fold share its rows, so folds are parted first.
-    parts = min(len(places), math.ceil(packs / len(rows.folds)))
+    parts = min(len(indices), math.ceil(packs / len(rows.folds)))
     return parts, max(1, len(rows.folds) * parts // packs)
 
 
 def _parts(
-    places: Sequence[int], count: int, settings: Sequence[Setting], rows: Rows
+    indices: Sequence[int], count: int, settings: Sequence[Setting], rows: Rows
 ) -> list[list[int]]:
     """Split trials into so many parts of like work."""
     parts: list[list[int]] = [[] for _ in range(count)]
     loads = [0.0] * count
-    for place in sorted(places, key=lambda place: -padded_weights([settings[place]], rows)):
+    for index in sorted(indices, key=lambda index: -padded_weights([settings[index]], rows)):
         lightest = loads.index(min(loads))
-        parts[lightest].append(place)
-        loads[lightest] += _step_work([place], settings, rows)
+        parts[lightest].append(index)
+        loads[lightest] += _step_work([index], settings, rows)
     return [sorted(part) for part in parts]
 
 
 def _plan_group(
-    places: Sequence[int], folds: int, settings: Sequence[Setting], rows: Rows
+    indices: Sequence[int], folds: int, settings: Sequence[Setting], rows: Rows
 ) -> list[PackPlan]:
     """Return packs of at most so many folds, and the buckets of the trials in them."""
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
-    for place in places:
-        key = (settings[place].kind, optimizer_class(settings[place]))
-        kinds.setdefault(key, []).append(place)
+    for index in indices:
+        key = (settings[index].kind, optimizer_class(settings[index]))
+        kinds.setdefault(key, []).append(index)
     buckets = tuple(
         bucket for kind in kinds.values() for bucket in _buckets(kind, settings, rows, folds)
     )
@@ -159,7 +159,7 @@ def _plan_group(
 
 
 def _buckets(
-    places: Sequence[int], settings: Sequence[Setting], rows: Rows, folds: int
+    indices: Sequence[int], settings: Sequence[Setting], rows: Rows, folds: int
 ) -> list[tuple[int, ...]]:
     """Split trials of one kind, sorted by width, where padding costs more than a further bucket.
 
@@ -167,10 +167,10 @@ def _buckets(
     Trials of the same widths are never parted: they cost least in the narrower of two buckets.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
-    for place in places:
-        alike.setdefault(settings[place].widths, []).append(place)
+    for index in indices:
+        alike.setdefault(settings[index].widths, []).append(index)
     shapes = sorted(alike)
-    flops = 6.0 * settings[places[0]].kind.batch_size * folds
+    flops = 6.0 * settings[indices[0]].kind.batch_size * folds
     overhead = STEP_OVERHEAD[rows.like.device.type]
     best = [0.0]
     cut = [0]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from selection.data.prepare import FoldData
-from selection.errors import DeviceError, Fault
+from selection.errors import DeviceError, ErrorDetail
 from selection.study.setting import Setting, Task
 from selection.train.batches import Rows, load_rows
 from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
@@ -64,8 +64,8 @@ def fit_members(
     # Where memory runs out, one member at a time is what is left to try.
     packs = _train_all(setting, rows, metric, seed, 0) or _train_all(setting, rows, metric, seed, 1)
     if packs is None:
-        rule, mend = "a final model must fit into memory", "Use a machine with more memory."
-        raise DeviceError(Fault("final model", rule, "too little of it", mend))
+        rule, hint = "a final model must fit into memory", "Use a machine with more memory."
+        raise DeviceError(ErrorDetail("final model", rule, "too little of it", hint))
     fitted: dict[int, Fitted] = {}
     for pack in packs:
         for line, fold in enumerate(pack.folds):

@@ -28,10 +28,10 @@ class LayerWeights:
 def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
     """Return the members of a model as the bytes of a safetensors file."""
     tensors = {}
-    for place, layers in enumerate(members):
+    for index, layers in enumerate(members):
         for depth, layer in enumerate(layers):
-            tensors[f"member_{place}.layer_{depth}.weight"] = np.ascontiguousarray(layer.weight)
-            tensors[f"member_{place}.layer_{depth}.bias"] = np.ascontiguousarray(layer.bias)
+            tensors[f"member_{index}.layer_{depth}.weight"] = np.ascontiguousarray(layer.weight)
+            tensors[f"member_{index}.layer_{depth}.bias"] = np.ascontiguousarray(layer.bias)
     return bytes(save(tensors, dict(metadata)))
 
 
@@ -45,12 +45,12 @@ def decode_weights(content: bytes, depths: Sequence[int]) -> list[list[LayerWeig
         members = [
             [
                 LayerWeights(
-                    tensors[f"member_{place}.layer_{layer}.weight"].astype(np.float32),
-                    tensors[f"member_{place}.layer_{layer}.bias"].astype(np.float32),
+                    tensors[f"member_{index}.layer_{layer}.weight"].astype(np.float32),
+                    tensors[f"member_{index}.layer_{layer}.bias"].astype(np.float32),
                 )
                 for layer in range(depth)
             ]
-            for place, depth in enumerate(depths)
+            for index, depth in enumerate(depths)
         ]
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from None

@@ -17,9 +17,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-from selection.errors import Fault, RefusedError, SelectionError, StudyStateError, UnreachableError
+from selection.errors import (
+    ErrorDetail,
+    RefusedError,
+    SelectionError,
+    StudyStateError,
+    UnreachableError,
+)
 from selection.store.leases import RunningCohort
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.trial import Trial
 from selection.workers import SUPERVISED_VARIABLE
@@ -43,67 +49,71 @@ class TeamView(Protocol):
 
 @dataclass(frozen=True)
 class Team:
-    """Say which workers to start: the words of their verb, and the environment of each."""
+    """Say which workers to start: the words of their command, and the environment of each."""
 
     words: Sequence[str]
     environments: Sequence[Mapping[str, str]]
 
 
-def supervise(team: Team, budget: int, study: StudyRecord, books: Books, view: TeamView) -> None:
+def supervise(
+    team: Team, budget: int, study: StudyRecord, repository: Repository, view: TeamView
+) -> None:
     """Keep the workers of a study running until each of them has nothing left to do.
 
     Raises: StudyStateError or RefusedError where a worker says that it cannot go on, or dies again
     and again; what is finished is kept.
     """
-    seats = [
-        _Seat(f"worker {place}", team.words, environment, view.say)
-        for place, environment in enumerate(team.environments)
+    slots = [
+        _WorkerSlot(f"worker {index}", team.words, environment, view.say)
+        for index, environment in enumerate(team.environments)
     ]
-    progress = _Progress(budget, study, books, view)
+    progress = _Progress(budget, study, repository, view)
     try:
-        while not all(seat.is_done for seat in seats):
+        while not all(slot.is_done for slot in slots):
             finished = progress.show()
-            for seat in seats:
-                seat.tend(finished)
+            for slot in slots:
+                slot.tend(finished)
             time.sleep(POLL_SECONDS)
         progress.show()
     finally:
         # After an error as after an interrupt: they give back what they hold.
-        _stop(seats)
+        _stop(slots)
 
 
-def _stop(seats: Sequence[_Seat]) -> None:
-    for seat in seats:
-        seat.signal(signal.SIGTERM)
+def _stop(slots: Sequence[_WorkerSlot]) -> None:
+    for slot in slots:
+        slot.signal(signal.SIGTERM)
     deadline = time.monotonic() + STOP_SECONDS
-    for seat in seats:
-        seat.wait(deadline)
+    for slot in slots:
+        slot.wait(deadline)
 
 
 class _Progress:
     """Show the record and the leases as one view of all workers."""
 
-    def __init__(self, budget: int, study: StudyRecord, books: Books, view: TeamView) -> None:
+    def __init__(
+        self, budget: int, study: StudyRecord, repository: Repository, view: TeamView
+    ) -> None:
         self._budget = budget
         self._study = study
-        self._books = books
+        self._repository = repository
         self._view = view
         self._finished: list[Trial] = []
 
     def show(self) -> int:
         """Show how far the study is, if the database answers; return its finished trials."""
-        records = self._books.records
+        records = self._repository.records
         with suppress(UnreachableError):
             if len(records.finished_numbers(self._study)) != len(self._finished):
                 trials = records.trials(self._study, with_curves=False)
                 self._finished = [trial for trial in trials if trial.state.is_finished]
             # After the finished ones: a trial that ends in between then counts once, not twice.
-            running = self._books.leases.running(self._study)
+            running = self._repository.leases.running(self._study)
             self._view.show_team(self._budget, self._finished, running)
         return len(self._finished)
 
 
-class _Seat:
+class _WorkerSlot:
     """Hold the place of one worker: the process that has it now, and how often it died."""
 
     def __init__(
@@ -141,9 +151,9 @@ class _Seat:
         self._process = None
         self.is_done = code == 0
         if code in (1, 2, RefusedError.exit_code):
-            raise self._fault(code)
+            raise self._error(code)
         if code:
-            self._mourn(code, finished)
+            self._on_exit(code, finished)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker, if there is one."""
@@ -192,23 +202,25 @@ class _Seat:
                 if pipe is not None:
                     pipe.close()
 
-    def _mourn(self, code: int, finished: int) -> None:
+    def _on_exit(self, code: int, finished: int) -> None:
         self._deaths = 1 if finished > self._finished else self._deaths + 1
         self._finished = finished
         how = _how_it_ended(code)
         if self._deaths > MOST_DEATHS:
             rule = f"a worker may die {MOST_DEATHS} times in a row"
-            mend = "Mend the cause and run the same command again; what is finished is kept."
-            raise StudyStateError(Fault(self._name, rule, f"one more, {how}", mend))
+            hint = "Fix the cause and run the same command again; what is finished is kept."
+            raise StudyStateError(ErrorDetail(self._name, rule, f"one more, {how}", hint))
         pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._deaths - 1), LONGEST_PAUSE_SECONDS)
         self._start_at = time.monotonic() + pause
         self._say(f"{self._name} ended {how}; another starts in {pause:g} seconds")
 
-    def _fault(self, code: int) -> SelectionError:
+    def _error(self, code: int) -> SelectionError:
         kind = RefusedError if code == RefusedError.exit_code else StudyStateError
-        mend = "What is finished is kept; then run the same command again."
+        hint = "What is finished is kept; then run the same command again."
         got = self._last_line or _how_it_ended(code)
-        return kind(Fault(self._name, "a worker must train until the study is spent", got, mend))
+        return kind(
+            ErrorDetail(self._name, "a worker must train until the study is spent", got, hint)
+        )
 
 
 def _how_it_ended(code: int) -> str:

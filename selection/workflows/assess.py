@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.seeds import seed_for
 from selection.stats.bbc_cv import METHOD, Draws, Rows, draw_out_of_bag
 from selection.stats.intervals import percentiles
@@ -30,7 +30,7 @@ from selection.stats.selection_rules import choose, choose_trial, simplicity_ran
 from selection.store.evidence import BaselineFold, OuterFold, RowFacts
 from selection.store.ledger import Evaluation
 from selection.store.records import Records
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
 from selection.study.fields import Rule
@@ -81,7 +81,7 @@ class Baseline:
 
 
 @dataclass(frozen=True)
-class Rival:
+class Competitor:
     """Hold a complete trial beside the winner; advantage is the winner's over paired folds."""
 
     number: int
@@ -104,7 +104,7 @@ class Assessment:
     why_uncorrected: str
     rope: float
     baselines: Mapping[str, Baseline]
-    rivals: Sequence[Rival]
+    competitors: Sequence[Competitor]
     nested: Sequence[OuterFold]
     evaluations: Sequence[Evaluation]
     openings_by_others: Sequence[Evaluation]
@@ -114,9 +114,9 @@ class Assessment:
         """The complete trials that the folds cannot tell from the winner."""
         limit = 1 - self.spec.sections.assessment.level
         return [
-            rival.number
-            for rival in self.rivals
-            if rival.advantage.p is None or rival.advantage.p > limit
+            competitor.number
+            for competitor in self.competitors
+            if competitor.advantage.p is None or competitor.advantage.p > limit
         ]
 
     @property
@@ -132,14 +132,16 @@ def require_winner(assessment: Assessment) -> Trial:
     Raises: StudyStateError without one.
     """
     if assessment.winner is None:
-        where, mend = f"study {assessment.study.name}", "Look at selection trials."
-        raise StudyStateError(Fault(where, "a winner must be complete", "no complete trial", mend))
+        where, hint = f"study {assessment.study.name}", "Look at selection trials."
+        raise StudyStateError(
+            ErrorDetail(where, "a winner must be complete", "no complete trial", hint)
+        )
     return assessment.winner
 
 
 def rule_to_export(evaluations: Sequence[Evaluation]) -> Rule | None:
     """Return the rule whose choice met the held-out set last; None for the study's own."""
-    done = [look for look in evaluations if look.result is not None]
+    done = [evaluation for evaluation in evaluations if evaluation.result is not None]
     return done[-1].rule if done else None
 
 
@@ -149,33 +151,34 @@ def trial_to_export(assessment: Assessment) -> Trial:
     Raises: StudyStateError without one.
     """
     winner = require_winner(assessment)
-    done = [look for look in assessment.evaluations if look.result is not None]
+    done = [evaluation for evaluation in assessment.evaluations if evaluation.result is not None]
     number = done[-1].number if done else winner.number
     return next(trial for trial in assessment.trials if trial.number == number)
 
 
 def assess_study(
     study: StudyRecord,
-    books: Books,
+    repository: Repository,
     rule: Rule | None = None,
 ) -> Assessment:
     """Choose the winner by the study's rule, or another, and say how sure it is."""
     spec = study.spec()
-    trials = books.records.trials(study, with_curves=False)
+    trials = repository.records.trials(study, with_curves=False)
     chosen_rule = rule or spec.sections.selection.rule
     winner = choose_winner(study, spec, trials, chosen_rule)
-    looks = books.ledger.evaluations(study)
-    folds = books.evidence.baselines(study)
-    facts = books.evidence.rows(study)
+    evaluations = repository.ledger.evaluations(study)
+    folds = repository.evidence.baselines(study)
+    facts = repository.evidence.rows(study)
     correction, draws, why = None, None, "no trial is complete"
     if winner is not None:
         correction, draws, why = _correct(
-            spec, study, trials, books.records, facts, folds, chosen_rule
+            spec, study, trials, repository.records, facts, folds, chosen_rule
         )
     return Assessment(
         study=study,
         spec=spec,
-        is_finished=bool(looks) or is_finished(spec, trials, books.records.elapsed_seconds(study)),
+        is_finished=bool(evaluations)
+        or is_finished(spec, trials, repository.records.elapsed_seconds(study)),
         rule=chosen_rule,
         trials=trials,
         winner=winner,
@@ -185,10 +188,10 @@ def assess_study(
         baselines={}
         if winner is None
         else _baselines(spec, winner, folds, draws, was_chosen=len(trials) > 1),
-        rivals=[] if winner is None else _rivals(spec, winner, trials),
-        nested=books.evidence.outer_folds(study),
-        evaluations=looks,
-        openings_by_others=books.ledger.openings_by_others(study),
+        competitors=[] if winner is None else _competitors(spec, winner, trials),
+        nested=repository.evidence.outer_folds(study),
+        evaluations=evaluations,
+        openings_by_others=repository.ledger.openings_by_others(study),
     )
 
 
@@ -266,12 +269,12 @@ def _predictions(
 ) -> NDArray[Any]:
     """Return what the metric needs of every out-of-fold prediction. Shape: (R, T, N[, C])."""
     table: NDArray[Any] | None = None
-    for place, trial in enumerate(complete):
+    for index, trial in enumerate(complete):
         reduced = _reduce(rows, records.curves(study, trial.number, outputs=True))
         if table is None:
             shape = (len(reduced), len(complete), *reduced.shape[1:])
             table = np.empty(shape, dtype=reduced.dtype)
-        table[:, place] = reduced
+        table[:, index] = reduced
     assert table is not None, "there are complete trials"
     return table
 
@@ -311,7 +314,7 @@ def _baselines(
         scores = [fold.score for fold in of_name]
         out_of_bag = None
         if draws is not None:
-            advantage = sign * (draws.scores - draws.rivals[name])
+            advantage = sign * (draws.scores - draws.competitors[name])
             out_of_bag = percentiles(advantage, spec.sections.assessment.level)
         found[name] = Baseline(
             mean=float(np.mean(scores)),
@@ -323,23 +326,23 @@ def _baselines(
     return found
 
 
-def _rivals(spec: StudySpec, winner: Trial, trials: Sequence[Trial]) -> list[Rival]:
+def _competitors(spec: StudySpec, winner: Trial, trials: Sequence[Trial]) -> list[Competitor]:
     rope = _rope(spec, winner)
-    rivals = []
+    competitors = []
     for trial in trials:
         if trial.state is not TrialState.COMPLETE or trial.number == winner.number:
             continue
         assert trial.value is not None
         differences = _advantages(spec, winner.fold_scores, trial.fold_scores)
-        rivals.append(
-            Rival(
+        competitors.append(
+            Competitor(
                 trial.number,
                 trial.value,
                 _compare(spec, winner.fold_scores, trial.fold_scores),
                 correlated_bayes(differences, _ratio(spec), rope),
             )
         )
-    return rivals
+    return competitors
 
 
 def _compare(spec: StudySpec, first: Sequence[float], second: Sequence[float]) -> Comparison:

@@ -13,7 +13,7 @@ from selection.stats.paired_tests import validation_ratio
 from selection.stats.scores import Floats, log_softmax
 from selection.store.curve_points import CurvePoint
 from selection.store.evidence import BaselineFold, RowFacts
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState
@@ -31,7 +31,11 @@ class BaselineLine:
 
 
 def diagnose_trial(
-    study: StudyRecord, spec: StudySpec, books: Books, trial: Trial, ranked: Sequence[Trial]
+    study: StudyRecord,
+    spec: StudySpec,
+    repository: Repository,
+    trial: Trial,
+    ranked: Sequence[Trial],
 ) -> Diagnosis | None:
     """Return the diagnosis of a trial; None unless it is complete and rows were kept.
 
@@ -40,26 +44,28 @@ def diagnose_trial(
 
     Raises: StorageError where a row is damaged.
     """
-    facts = books.evidence.rows(study)
+    facts = repository.evidence.rows(study)
     if facts is None or trial.state is not TrialState.COMPLETE:
         return None
     others = [other.number for other in ranked if other.number != trial.number][:REFERENCES]
-    references = {f"trial {each}": _losses(books.records.curves(study, each)) for each in others}
-    linear = [fold for fold in books.evidence.baselines(study) if fold.name == "linear"]
+    references = {
+        f"trial {each}": _losses(repository.records.curves(study, each)) for each in others
+    }
+    linear = [fold for fold in repository.evidence.baselines(study) if fold.name == "linear"]
     if linear:
         references["the linear baseline"] = baseline_losses(spec, facts, linear)
-    curves = [fold.curve for fold in books.records.curves(study, trial.number)]
+    curves = [fold.curve for fold in repository.records.curves(study, trial.number)]
     return _diagnose(spec, facts, curves, references)
 
 
 def diagnose_points(
-    study: StudyRecord, spec: StudySpec, books: Books, points: Sequence[CurvePoint]
+    study: StudyRecord, spec: StudySpec, repository: Repository, points: Sequence[CurvePoint]
 ) -> list[Diagnosis | None]:
     """Return the diagnosis of each point of one curve, held against the other points.
 
     None where a point did not train, or rows were not kept.
     """
-    facts = books.evidence.rows(study)
+    facts = repository.evidence.rows(study)
     losses = {
         f"{point.over} = {point.value}": _losses(point.folds)
         for point in points
@@ -76,14 +82,16 @@ def diagnose_points(
     return found
 
 
-def baseline_lines(study: StudyRecord, spec: StudySpec, books: Books) -> dict[str, BaselineLine]:
+def baseline_lines(
+    study: StudyRecord, spec: StudySpec, repository: Repository
+) -> dict[str, BaselineLine]:
     """Return what each baseline of a study observed, by name; none where rows were not kept.
 
     Raises: StorageError where a row is damaged.
     """
-    facts = books.evidence.rows(study)
+    facts = repository.evidence.rows(study)
     by_name: dict[str, list[BaselineFold]] = {}
-    for fold in books.evidence.baselines(study) if facts is not None else ():
+    for fold in repository.evidence.baselines(study) if facts is not None else ():
         by_name.setdefault(fold.name, []).append(fold)
     return {
         name: BaselineLine(

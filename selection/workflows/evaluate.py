@@ -1,7 +1,7 @@
 """The end of a study: its winner is made into a model, and the held-out set is opened once.
 
-The ledger is written before the door opens: whatever happens afterwards, the look is on record.
-Nothing else in the house may import the door (data/held_out.py).
+The ledger is written before the door opens: whatever happens then, the evaluation is on record.
+Nothing else in selection may import the door (data/held_out.py).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from selection.data.folds import Split
 from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
-from selection.errors import DataError, Fault, StudyStateError
+from selection.errors import DataError, ErrorDetail, StudyStateError
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
 from selection.seeds import seed_for
@@ -45,22 +45,22 @@ def check_evaluation(assessment: Assessment, *, again: bool, unfinished: bool) -
     """Refuse what may not open the held-out set; nothing is read or written.
 
     Raises: RefusedError where it was opened before; StudyStateError where there is no winner, the
-    study goes on, or there is no earlier look.
+    study goes on, or there is no earlier evaluation.
     """
     name = assessment.study.name
     if assessment.evaluations and not again:
         raise refusal(assessment.evaluations)
     if again and not assessment.evaluations:
-        mend = "Leave --again and --reason out."
+        hint = "Leave --again and --reason out."
         raise StudyStateError(
-            Fault(f"study {name}", "a second look needs a first one", "none", mend)
+            ErrorDetail(f"study {name}", "a second evaluation needs a first one", "none", hint)
         )
     require_winner(assessment)
     if not (assessment.is_finished or unfinished):
         rule = "the held-out set is opened after the last trial"
         got = f"{len(assessment.trials)} of {assessment.spec.budget} trials begun"
-        mend = "Finish it: selection run FILE. Or end it here for good: --unfinished."
-        raise StudyStateError(Fault(f"study {name}", rule, got, mend))
+        hint = "Finish it: selection run FILE. Or end it here for good: --unfinished."
+        raise StudyStateError(ErrorDetail(f"study {name}", rule, got, hint))
 
 
 def evaluate(
@@ -107,8 +107,8 @@ def _outputs(
         return [model.outputs(rows.features, rows.categories) for model in models]
     except ValueError as error:
         rule = "held-out rows must fit the model"
-        mend = "Correct that held-out row, in a study of another name."
-        raise DataError(Fault(f"study {study.name}", rule, str(error), mend)) from None
+        hint = "Correct that held-out row, in a study of another name."
+        raise DataError(ErrorDetail(f"study {study.name}", rule, str(error), hint)) from None
 
 
 def _result(
@@ -123,8 +123,8 @@ def _result(
     scores = [_score(spec.metric, each, rows.target) for each in outputs]
     if not np.isfinite(scores).all():
         rule = f"{spec.metric} must be defined on the held-out rows"
-        mend = "Hold out rows of every class, in a study of another name."
-        raise DataError(Fault(f"study {spec.name}", rule, "no number", mend))
+        hint = "Hold out rows of every class, in a study of another name."
+        raise DataError(ErrorDetail(f"study {spec.name}", rule, "no number", hint))
     low, high = _interval(spec, outputs[0], rows)
     return {
         "study": assessment.study.name,
@@ -210,8 +210,8 @@ def _fit(
     fitted = fit_members(spec.setting(trial.params), folds, spec.task, spec.metric, tree, device)
     if not all(each.is_finite for each in fitted):
         rule = f"the final model of trial {trial.number} must end with finite weights"
-        mend = "Choose another winner, such as by --rule one_standard_error."
-        raise StudyStateError(Fault(f"study {spec.name}", rule, "diverged training", mend))
+        hint = "Choose another winner, such as by --rule one_standard_error."
+        raise StudyStateError(ErrorDetail(f"study {spec.name}", rule, "diverged training", hint))
     return [
         (ModelMember(preparation, each.layers), each)
         for preparation, each in zip(preparations * repeats, fitted, strict=True)

@@ -15,11 +15,11 @@ from functools import partial
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
 from selection.data.prepare import fit_preparation, prepare_folds
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.search import Proposer
 from selection.stats.selection_rules import choose_trial
 from selection.store.evidence import Evidence, OuterFold
-from selection.store.retry import patiently
+from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialResult
@@ -40,7 +40,7 @@ class _Outer:
     say: Say
 
     @property
-    def place(self) -> str:
+    def label(self) -> str:
         return f"outer fold {self.split.fold}"
 
 
@@ -63,7 +63,7 @@ def score_procedure(
         if split.repeat == 0 and split.fold not in done:
             outer = _Outer(spec, data.dataset, split, device, say)
             scored = _score_outer(outer)
-            patiently(partial(evidence.keep_outer_fold, study, scored), say)
+            retry(partial(evidence.keep_outer_fold, study, scored), say)
 
 
 def check_nested(spec: StudySpec, data: StudyData) -> None:
@@ -97,7 +97,7 @@ def _score_outer(outer: _Outer) -> OuterFold:
     (result,) = _trainer(outer, outer.dataset, [outer.split]).train([setting])
     if result.value is None:
         raise _no_score(outer, f"a winner that {result.reason} outside")
-    outer.say(f"nested {outer.place}: {spec.metric} {result.value:.4f}, trial {winner.number}")
+    outer.say(f"nested {outer.label}: {spec.metric} {result.value:.4f}, trial {winner.number}")
     return OuterFold(outer.split.fold, winner.number, winner.params, winner.value, result.value)
 
 
@@ -106,23 +106,23 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
     spec = outer.spec
     memory = Memory(spec)
     proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
-    told: list[Trial] = []
+    finished: list[Trial] = []
     results: dict[int, TrialResult] = {}
 
     def recall(trial: Trial) -> TrialResult:
         return results[trial.number]
 
     cohorts = 0
-    while len(told) < spec.budget:
-        outer.say(f"nested {outer.place}: trials {len(told)}/{spec.budget}")
-        count = min(spec.sections.search.cohort, spec.budget - len(told))
-        proposed = proposer.propose(told, count, cohorts, ())
-        cohort = {len(told) + place: params for place, params in enumerate(proposed)}
-        ended = train_cohort(spec, trainer, told, cohort, recall, lambda *_: None, memory)
+    while len(finished) < spec.budget:
+        outer.say(f"nested {outer.label}: trials {len(finished)}/{spec.budget}")
+        count = min(spec.sections.search.cohort, spec.budget - len(finished))
+        proposed = proposer.propose(finished, count, cohorts, ())
+        cohort = {len(finished) + index: params for index, params in enumerate(proposed)}
+        ended = train_cohort(spec, trainer, finished, cohort, recall, lambda *_: None, memory)
         results.update(ended)
-        told += [trial_of(place, cohorts, cohort[place], ended[place]) for place in ended]
+        finished += [trial_of(index, cohorts, cohort[index], ended[index]) for index in ended]
         cohorts += 1
-    return told
+    return finished
 
 
 def _trainer(outer: _Outer, dataset: Dataset, splits: Sequence[Split]) -> Trainer:
@@ -134,5 +134,5 @@ def _trainer(outer: _Outer, dataset: Dataset, splits: Sequence[Split]) -> Traine
 
 def _no_score(outer: _Outer, got: str) -> StudyStateError:
     rule = "nested cross-validation needs a score in every outer fold"
-    mend = "The study itself is finished; look at selection trials."
-    return StudyStateError(Fault(f"{outer.spec.name}: {outer.place}", rule, got, mend))
+    hint = "The study itself is finished; look at selection trials."
+    return StudyStateError(ErrorDetail(f"{outer.spec.name}: {outer.label}", rule, got, hint))

@@ -20,7 +20,7 @@ from selection.data.dataset import Dataset
 from selection.stats.classes import ClassScore, class_scores, confusion
 from selection.stats.scores import log_softmax
 from selection.store.evidence import RowFacts
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.trial import FoldResult
 
@@ -72,13 +72,13 @@ class Mistake:
     confidence: float
 
 
-def out_of_fold(study: StudyRecord, books: Books, number: int) -> OutOfFold | None:
+def out_of_fold(study: StudyRecord, repository: Repository, number: int) -> OutOfFold | None:
     """Return what a trial's predictions say; None unless it is complete and rows were kept.
 
     Raises: StudyStateError without such a trial; StorageError where a row is damaged.
     """
-    facts = books.evidence.rows(study)
-    folds = books.records.curves(study, number, outputs=True)
+    facts = repository.evidence.rows(study)
+    folds = repository.records.curves(study, number, outputs=True)
     if facts is None or not _are_predicted(folds):
         return None
     repeats = [_predictions(facts, folds, repeat) for repeat in range(len(facts.folds))]
@@ -106,7 +106,7 @@ def out_of_fold(study: StudyRecord, books: Books, number: int) -> OutOfFold | No
 
 
 def most_confident_mistakes(
-    study: StudyRecord, books: Books, number: int, count: int = 12
+    study: StudyRecord, repository: Repository, number: int, count: int = 12
 ) -> list[Mistake]:
     """Return the rows that the first repeat has wrong, the surest first; [] for regression.
 
@@ -114,8 +114,8 @@ def most_confident_mistakes(
 
     Raises: StudyStateError without such a trial; StorageError where a row is damaged.
     """
-    facts = books.evidence.rows(study)
-    folds = books.records.curves(study, number, outputs=True)
+    facts = repository.evidence.rows(study)
+    folds = repository.records.curves(study, number, outputs=True)
     names = _class_names(study)
     if facts is None or not names or not _are_predicted(folds):
         return []
@@ -126,12 +126,12 @@ def most_confident_mistakes(
     surest = wrong[np.argsort(-confidence[wrong], kind="stable")][:count]
     return [
         Mistake(
-            row=int(numbers[place]),
-            truth=names[facts.targets[numbers[place]]],
-            predicted=names[predicted[place]],
-            confidence=float(confidence[place]),
+            row=int(numbers[index]),
+            truth=names[facts.targets[numbers[index]]],
+            predicted=names[predicted[index]],
+            confidence=float(confidence[index]),
         )
-        for place in surest
+        for index in surest
     ]
 
 

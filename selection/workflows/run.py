@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from selection.store.repository import Books
-from selection.store.retry import patiently
+from selection.store.repository import Repository
+from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
-from selection.store.trial_reader import ENDED
+from selection.store.trial_reader import ENDINGS
 from selection.study.spec import StudySpec
 from selection.train.device import Device
 from selection.train.fit import Trainer
@@ -23,7 +23,7 @@ def run_procedure(
     spec: StudySpec,
     study: StudyRecord,
     data: StudyData,
-    books: Books,
+    repository: Repository,
     trainer: Trainer,
     device: Device,
     say: Callable[[str], None],
@@ -33,13 +33,15 @@ def run_procedure(
 
     A study whose held-out set was opened takes no more trials.
     """
-    if not books.ledger.evaluations(study):
+    if not repository.ledger.evaluations(study):
         sweep()
-    if not books.evidence.baselines(study):
+    if not repository.evidence.baselines(study):
         say("baselines: training linear models on the same folds")
         baselines = score_baselines(spec, data, trainer)
-        patiently(lambda: books.evidence.keep_baselines(study, baselines), say)
+        retry(lambda: repository.evidence.keep_baselines(study, baselines), say)
     # Outer folds run the whole budget: they would speak of another procedure than one cut short.
-    is_cut = any(trial.reason == ENDED for trial in books.records.trials(study, with_curves=False))
+    is_cut = any(
+        trial.reason in ENDINGS for trial in repository.records.trials(study, with_curves=False)
+    )
     if spec.sections.assessment.nested and not is_cut:
-        score_procedure(spec, data, study, books.evidence, device, say)
+        score_procedure(spec, data, study, repository.evidence, device, say)

@@ -24,11 +24,10 @@ from selection.data.folds import (
     make_splits,
 )
 from selection.data.prepare import prepare_folds
-from selection.errors import DataError, Fault, StudyStateError
+from selection.errors import DataError, ErrorDetail, StudyStateError, location_name
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.study.faults import place_name
 from selection.study.spec import StudySpec, differences, most_features
 from selection.train.device import Device, describe_device
 from selection.train.fit import Trainer
@@ -87,9 +86,9 @@ def _check_features(spec: StudySpec, dataset: Dataset) -> None:
     """Refuse a trial that would see more inputs than there are."""
     most = most_features(spec)
     if most > dataset.inputs:
-        at = place_name(spec.name, ("model", "features"))
+        at = location_name(spec.name, ("model", "features"))
         rule = f"features must be at most the {dataset.inputs} inputs of {dataset.name}"
-        raise DataError(Fault(at, rule, str(most), "Lower it, or leave it out to see all."))
+        raise DataError(ErrorDetail(at, rule, str(most), "Lower it, or leave it out to see all."))
 
 
 def _provenance_warnings(spec: StudySpec, dataset: Dataset, folds: Sequence[str]) -> list[str]:
@@ -132,7 +131,7 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
     allowed = [line for line in changed if line.startswith(MAY_CHANGE)]
     if changed != allowed:
         raise StudyStateError(
-            Fault(
+            ErrorDetail(
                 where,
                 "a study that has begun keeps its file",
                 "; ".join(changed),
@@ -154,7 +153,7 @@ def check_rows(study: StudyRecord, data: StudyData) -> None:
     if before != now:
         where = f"study {study.name}"
         raise StudyStateError(
-            Fault(
+            ErrorDetail(
                 where,
                 "a study that has begun keeps its rows and folds",
                 "rows with another content",

@@ -17,10 +17,10 @@ from typing import Protocol, TypeVar
 from selection.errors import LostCohortError, SelectionError
 from selection.search import CohortPruner, History, Proposer, shared_start
 from selection.store.cohorts import Claim, Limits
-from selection.store.heartbeat import Holding, holding
+from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import Lease, Progress, Worker
-from selection.store.repository import Books
-from selection.store.retry import patiently
+from selection.store.repository import Repository
+from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
@@ -54,7 +54,7 @@ class View(Protocol):
 def run_sweep(
     spec: StudySpec,
     study: StudyRecord,
-    books: Books,
+    repository: Repository,
     trainer: Trainer,
     worker: Worker,
     view: View,
@@ -67,7 +67,7 @@ def run_sweep(
     running cohort back; what is finished stays. A cohort that lost its worker more than max_retries
     times in a row is failed, None is never.
     """
-    sweep = _Sweep(spec, study, books, trainer, worker, view, max_retries)
+    sweep = _Sweep(spec, study, repository, trainer, worker, view, max_retries)
     try:
         while sweep.run_cohort():
             pass
@@ -76,32 +76,32 @@ def run_sweep(
 
 
 class Memory:
-    """Keep between cohorts what told trials amount to, so that each is looked at once."""
+    """Keep between cohorts what finished trials amount to, so that each is looked at once."""
 
     def __init__(self, spec: StudySpec) -> None:
         self.history = History(spec)
         self._spec = spec
-        self._told: list[Trial] = []
+        self._finished: list[Trial] = []
         self._first: dict[Setting, Trial] = {}
 
-    def seen(self, told: Sequence[Trial]) -> Mapping[Setting, Trial]:
-        """Return the first settled trial of each setting; told is ordered by number."""
-        kept = shared_start(self._told, told)
-        for trial in self._told[kept:]:
+    def seen(self, finished: Sequence[Trial]) -> Mapping[Setting, Trial]:
+        """Return the first settled trial of each setting; finished is ordered by number."""
+        kept = shared_start(self._finished, finished)
+        for trial in self._finished[kept:]:
             setting = self._spec.setting(trial.params)
             if self._first.get(setting) is trial:
                 del self._first[setting]
-        news = told[kept:]
+        news = finished[kept:]
         for trial in filter(_is_settled, news):
             self._first.setdefault(self._spec.setting(trial.params), trial)
-        self._told[kept:] = news
+        self._finished[kept:] = news
         return self._first
 
 
 def train_cohort(
     spec: StudySpec,
     trainer: Trainer,
-    told: Sequence[Trial],
+    finished: Sequence[Trial],
     cohort: Mapping[int, Params],
     recall: Callable[[Trial], TrialResult],
     tell: Callable[[int, EpochNews], None],
@@ -110,31 +110,31 @@ def train_cohort(
     """Train every setting not seen before; recall the result of those that were.
 
     The scores of a trial are a pure function of its setting, so training one again would only
-    repeat them. tell is told how many trials train, epoch by epoch. told is ordered by number; a
+    repeat them. tell hears how many trials train, epoch by epoch. finished is ordered by number; a
     memory that is kept between cohorts saves time and changes nothing.
     """
     memory = memory or Memory(spec)
-    settings = {place: spec.setting(params) for place, params in cohort.items()}
-    seen = memory.seen(told)
+    settings = {number: spec.setting(params) for number, params in cohort.items()}
+    seen = memory.seen(finished)
     first: dict[Setting, int] = {}
-    for place, setting in settings.items():
+    for number, setting in settings.items():
         if setting not in seen:
-            first.setdefault(setting, place)
-    places = list(first.values())
-    asked = {place: cohort[place] for place in places}
-    pruner = CohortPruner(spec, told, asked, memory.history)
+            first.setdefault(setting, number)
+    numbers = list(first.values())
+    asked = {number: cohort[number] for number in numbers}
+    pruner = CohortPruner(spec, finished, asked, memory.history)
 
     def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
-        by_number = {places[index]: mean for index, mean in means.items()}
-        return [places.index(place) for place in pruner.decide(epoch, by_number)]
+        by_number = {numbers[index]: mean for index, mean in means.items()}
+        return [numbers.index(number) for number in pruner.decide(epoch, by_number)]
 
-    trained = trainer.train(list(first), decide, lambda news: tell(len(places), news))
-    results = dict(zip(places, trained, strict=True))
-    for place, setting in settings.items():
+    trained = trainer.train(list(first), decide, lambda news: tell(len(numbers), news))
+    results = dict(zip(numbers, trained, strict=True))
+    for number, setting in settings.items():
         if setting in seen:
-            results[place] = _repeated(recall(seen[setting]), seen[setting].number)
-        elif place not in results:
-            results[place] = _repeated(results[first[setting]], first[setting])
+            results[number] = _repeated(recall(seen[setting]), seen[setting].number)
+        elif number not in results:
+            results[number] = _repeated(results[first[setting]], first[setting])
     return dict(sorted(results.items()))
 
 
@@ -143,7 +143,7 @@ class _Sweep:
         self,
         spec: StudySpec,
         study: StudyRecord,
-        books: Books,
+        repository: Repository,
         trainer: Trainer,
         worker: Worker,
         view: View,
@@ -151,7 +151,7 @@ class _Sweep:
     ) -> None:
         self.spec = spec
         self.study = study
-        self.books = books
+        self.repository = repository
         self.trainer = trainer
         self.worker = worker
         self.view = view
@@ -166,17 +166,17 @@ class _Sweep:
         self.memory = Memory(spec)
         self.proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
         # By number.
-        self.told: list[Trial] = []
+        self.finished: list[Trial] = []
         # All trials of the cohorts below this one are told; of those since, by cohort, these.
-        self.first_untold = 0
-        self.told_since: dict[int, set[int]] = {}
+        self.first_unfinished = 0
+        self.finished_since: dict[int, set[int]] = {}
         # The last claim's: kept until the next one, so that nobody takes the study for stopped.
         self.lease: Lease | None = None
 
     def run_cohort(self) -> bool:
         """Train one more cohort, or wait for those of others; False where the study is spent."""
-        claim = self._patiently(
-            lambda: self.books.cohorts.claim(self.study, self.worker, self.limits)
+        claim = self._retry(
+            lambda: self.repository.cohorts.claim(self.study, self.worker, self.limits)
         )
         self.lease = claim.lease
         if claim.lease is None:
@@ -184,7 +184,7 @@ class _Sweep:
                 time.sleep(WAIT_SECONDS)
             return not claim.is_spent
         try:
-            with holding(self.books.leases, self.study, claim.lease) as held:
+            with heartbeat(self.repository.leases, self.study, claim.lease) as held:
                 self._train(claim, claim.lease, held)
         except LostCohortError as error:
             self.leave()
@@ -196,69 +196,69 @@ class _Sweep:
         if self.lease is not None:
             # Where even that fails, the trials stay running until the lease ends.
             with suppress(SelectionError):
-                self.books.cohorts.release(self.study, self.lease)
+                self.repository.cohorts.release(self.study, self.lease)
 
-    def _train(self, claim: Claim, lease: Lease, held: Holding) -> None:
+    def _train(self, claim: Claim, lease: Lease, held: Heartbeat) -> None:
         # Before the finished ones: a trial that ends in between is then in both, not in neither.
         pending = self._pending() if claim.room else []
         self._learn()
         cohort = {trial.number: trial.params for trial in claim.trials}
         if claim.room:
             cohort = self._begin(claim, lease, pending)
-        told = tuple(self.told)
+        finished = tuple(self.finished)
         left = self.spec.budget - 1 - max(cohort)
-        self.proposer.look_ahead(told, min(self.limits.cohort, left), lease.cohort + 1)
-        self._tell(told, lease.cohort, len(cohort), None)
+        self.proposer.look_ahead(finished, min(self.limits.cohort, left), lease.cohort + 1)
+        self._tell(finished, lease.cohort, len(cohort), None)
 
         def tell(training: int, epoch: EpochNews) -> None:
             held.tell(Progress(epoch.members, epoch.epoch, epoch.epochs))
-            self._tell(told, lease.cohort, training, epoch)
+            self._tell(finished, lease.cohort, training, epoch)
 
         recall, memory = self._from_record, self.memory
-        results = train_cohort(self.spec, self.trainer, told, cohort, recall, tell, memory)
-        self._patiently(lambda: self.books.cohorts.finish(self.study, lease, results))
+        results = train_cohort(self.spec, self.trainer, finished, cohort, recall, tell, memory)
+        self._retry(lambda: self.repository.cohorts.finish(self.study, lease, results))
         self._keep(
             trial_of(number, lease.cohort, cohort[number], result)
             for number, result in results.items()
         )
-        self._tell(tuple(self.told), lease.cohort, 0, None)
+        self._tell(tuple(self.finished), lease.cohort, 0, None)
 
     def _learn(self) -> None:
         """Hear of the trials that others have finished meanwhile."""
-        records = self.books.records
-        while self.told_since.pop(self.first_untold, None):
-            self.first_untold += 1
-        finished = self._patiently(
-            lambda: records.finished_numbers(self.study, since=self.first_untold)
+        records = self.repository.records
+        while self.finished_since.pop(self.first_unfinished, None):
+            self.first_unfinished += 1
+        finished = self._retry(
+            lambda: records.finished_numbers(self.study, since=self.first_unfinished)
         )
-        known = {number for numbers in self.told_since.values() for number in numbers}
+        known = {number for numbers in self.finished_since.values() for number in numbers}
         news = [number for number in finished if number not in known]
         if news:
-            self._keep(self._patiently(lambda: records.trials(self.study, numbers=news)))
+            self._keep(self._retry(lambda: records.trials(self.study, numbers=news)))
 
     def _keep(self, news: Iterable[Trial]) -> None:
         for trial in news:
-            insort(self.told, trial, key=attrgetter("number"))
-            self.told_since.setdefault(trial.cohort, set()).add(trial.number)
+            insort(self.finished, trial, key=attrgetter("number"))
+            self.finished_since.setdefault(trial.cohort, set()).add(trial.number)
 
     def _pending(self) -> list[Trial]:
-        records = self.books.records
-        return self._patiently(lambda: records.pending(self.study, since=self.first_untold))
+        records = self.repository.records
+        return self._retry(lambda: records.pending(self.study, since=self.first_unfinished))
 
     def _begin(self, claim: Claim, lease: Lease, pending: Sequence[Trial]) -> dict[int, Params]:
         """Ask for the next cohort and write it down."""
-        proposed = self.proposer.propose(self.told, claim.room, lease.cohort, pending)
-        numbers = self._patiently(
-            lambda: self.books.cohorts.begin(self.study, lease, proposed, self.spec.space)
+        proposed = self.proposer.propose(self.finished, claim.room, lease.cohort, pending)
+        numbers = self._retry(
+            lambda: self.repository.cohorts.begin(self.study, lease, proposed, self.spec.space)
         )
         return dict(zip(numbers, proposed, strict=True))
 
-    def _patiently(self, act: Callable[[], Value]) -> Value:
-        return patiently(act, self.view.say)
+    def _retry(self, act: Callable[[], Value]) -> Value:
+        return retry(act, self.view.say)
 
     def _from_record(self, trial: Trial) -> TrialResult:
-        records = self.books.records
-        folds = self._patiently(lambda: records.curves(self.study, trial.number, outputs=True))
+        records = self.repository.records
+        folds = self._retry(lambda: records.curves(self.study, trial.number, outputs=True))
         return TrialResult(trial.state, trial.reason, folds, trial.epochs, 0.0)
 
     def _tell(

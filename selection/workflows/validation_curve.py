@@ -15,12 +15,11 @@ import numpy as np
 
 from selection.data.prepare import FoldData, fit_preparation, prepare_folds
 from selection.data.subsets import take_subset
-from selection.errors import Fault, StudyFileError, StudyStateError
+from selection.errors import ErrorDetail, StudyFileError, StudyStateError, nearest_name, show
 from selection.store.curve_points import ROWS, CurvePoint
-from selection.store.repository import Books
-from selection.store.retry import patiently
+from selection.store.repository import Repository
+from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
-from selection.study.faults import nearest_name, show
 from selection.study.fields import (
     PER_LAYER_FIELDS,
     REAL_FIELDS,
@@ -66,12 +65,12 @@ def read_values(over: str, text: str) -> list[Scalar]:
     known = [ROWS, *(name for name in space_names() if name not in CONSTANT_FIELDS)]
     if over not in known:
         rule = "a curve needs the name of a hyperparameter, or rows"
-        raise StudyFileError(Fault("--over", rule, show(over), nearest_name(over, known)))
+        raise StudyFileError(ErrorDetail("--over", rule, show(over), nearest_name(over, known)))
     words = [word.strip() for word in text.split(",") if word.strip()]
     values = [_read_value(over, word) for word in words]
     if len(set(values)) < max(2, len(values)):
-        rule, mend = "a curve needs two values that differ, or more", "Write such as 8,32,128."
-        raise StudyFileError(Fault("--values", rule, show(text), mend))
+        rule, hint = "a curve needs two values that differ, or more", "Write such as 8,32,128."
+        raise StudyFileError(ErrorDetail("--values", rule, show(text), hint))
     return sorted(values, key=lambda value: (isinstance(value, str), value))
 
 
@@ -84,10 +83,12 @@ def _read_value(over: str, word: str) -> Scalar:
             value = kind(word)
         except ValueError:
             rule = f"{over} must be a {'whole ' if kind is int else ''}number"
-            raise StudyFileError(Fault(at, rule, show(word), "Mend this value.")) from None
+            raise StudyFileError(ErrorDetail(at, rule, show(word), "Fix this value.")) from None
     if over == ROWS:
         if not isinstance(value, int) or value < 1:
-            raise StudyFileError(Fault(at, "rows must be at least 1", word, "Mend this value."))
+            raise StudyFileError(
+                ErrorDetail(at, "rows must be at least 1", word, "Fix this value.")
+            )
         return value
     checked = checked_value(over, value, at)
     assert not isinstance(checked, tuple), "one word is one value"
@@ -97,7 +98,7 @@ def _read_value(over: str, word: str) -> Scalar:
 def trace_curve(
     subject: Subject,
     values: Sequence[Scalar],
-    books: Books,
+    repository: Repository,
     device: Device,
     watch: Watch,
     say: Callable[[str], None],
@@ -108,19 +109,19 @@ def trace_curve(
 
     Raises: StudyStateError where a value cannot be had, or has no effect.
     """
-    known = _known(subject, books)
+    known = _known(subject, repository)
     missing = [value for value in values if value not in known]
     if subject.over == ROWS:
         results = _trace_rows(subject, missing, device, watch)
     else:
-        results = _trace_settings(subject, values, missing, books, device, watch)
+        results = _trace_settings(subject, values, missing, repository, device, watch)
     made = [
         CurvePoint(subject.trial.number, subject.over, value, _bare(result.folds), result.reason)
         for value, result in results.items()
     ]
     # What did train is kept, whatever another value came to.
-    patiently(
-        lambda: books.curves.keep(subject.study, [point for point in made if point.folds]), say
+    retry(
+        lambda: repository.curves.keep(subject.study, [point for point in made if point.folds]), say
     )
     for point in made:
         if not point.folds:
@@ -130,9 +131,9 @@ def trace_curve(
     return [known[value] for value in values]
 
 
-def _known(subject: Subject, books: Books) -> dict[Scalar, CurvePoint]:
+def _known(subject: Subject, repository: Repository) -> dict[Scalar, CurvePoint]:
     mine = (subject.trial.number, subject.over)
-    points = books.curves.points(subject.study)
+    points = repository.curves.points(subject.study)
     return {point.value: point for point in points if (point.number, point.over) == mine}
 
 
@@ -145,7 +146,7 @@ def _trace_settings(
     subject: Subject,
     values: Sequence[Scalar],
     missing: Sequence[Scalar],
-    books: Books,
+    repository: Repository,
     device: Device,
     watch: Watch,
 ) -> dict[Scalar, TrialResult]:
@@ -156,7 +157,7 @@ def _trace_settings(
         raise _refusal(subject, rule, "values without effect on it", "Choose another name.")
     complete = {
         subject.spec.setting(trial.params): trial
-        for trial in books.records.trials(subject.study, with_curves=False)
+        for trial in repository.records.trials(subject.study, with_curves=False)
         if trial.state is TrialState.COMPLETE
     }
     results, waiting = {}, []
@@ -165,7 +166,7 @@ def _trace_settings(
         if trial is None:
             waiting.append(value)
             continue
-        folds = books.records.curves(subject.study, trial.number)
+        folds = repository.records.curves(subject.study, trial.number)
         results[value] = TrialResult(trial.state, "", folds, trial.epochs, 0.0)
     if waiting:
         data = subject.data
@@ -243,8 +244,8 @@ def _train_sizes(
         return alone
     members = _in_units_of_whole_folds(subject, subsets, result.folds)
     return {
-        size: replace(result, folds=members[place * count : (place + 1) * count])
-        for place, size in enumerate(sizes)
+        size: replace(result, folds=members[index * count : (index + 1) * count])
+        for index, size in enumerate(sizes)
     }
 
 
@@ -293,6 +294,6 @@ def _make_trainer(subject: Subject, folds: Sequence[FoldData], device: Device) -
     return Trainer(folds, spec.task, spec.metric, spec.seed, device, precision=precision)
 
 
-def _refusal(subject: Subject, rule: str, got: str, mend: str) -> StudyStateError:
+def _refusal(subject: Subject, rule: str, got: str, hint: str) -> StudyStateError:
     where = f"study {subject.study.name}: curve over {subject.over}"
-    return StudyStateError(Fault(where, rule, got, mend))
+    return StudyStateError(ErrorDetail(where, rule, got, hint))

@@ -25,8 +25,8 @@ def slow_ece(chances: Any, targets: Any) -> float:
     bins: list[list[tuple[float, bool]]] = [[] for _ in range(15)]
     for line, target in zip(chances, targets, strict=True):
         confidence = max(line)
-        place = next(b for b in range(15) if confidence < (b + 1) / 15 or b == 14)
-        bins[place].append((confidence, list(line).index(confidence) == target))
+        index = next(b for b in range(15) if confidence < (b + 1) / 15 or b == 14)
+        bins[index].append((confidence, list(line).index(confidence) == target))
     error = 0.0
     for rows in bins:
         if rows:
@@ -61,9 +61,9 @@ def test_class_scores_are_those_of_scikit_learn(classes: int) -> None:
     precision, recall, f1, rows = oracle.precision_recall_fscore_support(targets, predicted)
     assert tuple(line.name for line in lines) == names
     assert [line.rows for line in lines] == rows.tolist()
-    for place, line in enumerate(lines):
+    for index, line in enumerate(lines):
         assert (line.precision, line.recall, line.f1) == pytest.approx(
-            (precision[place], recall[place], f1[place])
+            (precision[index], recall[index], f1[index])
         )
 
 

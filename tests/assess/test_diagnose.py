@@ -127,10 +127,10 @@ BORDERS = [
 
 def at_border(end: str, shape: Any, below: Any, limit: float, side: int) -> Any:
     """Scale shape so that one end of the interval of shape / below lies beside a limit."""
-    place = ("times", "low", "high").index(end)
+    index = ("times", "low", "high").index(end)
 
     def beyond(scale: float) -> float:
-        return times(shape * scale / below)[place] - limit * (1 + side * 1e-6)
+        return times(shape * scale / below)[index] - limit * (1 + side * 1e-6)
 
     return shape * brentq(beyond, 0.01, 10.0 * limit * max(below) / max(shape), xtol=1e-14)
 
@@ -361,7 +361,7 @@ def test_pure_noise_is_rarely_given_a_wrong_verdict(spread: float, most: int) ->
     wrong = 0
     for _ in range(200):
         losses = 0.69 * np.exp(spread * generator.normal(size=(12, 5)))
-        rivals = {f"trial {number}": line for number, line in enumerate(losses[2:])}
-        verdict = judge(losses[0], losses[1], rivals, 0.0069).verdict
+        competitors = {f"trial {number}": line for number, line in enumerate(losses[2:])}
+        verdict = judge(losses[0], losses[1], competitors, 0.0069).verdict
         wrong += verdict in (Verdict.OVERFIT, Verdict.UNDERFIT)
     assert wrong <= most, "the best of ten references is the luckiest, too"

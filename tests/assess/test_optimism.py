@@ -146,9 +146,9 @@ def test_many_blocks_of_bootstraps_come_back_in_order() -> None:
     generator = np.random.default_rng(13)
     hits, folds = generator.random((1, 6, 90)) < 0.7, kfold(90, 5, 1, generator)
     rows = Rows("accuracy", np.zeros(90), folds, None)
-    draws = draw_out_of_bag(rows, hits, best(6), 300, 5, {"rival": hits[:, 3]})
-    assert draws.scores.shape == draws.rivals["rival"].shape == (300,)
-    for place, counts in enumerate(np.concatenate(list(bootstrap_counts(90, None, 300, 5)))):
+    draws = draw_out_of_bag(rows, hits, best(6), 300, 5, {"competitor": hits[:, 3]})
+    assert draws.scores.shape == draws.competitors["competitor"].shape == (300,)
+    for index, counts in enumerate(np.concatenate(list(bootstrap_counts(90, None, 300, 5)))):
         means = []
         for trial in hits[0]:
             shares = [
@@ -158,8 +158,10 @@ def test_many_blocks_of_bootstraps_come_back_in_order() -> None:
             means.append(np.mean(shares))
         winners = np.flatnonzero(np.isclose(means, max(means), rtol=0, atol=1e-12))
         possible = [hits[0, winner, counts == 0].mean() for winner in winners]
-        assert np.isclose(possible, draws.scores[place], rtol=1e-12).any()
-        assert draws.rivals["rival"][place] == pytest.approx(hits[0, 3, counts == 0].mean())
+        assert np.isclose(possible, draws.scores[index], rtol=1e-12).any()
+        assert draws.competitors["competitor"][index] == pytest.approx(
+            hits[0, 3, counts == 0].mean()
+        )
 
 
 def flips(chances: Any, rows: int, seed: int, folds: int = 5) -> tuple[Rows, Any]:
@@ -283,12 +285,12 @@ def test_a_minimised_metric_chooses_the_lowest(
 def test_rivals_are_scored_on_the_same_rows(metric: str) -> None:
     rows, outputs = world(metric, "repeats", seed=15)
     kept = reduced(rows, outputs)
-    rivals = {"itself": kept[:, 0], "another": kept[:, 1]}
-    draws = draw_out_of_bag(rows, kept[:, :1], best(1), 150, 2, rivals)
-    assert list(draws.rivals) == ["itself", "another"]
-    np.testing.assert_array_equal(draws.scores, draws.rivals["itself"])
+    competitors = {"itself": kept[:, 0], "another": kept[:, 1]}
+    draws = draw_out_of_bag(rows, kept[:, :1], best(1), 150, 2, competitors)
+    assert list(draws.competitors) == ["itself", "another"]
+    np.testing.assert_array_equal(draws.scores, draws.competitors["itself"])
     alone = draw_out_of_bag(rows, kept[:, 1:2], best(1), 150, 2)
-    np.testing.assert_array_equal(draws.rivals["another"], alone.scores)
+    np.testing.assert_array_equal(draws.competitors["another"], alone.scores)
     assert not np.array_equal(draws.scores, alone.scores)
 
 
@@ -299,13 +301,13 @@ def test_a_rival_with_chances_of_several_classes() -> None:
     rows = Rows("roc_auc", targets, kfold(90, 3, 1, generator), None)
     draws = draw_out_of_bag(rows, chances, lambda scores: np.ones(len(scores), np.int64), 20, 0)
     other = draw_out_of_bag(rows, chances[:, :1], best(1), 20, 0, {"one": chances[:, 1]})
-    np.testing.assert_allclose(other.rivals["one"], draws.scores, rtol=1e-12)
+    np.testing.assert_allclose(other.competitors["one"], draws.scores, rtol=1e-12)
 
 
 def test_without_rivals_there_are_none_and_a_seed_repeats() -> None:
     rows, hits = flips([0.5, 0.6, 0.7], 50, 17)
     first, again, other = (draw_out_of_bag(rows, hits, best(3), 40, seed) for seed in (1, 1, 2))
-    assert first.rivals == {}
+    assert first.competitors == {}
     np.testing.assert_array_equal(first.scores, again.scores)
     assert not np.array_equal(first.scores, other.scores)
 
@@ -321,11 +323,11 @@ def test_bootstraps_that_leave_nothing_out_have_no_score(metric: str) -> None:
         predictions = predictions > 0
     rows = Rows(metric, targets, groups[None], groups)
     chooses = best(2, is_minimised=metric in MINIMISED)
-    draws = draw_out_of_bag(rows, predictions, chooses, 200, 0, {"rival": predictions[:, 0]})
+    draws = draw_out_of_bag(rows, predictions, chooses, 200, 0, {"competitor": predictions[:, 0]})
     is_all_drawn = (np.concatenate(list(bootstrap_counts(30, groups, 200, 0))) > 0).all(axis=1)
     assert 20 < is_all_drawn.sum() < 70
     np.testing.assert_array_equal(np.isnan(draws.scores), is_all_drawn)
-    np.testing.assert_array_equal(np.isnan(draws.rivals["rival"]), is_all_drawn)
+    np.testing.assert_array_equal(np.isnan(draws.competitors["competitor"]), is_all_drawn)
 
 
 def test_a_simple_rule_is_followed_in_the_bag() -> None:

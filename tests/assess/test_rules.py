@@ -131,7 +131,7 @@ def test_of_equally_simple_trials_the_better_then_the_first() -> None:
     assert choose(scores, "one_standard_error", simplicity, is_minimised=False).tolist() == [1]
 
 
-def places(*settings: Setting, inputs: int = 8, outputs: int = 3) -> list[int]:
+def indices(*settings: Setting, inputs: int = 8, outputs: int = 3) -> list[int]:
     return simplicity_ranks(settings, inputs, outputs).tolist()
 
 
@@ -139,14 +139,14 @@ def test_fewer_parameters_are_simpler_whatever_else_differs() -> None:
     small = make_setting(widths=[4])
     large = make_setting(widths=[5], weight_decay=1.0, dropout=0.9)
     largest = make_setting(widths=[64], l2=5.0)
-    assert places(large, small, largest) == [1, 0, 2]
+    assert indices(large, small, largest) == [1, 0, 2]
 
 
 def test_parameters_are_counted_with_inputs_and_outputs() -> None:
     flat, deep = make_setting(widths=[10]), make_setting(depth=2, widths=[4, 20])
-    assert places(flat, deep, inputs=2, outputs=1) == [0, 1]  # 41 and 133
-    assert places(flat, deep, inputs=100, outputs=1) == [1, 0]  # 1021 and 525
-    assert places(flat, deep, inputs=19, outputs=20) == [0, 1]  # 420 and 600
+    assert indices(flat, deep, inputs=2, outputs=1) == [0, 1]  # 41 and 133
+    assert indices(flat, deep, inputs=100, outputs=1) == [1, 0]  # 1021 and 525
+    assert indices(flat, deep, inputs=19, outputs=20) == [0, 1]  # 420 and 600
 
 
 @pytest.mark.parametrize("name", ["weight_decay", "l2"])
@@ -156,12 +156,12 @@ def test_then_more_decay_whatever_the_dropout(name: str) -> None:
         make_setting(dropout=dropout, **{name: decay})
         for decay, dropout in zip(decays, [0.9, 0.0, 0.5], strict=True)
     ]
-    assert places(*settings) == [2, 0, 1]
+    assert indices(*settings) == [2, 0, 1]
 
 
 def test_then_more_dropout() -> None:
     settings = [make_setting(dropout=dropout, weight_decay=1e-3) for dropout in (0.2, 0.5, 0.0)]
-    assert places(*settings) == [1, 0, 2]
+    assert indices(*settings) == [1, 0, 2]
 
 
 def test_equally_simple_settings_share_a_place() -> None:
@@ -172,11 +172,11 @@ def test_equally_simple_settings_share_a_place() -> None:
         make_setting(widths=[7]),
         make_setting(widths=[6], momentum=0.9),
     ]
-    assert places(*settings) == [1, 0, 0, 2, 1]
+    assert indices(*settings) == [1, 0, 0, 2, 1]
 
 
 def test_no_hidden_layer_is_the_simplest() -> None:
-    assert places(make_setting(widths=[4]), make_setting(depth=0)) == [1, 0]
+    assert indices(make_setting(widths=[4]), make_setting(depth=0)) == [1, 0]
 
 
 def scored(number: int, scores: list[float], state: TrialState = TrialState.COMPLETE) -> Trial:

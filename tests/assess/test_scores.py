@@ -261,10 +261,10 @@ def test_a_weight_is_a_row_repeated(case: tuple[str, Any, Any, Any]) -> None:
     by_weight = ours(metric, outputs, targets, weights[None])
     by_copy = ours(metric, outputs[:, rows], targets[rows], np.ones((1, len(rows))))
     np.testing.assert_allclose(by_weight, by_copy, rtol=1e-9, atol=1e-12)
-    for place, one in enumerate(outputs):
+    for index, one in enumerate(outputs):
         if metric != "r2" or len(rows) > 1:  # scikit-learn has no R2 of a single row
             expected = repeated(metric, one, targets, weights)
-            np.testing.assert_allclose(by_weight[0, place], expected, rtol=1e-9, atol=1e-12)
+            np.testing.assert_allclose(by_weight[0, index], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_logits_of_any_size_have_logarithms() -> None:

@@ -29,7 +29,7 @@ def refusal(study: Study, data: dict[str, Any], **options: Any) -> str:
     with pytest.raises(DataError) as caught:
         load(study, data, **options)
     message = str(caught.value)
-    assert len(caught.value.faults) == 1
+    assert len(caught.value.details) == 1
     assert "\n" not in message
     return message
 

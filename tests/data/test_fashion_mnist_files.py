@@ -174,7 +174,7 @@ def test_all_sources_failing_is_one_fault_that_lists_them(
 ) -> None:
     with pytest.raises(DataError) as caught:
         load_development(fashion, tmp_path)
-    assert len(caught.value.faults) == 1
+    assert len(caught.value.details) == 1
     message = str(caught.value)
     assert "\n" not in message
     expected = f"(1) {raw(tmp_path)} (no train-images-idx3-ubyte)"

@@ -53,7 +53,7 @@ def test_subsets_of_classes_are_nested_and_keep_their_shares(target: list[int], 
     shares, classes = counts / counts.sum(), np.count_nonzero(counts)
     for subset in subsets:
         found = np.bincount(dataset.target[subset], minlength=5)
-        # Each class has rows up to one place in its order, that is to half a row; the places of
+        # Each class has rows up to one place in its order, that is to half a row; the pairs of
         # all classes together are off by as many halves as there are classes.
         assert (np.abs(found - shares * len(subset)) <= 0.5 + shares * classes / 2 + 1e-9).all()
 
@@ -97,7 +97,7 @@ def test_all_else_of_a_split_stays() -> None:
 @pytest.mark.parametrize("task", ["classification", "regression"])
 def test_subsets_are_a_function_of_seed_repeat_and_fold(task: str) -> None:
     dataset = dataset_of(np.arange(300) % 3 if task == "classification" else np.arange(300.0))
-    places = [(seed, repeat, fold) for seed in (0, 1) for repeat in (0, 1) for fold in (0, 1)]
+    pairs = [(seed, repeat, fold) for seed in (0, 1) for repeat in (0, 1) for fold in (0, 1)]
 
     def draw() -> list[tuple[int, ...]]:
         return [
@@ -106,12 +106,12 @@ def test_subsets_are_a_function_of_seed_repeat_and_fold(task: str) -> None:
                     split_of(300, repeat, fold), dataset, spec_of(seed, task=task, folds=2), 40
                 ).training
             )
-            for seed, repeat, fold in places
+            for seed, repeat, fold in pairs
         ]
 
     first = draw()
     assert draw() == first
-    assert len(set(first)) == len(places)
+    assert len(set(first)) == len(pairs)
 
 
 def test_subsets_of_a_time_series_are_the_last_rows_before_validation() -> None:

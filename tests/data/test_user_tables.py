@@ -1,4 +1,4 @@
-"""Tables of the user's: read faithfully, or refused in one line per fault."""
+"""Tables of the user's: read faithfully, or refused in one line per error."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def refusal(study: Study, path: str, metric: str = "accuracy", **data: Any) -> l
     with pytest.raises(DataError) as caught:
         read(study, path, metric, **data)
     lines = str(caught.value).split("\n")
-    assert len(lines) == len(caught.value.faults)
+    assert len(lines) == len(caught.value.details)
     assert all(line.startswith(path) for line in lines)
     return lines
 
@@ -283,11 +283,11 @@ def test_a_category_is_read_from_its_own_cell_alone(study: Study, table: Table) 
     """Or a table of new rows would name the same cell otherwise than the study did."""
     cells = ["1", "1.0", "1.5", "01", "true", "TRUE", "x", "-2.00"]
     names = ["1", "1", "1.5", "01", "true", "true", "x", "-2"]
-    path = table("c,y\n" + "".join(f"{cell},{place}\n" for place, cell in enumerate(cells)))
+    path = table("c,y\n" + "".join(f"{cell},{index}\n" for index, cell in enumerate(cells)))
     rows = read(study, path, metric="rmse", categorical=["c"])
     assert rows.categories["c"].tolist() == names
-    for place, name in enumerate(names):
-        alone = table(f"c,y\n{cells[place]},0\n", "alone.csv")
+    for index, name in enumerate(names):
+        alone = table(f"c,y\n{cells[index]},0\n", "alone.csv")
         _, categories = read_features(Path(alone), [], ["c"])
         assert categories["c"].tolist() == [name]
     typed = pd.Series([1, 1.0, 1.5, True, np.int64(3), "01"], dtype=object)

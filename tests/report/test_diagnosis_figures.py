@@ -179,9 +179,9 @@ def test_a_log_axis_has_no_place_for_what_vanished() -> None:
 def test_layers_differ_by_colour_and_their_neighbours_by_dash_too() -> None:
     # Four hidden layers are the most that a study may have.
     figure: Any = layer_curves(make_folds(lambda points: points, 5), "weight_norm")
-    looks = [trace["line"] for trace in figure["data"]]
-    assert len({look["color"] for look in looks}) == 5
-    assert all(one["dash"] != other["dash"] for one, other in pairwise(looks))
+    evaluations = [trace["line"] for trace in figure["data"]]
+    assert len({evaluation["color"] for evaluation in evaluations}) == 5
+    assert all(one["dash"] != other["dash"] for one, other in pairwise(evaluations))
 
 
 def test_without_numbers_there_is_no_chart() -> None:

@@ -20,7 +20,7 @@ from selection.report.plots.parts import (
     PALETTE,
     STATES,
     bulk_range,
-    even_places,
+    even_indices,
     safe,
     value_label,
 )
@@ -159,7 +159,7 @@ def named(plot: figures.Figure, name: str) -> dict[str, Any]:
 
 def test_every_figure_of_a_real_study(real: Real) -> None:
     plots = all_figures(real.spec, real.trials, real.curves)
-    plots["rivals"] = figures.rivals(real.assessment)
+    plots["competitors"] = figures.competitors(real.assessment)
     assert {"importance", "slice width", "curve width"} <= set(plots)
     for name, plot in plots.items():
         check(plot)
@@ -298,12 +298,12 @@ def test_the_band_spans_the_folds_and_is_small(spec: StudySpec) -> None:
     assert len(check(plot)) < 50_000
     scores = np.stack([fold.curve.column("validation_score") for fold in curves[3]])
     mean, band = named(plot, "trial 3"), named(plot, "trial 3, folds")
-    places = [epoch - 1 for epoch in mean["x"]]
-    assert (places[0], places[-1]) == (0, 499)
-    assert 50 < len(places) <= figures.MOST_EPOCHS_OF_BAND
-    assert mean["y"] == pytest.approx(scores.mean(axis=0)[places].tolist(), rel=1e-4)
+    indices = [epoch - 1 for epoch in mean["x"]]
+    assert (indices[0], indices[-1]) == (0, 499)
+    assert 50 < len(indices) <= figures.MOST_EPOCHS_OF_BAND
+    assert mean["y"] == pytest.approx(scores.mean(axis=0)[indices].tolist(), rel=1e-4)
     assert band["x"] == [*mean["x"], *mean["x"][::-1]]
-    ends = [*scores.max(axis=0)[places], *scores.min(axis=0)[places][::-1]]
+    ends = [*scores.max(axis=0)[indices], *scores.min(axis=0)[indices][::-1]]
     assert band["y"] == pytest.approx(ends, rel=1e-4)
 
 
@@ -314,8 +314,8 @@ def test_the_folds_of_the_leaders_are_small(spec: StudySpec) -> None:
     assert len(check(plot)) < 50_000
     assert named(plot, "mean")["y"] == [t.value for t in leaders]
     folds = named(plot, "fold")
-    for place, trial in enumerate(leaders):
-        own = [y for x, y in zip(folds["x"], folds["y"], strict=True) if x == place]
+    for index, trial in enumerate(leaders):
+        own = [y for x, y in zip(folds["x"], folds["y"], strict=True) if x == index]
         assert own == pytest.approx(list(trial.fold_scores), rel=1e-4)
     assert plot["layout"]["xaxis"]["ticktext"] == [str(t.number) for t in leaders]
 
@@ -438,9 +438,9 @@ def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
 
 
 def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
-    rivals = [
+    competitors = [
         dataclasses.replace(
-            real.assessment.rivals[0],
+            real.assessment.competitors[0],
             number=number,
             mean=number / 100,
             advantage=Comparison(0.1, 0.05, 0.2, 0.01 * (number % 2) or 0.5, ""),
@@ -448,16 +448,16 @@ def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
         for number in range(1, 31)
     ]
     constant = Comparison(0.3, None, None, None, "constant")
-    rivals[-1] = dataclasses.replace(rivals[-1], advantage=constant)
-    assessment = dataclasses.replace(real.assessment, rivals=rivals)
-    plot = figures.rivals(assessment)
+    competitors[-1] = dataclasses.replace(competitors[-1], advantage=constant)
+    assessment = dataclasses.replace(real.assessment, competitors=competitors)
+    plot = figures.competitors(assessment)
     check(plot)
     shown = [str(number) for number in range(30, 10, -1)]
     assert plot["layout"]["yaxis"]["ticktext"] == shown
     assert plot["layout"]["yaxis"]["range"] == [19.5, -0.5]
     alike, apart = named(plot, "cannot be told apart"), named(plot, "told apart")
     assert alike["marker"]["symbol"] != apart["marker"]["symbol"]
-    assert [shown[place] for place in apart["y"]] == [n for n in shown if int(n) % 2]
+    assert [shown[index] for index in apart["y"]] == [n for n in shown if int(n) % 2]
     assert apart["error_x"]["array"] == pytest.approx([0.1] * 10)
     assert apart["error_x"]["arrayminus"] == pytest.approx([0.05] * 10)
     assert (alike["x"][0], alike["error_x"]["array"][0]) == (0.3, None)
@@ -493,7 +493,7 @@ def test_names_are_only_names() -> None:
 
 
 def test_even_places_keep_both_ends() -> None:
-    assert even_places(3, 5) == [0, 1, 2]
-    places = even_places(1000, 7)
-    assert (places[0], places[-1], len(places)) == (0, 999, 7)
-    assert even_places(0, 5) == []
+    assert even_indices(3, 5) == [0, 1, 2]
+    indices = even_indices(1000, 7)
+    assert (indices[0], indices[-1], len(indices)) == (0, 999, 7)
+    assert even_indices(0, 5) == []

@@ -55,10 +55,10 @@ def test_ranks_are_places_by_the_observed_mean_on_every_page() -> None:
         (each for each in map(trial, range(123)) if each.state is TrialState.COMPLETE),
         key=lambda each: (-cast(float, each.value), each.number),
     )
-    places = {each.number: place for place, each in enumerate(complete, start=1)}
+    indices = {each.number: index for index, each in enumerate(complete, start=1)}
     for page in (1, 2, 3):
-        for place, each in leaderboard(view(123), Order("number", page=page)).rows:
-            assert place == places.get(each.number)
+        for index, each in leaderboard(view(123), Order("number", page=page)).rows:
+            assert index == indices.get(each.number)
 
 
 def test_what_has_no_score_comes_last_in_either_order() -> None:

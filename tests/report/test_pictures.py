@@ -21,7 +21,7 @@ from selection.report.study_view import StudyView, view_study
 
 def view(bench: Bench, data: dict[str, Any]) -> StudyView:
     spec = make_spec({"name": str(data), "data": data}, trials=2, cohort=2)
-    return view_study(bench.run(spec), bench.books)
+    return view_study(bench.run(spec), bench.repository)
 
 
 def test_a_picture_shows_the_row(bench: Bench) -> None:

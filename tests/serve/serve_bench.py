@@ -12,11 +12,11 @@ from starlette.testclient import TestClient
 from sweep_bench import Bench
 
 from selection.serve.app import make_app
-from selection.serve.app_state import Desk
+from selection.serve.app_state import AppState
 from selection.serve.dashboard import DashboardStorage
 from selection.serve.guard import Rules
 from selection.store.database import open_database
-from selection.store.repository import books_of
+from selection.store.repository import repository_of
 from selection.store.study_record import StudyRecord
 from selection.study.trial import Scalar
 from selection.train.device import choose_device
@@ -57,17 +57,17 @@ class Page(HTMLParser):
 def open_server(url: str, rules: Rules = LOCAL, **options: Any) -> Iterator[TestClient]:
     """Open a database as `selection serve` does."""
     with open_database(url, create=False, write=False) as database:
-        desk = Desk(books_of(database), lambda name: f"selection evaluate {name}")
+        app_state = AppState(repository_of(database), lambda name: f"selection evaluate {name}")
         storage = DashboardStorage(
-            database.address.secret_url, desk.dashboard_additions, write=rules.allow_edit
+            database.address.secret_url, app_state.dashboard_additions, write=rules.allow_edit
         )
-        app = make_app(desk, storage, rules)
+        app = make_app(app_state, storage, rules)
         try:
             with TestClient(app, base_url="http://localhost:8080", **options) as client:
                 yield client
         finally:
             # An assessment that still reads would keep its connection open.
-            desk.answers._pool.shutdown(wait=True, cancel_futures=True)
+            app_state.assessments._pool.shutdown(wait=True, cancel_futures=True)
             storage.remove_session()
             storage.engine.dispose()
 
@@ -86,7 +86,7 @@ def add_curve(
     assert winner is not None
     subject = Subject(study.spec(), study, data, winner, over)
     device = choose_device("cpu")
-    trace_curve(subject, values, bench.books, device, lambda news: None, bench.lines.append)
+    trace_curve(subject, values, bench.repository, device, lambda news: None, bench.lines.append)
     return winner.number
 
 

@@ -11,7 +11,7 @@ from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
 from sweep_bench import Bench, make_spec
 
-from selection.store.repository import Books, open_books
+from selection.store.repository import Repository, open_repository
 from selection.workflows.diagnose import diagnose_points
 
 ROOT = "/selection/studies/iris/"
@@ -28,20 +28,20 @@ def last(folds: Any, name: str) -> Any:
 
 
 @pytest.fixture
-def books(sqlite_study: str) -> Iterator[Books]:
-    with open_books(sqlite_study) as books:
-        yield books
+def repository(sqlite_study: str) -> Iterator[Repository]:
+    with open_repository(sqlite_study) as repository:
+        yield repository
 
 
 def test_a_diagnosis_stands_on_the_losses_and_scores_of_the_folds(
-    client: TestClient, books: Books
+    client: TestClient, repository: Repository
 ) -> None:
     page = wait_for_answer(client, "iris")
     number = client.get("/selection/api/studies/iris/best").json()["number"]
-    folds = books.records.curves(books.study("iris"), number)
+    folds = repository.records.curves(repository.study("iris"), number)
     linear = [
         each.score
-        for each in books.evidence.baselines(books.study("iris"))
+        for each in repository.evidence.baselines(repository.study("iris"))
         if each.name == "linear"
     ]
     report = client.get(f"{ROOT}export/report.html").text
@@ -62,10 +62,10 @@ def test_a_diagnosis_stands_on_the_losses_and_scores_of_the_folds(
 
 
 def test_stored_curves_are_shown_with_a_verdict_for_each_point(
-    client: TestClient, books: Books
+    client: TestClient, repository: Repository
 ) -> None:
     page = wait_for_answer(client, "iris")
-    study = books.study("iris")
+    study = repository.study("iris")
     number = client.get("/selection/api/studies/iris/best").json()["number"]
     titles = {
         "rows": f"Sample-size curve, setting of trial {number}",
@@ -75,8 +75,8 @@ def test_stored_curves_are_shown_with_a_verdict_for_each_point(
     for text in (page, report):
         assert text.index('id="charts-title"') < text.index('id="stored-curves-title"')
         for over, title in titles.items():
-            points = [each for each in books.curves.points(study) if each.over == over]
-            found = diagnose_points(study, study.spec(), books, points)
+            points = [each for each in repository.curves.points(study) if each.over == over]
+            found = diagnose_points(study, study.spec(), repository, points)
             lines = cells(text, f"Points of {title}")
             assert [line[0] for line in lines] == [str(point.value) for point in points]
             for point, own, line in zip(points, found, lines, strict=True):
@@ -93,7 +93,7 @@ def test_stored_curves_are_shown_with_a_verdict_for_each_point(
     assert "All trials against width" in page
 
 
-def test_a_trial_shows_what_its_layers_did(client: TestClient, books: Books) -> None:
+def test_a_trial_shows_what_its_layers_did(client: TestClient, repository: Repository) -> None:
     trials = client.get("/selection/api/studies/iris/trials").json()
     number = next(each["number"] for each in trials if each["state"] == "pruned")
     page = Page(client.get(f"{ROOT}trials/{number}").text)
@@ -104,7 +104,7 @@ def test_a_trial_shows_what_its_layers_did(client: TestClient, books: Books) -> 
     ):
         assert title in page.text
         assert f"{ROOT}figures/{name}.json?trial={number}" in page.all("div", "data-src")
-    folds = books.records.curves(books.study("iris"), number)
+    folds = repository.records.curves(repository.study("iris"), number)
     norms = np.mean([fold.layers.points[:, :, 1] for fold in folds if fold.layers], axis=0)
     figure: Any = client.get(f"{ROOT}figures/weight-norm.json?trial={number}").json()
     for layer, trace in enumerate(figure["data"]):

@@ -120,7 +120,7 @@ def test_the_leaderboard_ranks_by_the_observed_mean(client: TestClient) -> None:
     assert len(shown) == len(trials)
     assert [int(row[1]) for row in shown[: len(ranked)]] == [each["number"] for each in ranked]
     assert [row[0] for row in shown[: len(ranked)]] == [
-        str(place + 1) for place in range(len(ranked))
+        str(index + 1) for index in range(len(ranked))
     ]
     for row in shown[: len(ranked)]:
         assert row[4].startswith(f"{trials[int(row[1])]['value']:.4f} ±")
@@ -257,11 +257,11 @@ def traps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
         yield client
 
 
-@pytest.mark.parametrize("place", range(len(TRAPS)))
-def test_a_name_is_only_ever_text(traps: TestClient, place: int) -> None:
-    name = TRAPS[place]
+@pytest.mark.parametrize("index", range(len(TRAPS)))
+def test_a_name_is_only_ever_text(traps: TestClient, index: int) -> None:
+    name = TRAPS[index]
     links = Page(traps.get("/selection/").text).all("a", "href")
-    path = [link for link in links if link.startswith("/selection/studies/")][place]
+    path = [link for link in links if link.startswith("/selection/studies/")][index]
     title = " ".join(f"{name} - selection".split())
     assert Page(traps.get(path).text).text.startswith(title)
     assert path.count("/") == 4, "the name is one segment"

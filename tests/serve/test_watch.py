@@ -16,9 +16,9 @@ from selection.report.plots.charts import curve_values
 from selection.report.study_view import StudyView, view_study
 from selection.serve import chart_cache as module
 from selection.serve import live as watch
-from selection.serve.assessment_cache import Answers
-from selection.serve.chart_cache import Drawings
-from selection.serve.live import StudyWatch, Watches
+from selection.serve.assessment_cache import AssessmentCache
+from selection.serve.chart_cache import ChartCache
+from selection.serve.live import LiveStudies, LiveStudy
 from selection.study.trial import TrialState
 
 
@@ -30,26 +30,32 @@ def _always_read(monkeypatch: pytest.MonkeyPatch) -> None:
 def facts(view: StudyView) -> dict[str, Any]:
     """Return what a view says; lately depends on the moment, evaluations on their identity."""
     fields = {field.name: getattr(view, field.name) for field in dataclasses.fields(view)}
-    looks = [(look.evaluation, look.state) for look in view.evaluations]
+    evaluations = [(evaluation.evaluation, evaluation.state) for evaluation in view.evaluations]
     spec = view.spec.to_json()
-    return {**fields, "study": view.study.uuid, "evaluations": looks, "spec": spec, "lately": None}
+    return {
+        **fields,
+        "study": view.study.uuid,
+        "evaluations": evaluations,
+        "spec": spec,
+        "lately": None,
+    }
 
 
 def test_a_watch_of_a_sweep_says_what_the_record_says(bench: Bench) -> None:
     spec = make_spec(trials=12, cohort=3)
-    watches: dict[str, StudyWatch] = {}
+    live: dict[str, LiveStudy] = {}
     states: set[tuple[str, int]] = set()
 
-    def look(_news: Any) -> None:
-        study = bench.books.study("iris")
-        seen = watches.setdefault("iris", StudyWatch(bench.books)).view(study)
-        assert facts(seen) == facts(view_study(study, bench.books))
+    def evaluation(_news: Any) -> None:
+        study = bench.repository.study("iris")
+        seen = live.setdefault("iris", LiveStudy(bench.repository)).view(study)
+        assert facts(seen) == facts(view_study(study, bench.repository))
         states.add((seen.state, seen.finished))
 
-    study = bench.run(spec, look)
+    study = bench.run(spec, evaluation)
     assert states >= {("training", 0), ("training", 3), ("training", 9)}
-    last = watches["iris"].view(study)
-    assert facts(last) == facts(view_study(study, bench.books))
+    last = live["iris"].view(study)
+    assert facts(last) == facts(view_study(study, bench.repository))
     assert last.state == "finished"
     assert last.finished == 12
 
@@ -57,7 +63,7 @@ def test_a_watch_of_a_sweep_says_what_the_record_says(bench: Bench) -> None:
 def test_what_is_finished_is_read_once(bench: Bench) -> None:
     spec = make_spec(trials=30, cohort=10)
     study = bench.run(spec)
-    watched = StudyWatch(bench.books)
+    watched = LiveStudy(bench.repository)
     watched.view(study)
     statements: list[str] = []
 
@@ -80,7 +86,7 @@ def test_a_study_that_is_stopped_says_so(bench: Bench) -> None:
 
     with pytest.raises(StopError):
         bench.run(make_spec(), stop)
-    view = StudyWatch(bench.books).view(bench.books.study("iris"))
+    view = LiveStudy(bench.repository).view(bench.repository.study("iris"))
     assert view.state == "stopped"
     assert view.per_minute is None
     waiting = view.counts[TrialState.WAITING]
@@ -91,12 +97,12 @@ def test_a_deleted_study_is_forgotten_and_its_name_is_another_study(bench: Bench
     from selection.store.copies import delete_study
 
     first, _ = bench.procedure(make_spec())
-    watches = Watches(bench.books)
-    assert watches.find("iris").study.uuid == first.uuid
+    live = LiveStudies(bench.repository)
+    assert live.find("iris").study.uuid == first.uuid
     delete_study(bench.database, first)
-    assert watches.views() == []
+    assert live.views() == []
     second = bench.run(make_spec(trials=4, cohort=4))
-    seen = watches.find("iris")
+    seen = live.find("iris")
     assert seen.study.uuid == second.uuid
     assert len(seen.trials) == 4
 
@@ -136,63 +142,63 @@ def test_a_look_by_another_study_is_told_at_once(bench: Bench) -> None:
 
 def test_no_assessment_is_computed_while_a_worker_trains(bench: Bench) -> None:
     spec = make_spec(trials=6, cohort=3)
-    answers = Answers(bench.books)
+    assessments = AssessmentCache(bench.repository)
     said: list[str] = []
 
-    def look(_news: Any) -> None:
-        view = view_study(bench.books.study("iris"), bench.books)
-        answer = answers.get(view)
+    def evaluation(_news: Any) -> None:
+        view = view_study(bench.repository.study("iris"), bench.repository)
+        answer = assessments.get(view)
         assert answer.assessment is None
         said.append(answer.waiting)
 
-    study = bench.run(spec, look)
+    study = bench.run(spec, evaluation)
     assert "no trial is complete yet" in said
     assert "computed when no worker trains" in said
-    view = view_study(study, bench.books)
-    assessment = answers.require(view)
-    assert answers.get(view).assessment is assessment
+    view = view_study(study, bench.repository)
+    assessment = assessments.require(view)
+    assert assessments.get(view).assessment is assessment
     assert assessment.winner is not None
-    answers.close()
+    assessments.close()
 
 
 def test_an_assessment_is_made_again_when_the_record_has_changed(bench: Bench) -> None:
     study, _ = bench.procedure(make_spec())
-    answers = Answers(bench.books)
-    view = view_study(study, bench.books)
-    first = answers.require(view)
-    assert answers.require(view_study(study, bench.books)) is first
+    assessments = AssessmentCache(bench.repository)
+    view = view_study(study, bench.repository)
+    first = assessments.require(view)
+    assert assessments.require(view_study(study, bench.repository)) is first
     changed = dataclasses.replace(view, evidence=(0, 0))
-    assert answers.require(changed) is not first
-    answers.close()
+    assert assessments.require(changed) is not first
+    assessments.close()
 
 
 def test_a_curve_changes_pages_and_no_verdict(bench: Bench) -> None:
     study, data = bench.procedure(make_spec())
-    answers = Answers(bench.books)
-    before = view_study(study, bench.books)
-    assessment = answers.require(before)
+    assessments = AssessmentCache(bench.repository)
+    before = view_study(study, bench.repository)
+    assessment = assessments.require(before)
     add_curve(bench, study, data, "width", [1, 2])
-    after = view_study(study, bench.books)
+    after = view_study(study, bench.repository)
     assert after.version != before.version
-    assert answers.require(after) is assessment
-    answers.close()
+    assert assessments.require(after) is assessment
+    assessments.close()
 
 
 def test_a_chart_is_drawn_again_only_when_something_is_new() -> None:
-    drawings, drawn = Drawings(), []
+    charts, drawn = ChartCache(), []
 
     def draw() -> list[int]:
         drawn.append(1)
         return [len(drawn)]
 
-    assert drawings.get("a", 1, draw, is_busy=False) == "[1]"
-    assert drawings.get("a", 1, draw, is_busy=False) == "[1]"
-    assert drawings.get("b", 1, draw, is_busy=False) == "[2]"
-    assert drawings.get("a", 2, draw, is_busy=False) == "[3]"
+    assert charts.get("a", 1, draw, is_busy=False) == "[1]"
+    assert charts.get("a", 1, draw, is_busy=False) == "[1]"
+    assert charts.get("b", 1, draw, is_busy=False) == "[2]"
+    assert charts.get("a", 2, draw, is_busy=False) == "[3]"
 
 
 def test_a_costly_chart_waits_while_workers_are_busy(monkeypatch: pytest.MonkeyPatch) -> None:
-    drawings, drawn = Drawings(), []
+    charts, drawn = ChartCache(), []
     monkeypatch.setattr(module, "LEAST_PAUSE_SECONDS", 0.0)
 
     def draw() -> list[int]:
@@ -202,20 +208,20 @@ def test_a_costly_chart_waits_while_workers_are_busy(monkeypatch: pytest.MonkeyP
         drawn.append(1)
         return [len(drawn)]
 
-    assert drawings.get("a", 1, draw, is_busy=True) == "[1]"
-    assert drawings.get("a", 2, draw, is_busy=True) == "[1]"
-    assert drawings.get("a", 2, draw, is_busy=False) == "[2]"
+    assert charts.get("a", 1, draw, is_busy=True) == "[1]"
+    assert charts.get("a", 2, draw, is_busy=True) == "[1]"
+    assert charts.get("a", 2, draw, is_busy=False) == "[2]"
 
 
 def test_a_cheap_chart_is_drawn_now_and_then_while_workers_are_busy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    drawings = Drawings()
-    assert drawings.get("a", 1, lambda: 1, is_busy=True) == "1"
-    assert drawings.get("a", 2, lambda: 2, is_busy=True) == "1"
+    charts = ChartCache()
+    assert charts.get("a", 1, lambda: 1, is_busy=True) == "1"
+    assert charts.get("a", 2, lambda: 2, is_busy=True) == "1"
     monkeypatch.setattr(module, "LEAST_PAUSE_SECONDS", 0.0)
     monkeypatch.setattr(module, "PAUSE_PER_SECOND", 0.0)
-    assert drawings.get("a", 2, lambda: 2, is_busy=True) == "2"
+    assert charts.get("a", 2, lambda: 2, is_busy=True) == "2"
 
 
 def test_a_chart_is_drawn_anew_when_points_are_added(bench: Bench) -> None:
@@ -235,17 +241,19 @@ def test_a_chart_is_drawn_anew_when_points_are_added(bench: Bench) -> None:
 def test_as_many_curves_are_shown_as_a_page_can_bear(bench: Bench) -> None:
     study, data = bench.procedure(make_spec(trials=2, cohort=2))
     number = add_curve(bench, study, data, "width", [4, 8])
-    points = bench.books.curves.points(study)
+    points = bench.repository.curves.points(study)
     names = ["momentum", "batch_size", "epochs", "l2", "dropout", "init", "loss", "x", "y"]
     for name in names:
-        bench.books.curves.keep(study, [dataclasses.replace(each, over=name) for each in points])
-    view = view_study(study, bench.books)
+        bench.repository.curves.keep(
+            study, [dataclasses.replace(each, over=name) for each in points]
+        )
+    view = view_study(study, bench.repository)
     assert view.curve_folds == 10 * 2 * 3
-    shown = curve_values(view, bench.books)
+    shown = curve_values(view, bench.repository)
     assert shown["curves_left_out"] == 2
     assert len(shown["stored_curves"]) == 8
     assert {dict(each.chart.query)["trial"] for each in shown["stored_curves"]} == {str(number)}
-    assert curve_values(dataclasses.replace(view, curve_folds=0), bench.books) == {
+    assert curve_values(dataclasses.replace(view, curve_folds=0), bench.repository) == {
         "stored_curves": [],
         "curves_left_out": 0,
     }

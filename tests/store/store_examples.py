@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.store.cohorts import Cohorts, Limits
 from selection.store.curve_points import CurvePoint
 from selection.store.leases import Lease, Worker, new_worker, read_leases
@@ -58,14 +58,14 @@ def example_params(spec: StudySpec, count: int) -> list[Params]:
     """Return the default and count - 1 further settings inside the space."""
     others: list[Params] = [
         {
-            "width": ((64,), (32,), (16,))[place % 3],
-            "weight_decay": 1e-6 * 1.7**place,
-            "dropout": (place % 7) * 0.1,
-            "batch_size": 16 + place % 100,
-            "activation": ("relu", "tanh")[place % 2],
-            "nesterov": place % 2 == 0,
+            "width": ((64,), (32,), (16,))[index % 3],
+            "weight_decay": 1e-6 * 1.7**index,
+            "dropout": (index % 7) * 0.1,
+            "batch_size": 16 + index % 100,
+            "activation": ("relu", "tanh")[index % 2],
+            "nesterov": index % 2 == 0,
         }
-        for place in range(count - 1)
+        for index in range(count - 1)
     ]
     return [spec.default, *others]
 
@@ -83,15 +83,15 @@ def example_result(
     generator = np.random.default_rng([number, epochs])
     members = tuple(
         FoldResult(
-            repeat=place // FOLDS,
-            fold=place % FOLDS,
+            repeat=index // FOLDS,
+            fold=index % FOLDS,
             curve=LearningCurve(generator.random((epochs, len(CURVE_COLUMNS)))),
             outputs=generator.random((rows, 3)).astype(np.float32)
             if state is TrialState.COMPLETE
             else None,
             layers=example_layers(generator, epochs, layers) if layers else None,
         )
-        for place in range(folds)
+        for index in range(folds)
     )
     reason = "" if state is TrialState.COMPLETE else f"{state} for a test"
     return TrialResult(state, reason, members, epochs, seconds=1.5 + number)
@@ -125,8 +125,8 @@ def example_points(number: int = 0, seed: int = 0) -> list[CurvePoint]:
             if reason:
                 curves[:, -1] = [np.nan, -0.0, np.inf, -np.inf, 5e-324, np.nan]
             folds = tuple(
-                FoldResult(place // FOLDS, place % FOLDS, LearningCurve(curve))
-                for place, curve in enumerate(curves)
+                FoldResult(index // FOLDS, index % FOLDS, LearningCurve(curve))
+                for index, curve in enumerate(curves)
             )
             points.append(CurvePoint(number, over, value, folds, reason))
     return points
@@ -164,7 +164,7 @@ def begin_example(
     if claim.lease is None or claim.lease.cohort != cohort:
         if claim.lease is not None:
             cohorts.release(study, claim.lease)
-        raise StudyStateError(Fault(study.name, "the next cohort", str(claim), ""))
+        raise StudyStateError(ErrorDetail(study.name, "the next cohort", str(claim), ""))
     asked = example_params(study.spec(), count) if params is None else params
     try:
         return cohorts.begin(study, claim.lease, asked, study.space)

@@ -10,7 +10,7 @@ import pytest
 import sqlalchemy as sa
 
 from selection.errors import StorageError
-from selection.store.address import faults_at, read_address
+from selection.store.address import errors_at, read_address
 from selection.store.database import open_database
 
 CANARY = "c4n{a}ry"
@@ -76,7 +76,7 @@ def test_address_hides_its_password_and_still_knows_it() -> None:
 def test_password_that_a_driver_repeats_is_taken_out() -> None:
     address = read_address(f"postgresql+psycopg://user:{CANARY}@host/name")
     said = sa.exc.OperationalError("SELECT", {}, Exception(f"bad: {CANARY}\nand more"))
-    with pytest.raises(StorageError, match=r"got bad: \*\*\*\."), faults_at(address):
+    with pytest.raises(StorageError, match=r"got bad: \*\*\*\."), errors_at(address):
         raise said
 
 
@@ -85,14 +85,14 @@ def test_folder_of_others_is_named() -> None:
     denied = PermissionError(13, "Permission denied", "/secret/place")
     with (
         pytest.raises(StorageError, match="must be ours to use, but got Permission denied"),
-        faults_at(address),
+        errors_at(address),
     ):
         raise denied
 
 
 def test_our_own_mistakes_keep_their_stack() -> None:
     for mistake in (ImportError("no module named selection.x"), ValueError("a bug")):
-        with pytest.raises(type(mistake)), faults_at(read_address("sqlite:///study.db")):
+        with pytest.raises(type(mistake)), errors_at(read_address("sqlite:///study.db")):
             raise mistake
 
 

@@ -108,7 +108,7 @@ def test_points_are_few_and_keep_both_ends(means: list[float]) -> None:
 
 def test_shown_numbers_leave_out_what_json_cannot_say() -> None:
     curves = [np.full((2, 6), 0.25), np.full((2, 6), math.nan), np.full((2, 6), math.inf)]
-    folds = tuple(FoldResult(0, place, LearningCurve(curve)) for place, curve in enumerate(curves))
+    folds = tuple(FoldResult(0, index, LearningCurve(curve)) for index, curve in enumerate(curves))
     result = TrialResult(TrialState.FAILED, "diverged", folds, epochs=2, seconds=1.0)
     with np.errstate(invalid="ignore"):
         assert shown_attrs(result) == {"fold_0": 0.25, "epochs": 2}

@@ -20,7 +20,7 @@ from optuna.storages._rdb.models import BaseModel
 from store_examples import create_example, example_params, example_result, example_spec
 
 from selection.errors import (
-    Fault,
+    ErrorDetail,
     LostCohortError,
     RefusedError,
     StorageError,
@@ -30,7 +30,7 @@ from selection.errors import (
 from selection.store.clock import database_now
 from selection.store.cohorts import Claim, Cohorts, Limits
 from selection.store.database import Database, open_database
-from selection.store.heartbeat import Holding, holding
+from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import (
     Lease,
     Leases,
@@ -46,7 +46,7 @@ from selection.store.optuna_storage import trials as optuna_trials
 from selection.store.process_identity import is_dead, this_process
 from selection.store.records import Records
 from selection.store.retry import LONGEST_PAUSE_SECONDS as LONGEST_WAIT
-from selection.store.retry import patiently
+from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, metadata, trial_table
 from selection.study.trial import Trial, TrialResult, TrialState
@@ -59,11 +59,11 @@ LONG_AGO = datetime(2000, 1, 1)
 LIMITS = Limits(trials=6, cohort=2)
 WAIT = Claim()
 SPENT = Claim(is_spent=True)
-FAULT = Fault("postgresql:///none", "the server must be reachable", "no answer", "Start it.")
+FAULT = ErrorDetail("postgresql:///none", "the server must be reachable", "no answer", "Start it.")
 
 
 @dataclass(frozen=True)
-class Desk:
+class StudyCase:
     """Hold one study of a database, and what workers say to it."""
 
     database: Database
@@ -132,7 +132,7 @@ class Desk:
         with self.database.writing() as connection:
             assert connection.execute(update).rowcount == 1
 
-    def look(self) -> None:
+    def evaluation(self) -> None:
         """Open the held-out set."""
         finished = sum(state.is_finished for state in self.states())
         ledger = Ledger(self.database)
@@ -140,13 +140,13 @@ class Desk:
 
 
 @pytest.fixture
-def desk(database: Database, records: Records) -> Desk:
-    return Desk(database, create_example(records))
+def case(database: Database, records: Records) -> StudyCase:
+    return StudyCase(database, create_example(records))
 
 
 def someone(home: str = "") -> Worker:
     """Return a worker that nobody has met before; without a home only its lease tells of it."""
-    return replace(new_worker(600.0, is_alone=False), home=home)
+    return replace(new_worker(600.0, is_alone=False), process=home)
 
 
 def results(numbers: list[int], state: TrialState = TrialState.COMPLETE) -> dict[int, TrialResult]:
@@ -193,187 +193,187 @@ def child() -> Iterator[tuple[subprocess.Popen[str], str]]:
 # Room for new cohorts.
 
 
-def test_claim_reserves_room_for_a_cohort_or_for_what_is_left(desk: Desk) -> None:
+def test_claim_reserves_room_for_a_cohort_or_for_what_is_left(case: StudyCase) -> None:
     limits = Limits(trials=5, cohort=2)
     for cohort, room in enumerate((2, 2, 1)):
-        claim = desk.claim(someone(), limits)
+        claim = case.claim(someone(), limits)
         assert claim.lease is not None
         assert (claim.lease.cohort, claim.lease.attempt) == (cohort, 1)
         assert (claim.room, claim.trials, claim.is_spent) == (room, (), False)
-        assert desk.lease_rows()[cohort].trials == room
-        desk.begin(claim.lease, room)
-    assert desk.claim(someone(), limits) == WAIT
+        assert case.lease_rows()[cohort].trials == room
+        case.begin(claim.lease, room)
+    assert case.claim(someone(), limits) == WAIT
 
 
-def test_numbers_and_cohorts_go_up_without_gaps(desk: Desk) -> None:
+def test_numbers_and_cohorts_go_up_without_gaps(case: StudyCase) -> None:
     leases = []
     for cohort in range(3):
-        lease, numbers = desk.train(someone())
+        lease, numbers = case.train(someone())
         assert lease.cohort == cohort
         assert numbers == [2 * cohort, 2 * cohort + 1]
         leases.append((lease, numbers))
-    assert [trial.cohort for trial in desk.trials()] == [0, 0, 1, 1, 2, 2]
+    assert [trial.cohort for trial in case.trials()] == [0, 0, 1, 1, 2, 2]
     for lease, numbers in reversed(leases):
-        desk.finish(lease, numbers)
-    assert desk.states() == [TrialState.COMPLETE] * 6
+        case.finish(lease, numbers)
+    assert case.states() == [TrialState.COMPLETE] * 6
     for lease, _ in leases:
-        assert lease.cohort in desk.lease_rows()
-        assert desk.claim(lease.worker, Limits(trials=6, cohort=2)) == SPENT
-        assert lease.cohort not in desk.lease_rows()
+        assert lease.cohort in case.lease_rows()
+        assert case.claim(lease.worker, Limits(trials=6, cohort=2)) == SPENT
+        assert lease.cohort not in case.lease_rows()
 
 
-def test_one_worker_proposes_at_a_time(desk: Desk) -> None:
-    lease = desk.lease(someone())
-    with unchanged(desk.database):
-        assert desk.claim(someone()) == WAIT
-    desk.begin(lease)
-    assert desk.lease(someone()).cohort == 1
+def test_one_worker_proposes_at_a_time(case: StudyCase) -> None:
+    lease = case.lease(someone())
+    with unchanged(case.database):
+        assert case.claim(someone()) == WAIT
+    case.begin(lease)
+    assert case.lease(someone()).cohort == 1
 
 
-def test_new_trials_wait_for_no_other_cohort(desk: Desk) -> None:
-    first, numbers = desk.train(someone())
-    second, others = desk.train(someone())
-    desk.finish(second, others)
-    third, _ = desk.train(second.worker)
+def test_new_trials_wait_for_no_other_cohort(case: StudyCase) -> None:
+    first, numbers = case.train(someone())
+    second, others = case.train(someone())
+    case.finish(second, others)
+    third, _ = case.train(second.worker)
     assert third.cohort == 2
-    desk.finish(first, numbers)
-    assert list(desk.lease_rows()) == [0, 2]
+    case.finish(first, numbers)
+    assert list(case.lease_rows()) == [0, 2]
 
 
-def test_worker_between_two_cohorts_is_seen_and_nobody_waits_for_it(desk: Desk) -> None:
+def test_worker_between_two_cohorts_is_seen_and_nobody_waits_for_it(case: StudyCase) -> None:
     limits = Limits(trials=4, cohort=2)
-    first, numbers = desk.train(someone(), limits)
-    desk.finish(first, numbers)
-    assert not desk.renew(first, Progress(members=6, epoch=2, epochs=2))
-    running = RunningCohort(0, first.worker.place, 0, Progress())
-    assert desk.leases.running(desk.study) == [running]
-    second, others = desk.train(someone(), limits)
+    first, numbers = case.train(someone(), limits)
+    case.finish(first, numbers)
+    assert not case.renew(first, Progress(members=6, epoch=2, epochs=2))
+    running = RunningCohort(0, first.worker.host, 0, Progress())
+    assert case.leases.running(case.study) == [running]
+    second, others = case.train(someone(), limits)
     assert second.cohort == 1
-    desk.finish(second, others)
-    assert list(desk.lease_rows()) == [0, 1]
-    assert desk.claim(someone(), limits) == SPENT
-    assert list(desk.lease_rows()) == [0, 1]
-    desk.release(first)
-    desk.expire(1)
-    assert desk.leases.running(desk.study) == []
-    assert desk.states() == [TrialState.COMPLETE] * 4
-    assert desk.claim(someone(), limits) == SPENT
-    assert desk.lease_rows() == {}
+    case.finish(second, others)
+    assert list(case.lease_rows()) == [0, 1]
+    assert case.claim(someone(), limits) == SPENT
+    assert list(case.lease_rows()) == [0, 1]
+    case.release(first)
+    case.expire(1)
+    assert case.leases.running(case.study) == []
+    assert case.states() == [TrialState.COMPLETE] * 4
+    assert case.claim(someone(), limits) == SPENT
+    assert case.lease_rows() == {}
 
 
-def test_study_is_spent_only_when_nobody_trains(desk: Desk) -> None:
+def test_study_is_spent_only_when_nobody_trains(case: StudyCase) -> None:
     limits = Limits(trials=2, cohort=2)
-    lease, numbers = desk.train(someone(), limits)
-    assert desk.claim(someone(), limits) == WAIT
-    desk.finish(lease, numbers)
-    assert desk.claim(lease.worker, limits) == SPENT
-    with unchanged(desk.database):
-        assert desk.claim(someone(), limits) == SPENT
-        assert desk.claim(lease.worker, limits) == SPENT
-    assert desk.claim(someone(), Limits(trials=3, cohort=2)).room == 1
+    lease, numbers = case.train(someone(), limits)
+    assert case.claim(someone(), limits) == WAIT
+    case.finish(lease, numbers)
+    assert case.claim(lease.worker, limits) == SPENT
+    with unchanged(case.database):
+        assert case.claim(someone(), limits) == SPENT
+        assert case.claim(lease.worker, limits) == SPENT
+    assert case.claim(someone(), Limits(trials=3, cohort=2)).room == 1
 
 
-def test_study_without_a_budget_is_spent_at_once(desk: Desk) -> None:
-    assert desk.claim(someone(), Limits(trials=0, cohort=2)) == SPENT
+def test_study_without_a_budget_is_spent_at_once(case: StudyCase) -> None:
+    assert case.claim(someone(), Limits(trials=0, cohort=2)) == SPENT
 
 
-def test_a_claim_told_twice_is_one_reservation(desk: Desk) -> None:
+def test_a_claim_told_twice_is_one_reservation(case: StudyCase) -> None:
     worker = someone()
-    first = desk.claim(worker)
-    assert desk.claim(worker) == first
-    assert list(desk.lease_rows()) == [0]
+    first = case.claim(worker)
+    assert case.claim(worker) == first
+    assert list(case.lease_rows()) == [0]
 
 
-def test_studies_do_not_see_each_other(desk: Desk, records: Records) -> None:
-    other = Desk(desk.database, create_example(records, example_spec("other")))
+def test_studies_do_not_see_each_other(case: StudyCase, records: Records) -> None:
+    other = StudyCase(case.database, create_example(records, example_spec("other")))
     worker = someone()
-    mine, numbers = desk.train(worker)
+    mine, numbers = case.train(worker)
     yours, others = other.train(worker)
     assert (mine.cohort, numbers) == (yours.cohort, others) == (0, [0, 1])
-    with desk.database.writing() as connection:
-        is_mine = lease_table.c.study_uuid == desk.study.uuid
+    with case.database.writing() as connection:
+        is_mine = lease_table.c.study_uuid == case.study.uuid
         connection.execute(sa.update(lease_table).where(is_mine).values(expires_at=LONG_AGO))
-    desk.lease(someone())
+    case.lease(someone())
     other.release(yours)
-    assert list(desk.lease_rows()) == [0]
+    assert list(case.lease_rows()) == [0]
     assert other.lease_rows() == {}
     with pytest.raises(LostCohortError):
-        desk.finish(mine, numbers)
+        case.finish(mine, numbers)
 
 
 # Dead and living workers.
 
 
 @pytest.mark.parametrize("home", ["", "another-machine:1/1/1"])
-def test_lease_that_ended_is_taken_up_by_the_next_attempt(desk: Desk, home: str) -> None:
-    lease, numbers = desk.train(someone(home))
-    desk.train(someone())
-    asked = [dict(trial.params) for trial in desk.trials()][:2]
-    desk.expire(0)
+def test_lease_that_ended_is_taken_up_by_the_next_attempt(case: StudyCase, home: str) -> None:
+    lease, numbers = case.train(someone(home))
+    case.train(someone())
+    asked = [dict(trial.params) for trial in case.trials()][:2]
+    case.expire(0)
     worker = someone()
-    claim = desk.claim(worker)
+    claim = case.claim(worker)
     assert claim.lease == Lease(0, worker, attempt=2)
     assert (claim.room, claim.is_spent) == (0, False)
     assert [trial.number for trial in claim.trials] == numbers
     assert [dict(trial.params) for trial in claim.trials] == asked
     assert {trial.state for trial in claim.trials} == {TrialState.RUNNING}
-    assert desk.states() == [TrialState.RUNNING] * 4
-    assert desk.attempts() == [2, 2, 1, 1]
-    row = desk.lease_rows()[0]
+    assert case.states() == [TrialState.RUNNING] * 4
+    assert case.attempts() == [2, 2, 1, 1]
+    row = case.lease_rows()[0]
     assert (row.worker, row.attempt, row.lost, row.trials) == (worker.uuid, 2, 1, 2)
     assert (row.members, row.epoch, row.epochs) == (0, 0, 0)
-    desk.finish(claim.lease, numbers)
-    with desk.database.reading() as connection:
+    case.finish(claim.lease, numbers)
+    with case.database.reading() as connection:
         assert set(connection.scalars(sa.select(fold_table.c.attempt))) == {2}
     assert lease.attempt == 1
-    assert [trial.value for trial in desk.trials()][:2] == [
+    assert [trial.value for trial in case.trials()][:2] == [
         result.value for result in results(numbers).values()
     ]
 
 
 @pytest.mark.parametrize("home", ["", "another-machine:1/1/1", this_process()])
-def test_living_lease_is_not_taken(desk: Desk, home: str) -> None:
+def test_living_lease_is_not_taken(case: StudyCase, home: str) -> None:
     limits = Limits(trials=2, cohort=2)
-    desk.train(someone(home), limits)
-    with unchanged(desk.database):
-        assert desk.claim(someone(), limits) == WAIT
+    case.train(someone(home), limits)
+    with unchanged(case.database):
+        assert case.claim(someone(), limits) == WAIT
 
 
-def test_dead_cohorts_are_taken_up_in_order(desk: Desk) -> None:
+def test_dead_cohorts_are_taken_up_in_order(case: StudyCase) -> None:
     for _ in range(3):
-        desk.train(someone())
-    desk.expire(2)
-    desk.expire(0)
-    assert [desk.lease(someone()).cohort for _ in range(2)] == [0, 2]
-    assert desk.claim(someone()) == WAIT
+        case.train(someone())
+    case.expire(2)
+    case.expire(0)
+    assert [case.lease(someone()).cohort for _ in range(2)] == [0, 2]
+    assert case.claim(someone()) == WAIT
 
 
-def test_only_what_is_not_finished_is_taken_up(desk: Desk) -> None:
-    lease, _ = desk.train(someone())
-    desk.finish(lease, [0])
-    assert list(desk.lease_rows()) == [0], "a cohort that is finished in part is still held"
-    desk.expire(0)
-    claim = desk.claim(someone())
+def test_only_what_is_not_finished_is_taken_up(case: StudyCase) -> None:
+    lease, _ = case.train(someone())
+    case.finish(lease, [0])
+    assert list(case.lease_rows()) == [0], "a cohort that is finished in part is still held"
+    case.expire(0)
+    claim = case.claim(someone())
     assert [trial.number for trial in claim.trials] == [1]
-    assert desk.attempts() == [1, 2]
+    assert case.attempts() == [1, 2]
     assert claim.lease is not None
-    desk.finish(claim.lease, [1])
-    assert desk.states() == [TrialState.COMPLETE] * 2
+    case.finish(claim.lease, [1])
+    assert case.states() == [TrialState.COMPLETE] * 2
 
 
-def test_worker_of_this_machine_that_was_killed_is_lost_at_once(desk: Desk) -> None:
+def test_worker_of_this_machine_that_was_killed_is_lost_at_once(case: StudyCase) -> None:
     limits = Limits(trials=2, cohort=2)
     with child() as (process, home):
-        desk.train(someone(home), limits)
-        assert desk.claim(someone(), limits) == WAIT
+        case.train(someone(home), limits)
+        assert case.claim(someone(), limits) == WAIT
         assert not is_dead(home)
         process.kill()
         process.wait()
         assert is_dead(home)
-        claim = desk.claim(someone(), limits)
+        claim = case.claim(someone(), limits)
     assert claim.lease is not None
     assert claim.lease.attempt == 2
-    assert desk.lease_rows()[0].lost == 1
+    assert case.lease_rows()[0].lost == 1
 
 
 def test_killed_worker_that_nobody_has_waited_for_is_dead() -> None:
@@ -394,13 +394,13 @@ def test_stopped_worker_is_not_dead() -> None:
         assert not is_dead(home)
 
 
-def test_number_of_a_process_that_was_given_again_is_dead(desk: Desk) -> None:
+def test_number_of_a_process_that_was_given_again_is_dead(case: StudyCase) -> None:
     machine_and_pid, _, started = this_process().rpartition("/")
     assert int(started) > 0
     reused = f"{machine_and_pid}/{int(started) - 1}"
     assert is_dead(reused)
-    desk.train(someone(reused))
-    assert desk.lease(someone()).attempt == 2
+    case.train(someone(reused))
+    assert case.lease(someone()).attempt == 2
 
 
 @pytest.mark.parametrize("home", ["", "another-machine:1/1/1"])
@@ -419,327 +419,329 @@ def test_system_that_does_not_tell_of_processes_knows_of_no_dead(
     assert not is_dead(here)
 
 
-def test_worker_that_is_alone_takes_everything(desk: Desk) -> None:
-    desk.train(someone())
-    desk.train(someone(this_process()))
-    desk.lease(someone())
+def test_worker_that_is_alone_takes_everything(case: StudyCase) -> None:
+    case.train(someone())
+    case.train(someone(this_process()))
+    case.lease(someone())
     alone = replace(someone(), is_alone=True)
     for cohort in range(2):
-        claim = desk.claim(alone)
+        claim = case.claim(alone)
         assert claim.lease == Lease(cohort, alone, attempt=2)
-        desk.finish(claim.lease, [trial.number for trial in claim.trials])
-    claim = desk.claim(alone)
+        case.finish(claim.lease, [trial.number for trial in claim.trials])
+    claim = case.claim(alone)
     assert claim.lease == Lease(2, alone, attempt=1)
     assert claim.room == 2
 
 
-def test_own_lease_is_taken_again_and_not_counted_as_lost(desk: Desk) -> None:
+def test_own_lease_is_taken_again_and_not_counted_as_lost(case: StudyCase) -> None:
     worker = someone()
-    lease, numbers = desk.train(worker)
-    again = desk.claim(worker)
+    lease, numbers = case.train(worker)
+    again = case.claim(worker)
     assert again.lease == Lease(0, worker, attempt=2)
     assert [trial.number for trial in again.trials] == numbers
-    assert desk.lease_rows()[0].lost == 0
+    assert case.lease_rows()[0].lost == 0
     with pytest.raises(LostCohortError):
-        desk.finish(lease, numbers)
-    desk.finish(again.lease, numbers)
+        case.finish(lease, numbers)
+    case.finish(again.lease, numbers)
 
 
 @pytest.mark.parametrize("home", ["", "dead"])
-def test_reservation_of_a_dead_worker_is_handed_out_again(desk: Desk, home: str) -> None:
-    desk.train(someone())
+def test_reservation_of_a_dead_worker_is_handed_out_again(case: StudyCase, home: str) -> None:
+    case.train(someone())
     dead = f"{this_process().rpartition('/')[0]}/1"
-    lost = desk.lease(someone(dead if home else ""))
+    lost = case.lease(someone(dead if home else ""))
     if not home:
-        desk.expire(1)
+        case.expire(1)
     worker = someone()
-    claim = desk.claim(worker)
+    claim = case.claim(worker)
     assert claim.lease == Lease(1, worker, attempt=1)
     assert claim.room == 2
-    assert desk.lease_rows()[1].lost == 0
-    with unchanged(desk.database), pytest.raises(LostCohortError):
-        desk.begin(lost)
-    assert desk.begin(claim.lease) == [2, 3]
-    with unchanged(desk.database), pytest.raises(LostCohortError):
-        desk.begin(lost)
+    assert case.lease_rows()[1].lost == 0
+    with unchanged(case.database), pytest.raises(LostCohortError):
+        case.begin(lost)
+    assert case.begin(claim.lease) == [2, 3]
+    with unchanged(case.database), pytest.raises(LostCohortError):
+        case.begin(lost)
 
 
-def test_dead_reservation_is_given_up_when_the_study_is_spent(desk: Desk) -> None:
-    desk.lease(someone())
-    desk.expire(0)
-    assert desk.claim(someone(), Limits(trials=0, cohort=2)) == SPENT
-    assert desk.lease_rows() == {}
+def test_dead_reservation_is_given_up_when_the_study_is_spent(case: StudyCase) -> None:
+    case.lease(someone())
+    case.expire(0)
+    assert case.claim(someone(), Limits(trials=0, cohort=2)) == SPENT
+    assert case.lease_rows() == {}
 
 
-def test_late_worker_whose_cohort_nobody_took_goes_on(desk: Desk) -> None:
-    lease = desk.lease(someone())
-    desk.expire(0)
-    numbers = desk.begin(lease)
-    assert desk.renew(lease)
-    desk.expire(0)
-    desk.finish(lease, numbers)
-    assert desk.states() == [TrialState.COMPLETE] * 2
+def test_late_worker_whose_cohort_nobody_took_goes_on(case: StudyCase) -> None:
+    lease = case.lease(someone())
+    case.expire(0)
+    numbers = case.begin(lease)
+    assert case.renew(lease)
+    case.expire(0)
+    case.finish(lease, numbers)
+    assert case.states() == [TrialState.COMPLETE] * 2
 
 
 # Told twice, and told too late.
 
 
-def test_begin_told_twice_writes_once(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
-    with unchanged(desk.database):
-        assert desk.begin(lease) == numbers == [0, 1]
+def test_begin_told_twice_writes_once(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
+    with unchanged(case.database):
+        assert case.begin(lease) == numbers == [0, 1]
 
 
-def test_finish_told_twice_writes_once(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
-    desk.finish(lease, numbers)
-    with unchanged(desk.database):
-        desk.finish(lease, numbers)
+def test_finish_told_twice_writes_once(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
+    case.finish(lease, numbers)
+    with unchanged(case.database):
+        case.finish(lease, numbers)
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAILED])
-def test_finish_told_twice_of_other_ends_writes_once(desk: Desk, state: TrialState) -> None:
-    lease, numbers = desk.train(someone())
-    desk.finish(lease, numbers, state)
-    with unchanged(desk.database):
-        desk.finish(lease, numbers, state)
-    assert desk.states() == [state] * 2
+def test_finish_told_twice_of_other_ends_writes_once(case: StudyCase, state: TrialState) -> None:
+    lease, numbers = case.train(someone())
+    case.finish(lease, numbers, state)
+    with unchanged(case.database):
+        case.finish(lease, numbers, state)
+    assert case.states() == [state] * 2
 
 
-def test_finish_told_twice_is_heard_after_a_look(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
-    desk.finish(lease, numbers)
-    desk.look()
-    with unchanged(desk.database):
-        desk.finish(lease, numbers)
+def test_finish_told_twice_is_heard_after_a_look(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
+    case.finish(lease, numbers)
+    case.evaluation()
+    with unchanged(case.database):
+        case.finish(lease, numbers)
 
 
 @pytest.mark.parametrize("is_finished", [False, True])
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.FAILED])
 def test_late_attempt_is_refused_and_writes_nothing(
-    desk: Desk, state: TrialState, is_finished: bool
+    case: StudyCase, state: TrialState, is_finished: bool
 ) -> None:
-    late, numbers = desk.train(someone())
-    desk.expire(0)
-    lease = desk.lease(someone())
+    late, numbers = case.train(someone())
+    case.expire(0)
+    lease = case.lease(someone())
     if is_finished:
-        desk.finish(lease, numbers, state)
-    with unchanged(desk.database):
+        case.finish(lease, numbers, state)
+    with unchanged(case.database):
         with pytest.raises(LostCohortError, match=r"cohort 0 taken from it"):
-            desk.finish(late, numbers, state)
+            case.finish(late, numbers, state)
         with pytest.raises(LostCohortError, match="example: "):
-            desk.begin(late)
-        assert not desk.renew(late, Progress(1, 1, 1))
-        desk.release(late)
+            case.begin(late)
+        assert not case.renew(late, Progress(1, 1, 1))
+        case.release(late)
     if not is_finished:
-        desk.finish(lease, numbers)
-        assert desk.states() == [TrialState.COMPLETE] * 2
+        case.finish(lease, numbers)
+        assert case.states() == [TrialState.COMPLETE] * 2
 
 
-def test_late_attempt_of_the_same_worker_is_refused(desk: Desk) -> None:
+def test_late_attempt_of_the_same_worker_is_refused(case: StudyCase) -> None:
     worker = someone()
-    late, numbers = desk.train(worker)
-    lease = desk.lease(worker)
-    with unchanged(desk.database):
+    late, numbers = case.train(worker)
+    lease = case.lease(worker)
+    with unchanged(case.database):
         with pytest.raises(LostCohortError):
-            desk.finish(late, numbers)
-        assert not desk.renew(late)
-        desk.release(late)
-    assert desk.renew(lease)
+            case.finish(late, numbers)
+        assert not case.renew(late)
+        case.release(late)
+    assert case.renew(lease)
 
 
-def test_finish_of_a_released_cohort_is_refused(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
-    desk.release(lease)
-    with unchanged(desk.database), pytest.raises(LostCohortError):
-        desk.finish(lease, numbers)
-    assert not desk.renew(lease)
+def test_finish_of_a_released_cohort_is_refused(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
+    case.release(lease)
+    with unchanged(case.database), pytest.raises(LostCohortError):
+        case.finish(lease, numbers)
+    assert not case.renew(lease)
 
 
-def test_finish_after_the_cohort_was_given_up_is_refused(desk: Desk) -> None:
+def test_finish_after_the_cohort_was_given_up_is_refused(case: StudyCase) -> None:
     limits = Limits(trials=2, cohort=2, max_retries=0)
-    late, numbers = desk.train(someone(), limits)
-    desk.expire(0)
-    assert desk.claim(someone(), limits) == SPENT
-    with unchanged(desk.database), pytest.raises(LostCohortError):
-        desk.finish(late, numbers)
+    late, numbers = case.train(someone(), limits)
+    case.expire(0)
+    assert case.claim(someone(), limits) == SPENT
+    with unchanged(case.database), pytest.raises(LostCohortError):
+        case.finish(late, numbers)
 
 
-def test_finish_that_is_not_whole_leaves_the_cohort_held(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
+def test_finish_that_is_not_whole_leaves_the_cohort_held(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
     broken = {**results(numbers), 1: example_result(1, folds=4)}
-    with unchanged(desk.database), pytest.raises(StudyStateError, match="complete with 6 folds"):
-        desk.cohorts.finish(desk.study, lease, broken)
-    desk.finish(lease, numbers)
+    with unchanged(case.database), pytest.raises(StudyStateError, match="complete with 6 folds"):
+        case.cohorts.finish(case.study, lease, broken)
+    case.finish(lease, numbers)
 
 
-def test_everything_is_refused_when_the_study_is_gone(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
-    desk.database.storage.delete_study(desk.study.optuna_study_id)
-    again = create_example(Records(desk.database))
-    with unchanged(desk.database):
+def test_everything_is_refused_when_the_study_is_gone(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
+    case.database.storage.delete_study(case.study.optuna_study_id)
+    again = create_example(Records(case.database))
+    with unchanged(case.database):
         for act in (
-            lambda: desk.claim(someone()),
-            lambda: desk.begin(lease),
-            lambda: desk.finish(lease, numbers),
-            lambda: desk.release(lease),
+            lambda: case.claim(someone()),
+            lambda: case.begin(lease),
+            lambda: case.finish(lease, numbers),
+            lambda: case.release(lease),
         ):
             with pytest.raises(StudyStateError, match="a deleted study"):
                 act()
-        assert not desk.renew(lease)
-    assert Desk(desk.database, again).lease(someone()).cohort == 0
+        assert not case.renew(lease)
+    assert StudyCase(case.database, again).lease(someone()).cohort == 0
 
 
 # Given back.
 
 
-def test_released_cohort_waits_for_any_worker(desk: Desk) -> None:
-    lease, numbers = desk.train(someone())
-    desk.release(lease)
-    assert desk.states() == [TrialState.WAITING] * 2
-    assert desk.lease_rows() == {}
-    with unchanged(desk.database):
-        desk.release(lease)
-    claim = desk.claim(someone())
+def test_released_cohort_waits_for_any_worker(case: StudyCase) -> None:
+    lease, numbers = case.train(someone())
+    case.release(lease)
+    assert case.states() == [TrialState.WAITING] * 2
+    assert case.lease_rows() == {}
+    with unchanged(case.database):
+        case.release(lease)
+    claim = case.claim(someone())
     assert claim.lease is not None
     assert claim.lease.attempt == 2
     assert [trial.number for trial in claim.trials] == numbers
-    assert desk.states() == [TrialState.RUNNING] * 2
+    assert case.states() == [TrialState.RUNNING] * 2
 
 
-def test_released_reservation_is_free(desk: Desk) -> None:
-    desk.release(desk.lease(someone()))
-    assert desk.lease_rows() == {}
-    assert desk.lease(someone()).cohort == 0
+def test_released_reservation_is_free(case: StudyCase) -> None:
+    case.release(case.lease(someone()))
+    assert case.lease_rows() == {}
+    assert case.lease(someone()).cohort == 0
 
 
-def test_release_by_a_late_worker_does_nothing(desk: Desk) -> None:
-    late, numbers = desk.train(someone())
-    desk.expire(0)
-    lease = desk.lease(someone())
-    with unchanged(desk.database):
-        desk.release(late)
-    desk.finish(lease, numbers)
+def test_release_by_a_late_worker_does_nothing(case: StudyCase) -> None:
+    late, numbers = case.train(someone())
+    case.expire(0)
+    lease = case.lease(someone())
+    with unchanged(case.database):
+        case.release(late)
+    case.finish(lease, numbers)
 
 
-def test_release_resets_the_count_of_losses(desk: Desk) -> None:
+def test_release_resets_the_count_of_losses(case: StudyCase) -> None:
     limits = replace(LIMITS, max_retries=1)
-    desk.train(someone(), limits)
-    desk.expire(0)
-    lease = desk.lease(someone(), limits)
-    assert desk.lease_rows()[0].lost == 1
-    desk.release(lease)
-    again = desk.lease(someone(), limits)
+    case.train(someone(), limits)
+    case.expire(0)
+    lease = case.lease(someone(), limits)
+    assert case.lease_rows()[0].lost == 1
+    case.release(lease)
+    again = case.lease(someone(), limits)
     assert (again.cohort, again.attempt) == (0, 3)
-    assert desk.lease_rows()[0].lost == 0
-    desk.expire(0)
-    assert desk.lease(someone(), limits).attempt == 4
-    assert desk.lease_rows()[0].lost == 1
+    assert case.lease_rows()[0].lost == 0
+    case.expire(0)
+    assert case.lease(someone(), limits).attempt == 4
+    assert case.lease_rows()[0].lost == 1
 
 
 # Lost too often, failed too often, late.
 
 
 @pytest.mark.parametrize("max_retries", [0, 1, 3])
-def test_cohort_that_costs_too_many_workers_is_failed(desk: Desk, max_retries: int) -> None:
+def test_cohort_that_costs_too_many_workers_is_failed(case: StudyCase, max_retries: int) -> None:
     limits = replace(LIMITS, max_retries=max_retries)
-    desk.train(someone(), limits)
-    for retry in range(max_retries):
-        desk.expire(0)
-        lease = desk.lease(someone(), limits)
-        assert (lease.cohort, lease.attempt) == (0, retry + 2)
-    desk.expire(0)
-    claim = desk.claim(someone(), limits)
+    case.train(someone(), limits)
+    for lost in range(max_retries):
+        case.expire(0)
+        lease = case.lease(someone(), limits)
+        assert (lease.cohort, lease.attempt) == (0, lost + 2)
+    case.expire(0)
+    claim = case.claim(someone(), limits)
     assert claim.lease is not None
     assert (claim.lease.cohort, claim.room) == (1, 2)
-    assert list(desk.lease_rows()) == [1]
-    for trial in desk.trials():
+    assert list(case.lease_rows()) == [1]
+    for trial in case.trials():
         assert trial.state is TrialState.FAILED
         workers = f"{max_retries + 1} workers in a row died while they trained it"
         assert trial.reason == f"lost: {workers}"
         assert (trial.value, trial.fold_scores) == (None, ())
 
 
-def test_claim_goes_on_past_cohorts_that_are_failed(desk: Desk) -> None:
+def test_claim_goes_on_past_cohorts_that_are_failed(case: StudyCase) -> None:
     limits = replace(LIMITS, max_retries=0)
     for _ in range(3):
-        desk.train(someone(), limits)
+        case.train(someone(), limits)
     for cohort in (0, 2):
-        desk.expire(cohort)
-    assert desk.claim(someone(), limits) == WAIT
+        case.expire(cohort)
+    assert case.claim(someone(), limits) == WAIT
     failed, running = TrialState.FAILED, TrialState.RUNNING
-    assert desk.states() == [failed, failed, running, running, failed, failed]
-    assert list(desk.lease_rows()) == [1]
+    assert case.states() == [failed, failed, running, running, failed, failed]
+    assert list(case.lease_rows()) == [1]
 
 
-def test_own_lease_does_not_cost_a_retry(desk: Desk) -> None:
+def test_own_lease_does_not_cost_a_retry(case: StudyCase) -> None:
     limits = replace(LIMITS, max_retries=0)
     worker = someone()
-    desk.train(worker, limits)
+    case.train(worker, limits)
     for attempt in range(2, 5):
-        assert desk.lease(worker, limits).attempt == attempt
+        assert case.lease(worker, limits).attempt == attempt
 
 
-def test_cohort_is_tried_for_ever_without_a_limit(desk: Desk) -> None:
-    desk.train(someone())
+def test_cohort_is_tried_for_ever_without_a_limit(case: StudyCase) -> None:
+    case.train(someone())
     for attempt in range(2, 12):
-        desk.expire(0)
-        assert desk.lease(someone()).attempt == attempt
-    assert desk.lease_rows()[0].lost == 10
+        case.expire(0)
+        assert case.lease(someone()).attempt == attempt
+    assert case.lease_rows()[0].lost == 10
 
 
-def test_too_many_failures_in_a_row_stop_the_study(desk: Desk) -> None:
+def test_too_many_failures_in_a_row_stop_the_study(case: StudyCase) -> None:
     limits = replace(LIMITS, max_consecutive_failures=4)
     for _ in range(2):
-        lease, numbers = desk.train(someone(), limits)
-        desk.finish(lease, numbers, TrialState.FAILED)
+        lease, numbers = case.train(someone(), limits)
+        case.finish(lease, numbers, TrialState.FAILED)
     message = (
         "example: fewer than 4 trials may fail in a row, but got 4, the last because: failed for a "
-        "test. Mend the cause; then raise [search] max_consecutive_failures and run the file again."
+        "test. Fix the cause; then raise [search] max_consecutive_failures and run the file again."
     )
-    with unchanged(desk.database), pytest.raises(StudyStateError) as caught:
-        desk.claim(someone(), limits)
+    with unchanged(case.database), pytest.raises(StudyStateError) as caught:
+        case.claim(someone(), limits)
     assert str(caught.value) == message
     for allowed in (5, 0):
-        lease = desk.lease(someone(), replace(limits, max_consecutive_failures=allowed))
-        desk.release(lease)
+        lease = case.lease(someone(), replace(limits, max_consecutive_failures=allowed))
+        case.release(lease)
 
 
 @pytest.mark.parametrize("state", [TrialState.COMPLETE, TrialState.PRUNED])
-def test_one_trial_in_between_keeps_the_study_going(desk: Desk, state: TrialState) -> None:
+def test_one_trial_in_between_keeps_the_study_going(case: StudyCase, state: TrialState) -> None:
     limits = replace(LIMITS, max_consecutive_failures=3)
     ends = [TrialState.FAILED, TrialState.FAILED, state, TrialState.FAILED]
-    for place in (0, 2):
-        lease, numbers = desk.train(someone(), limits)
-        told = {n: example_result(n, ends[place + at], epochs=2) for at, n in enumerate(numbers)}
-        desk.cohorts.finish(desk.study, lease, told)
-    assert desk.claim(someone(), limits).room == 2
+    for index in (0, 2):
+        lease, numbers = case.train(someone(), limits)
+        finished = {
+            n: example_result(n, ends[index + at], epochs=2) for at, n in enumerate(numbers)
+        }
+        case.cohorts.finish(case.study, lease, finished)
+    assert case.claim(someone(), limits).room == 2
 
 
-def test_failing_study_still_takes_up_what_was_begun(desk: Desk) -> None:
+def test_failing_study_still_takes_up_what_was_begun(case: StudyCase) -> None:
     limits = replace(LIMITS, max_consecutive_failures=2)
-    desk.train(someone(), limits)
-    lease, numbers = desk.train(someone(), limits)
-    desk.finish(lease, numbers, TrialState.FAILED)
-    desk.expire(0)
-    taken = desk.lease(someone(), limits)
+    case.train(someone(), limits)
+    lease, numbers = case.train(someone(), limits)
+    case.finish(lease, numbers, TrialState.FAILED)
+    case.expire(0)
+    taken = case.lease(someone(), limits)
     assert (taken.cohort, taken.attempt) == (0, 2)
 
 
-def test_cohort_lost_too_often_is_failed_even_if_that_stops_the_study(desk: Desk) -> None:
+def test_cohort_lost_too_often_is_failed_even_if_that_stops_the_study(case: StudyCase) -> None:
     limits = replace(LIMITS, max_retries=0, max_consecutive_failures=2)
-    desk.train(someone(), limits)
-    desk.expire(0)
+    case.train(someone(), limits)
+    case.expire(0)
     with pytest.raises(StudyStateError, match=r"got 2, the last because: lost: 1 workers"):
-        desk.claim(someone(), limits)
-    assert desk.states() == [TrialState.FAILED] * 2
-    assert desk.lease_rows() == {}
+        case.claim(someone(), limits)
+    assert case.states() == [TrialState.FAILED] * 2
+    assert case.lease_rows() == {}
 
 
-def spans(desk: Desk, *seconds: tuple[int, int]) -> None:
+def spans(case: StudyCase, *seconds: tuple[int, int]) -> None:
     """Let each trial start and end so many seconds after one moment."""
     start = datetime(2026, 1, 1)
-    with desk.database.writing() as connection:
+    with case.database.writing() as connection:
         for number, (begun, ended) in enumerate(seconds):
             values = {
                 "datetime_start": start + timedelta(seconds=begun),
@@ -749,79 +751,79 @@ def spans(desk: Desk, *seconds: tuple[int, int]) -> None:
             connection.execute(sa.update(optuna_trials).where(is_it).values(values))
 
 
-def test_time_of_parallel_cohorts_is_counted_once(desk: Desk) -> None:
-    begun = [desk.train(someone()) for _ in range(2)]
+def test_time_of_parallel_cohorts_is_counted_once(case: StudyCase) -> None:
+    begun = [case.train(someone()) for _ in range(2)]
     for lease, numbers in begun:
-        desk.finish(lease, numbers)
-    spans(desk, (0, 60), (0, 50), (30, 100), (40, 90))
-    assert Records(desk.database).elapsed_seconds(desk.study) == 100
-    assert desk.claim(someone(), replace(LIMITS, timeout_seconds=100.0)) == SPENT
-    assert desk.claim(someone(), replace(LIMITS, timeout_seconds=100.5)).room == 2
+        case.finish(lease, numbers)
+    spans(case, (0, 60), (0, 50), (30, 100), (40, 90))
+    assert Records(case.database).elapsed_seconds(case.study) == 100
+    assert case.claim(someone(), replace(LIMITS, timeout_seconds=100.0)) == SPENT
+    assert case.claim(someone(), replace(LIMITS, timeout_seconds=100.5)).room == 2
 
 
-def test_cohort_inside_another_adds_no_time(desk: Desk) -> None:
+def test_cohort_inside_another_adds_no_time(case: StudyCase) -> None:
     for _ in range(3):
-        desk.finish(*desk.train(someone()))
-    spans(desk, (0, 100), (0, 100), (10, 20), (10, 20), (50, 120), (50, 120))
-    assert Records(desk.database).elapsed_seconds(desk.study) == 120
+        case.finish(*case.train(someone()))
+    spans(case, (0, 100), (0, 100), (10, 20), (10, 20), (50, 120), (50, 120))
+    assert Records(case.database).elapsed_seconds(case.study) == 120
 
 
-def test_pauses_between_cohorts_are_not_counted(desk: Desk) -> None:
+def test_pauses_between_cohorts_are_not_counted(case: StudyCase) -> None:
     for _ in range(2):
-        desk.finish(*desk.train(someone()))
-    spans(desk, (0, 10), (0, 10), (5000, 5020), (5000, 5020))
-    assert Records(desk.database).elapsed_seconds(desk.study) == 30
+        case.finish(*case.train(someone()))
+    spans(case, (0, 10), (0, 10), (5000, 5020), (5000, 5020))
+    assert Records(case.database).elapsed_seconds(case.study) == 30
 
 
-def test_late_study_lets_running_cohorts_end(desk: Desk) -> None:
+def test_late_study_lets_running_cohorts_end(case: StudyCase) -> None:
     limits = replace(LIMITS, timeout_seconds=10.0)
-    first, numbers = desk.train(someone(), limits)
-    second, others = desk.train(someone(), limits)
-    desk.finish(first, numbers)
-    spans(desk, (0, 60), (0, 60))
-    assert desk.claim(someone(), limits) == WAIT
-    assert desk.renew(second)
-    desk.expire(1)
-    claim = desk.claim(someone(), limits)
+    first, numbers = case.train(someone(), limits)
+    second, others = case.train(someone(), limits)
+    case.finish(first, numbers)
+    spans(case, (0, 60), (0, 60))
+    assert case.claim(someone(), limits) == WAIT
+    assert case.renew(second)
+    case.expire(1)
+    claim = case.claim(someone(), limits)
     assert claim.lease is not None
     assert (claim.lease.cohort, claim.lease.attempt) == (1, 2)
-    desk.finish(claim.lease, others)
-    assert desk.claim(someone(), limits) == SPENT
+    case.finish(claim.lease, others)
+    assert case.claim(someone(), limits) == SPENT
 
 
-def test_late_study_has_its_first_cohort(desk: Desk) -> None:
-    assert desk.claim(someone(), replace(LIMITS, timeout_seconds=1e-9)).room == 2
+def test_late_study_has_its_first_cohort(case: StudyCase) -> None:
+    assert case.claim(someone(), replace(LIMITS, timeout_seconds=1e-9)).room == 2
 
 
 # Watched.
 
 
-def test_running_cohorts_are_those_of_living_workers(desk: Desk) -> None:
+def test_running_cohorts_are_those_of_living_workers(case: StudyCase) -> None:
     dead = f"{this_process().rpartition('/')[0]}/1"
     limits = Limits(trials=12, cohort=2)
-    first, _ = desk.train(someone(this_process()), limits)
-    desk.train(someone(), limits)
-    third, _ = desk.train(someone(), limits)
-    desk.lease(someone(), limits)
-    desk.expire(1)
-    desk.change_lease(2, home=dead)
-    assert desk.renew(first, Progress(members=11, epoch=3, epochs=20))
-    place = first.worker.place
-    assert desk.leases.running(desk.study) == [
-        RunningCohort(0, place, 2, Progress(11, 3, 20)),
-        RunningCohort(3, place, 2, Progress()),
+    first, _ = case.train(someone(this_process()), limits)
+    case.train(someone(), limits)
+    third, _ = case.train(someone(), limits)
+    case.lease(someone(), limits)
+    case.expire(1)
+    case.change_lease(2, home=dead)
+    assert case.renew(first, Progress(members=11, epoch=3, epochs=20))
+    host = first.worker.host
+    assert case.leases.running(case.study) == [
+        RunningCohort(0, host, 2, Progress(11, 3, 20)),
+        RunningCohort(3, host, 2, Progress()),
     ]
-    assert desk.renew(third), "a lease is lost when it is taken, not when it looks dead"
+    assert case.renew(third), "a lease is lost when it is taken, not when it looks dead"
 
 
-def test_renewed_lease_ends_later(desk: Desk) -> None:
-    lease, _ = desk.train(someone())
-    desk.expire(0)
-    assert desk.leases.running(desk.study) == []
-    assert desk.renew(lease)
-    assert [cohort.cohort for cohort in desk.leases.running(desk.study)] == [0]
+def test_renewed_lease_ends_later(case: StudyCase) -> None:
+    lease, _ = case.train(someone())
+    case.expire(0)
+    assert case.leases.running(case.study) == []
+    assert case.renew(lease)
+    assert [cohort.cohort for cohort in case.leases.running(case.study)] == [0]
     limits = Limits(trials=2, cohort=2)
-    assert desk.claim(someone(), limits) == WAIT
+    assert case.claim(someone(), limits) == WAIT
 
 
 @pytest.mark.parametrize(
@@ -837,8 +839,8 @@ def test_sessions_of_other_time_zones_agree_when_a_lease_ends(
     ):
         for database, zone in zip((here, there), zones, strict=True):
             set_zone(database, zone)
-        first = Desk(here, create_example(Records(here)))
-        second = Desk(there, first.study)
+        first = StudyCase(here, create_example(Records(here)))
+        second = StudyCase(there, first.study)
         first.train(someone(), limits)
         assert second.claim(someone(), limits) == WAIT
         assert len(first.leases.running(first.study)) == 1
@@ -867,29 +869,29 @@ def set_zone(database: Database, zone: str) -> None:
 # After a look.
 
 
-def test_everything_is_refused_after_a_look(desk: Desk) -> None:
-    desk.finish(*desk.train(someone()))
-    begun, numbers = desk.train(someone())
-    reserved = desk.lease(someone())
-    desk.look()
-    assert desk.states() == [TrialState.COMPLETE] * 2 + [TrialState.FAILED] * 2
-    assert desk.leases.running(desk.study) == []
-    with unchanged(desk.database):
+def test_everything_is_refused_after_a_look(case: StudyCase) -> None:
+    case.finish(*case.train(someone()))
+    begun, numbers = case.train(someone())
+    reserved = case.lease(someone())
+    case.evaluation()
+    assert case.states() == [TrialState.COMPLETE] * 2 + [TrialState.FAILED] * 2
+    assert case.leases.running(case.study) == []
+    with unchanged(case.database):
         for act in (
-            lambda: desk.claim(someone()),
-            lambda: desk.claim(begun.worker),
-            lambda: desk.claim(replace(someone(), is_alone=True)),
-            lambda: desk.begin(reserved),
-            lambda: desk.begin(begun),
-            lambda: desk.finish(begun, numbers),
-            lambda: desk.finish(begun, numbers, TrialState.FAILED),
+            lambda: case.claim(someone()),
+            lambda: case.claim(begun.worker),
+            lambda: case.claim(replace(someone(), is_alone=True)),
+            lambda: case.begin(reserved),
+            lambda: case.begin(begun),
+            lambda: case.finish(begun, numbers),
+            lambda: case.finish(begun, numbers, TrialState.FAILED),
         ):
             with pytest.raises(RefusedError, match="after its held-out set was opened"):
                 act()
-        assert not desk.renew(begun)
-        assert not desk.renew(reserved)
-        desk.release(begun)
-        desk.release(reserved)
+        assert not case.renew(begun)
+        assert not case.renew(reserved)
+        case.release(begun)
+        case.release(reserved)
 
 
 # Renewed by a thread of its own.
@@ -898,13 +900,13 @@ def test_everything_is_refused_after_a_look(desk: Desk) -> None:
 class MadeUpLeases(Leases):
     """Answer each renewal with the next of these, and with the last one for ever."""
 
-    def __init__(self, *answers: bool | StorageError) -> None:
-        self.answers = list(answers)
-        self.told: list[Progress] = []
+    def __init__(self, *assessments: bool | StorageError) -> None:
+        self.assessments = list(assessments)
+        self.finished: list[Progress] = []
 
     def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
-        self.told.append(progress)
-        answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        self.finished.append(progress)
+        answer = self.assessments.pop(0) if len(self.assessments) > 1 else self.assessments[0]
         if isinstance(answer, StorageError):
             raise answer
         return answer
@@ -931,7 +933,7 @@ def lease_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "lease"]
 
 
-def is_lost(held: Holding) -> bool:
+def is_lost(held: Heartbeat) -> bool:
     try:
         held.tell(Progress())
     except LostCohortError:
@@ -941,42 +943,42 @@ def is_lost(held: Holding) -> bool:
 
 def test_holding_renews_with_the_newest_progress(study: StudyRecord) -> None:
     leases = MadeUpLeases(True)
-    with holding(leases, study, BRIEF) as held:
-        until(lambda: Progress() in leases.told)
+    with heartbeat(leases, study, BRIEF) as held:
+        until(lambda: Progress() in leases.finished)
         held.tell(Progress(5, 1, 9))
-        until(lambda: Progress(5, 1, 9) in leases.told)
+        until(lambda: Progress(5, 1, 9) in leases.finished)
     assert lease_threads() == []
-    count = len(leases.told)
+    count = len(leases.finished)
     time.sleep(0.05)
-    assert len(leases.told) == count
+    assert len(leases.finished) == count
 
 
 def test_holding_says_that_the_lease_was_lost_and_asks_no_more(study: StudyRecord) -> None:
     leases = MadeUpLeases(True, False, True)
-    with holding(leases, study, BRIEF) as held:
+    with heartbeat(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
         with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
             held.tell(Progress())
         until(lambda: lease_threads() == [])
-    assert len(leases.told) == 2
+    assert len(leases.finished) == 2
 
 
 def test_holding_survives_a_database_that_fails(study: StudyRecord) -> None:
     leases = MadeUpLeases(StorageError(FAULT), UnreachableError(FAULT), True)
-    with holding(leases, study, BRIEF) as held:
-        until(lambda: len(leases.told) > 3)
+    with heartbeat(leases, study, BRIEF) as held:
+        until(lambda: len(leases.finished) > 3)
         held.tell(Progress())
 
 
 def test_holding_that_heard_no_answer_for_long_still_hears_of_a_loss(study: StudyRecord) -> None:
     leases = MadeUpLeases(*[UnreachableError(FAULT)] * 5, False)
-    with holding(leases, study, BRIEF) as held:
+    with heartbeat(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
 
 
 def test_thread_ends_with_a_block_that_fails(study: StudyRecord) -> None:
     def fail() -> None:
-        with holding(MadeUpLeases(True), study, BRIEF):
+        with heartbeat(MadeUpLeases(True), study, BRIEF):
             assert len(lease_threads()) == 1
             raise ZeroDivisionError
 
@@ -992,14 +994,14 @@ def test_long_lease_does_not_make_its_end_wait(
     monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 60.0)
     leases = MadeUpLeases(True)
     begun = time.monotonic()
-    with holding(leases, study, replace(BRIEF, worker=someone())):
+    with heartbeat(leases, study, replace(BRIEF, worker=someone())):
         pass
     assert time.monotonic() - begun < 30
-    assert leases.told == []
+    assert leases.finished == []
 
 
 def test_cohort_that_trains_longer_than_its_lease_stays_held(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+    case: StudyCase, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The clock is moved by hand, or a busy machine could let the lease end before it is renewed.
     passed = timedelta()
@@ -1011,27 +1013,27 @@ def test_cohort_that_trains_longer_than_its_lease_stays_held(
         monkeypatch.setattr(f"selection.store.{room}.database_now", moved_now)
     monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 0.02)
     limits = Limits(trials=2, cohort=2)
-    lease, numbers = desk.train(someone(), limits)
+    lease, numbers = case.train(someone(), limits)
     step = timedelta(seconds=0.75 * lease.worker.lease_seconds)
-    with holding(desk.leases, desk.study, lease) as held:
+    with heartbeat(case.leases, case.study, lease) as held:
         held.tell(Progress(12, 1, 7))
         for _ in range(3):
-            end = desk.lease_rows()[0].expires_at
+            end = case.lease_rows()[0].expires_at
             passed += step
-            assert desk.claim(someone(), limits) == WAIT
-            until(lambda end=end: desk.lease_rows()[0].expires_at > end + step / 2)
-        running = desk.leases.running(desk.study)
+            assert case.claim(someone(), limits) == WAIT
+            until(lambda end=end: case.lease_rows()[0].expires_at > end + step / 2)
+        running = case.leases.running(case.study)
         assert [cohort.progress for cohort in running] == [Progress(12, 1, 7)]
-    desk.finish(lease, numbers)
+    case.finish(lease, numbers)
 
 
-def test_worker_hears_that_its_cohort_was_taken(desk: Desk) -> None:
-    lease, _ = desk.train(replace(someone(), lease_seconds=0.2))
-    with holding(desk.leases, desk.study, lease) as held:
+def test_worker_hears_that_its_cohort_was_taken(case: StudyCase) -> None:
+    lease, _ = case.train(replace(someone(), lease_seconds=0.2))
+    with heartbeat(case.leases, case.study, lease) as held:
         # Taken at once, as by a worker that is alone: the thread may renew at any moment.
-        taken = desk.lease(replace(someone(), is_alone=True))
+        taken = case.lease(replace(someone(), is_alone=True))
         until(lambda: is_lost(held))
-    assert desk.renew(taken)
+    assert case.renew(taken)
 
 
 # Patience.
@@ -1061,21 +1063,21 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> MadeUpTime:
 
 def test_what_succeeds_is_done_once(clock: MadeUpTime) -> None:
     said: list[str] = []
-    assert patiently(lambda: 7, said.append) == 7
+    assert retry(lambda: 7, said.append) == 7
     assert (said, clock.pauses) == ([], [])
 
 
 def test_server_that_does_not_answer_is_asked_again(clock: MadeUpTime) -> None:
-    answers: list[Any] = [UnreachableError(FAULT)] * 9 + [7]
+    assessments: list[Any] = [UnreachableError(FAULT)] * 9 + [7]
     said: list[str] = []
 
     def act() -> int:
-        answer = answers.pop(0)
+        answer = assessments.pop(0)
         if isinstance(answer, UnreachableError):
             raise answer
         return int(answer)
 
-    assert patiently(act, said.append) == 7
+    assert retry(act, said.append) == 7
     assert said == [f"{FAULT} Trying again for 300 seconds."]
     assert clock.pauses == sorted(clock.pauses)
     assert clock.pauses[0] < 1
@@ -1091,7 +1093,7 @@ def test_patience_ends(clock: MadeUpTime, seconds: float) -> None:
         raise UnreachableError(FAULT)
 
     with pytest.raises(UnreachableError):
-        patiently(act, lambda line: None, seconds)
+        retry(act, lambda line: None, seconds)
     assert tries[-1] <= seconds
     assert seconds - tries[-1] <= LONGEST_WAIT
 
@@ -1105,21 +1107,21 @@ def test_other_errors_are_not_waited_for(clock: MadeUpTime, kind: type[Exception
         raise kind(FAULT)
 
     with pytest.raises(kind):
-        patiently(act, lambda line: None)
+        retry(act, lambda line: None)
     assert len(tries) == 1
     assert clock.pauses == []
 
 
-def test_a_beginning_that_a_crash_has_undone_is_found_out_and_begun_again(desk: Desk) -> None:
+def test_a_beginning_that_a_crash_has_undone_is_found_out_and_begun_again(case: StudyCase) -> None:
     me = someone()
-    lease, numbers = desk.train(me)
-    with desk.database.writing() as connection:
+    lease, numbers = case.train(me)
+    with case.database.writing() as connection:
         for table in (trial_table, trial_params, trial_user_attrs, optuna_trials):
             connection.execute(sa.delete(table))
     with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
-        desk.finish(lease, numbers)
-    desk.release(lease)
-    again, same_numbers = desk.train(me)
+        case.finish(lease, numbers)
+    case.release(lease)
+    again, same_numbers = case.train(me)
     assert (again.cohort, same_numbers) == (lease.cohort, numbers)
-    desk.finish(again, same_numbers)
-    assert set(desk.states()) == {TrialState.COMPLETE}
+    case.finish(again, same_numbers)
+    assert set(case.states()) == {TrialState.COMPLETE}

@@ -228,7 +228,7 @@ def full_study(database: Database, name: str = "example") -> StudyRecord:
 
 
 def evaluated_study(database: Database, name: str = "example", number: int = 0) -> StudyRecord:
-    """Begin a study whose held-out set was opened twice; the second look came to nothing."""
+    """Begin a study whose held-out set was opened twice; the second evaluation came to nothing."""
     study = full_study(database, name)
     ledger, finished = Ledger(database), len(Records(database).finished_numbers(study))
     assert ledger.claim(study, number, "best", evaluation=1, reason="", finished=finished)
@@ -307,15 +307,15 @@ def test_copy_has_every_row(
 
 
 def test_copy_comes_back_unchanged(get_database: Callable[[str], Database]) -> None:
-    places = [get_database(name) for name in ("sqlite here", "postgres here", "sqlite there")]
-    first = evaluated_study(places[0])
-    rows = of_study(places[0], first)
+    indices = [get_database(name) for name in ("sqlite here", "postgres here", "sqlite there")]
+    first = evaluated_study(indices[0])
+    rows = of_study(indices[0], first)
     assert len(rows["selection_ledger"]) == 2
-    for source, target in itertools.pairwise(places):
+    for source, target in itertools.pairwise(indices):
         copy = copy_study(source, found_in(source, first), target)
         assert (copy.ledger_rows, copy.waiting) == (2, 0)
-    assert of_study(places[1], found_in(places[1], first)) == rows
-    assert of_study(places[2], found_in(places[2], first)) == rows
+    assert of_study(indices[1], found_in(indices[1], first)) == rows
+    assert of_study(indices[2], found_in(indices[2], first)) == rows
 
 
 def test_optuna_sees_the_same_study(pair: tuple[Database, Database]) -> None:
@@ -353,7 +353,7 @@ def test_copy_allows_no_second_look(pair: tuple[Database, Database]) -> None:
     copy_study(source, study, target)
     found = found_in(target, study)
     with pytest.raises(RefusedError, match="the held-out set is opened once"):
-        Ledger(target).check_first_look(found)
+        Ledger(target).check_first_evaluation(found)
     assert Ledger(target).claim(found, 0, "best", evaluation=1, reason="", finished=9) is False
 
 
@@ -638,15 +638,15 @@ def test_of_two_copies_at_once_one_wins(get_database: Callable[[str], Database])
     source, target = get_database("sqlite here"), get_database("postgres there")
     study = full_study(source)
     gate = threading.Barrier(2)
-    answers: list[str] = []
+    assessments: list[str] = []
 
     def copy() -> None:
         url = source.address.secret_url
         with open_database(url, create=False, write=False) as own:
             try:
-                answers.append(str(copy_study(own, study, target).trials))
+                assessments.append(str(copy_study(own, study, target).trials))
             except StudyStateError as error:
-                answers.append(str(error))
+                assessments.append(str(error))
 
     def meet(_cursor: Any) -> None:
         gate.wait(30)
@@ -657,7 +657,7 @@ def test_of_two_copies_at_once_one_wins(get_database: Callable[[str], Database])
             thread.start()
         for thread in threads:
             thread.join()
-    won, lost = sorted(answers, key=len)
+    won, lost = sorted(assessments, key=len)
     assert won == "9"
     assert "needs a name that is free" in lost
     assert of_study(target, found_in(target, study)) == put_back(of_study(source, study))
@@ -705,7 +705,7 @@ def delete_without_foreign_keys(database: Database, name: str) -> None:
 
 @pytest.fixture
 def with_ledger(pair: tuple[Database, Database]) -> tuple[Database, StudyRecord, Database]:
-    """A study, and a database that knows no more of it than its looks."""
+    """A study, and a database that knows no more of it than its evaluations."""
     source, target = pair
     study = evaluated_study(source)
     copy_study(source, study, target)
@@ -754,7 +754,7 @@ def test_look_that_only_the_target_knows_stays(with_ledger: Met) -> None:
     found = found_in(target, study)
     assert len(Ledger(target).evaluations(found)) == 2
     with pytest.raises(RefusedError, match="the held-out set is opened once"):
-        Ledger(target).check_first_look(found)
+        Ledger(target).check_first_evaluation(found)
 
 
 @pytest.mark.parametrize(
@@ -774,7 +774,10 @@ def test_ledgers_that_contradict_each_other_are_refused(column: str, with_ledger
     source, study, target = with_ledger
     change(target, f"UPDATE selection_ledger SET {column} WHERE evaluation = 1")
     refuse(
-        source, study, target, "both ledgers must tell the same .* but got for look 1 trial 0 at"
+        source,
+        study,
+        target,
+        "both ledgers must tell the same .* but got for evaluation 1 trial 0 at",
     )
 
 
@@ -785,7 +788,7 @@ def test_deletion_leaves_nothing_but_the_ledger(one: Database) -> None:
     one.storage.record_heartbeat(
         optuna.load_study(study_name=study.name, storage=one.storage).trials[0]._trial_id
     )
-    looks = of_study(one, study)["selection_ledger"]
+    evaluations = of_study(one, study)["selection_ledger"]
     size = study_size(one, study)
     assert size == StudySize(trials=9, fold_rows=3 * MEMBERS, final_models=2, ledger_rows=2)
     assert delete_study(one, study) == size
@@ -793,7 +796,7 @@ def test_deletion_leaves_nothing_but_the_ledger(one: Database) -> None:
     assert left.pop("selection_ledger") == sorted(
         [*clean.pop("selection_ledger"), *ledger_of(one, study)]
     )
-    assert of_study(one, study)["selection_ledger"] == looks
+    assert of_study(one, study)["selection_ledger"] == evaluations
     assert left == clean
     assert Records(one).find_study(study.name) is None
     assert Records(one).find_study(other.name) is not None
@@ -809,7 +812,7 @@ def test_deletion_where_optunas_tables_are_unknown(one: Database) -> None:
     full_study(one, "another")
     clean = contents(one)
     study = evaluated_study(one)
-    looks = ledger_of(one, study)
+    evaluations = ledger_of(one, study)
 
     def fail(_cursor: Any) -> None:
         raise AssertionError("only Optuna knows how to delete these rows")
@@ -820,7 +823,7 @@ def test_deletion_where_optunas_tables_are_unknown(one: Database) -> None:
             assert delete_study(one, study).trials == 9
     finally:
         one.storage.is_batched = True
-    assert contents(one) == {**clean, "selection_ledger": sorted(looks)}
+    assert contents(one) == {**clean, "selection_ledger": sorted(evaluations)}
 
 
 def test_counting_writes_nothing(one: Database) -> None:
@@ -836,11 +839,11 @@ def test_held_study_is_not_deleted(one: Database) -> None:
     study = full_study(one)
     there = contents(one)
     with one.reading() as connection:
-        place = connection.scalar(sa.select(lease_table.c.place))
+        host = connection.scalar(sa.select(lease_table.c.place))
     with pytest.raises(StudyStateError) as caught:
         delete_study(one, study)
     assert str(caught.value) == (
-        f"example: a study is deleted when nobody trains it, but got a worker at {place}. "
+        f"example: a study is deleted when nobody trains it, but got a worker at {host}. "
         "Stop it, or wait until its lease ends."
     )
     assert contents(one) == there
@@ -866,19 +869,19 @@ def test_lease_cannot_be_renewed_while_its_study_is_deleted(
     database = get_database("postgres here")
     study = full_study(database)
     end_leases(database, study)
-    answers: list[str] = []
+    assessments: list[str] = []
 
     def renew(_cursor: Any) -> None:
         with database.engine.connect() as connection:
             try:
                 connection.exec_driver_sql("SELECT 1 FROM selection_lease FOR UPDATE NOWAIT")
             except sa.exc.OperationalError as error:
-                answers.append(str(error.orig))
+                assessments.append(str(error.orig))
 
     with before(database, "DELETE FROM selection_study", renew):
         delete_study(database, study)
-    assert len(answers) == 1
-    assert "could not obtain lock" in answers[0]
+    assert len(assessments) == 1
+    assert "could not obtain lock" in assessments[0]
 
 
 @pytest.mark.parametrize("act", [study_size, delete_study])

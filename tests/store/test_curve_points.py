@@ -208,7 +208,7 @@ def test_of_two_processes_that_keep_one_point_the_first_wins(
     with open_database(url, create=False, write=False) as database:
         read = point_bits(CurvePoints(database).points(study))
         assert examine(database) == []
-    rivals = zip(point_bits(example_points()), point_bits(example_points(seed=1)), strict=True)
+    competitors = zip(point_bits(example_points()), point_bits(example_points(seed=1)), strict=True)
     assert len(read) == sum(map(len, CURVES.values()))
-    for point, pair in zip(read, rivals, strict=True):
+    for point, pair in zip(read, competitors, strict=True):
         assert point in pair, "no fold of one is beside a fold of the other"

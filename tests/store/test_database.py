@@ -140,9 +140,9 @@ def test_unknown_schema_of_the_installed_optuna_takes_the_public_path(
 def test_absent_file_is_not_made_by_reading(sqlite_url: str) -> None:
     for write in (True, False):
         assert "no such file" in refused(sqlite_url, create=False, write=write)
-    for look in (check_database, upgrade_database):
+    for evaluation in (check_database, upgrade_database):
         with pytest.raises(StorageError, match="must exist, but got no such file"):
-            look(sqlite_url)
+            evaluation(sqlite_url)
     assert list(path_of(sqlite_url).parent.iterdir()) == []
 
 

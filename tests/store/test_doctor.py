@@ -1,4 +1,4 @@
-"""The doctor, on both databases: a sound record has no finding, and each fault has its own."""
+"""The doctor, on both databases: a sound record has no finding, and each error has its own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
-from selection.store.doctor import Finding, examine, mend
+from selection.store.doctor import Finding, examine, fix
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process
@@ -178,12 +178,12 @@ def test_a_sound_record_has_no_finding_and_nothing_to_mend(
     found = {trial.state for trial in records.trials(study)}
     assert found == set(TrialState)
     before = contents(database)
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
     assert contents(database) == before
 
 
 def test_an_empty_database_has_no_finding(database: Database) -> None:
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
 
 
 def sql(*statements: str, **values: object) -> Break:
@@ -385,8 +385,8 @@ def test_what_cannot_be_mended_is_found_and_left_alone(
     before = contents(database)
     found = examine(database)
     assert checks(found) == [(where, check)]
-    assert not found[0].is_mendable
-    assert mend(database) == []
+    assert not found[0].is_fixable
+    assert fix(database) == []
     assert contents(database) == before
     assert examine(database) == found
 
@@ -407,8 +407,8 @@ def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRec
         "attempt in trials [1]. Restore a copy of the database.",
         "example: the value of a complete trial is finite, and the mean over its folds, but got "
         "another value in trials [0]. Restore a copy of the database.",
-        "looked: a claim on the held-out set must end with a result, but got look 3 without one. "
-        "selection evaluate looked --again --reason TEXT puts another look on record.",
+        "looked: a claim on the held-out set must end with a result, but got evaluation 3 without one. "
+        "selection evaluate looked --again --reason TEXT puts another evaluation on record.",
     ]
 
 
@@ -443,11 +443,11 @@ def test_a_row_that_points_at_nothing_is_deleted(
         copy_to_nothing(table)(connection, study)
     found = examine(database)
     assert checks(found) == [("database", "orphan")]
-    assert found[0].is_mendable
+    assert found[0].is_fixable
     assert found[0].got == f"rows of {table.name} that point at nothing, 1 in all"
-    assert mend(database) == found
+    assert fix(database) == found
     assert contents(database) == before
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
 
 
 def gone_study(database: Database, records: Records) -> StudyRecord:
@@ -480,7 +480,7 @@ def test_a_study_that_another_tool_deleted_goes_with_all_its_rows(
     found = examine(database)
     assert checks(found) == [("database", "orphan")]
     assert found[0].got == "rows of selection_study that point at nothing, 1 in all"
-    assert mend(database) == found
+    assert fix(database) == found
     assert contents(database) == before
     assert examine(database) == []
 
@@ -500,7 +500,7 @@ def test_a_study_whose_id_was_given_again_is_deleted_and_the_new_one_left(
     broken = contents(database)
     found = examine(database)
     assert checks(found) == [("database", "orphan"), ("gone", "copy")]
-    assert mend(database) == found[:1]
+    assert fix(database) == found[:1]
     after = contents(database)
     assert {name: rows for name, rows in after.items() if name in ours} == before
     assert set(changes(broken, after)) <= ours
@@ -527,9 +527,9 @@ def test_a_row_whose_trial_is_gone_is_deleted(
     found = examine(database)
     assert checks(found) == [("example", "orphan")]
     assert found[0].got == "rows of selection_trial that point at nothing, 1 in all"
-    assert mend(database) == found
+    assert fix(database) == found
     assert changes(broken, contents(database)) == {"selection_trial": ([row], [])}
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
 
 
 def home_of_the_dead() -> str:
@@ -555,8 +555,8 @@ def test_running_trials_of_a_dead_worker_wait_again(
     found = examine(database)
     assert checks(found) == [("example", "no_lease")]
     assert found[0].got == "no living worker for trials [6, 7]"
-    assert found[0].is_mendable
-    assert mend(database) == found
+    assert found[0].is_fixable
+    assert fix(database) == found
     made = changes(broken, contents(database))
     assert made.pop("selection_lease", ([], [])) == (lease, [])
     went, came = made.pop("trials")
@@ -564,7 +564,7 @@ def test_running_trials_of_a_dead_worker_wait_again(
     assert [row[1] for row in came] == [row[1] for row in went] == [6, 7]
     states = {trial.number: trial.state for trial in records.trials(study)}
     assert {states[number] for number in range(4, 8)} == {TrialState.WAITING}
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
 
 
 @pytest.mark.parametrize("seconds", [-1, 600])
@@ -573,7 +573,7 @@ def test_a_lease_of_a_finished_cohort_is_no_fault(
 ) -> None:
     with without_foreign_keys(database) as connection:
         write_lease(connection, study.uuid, 0, seconds=seconds)
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
 
 
 def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_fault(
@@ -585,7 +585,7 @@ def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_fault(
             connection, study
         )
         write_lease(connection, study.uuid, 3, seconds=-1)
-    assert (examine(database), mend(database)) == ([], [])
+    assert (examine(database), fix(database)) == ([], [])
 
 
 def test_a_lease_that_is_renewed_meanwhile_is_left(database: Database, study: StudyRecord) -> None:
@@ -594,8 +594,8 @@ def test_a_lease_that_is_renewed_meanwhile_is_left(database: Database, study: St
         now = database_now(connection)
         dead = sa.update(lease_table).where(of_cohort).values(expires_at=now - timedelta(seconds=1))
         connection.execute(dead)
-    mended: list[Finding] = []
-    doctor_thread = threading.Thread(target=lambda: mended.extend(mend(database)))
+    fixed: list[Finding] = []
+    doctor_thread = threading.Thread(target=lambda: fixed.extend(fix(database)))
     with database.writing() as connection:
         later = sa.update(lease_table).where(of_cohort)
         connection.execute(later.values(expires_at=now + timedelta(seconds=600)))
@@ -607,7 +607,7 @@ def test_a_lease_that_is_renewed_meanwhile_is_left(database: Database, study: St
     if database.engine.dialect.name == "sqlite":
         doctor_thread.start()
     doctor_thread.join(30)
-    assert mended == []
+    assert fixed == []
     with database.reading() as connection:
         assert connection.execute(sa.select(lease_table).where(of_cohort)).all() == renewed
     assert examine(database) == []
@@ -626,8 +626,8 @@ def test_a_study_deleted_meanwhile_does_not_stop_the_others(
         database.storage.joined(connection).delete_study(first.optuna_study_id)
         return []
 
-    monkeypatch.setattr(doctor, "mend_orphans", delete)
-    assert checks(mend(database)) == [("example", "no_lease")]
+    monkeypatch.setattr(doctor, "fix_orphans", delete)
+    assert checks(fix(database)) == [("example", "no_lease")]
     assert records.find_study(first.name) is None
 
 

@@ -95,8 +95,8 @@ def example_models(seed: int = 0) -> list[StoredModel]:
         {},
     ]
     return [
-        StoredModel(place, document, every * (place + 1) + bytes([seed]))
-        for place, document in enumerate(documents)
+        StoredModel(index, document, every * (index + 1) + bytes([seed]))
+        for index, document in enumerate(documents)
     ]
 
 
@@ -233,7 +233,7 @@ def test_what_is_there_stays_when_other_content_comes_later(
     evidence.keep_models(study, 4, [replace(model, document={}) for model in example_models()])
     assert contents(database) == before
     assert all_bits(evidence.models(study, 4)) == all_bits(example_models())
-    # The other content is not at fault.
+    # The other content is not at error.
     keep_all(evidence, other, seed=1)
     assert all_bits(evidence.models(other, 4)) == all_bits(example_models(1))
 
@@ -300,8 +300,8 @@ def test_damaged_weights_are_seen(
     models = example_models()
     evidence.keep_models(study, 4, models)
     evidence.keep_models(study, 5, models)
-    place = (model_table.c.number == 4) & (model_table.c.seed == 2)
-    update = sa.update(model_table).where(place).values(weights=damage(models[2].weights))
+    is_row = (model_table.c.number == 4) & (model_table.c.seed == 2)
+    update = sa.update(model_table).where(is_row).values(weights=damage(models[2].weights))
     with database.writing() as connection:
         assert connection.execute(update).rowcount == 1
     with pytest.raises(StorageError, match="other bytes in the final model of trial 4") as caught:

@@ -24,7 +24,7 @@ from selection.store.cohorts import Limits
 from selection.store.database import check_database, open_database
 from selection.store.leases import Lease, new_worker
 from selection.store.records import Records
-from selection.store.repository import Books, open_books
+from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.spec import parse_study
 from selection.study.trial import Trial, TrialResult, TrialState
@@ -292,21 +292,21 @@ def test_a_grid_gives_each_point_once_whoever_finishes_meanwhile(postgres_begun:
         },
         "grid.toml",
     )
-    with open_books(postgres_begun, write=True) as books:
-        study = books.records.create_study(spec, "d" * 64, None, {"folds": []}, {})
+    with open_repository(postgres_begun, write=True) as repository:
+        study = repository.records.create_study(spec, "d" * 64, None, {"folds": []}, {})
         other, me = (new_worker(600.0, is_alone=False) for _ in range(2))
-        claim = books.cohorts.claim(study, other, Limits(6, 2))
+        claim = repository.cohorts.claim(study, other, Limits(6, 2))
         assert claim.lease is not None
         asked = propose(spec, [], claim.room, 0)
-        numbers = books.cohorts.begin(study, claim.lease, asked, spec.space)
+        numbers = repository.cohorts.begin(study, claim.lease, asked, spec.space)
         results = {
             number: made_up_result(spec.setting(params))
             for number, params in zip(numbers, asked, strict=True)
         }
-        finishing = FinishingRecords(books, study, claim.lease, results)
+        finishing = FinishingRecords(repository, study, claim.lease, results)
         trainer: Any = MadeUpTrainer(0.0)
-        run_sweep(spec, study, replace(books, records=finishing), trainer, me, Silent())
-        found = books.records.trials(study)
+        run_sweep(spec, study, replace(repository, records=finishing), trainer, me, Silent())
+        found = repository.records.trials(study)
     widths = [trial.params["width"] for trial in found]
     assert sorted(map(int, map(str, widths))) == [8, 16, 32, 64, 128, 256]
 
@@ -316,13 +316,13 @@ class FinishingRecords(Records):
 
     def __init__(
         self,
-        books: Books,
+        repository: Repository,
         study: StudyRecord,
         lease: Lease,
         results: Mapping[int, TrialResult],
     ) -> None:
-        super().__init__(books.database)
-        self._finish = lambda: books.cohorts.finish(study, lease, results)
+        super().__init__(repository.database)
+        self._finish = lambda: repository.cohorts.finish(study, lease, results)
         self._looks = 0
 
     def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:

@@ -50,7 +50,7 @@ RESULT = {
     "rows": 360,
 }
 RACERS, LOOKS = 20, 10
-# One child imports the house and splits into many, which is faster than many children. Each racer
+# One child imports selection and splits into many, which is faster than many children. Each racer
 # opens the database for itself, waits for the others before each look, and claims it. A racer's
 # number stands in its claim.
 CHILD = """
@@ -190,11 +190,11 @@ def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
         timeout=120,
         check=True,
     )
-    told = json.loads(child.stdout)
-    assert told["codes"] == [0] * RACERS
-    assert len(told["answers"]) == RACERS * LOOKS
-    winners = sorted((look, number) for look, number, won in told["answers"] if won)
-    assert [look for look, _ in winners] == list(range(1, LOOKS + 1))
+    finished = json.loads(child.stdout)
+    assert finished["codes"] == [0] * RACERS
+    assert len(finished["answers"]) == RACERS * LOOKS
+    winners = sorted((evaluation, number) for evaluation, number, won in finished["answers"] if won)
+    assert [evaluation for evaluation, _ in winners] == list(range(1, LOOKS + 1))
     with open_database(new_url, create=False, write=False) as database:
         found = Ledger(database).evaluations(study)
     assert [(line.evaluation, line.number) for line in found] == winners
@@ -281,9 +281,9 @@ def test_looks_are_told_in_order_whatever_their_order_of_writing(
 
 def test_first_look_is_free(records: Records, ledger: Ledger) -> None:
     study, other = study_of(records, "first"), study_of(records, "second")
-    ledger.check_first_look(study)
+    ledger.check_first_evaluation(study)
     ledger.claim(other, 7, "best", evaluation=1, reason="", finished=0)
-    ledger.check_first_look(study)
+    ledger.check_first_evaluation(study)
 
 
 def test_second_look_is_refused_with_trial_and_time_of_the_first(
@@ -295,7 +295,7 @@ def test_second_look_is_refused_with_trial_and_time_of_the_first(
         moment = datetime(2026, 3, 4, 15, 6, 7)
         connection.execute(sa.update(ledger_table).values(claimed_at=moment))
     with pytest.raises(RefusedError) as caught:
-        ledger.check_first_look(study)
+        ledger.check_first_evaluation(study)
     assert caught.value.exit_code == 3
     first = "trial 41 at 2026-03-04 15:06 UTC"
     assert f"but got a claim without a result for {first}." in str(caught.value)
@@ -303,8 +303,8 @@ def test_second_look_is_refused_with_trial_and_time_of_the_first(
     ledger.finish(study, 1, RESULT, example_outputs())
     ledger.claim(study, 5, "best", evaluation=2, reason="again", finished=0)
     with pytest.raises(RefusedError) as caught:
-        ledger.check_first_look(study)
-    assert f"but got a look for {first}." in str(caught.value)
+        ledger.check_first_evaluation(study)
+    assert f"but got an evaluation for {first}." in str(caught.value)
     assert "--again --reason" in str(caught.value)
 
 
@@ -334,14 +334,14 @@ def test_openings_by_others_are_told_in_order_of_time(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     studies = [study_of(records, name) for name in ("late", "middle", "early")]
-    for place, study in enumerate(studies):
-        ledger.claim(study, place, "best", evaluation=1, reason="", finished=0)
+    for index, study in enumerate(studies):
+        ledger.claim(study, index, "best", evaluation=1, reason="", finished=0)
         with database.writing() as connection:
             update = sa.update(ledger_table).where(ledger_table.c.study_uuid == study.uuid)
-            moment = datetime(2026, 1, 1) - timedelta(days=place)
+            moment = datetime(2026, 1, 1) - timedelta(days=index)
             connection.execute(update.values(claimed_at=moment))
-    told = ledger.openings_by_others(study_of(records, "new"))
-    assert [line.study_name for line in told] == ["early", "middle", "late"]
+    finished = ledger.openings_by_others(study_of(records, "new"))
+    assert [line.study_name for line in finished] == ["early", "middle", "late"]
 
 
 def test_studies_without_held_out_rows_have_nothing_in_common(
@@ -352,7 +352,7 @@ def test_studies_without_held_out_rows_have_nothing_in_common(
     study_of(records, "without too", None)
     assert ledger.evaluations(without) == []
     assert ledger.openings_by_others(without) == []
-    ledger.check_first_look(without)
+    ledger.check_first_evaluation(without)
 
 
 def test_look_goes_on_record_although_its_study_was_deleted_meanwhile(
@@ -400,7 +400,7 @@ def test_no_cohort_begins_after_a_claim(
         with pytest.raises(RefusedError, match=rule):
             finish_example(records, study, {1: example_result(1), 2: example_result(2)})
     assert contents(database) == before
-    # Nor once the look has ended; another study of the same rows is free to go on.
+    # Nor once the evaluation has ended; another study of the same rows is free to go on.
     ledger.finish(study, 1, RESULT, example_outputs())
     before = contents(database)
     with pytest.raises(RefusedError, match=rule):

@@ -94,7 +94,7 @@ class Work:
     lease: Lease
     room: int
     numbers: list[int]
-    told: dict[int, TrialResult] = field(default_factory=dict)
+    finished: dict[int, TrialResult] = field(default_factory=dict)
 
 
 @dataclass
@@ -114,7 +114,7 @@ class Now:
     their_numbers: list[int]
     leases: dict[int, Any]
     rested: set[int]
-    looks: int
+    evaluations: int
 
     def finished(self) -> dict[int, tuple[Any, ...]]:
         """Return all that is said of each finished trial."""
@@ -135,7 +135,7 @@ class Now:
 
 
 class WorkersMachine(RuleBasedStateMachine):
-    """Let workers ask, train, die, fall asleep and wake up, and look at the held-out set."""
+    """Let workers ask, train, die, fall asleep and wake up, and evaluation of the held-out set."""
 
     def __init__(self, database: Database) -> None:
         super().__init__()
@@ -252,7 +252,7 @@ class WorkersMachine(RuleBasedStateMachine):
 
     @precondition(lambda self: any(row[1] == COMPLETE for row in self.finished.values()))
     @rule(is_stale=st.booleans())
-    def look(self, is_stale: bool) -> None:
+    def evaluation(self, is_stale: bool) -> None:
         """Look at the held-out set, once; not after trials that were not assessed."""
         best = next(n for n, row in self.finished.items() if row[1] == COMPLETE)
         seen = len(self.finished) - is_stale
@@ -330,7 +330,7 @@ class WorkersMachine(RuleBasedStateMachine):
 
     def held_out_set_is_opened_once(self, now: Now) -> None:
         """I4: there is one look, if there is any."""
-        assert now.looks == self.is_opened
+        assert now.evaluations == self.is_opened
 
     def cohorts_are_parts_of_the_study(self, now: Now) -> None:
         """Cohorts follow each other, of one size but the last, and are finished as a whole."""
@@ -463,21 +463,21 @@ class WorkersMachine(RuleBasedStateMachine):
         """Finish trials; who lost them is refused, and who tells it again is heard."""
         if work is None or not work.numbers:
             return
-        results = work.told or {
+        results = work.finished or {
             number: example_result(number, end, epochs=work.lease.attempt)
             for number, end in zip(work.numbers, ends, strict=False)
         }
         is_there = work.study is self.study
-        refused = None if is_there and work.told else self.why_refused(work)
+        refused = None if is_there and work.finished else self.why_refused(work)
         if refused:
             with pytest.raises(refused) as caught:
                 self.cohorts.finish(work.study, work.lease, results)
             assert caught.type is refused
             return
         self.cohorts.finish(work.study, work.lease, results)
-        if work.told:
+        if work.finished:
             return
-        work.told = results
+        work.finished = results
         del self.holder[work.lease.cohort]
         self.dead.discard(work.lease.cohort)
         assert work.lease.cohort in self.read().rested
@@ -522,7 +522,7 @@ class WorkersMachine(RuleBasedStateMachine):
         """Return one moment of the study."""
         values = {"uuid": self.study.uuid, "study_id": self.study.optuna_study_id}
         with self.database.reading() as connection:
-            trials, members, theirs, leases, rested, looks = (
+            trials, members, theirs, leases, rested, evaluations = (
                 list(connection.execute(sa.text(query), values).all())
                 for query in (TRIALS, MEMBERS_OF, THEIR_TRIALS, LEASES, RESTED, LOOKS)
             )
@@ -533,7 +533,7 @@ class WorkersMachine(RuleBasedStateMachine):
             their_numbers=[row.number for row in theirs],
             leases={row.cohort: row for row in leases},
             rested={row.cohort for row in rested},
-            looks=len(looks),
+            evaluations=len(evaluations),
         )
 
 

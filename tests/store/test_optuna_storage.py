@@ -41,14 +41,14 @@ def templates(count: int) -> list[FrozenTrial]:
         create_trial(
             state=TrialState.RUNNING,
             params={
-                "width": ("[64]", "[32, 16]")[place % 2],
-                "rate": 0.1**place,
-                "size": 16 * (place + 1),
+                "width": ("[64]", "[32, 16]")[index % 2],
+                "rate": 0.1**index,
+                "size": 16 * (index + 1),
             },
             distributions=DISTRIBUTIONS,
-            user_attrs={"outside_space": {"width": [128]}} if place == 0 else {},
+            user_attrs={"outside_space": {"width": [128]}} if index == 0 else {},
         )
-        for place in range(count)
+        for index in range(count)
     ]
 
 

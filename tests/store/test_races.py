@@ -73,7 +73,7 @@ class Race:
     won: list[dict[str, list[int]]]
 
     def all_won(self, kind: str) -> list[int]:
-        return sorted(place for one in self.won for place in one[kind])
+        return sorted(index for one in self.won for index in one[kind])
 
 
 @pytest.fixture(scope="module")

@@ -190,8 +190,8 @@ def test_damaged_row_is_seen(records: Records, database: Database, column: str) 
     finish_example(records, study, {0: example_result(0)})
     damage = 0.5 if column == "score" else b"\0" * (7 * 48 if column == "curve" else 60)
     with database.writing() as connection:
-        place = (fold_table.c.repeat == 1) & (fold_table.c.fold == 2)
-        connection.execute(sa.update(fold_table).where(place).values({column: damage}))
+        is_row = (fold_table.c.repeat == 1) & (fold_table.c.fold == 2)
+        connection.execute(sa.update(fold_table).where(is_row).values({column: damage}))
     with pytest.raises(StorageError, match="trial 0, repeat 1, fold 2"):
         records.curves(study, 0)
 
@@ -238,7 +238,7 @@ def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> Non
         assert {1, len(means)} <= set(trial.intermediate_values)
         assert all(means[step - 1] == mean for step, mean in trial.intermediate_values.items())
         scores = [fold.score for fold in result.folds]
-        assert [trial.user_attrs[f"fold_{place}"] for place in range(6)] == scores
+        assert [trial.user_attrs[f"fold_{index}"] for index in range(6)] == scores
         error = np.std(scores, ddof=1) / math.sqrt(6)
         assert trial.user_attrs["cv_standard_error"] == pytest.approx(error, rel=1e-12)
         train = np.mean([fold.train_score for fold in result.folds])
@@ -516,7 +516,7 @@ def test_fold_means_follow_the_house_formula(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
     curve = LearningCurve(np.full((4, 6), 0.1))
-    folds = tuple(FoldResult(place // FOLDS, place % FOLDS, curve) for place in range(6))
+    folds = tuple(FoldResult(index // FOLDS, index % FOLDS, curve) for index in range(6))
     finish_example(records, study, {0: replace(example_result(0), folds=folds, epochs=4)})
     (trial,) = records.trials(study)
     assert trial.fold_means == tuple(float(np.mean([0.1] * 6)) for _ in range(4))

@@ -16,7 +16,7 @@ from sweep_bench import Bench
 
 from selection.errors import StorageError
 from selection.store.database import check_database, open_database, upgrade_database
-from selection.store.doctor import examine, mend
+from selection.store.doctor import examine, fix
 from selection.store.records import Records
 from selection.study.trial import TrialState
 
@@ -69,8 +69,8 @@ def test_an_older_database_is_refused_then_upgraded_and_trained_to_the_end(
         states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.RUNNING]
         assert [trial.state for trial in before] == states
         (killed,) = examine(database)
-        assert (killed.check, killed.is_mendable) == ("no_lease", True)
-        assert [each.check for each in mend(database)] == ["no_lease"]
+        assert (killed.check, killed.is_fixable) == ("no_lease", True)
+        assert [each.check for each in fix(database)] == ["no_lease"]
         assert examine(database) == []
         bench.use(database)
         bench.run(study.spec())

@@ -31,10 +31,10 @@ def study(**sections: Any) -> dict[str, Any]:
     return content
 
 
-def faults(content: dict[str, Any]) -> list[str]:
+def errors(content: dict[str, Any]) -> list[str]:
     with pytest.raises(StudyFileError) as caught:
         parse_study(content, "s.toml")
-    return [str(fault) for fault in caught.value.faults]
+    return [str(error) for error in caught.value.details]
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.rglob("*.toml")), ids=lambda path: path.stem)
@@ -137,7 +137,7 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
 def test_bad_input_is_one_line_with_rule_value_and_mend(
     content: dict[str, Any], words: list[str]
 ) -> None:
-    found = faults(content)
+    found = errors(content)
     assert len(found) == 1, found
     assert "\n" not in found[0]
     assert "but got" in found[0]
@@ -149,7 +149,7 @@ def test_all_faults_of_a_file_are_shown_at_once() -> None:
     content = study(
         cv={"folds": 0}, search={"metric": "acuracy", "trails": 3}, space={"widht": 1, "l2": -1}
     )
-    assert len(faults(content)) == 5
+    assert len(errors(content)) == 5
 
 
 @pytest.mark.parametrize(

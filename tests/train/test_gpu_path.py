@@ -59,11 +59,11 @@ class StepWatcher(TorchDispatchMode):
                 self._look(func, tensor, self._made)
         return out
 
-    def _look(self, func: Any, tensor: Tensor, places: dict[int, Any]) -> None:
+    def _look(self, func: Any, tensor: Tensor, indices: dict[int, Any]) -> None:
         assert tensor.device.type == "cuda", f"{func} in a captured step on {tensor.device}"
         storage = tensor.untyped_storage()
         if storage._cdata not in self._made and storage._cdata not in self.outside:
-            places[storage._cdata] = storage  # kept: its address is not given to another
+            indices[storage._cdata] = storage  # kept: its address is not given to another
 
 
 class FakeGraph:

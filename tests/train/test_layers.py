@@ -37,7 +37,7 @@ def test_layers_equal_autograd(
     options = {"depth": depth, "activation": activation, "weight_decay": 0.1, "dropout": 0.3}
     settings = [
         make_setting(**options),
-        make_setting(widths=[30 - place for place in range(depth)], **options),
+        make_setting(widths=[30 - index for index in range(depth)], **options),
         make_setting(features=2, **options),
     ]
     for setting, result in zip(settings, train(settings, folds), strict=True):
@@ -74,7 +74,7 @@ def test_looking_at_layers_changes_no_training() -> None:
 
 def test_a_study_that_does_not_ask_never_takes_a_gradient(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: Any) -> None:
-        raise AssertionError("a look at layers that nobody asked for")
+        raise AssertionError("an evaluation of layers that nobody asked for")
 
     monkeypatch.setattr("selection.train.pack.layer_numbers", refuse)
     monkeypatch.setattr(torch.Tensor, "backward", refuse)

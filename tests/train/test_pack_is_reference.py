@@ -63,7 +63,7 @@ def test_every_kind_equals_plain_torch(
     options = {"depth": depth, "activation": activation, **OPTIMIZERS[optimizer]}
     settings = [
         make_setting(**options),
-        make_setting(widths=[9 - place for place in range(depth)], dropout=0.3, **options),
+        make_setting(widths=[9 - index for index in range(depth)], dropout=0.3, **options),
     ]
     folds = make_folds(classes=classes, is_shared=depth % 2 == 0)
     assert_equal_to_reference(settings, folds, METRICS[classes])
@@ -90,7 +90,7 @@ def test_a_member_that_sees_the_first_features_equals_plain_torch(
 
 def test_many_workers_and_packs_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(fit, "make_workers", lambda device: ThreadPoolExecutor(4))
-    settings = [make_setting(widths=[w], dropout=0.1 * place) for place, w in enumerate((4, 9, 30))]
+    settings = [make_setting(widths=[w], dropout=0.1 * index) for index, w in enumerate((4, 9, 30))]
     assert_equal_to_reference(settings, make_folds(folds=5), "accuracy", max_members=1)
 
 

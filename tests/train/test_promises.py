@@ -118,10 +118,10 @@ def test_a_diverged_trial_fails_with_its_place_and_never_counts_inf() -> None:
 
 def test_pruned_trials_keep_their_curve_and_stop_there() -> None:
     settings = [make_setting(epochs=5, widths=[w]) for w in (4, 5, 6)]
-    told: list[tuple[int, tuple[int, ...]]] = []
+    finished: list[tuple[int, tuple[int, ...]]] = []
 
     def decide(epoch: int, means: object) -> set[int]:
-        told.append((epoch, tuple(means)))  # type: ignore[call-overload]
+        finished.append((epoch, tuple(means)))  # type: ignore[call-overload]
         return {1} if epoch == 2 else set()
 
     results = train(settings, decide=decide)
@@ -129,18 +129,18 @@ def test_pruned_trials_keep_their_curve_and_stop_there() -> None:
     assert results[1].epochs == 2
     assert points(results[1]).shape == (3, 2, 6)
     # Finished trials are not asked about: the last epoch has nobody left.
-    assert told == [(1, (0, 1, 2)), (2, (0, 1, 2)), (3, (0, 2)), (4, (0, 2))]
+    assert finished == [(1, (0, 1, 2)), (2, (0, 1, 2)), (3, (0, 2)), (4, (0, 2))]
 
 
 def test_fold_means_are_what_decide_was_told() -> None:
-    told: dict[int, float] = {}
+    finished: dict[int, float] = {}
 
     def decide(epoch: int, means: dict[int, float]) -> set[int]:
-        told[epoch] = means[0]
+        finished[epoch] = means[0]
         return set()
 
     result = train([make_setting(epochs=3)], decide=decide)[0]
-    assert result.fold_means[:2] == (told[1], told[2])
+    assert result.fold_means[:2] == (finished[1], finished[2])
     assert result.value == result.fold_means[2]
 
 
@@ -446,14 +446,14 @@ def test_a_gpu_is_locked_while_a_pack_trains(monkeypatch: pytest.MonkeyPatch) ->
     held: list[bool] = []
     original = Pack.train_epoch
 
-    def look() -> None:
+    def evaluation() -> None:
         is_free = graph._GPU_LOCK.acquire(blocking=False)
         held.append(not is_free)
         if is_free:
             graph._GPU_LOCK.release()
 
     def watched(self: Pack) -> None:
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=evaluation)
         thread.start()
         thread.join()
         if len(held) == 2:

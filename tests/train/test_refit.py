@@ -168,11 +168,11 @@ def test_diverged_weights_are_not_finite(depth: int) -> None:
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("name", ["weight", "bias"])
-@pytest.mark.parametrize("place", [0, 1])
-def test_one_number_that_is_not_finite_is_enough(place: int, name: str, value: float) -> None:
+@pytest.mark.parametrize("index", [0, 1])
+def test_one_number_that_is_not_finite_is_enough(index: int, name: str, value: float) -> None:
     layers = make_layers((4, 3, 2))
     assert Fitted(layers, 1, 1, 1, 0.5, 0.5).is_finite
-    getattr(layers[place], name).flat[-1] = value
+    getattr(layers[index], name).flat[-1] = value
     assert not Fitted(layers, 1, 1, 1, 0.5, 0.5).is_finite
 
 
@@ -343,11 +343,11 @@ def test_plain_torch_loads_the_file_and_gives_the_same_outputs(activation: Any) 
     content = encode_weights([one.layers for one in fitted], {"format": "selection-model"})
     tensors = safetensors.torch.load(content)
     features = make_features(50, 7)
-    for place, one in enumerate(fitted):
+    for index, one in enumerate(fitted):
         stacked: list[nn.Module] = []
         for depth, (fan_in, fan_out) in enumerate([(7, 5), (5, 6), (6, 3)]):
             linear = nn.Linear(fan_in, fan_out)
-            prefix = f"member_{place}.layer_{depth}"
+            prefix = f"member_{index}.layer_{depth}"
             state = {name: tensors[f"{prefix}.{name}"] for name in ("weight", "bias")}
             linear.load_state_dict(state)
             stacked += [linear, reference.ACTIVATIONS[activation]()]

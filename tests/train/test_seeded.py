@@ -47,12 +47,12 @@ def test_weights_have_the_spread_and_range_of_torch(init: Any) -> None:
 
 
 def test_every_place_has_weights_of_its_own() -> None:
-    places = [(1, 0, 0, 0), (2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]
-    draws = [initial_layer("default", 0.0, 4, 4, *place)[0] for place in places]
-    again = initial_layer("default", 0.0, 4, 4, *places[0])[0]
+    pairs = [(1, 0, 0, 0), (2, 0, 0, 0), (1, 1, 0, 0), (1, 0, 1, 0), (1, 0, 0, 1)]
+    draws = [initial_layer("default", 0.0, 4, 4, *index)[0] for index in pairs]
+    again = initial_layer("default", 0.0, 4, 4, *pairs[0])[0]
     assert torch.equal(draws[0], again)
-    for place, draw in enumerate(draws):
-        assert not any(torch.equal(draw, other) for other in draws[:place])
+    for index, draw in enumerate(draws):
+        assert not any(torch.equal(draw, other) for other in draws[:index])
 
 
 def test_orders_are_permutations_that_change_with_epoch_and_fold() -> None:

@@ -282,14 +282,14 @@ def test_packs_lock_a_gpu_and_train_side_by_side_on_a_cpu() -> None:
     def is_free(device: str) -> bool:
         found: list[bool] = []
 
-        def look() -> None:
+        def evaluation() -> None:
             held = device_lock(torch.device(device))
             is_lock = hasattr(held, "acquire")
             found.append(not is_lock or held.acquire(blocking=False))
             if is_lock and found[0]:
                 held.release()
 
-        thread = threading.Thread(target=look)
+        thread = threading.Thread(target=evaluation)
         thread.start()
         thread.join()
         return found[0]

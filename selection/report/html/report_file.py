@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-from selection.errors import ExportError, Fault
+from selection.errors import ErrorDetail, ExportError
 from selection.report.html import render as html
 from selection.report.html.pictures import Pictures
 from selection.report.html.study_page import answer_values, fact_values
@@ -26,7 +26,7 @@ from selection.report.plots.charts import (
 )
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.workflows.assess import Assessment
 
 # All trials are in trials.csv.
@@ -37,7 +37,11 @@ MARK_BYTES = 4096
 
 
 def report_file(
-    view: StudyView, assessment: Assessment, books: Books, pictures: Pictures, evaluate: str
+    view: StudyView,
+    assessment: Assessment,
+    repository: Repository,
+    pictures: Pictures,
+    evaluate: str,
 ) -> str:
     """Return a report; evaluate is the command that opens the study's held-out set.
 
@@ -48,17 +52,17 @@ def report_file(
     of_trial: dict[str, Any] = {"trial": None, "predictions": None, "mistakes": []}
     diagnosis = None
     if winner is not None:
-        of_trial = trial_values(view, books, winner, pictures)
+        of_trial = trial_values(view, repository, winner, pictures)
         of_winner = ("confusion", *LAYER_CHARTS)
         charts += [chart for chart in of_trial["charts"] if chart.name in of_winner]
         diagnosis = of_trial["diagnosis"]
-    source = ChartSource(view, assessment, books)
+    source = ChartSource(view, assessment, repository)
     drawn: list[tuple[str, Chart, Figure]] = []
-    for place, chart in enumerate(charts):
+    for index, chart in enumerate(charts):
         figure = draw(chart.name, chart.query, source)
         if figure is not None:
-            drawn.append((f"figure-{place}", chart, figure))
-    curves = curve_values(view, books)
+            drawn.append((f"figure-{index}", chart, figure))
+    curves = curve_values(view, repository)
     figures = [(id, figure) for id, _, figure in drawn] + [
         (curve.id, draw(curve.chart.name, curve.chart.query, source))
         for curve in curves["stored_curves"]
@@ -67,7 +71,7 @@ def report_file(
         **of_trial,
         **answer_values(view, assessment, diagnosis, waiting="", evaluate=evaluate),
         **curves,
-        **fact_values(view, books.evidence.rows(view.study)),
+        **fact_values(view, repository.evidence.rows(view.study)),
     }
     return html.render(
         "report.html",
@@ -90,13 +94,13 @@ def check_file(path: Path, *, force: bool) -> None:
     """
     try:
         if path.is_dir():
-            got, mend = "a folder", f"Name a file: --to {path / 'report.html'}."
-            raise ExportError(Fault(str(path), "a report is a file", got, mend))
+            got, hint = "a folder", f"Name a file: --to {path / 'report.html'}."
+            raise ExportError(ErrorDetail(str(path), "a report is a file", got, hint))
         if not path.exists():
             return
         if not path.is_file():
-            got, mend = "a device or a pipe", "Name a file."
-            raise ExportError(Fault(str(path), "a report is a file", got, mend))
+            got, hint = "a device or a pipe", "Name a file."
+            raise ExportError(ErrorDetail(str(path), "a report is a file", got, hint))
         if force:
             return
         with path.open("rb") as file:
@@ -104,8 +108,8 @@ def check_file(path: Path, *, force: bool) -> None:
     except OSError as error:
         raise _unwritable(path, error) from None
     if not is_report:
-        rule, mend = "a report replaces only a report", "Name another file, or say --force."
-        raise ExportError(Fault(str(path), rule, "another file", mend))
+        rule, hint = "a report replaces only a report", "Name another file, or say --force."
+        raise ExportError(ErrorDetail(str(path), rule, "another file", hint))
 
 
 def write_report(path: Path, text: str) -> None:
@@ -125,4 +129,6 @@ def write_report(path: Path, text: str) -> None:
 
 def _unwritable(path: Path, error: OSError) -> ExportError:
     got = error.strerror or str(error)
-    return ExportError(Fault(str(path), "the file must be writable", got, "Name a file of yours."))
+    return ExportError(
+        ErrorDetail(str(path), "the file must be writable", got, "Name a file of yours.")
+    )

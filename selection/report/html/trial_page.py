@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from selection.errors import Fault, StudyStateError
+from selection.errors import ErrorDetail, StudyStateError
 from selection.report.diagnosis_view import show_diagnosis
 from selection.report.html.pictures import Pictures
 from selection.report.plots.charts import trial_charts
 from selection.report.study_view import StudyView
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.study.trial import Trial, TrialState
 from selection.workflows.out_of_fold import most_confident_mistakes, out_of_fold
 
@@ -22,12 +22,14 @@ def find_trial(view: StudyView, number: int) -> Trial:
     trial = next((trial for trial in view.trials if trial.number == number), None)
     if trial is None:
         rule = "the study must have the trial"
-        mend = f"Trials are numbered from 0 to {len(view.trials) - 1}."
-        raise StudyStateError(Fault(view.study.name, rule, f"trial {number}", mend))
+        hint = f"Trials are numbered from 0 to {len(view.trials) - 1}."
+        raise StudyStateError(ErrorDetail(view.study.name, rule, f"trial {number}", hint))
     return trial
 
 
-def trial_values(view: StudyView, books: Books, trial: Trial, pictures: Pictures) -> dict[str, Any]:
+def trial_values(
+    view: StudyView, repository: Repository, trial: Trial, pictures: Pictures
+) -> dict[str, Any]:
     """Return all that is known of one trial.
 
     Raises: StorageError where a row is damaged.
@@ -35,10 +37,10 @@ def trial_values(view: StudyView, books: Books, trial: Trial, pictures: Pictures
     study, number = view.study, trial.number
     predictions, mistakes, diagnosis = None, [], None
     if trial.state is TrialState.COMPLETE:
-        predictions = out_of_fold(study, books, number)
-        mistakes = most_confident_mistakes(study, books, number)
-        diagnosis = show_diagnosis(view, books, trial)
-    folds = books.records.curves(study, number) if trial.epochs else ()
+        predictions = out_of_fold(study, repository, number)
+        mistakes = most_confident_mistakes(study, repository, number)
+        diagnosis = show_diagnosis(view, repository, trial)
+    folds = repository.records.curves(study, number) if trial.epochs else ()
     has_classes = predictions is not None and predictions.counts is not None
     return {
         "view": view,

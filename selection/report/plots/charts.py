@@ -21,7 +21,7 @@ from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import CurvePoint
-from selection.store.repository import Books
+from selection.store.repository import Repository
 from selection.study.trial import FoldResult, Trial
 from selection.workflows.assess import Assessment
 from selection.workflows.out_of_fold import out_of_fold
@@ -33,7 +33,7 @@ Query = Mapping[str, str]
 CHOICES = ("param", "trial", "trials", "first", "second", "over")
 CHARTS = (
     "history",
-    "rivals",
+    "competitors",
     "curves-score",
     "curves-loss",
     "scores-against",
@@ -100,7 +100,7 @@ class ChartSource:
 
     view: StudyView
     assessment: Assessment | None
-    books: Books
+    repository: Repository
 
     @property
     def finished(self) -> list[Trial]:
@@ -125,9 +125,9 @@ def study_charts(view: StudyView, query: Query) -> list[Chart]:
             "error over folds. Pruned trials stand where they were stopped.",
         ),
         Chart(
-            "rivals",
+            "competitors",
             "Who cannot be told from the winner",
-            "The winner's advantage over its nearest rivals on the same folds, observed, with its "
+            "The winner's advantage over its nearest competitors on the same folds, observed, with "
             "interval by the corrected resampled t test. An interval that holds 0 does not tell "
             "the two apart.",
         ),
@@ -240,18 +240,18 @@ def trial_charts(
     return charts
 
 
-def curve_values(view: StudyView, books: Books) -> dict[str, Any]:
+def curve_values(view: StudyView, repository: Repository) -> dict[str, Any]:
     """Return the stored curves of a study: a chart and the judged points of each.
 
     Raises: StorageError where a row is damaged.
     """
-    found = stored_curves(view, books)
+    found = stored_curves(view, repository)
     return {
         "stored_curves": [
             ShownCurve(
-                f"curve-{place}", _point_chart(view, curve), judged_points(view, books, curve)
+                f"curve-{index}", _point_chart(view, curve), judged_points(view, repository, curve)
             )
-            for place, curve in enumerate(found[:MOST_CURVES])
+            for index, curve in enumerate(found[:MOST_CURVES])
         ],
         "curves_left_out": max(0, len(found) - MOST_CURVES),
     }
@@ -289,10 +289,10 @@ def draw(name: str, query: Query, source: ChartSource) -> Figure | None:
     match name:
         case "history":
             return figures.optimisation_history(spec, source.finished, source.winner)
-        case "rivals":
-            return None if source.assessment is None else figures.rivals(source.assessment)
+        case "competitors":
+            return None if source.assessment is None else figures.competitors(source.assessment)
         case "curves-loss" | "curves-score":
-            records = source.books.records
+            records = source.repository.records
             numbers = curve_trials(view, query)
             curves = {number: records.curves(view.study, number) for number in numbers}
             kind: Literal["loss", "score"] = "loss" if name == "curves-loss" else "score"
@@ -322,14 +322,14 @@ def _confusion(source: ChartSource, number: str) -> Figure | None:
     study = source.view.study
     if number not in {str(trial.number) for trial in source.view.ranked}:
         return None
-    found = out_of_fold(study, source.books, int(number))
+    found = out_of_fold(study, source.repository, int(number))
     if found is None or found.counts is None:
         return None
     return figures.confusion(list(study.facts["class_counts"]), found.counts.tolist())
 
 
 def _point_curve(source: ChartSource, over: str, number: str) -> Figure | None:
-    for curve in stored_curves(source.view, source.books):
+    for curve in stored_curves(source.view, source.repository):
         if (curve.over, str(curve.number)) == (over, number):
             return diagnosis_figures.point_curve(source.view.spec, curve.points)
     return None
@@ -339,5 +339,5 @@ def _layers(source: ChartSource, column: str, number: str) -> Figure | None:
     study = source.view.study
     if number not in {str(trial.number) for trial in source.view.trials if trial.epochs}:
         return None
-    folds = source.books.records.curves(study, int(number))
+    folds = source.repository.records.curves(study, int(number))
     return diagnosis_figures.layer_curves(folds, column)

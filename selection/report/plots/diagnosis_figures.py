@@ -19,7 +19,7 @@ from selection.report.plots.parts import (
     Trace,
     axis,
     error_bars,
-    even_places,
+    even_indices,
     figure,
     finite,
     legend,
@@ -97,13 +97,13 @@ def layer_curves(folds: Sequence[FoldResult], column: str) -> Figure | None:
         drawn = finite((factor * numbers[:, layer]).tolist(), DIGITS)
         if all(number is None for number in drawn):
             continue
-        places = even_places(len(drawn), MOST_EPOCHS)
+        indices = even_indices(len(drawn), MOST_EPOCHS)
         # Short names, as a narrow legend would take the room of the plot.
         name = str(layer) + (", outputs" if layer == layers - 1 else "")
         data.append(
             line(
-                [place + 1 for place in places],
-                [drawn[place] for place in places],
+                [index + 1 for index in indices],
+                [drawn[index] for index in indices],
                 name,
                 PALETTE[layer % len(PALETTE)],
                 line={"dash": DASHES[layer % len(DASHES)]},

@@ -30,7 +30,7 @@ from selection.report.plots.parts import (
     colour_bar,
     difference,
     error_bars,
-    even_places,
+    even_indices,
     faded,
     figure,
     finished,
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Figure",
+    "competitors",
     "confusion",
     "contour",
     "epochs_spent",
@@ -72,7 +73,6 @@ __all__ = [
     "numeric_names",
     "optimisation_history",
     "parallel_coordinates",
-    "rivals",
     "scores_against",
     "slices",
 ]
@@ -81,7 +81,7 @@ MOST_BARS = 400
 MOST_CURVES = 6
 MOST_EPOCHS = 200
 MOST_EPOCHS_OF_BAND = 60
-MOST_RIVALS = 20
+MOST_COMPETITORS = 20
 MOST_CELLS_WITH_TEXT = 400
 TICK_CHARACTERS = 14
 DIGITS = 5
@@ -97,15 +97,15 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
         for trial in finished(trials)
         if (score := last_score(trial)) is not None
     }
-    told = [trial for trial in trials if trial.number in scores]
-    best = _running_best(spec, told)
+    ended = [trial for trial in trials if trial.number in scores]
+    best = _running_best(spec, ended)
     kept = {number for number, _ in best} | {winner}
     others = [number for number in scores if number not in kept]
-    shown = kept | {others[place] for place in even_places(len(others), MOST_POINTS)}
+    shown = kept | {others[index] for index in even_indices(len(others), MOST_POINTS)}
     data = []
     # What was stopped may not cover what is complete.
     for state, style in reversed(STATES.items()):
-        of_state = [trial for trial in told if trial.number in shown and trial.state is state]
+        of_state = [trial for trial in ended if trial.number in shown and trial.state is state]
         data.append(
             points(
                 [trial.number for trial in of_state],
@@ -116,7 +116,7 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
                 hovertemplate="trial %{x}: %{y:.4f}<extra>" + state.value + "</extra>",
             )
         )
-        if state is TrialState.COMPLETE and len(told) <= MOST_POINTS:
+        if state is TrialState.COMPLETE and len(ended) <= MOST_POINTS:
             data[-1]["error_y"] = error_bars([trial.standard_error for trial in of_state])
     if best:
         last = max(scores)
@@ -147,18 +147,18 @@ def learning_curves(
     data = []
     for colour, (number, folds) in zip(PALETTE, list(curves.items())[:MOST_CURVES], strict=False):
         for part, dash in (("training", "dash"), ("validation", "solid")):
-            for place, fold in enumerate(folds):
+            for index, fold in enumerate(folds):
                 column = fold.curve.column(f"{part}_{kind}")
-                places = even_places(len(column), MOST_EPOCHS)
+                indices = even_indices(len(column), MOST_EPOCHS)
                 data.append(
                     line(
-                        [at + 1 for at in places],
-                        finite(column[places].tolist(), DIGITS),
+                        [at + 1 for at in indices],
+                        finite(column[indices].tolist(), DIGITS),
                         f"trial {number}, {part}",
                         colour,
                         line={"dash": dash, "width": 1.5},
                         legendgroup=f"{number} {part}",
-                        showlegend=place == 0,
+                        showlegend=index == 0,
                         hovertemplate=f"trial {number}, {part}, {_fold_name(spec, fold)}<br>"
                         "epoch %{x}: %{y:.4f}<extra></extra>",
                     )
@@ -170,14 +170,14 @@ def learning_curves(
 def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -> Figure:
     """Return the mean validation score of each trial, in a band from the worst fold to the best."""
     data = []
-    for place, (number, folds) in enumerate(curves.items()):
-        colour = PALETTE[place % len(PALETTE)]
+    for index, (number, folds) in enumerate(curves.items()):
+        colour = PALETTE[index % len(PALETTE)]
         if not folds:
             continue
         scores = np.stack([fold.curve.column("validation_score") for fold in folds])  # (K, T)
         shown = [
             at
-            for at in even_places(scores.shape[1], MOST_EPOCHS_OF_BAND)
+            for at in even_indices(scores.shape[1], MOST_EPOCHS_OF_BAND)
             if np.isfinite(scores[:, at]).all()
         ]
         epochs, scores = [at + 1 for at in shown], scores[:, shown]
@@ -212,14 +212,14 @@ def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -
 def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
     """Return the observed score of every fold of each leader, and their mean."""
     pairs = [
-        (place, score)
-        for place, trial in enumerate(leaders)
+        (index, score)
+        for index, trial in enumerate(leaders)
         for score in finite(trial.fold_scores, DIGITS)
     ]
-    means = [(place, last_score(trial)) for place, trial in enumerate(leaders)]
+    means = [(index, last_score(trial)) for index, trial in enumerate(leaders)]
     data = [
         points(
-            [place for place, _ in pairs],
+            [index for index, _ in pairs],
             [score for _, score in pairs],
             "fold",
             SKY,
@@ -227,7 +227,7 @@ def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
             hovertemplate="%{y:.4f}<extra>fold</extra>",
         ),
         points(
-            [place for place, _ in means],
+            [index for index, _ in means],
             [mean for _, mean in means],
             "mean",
             VERMILLION,
@@ -242,13 +242,13 @@ def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
 
 def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
     """Return the epochs of every finished trial by state; of many trials the mean of neighbours."""
-    told = finished(trials)
-    most = max((spec.setting(trial.params).kind.epochs for trial in told), default=0)
-    if len(told) > MOST_BARS:
-        return _epochs_of_many(told, most)
+    ended = finished(trials)
+    most = max((spec.setting(trial.params).kind.epochs for trial in ended), default=0)
+    if len(ended) > MOST_BARS:
+        return _epochs_of_many(ended, most)
     data = []
     for state, style in STATES.items():
-        of_state = [trial for trial in told if trial.state is state]
+        of_state = [trial for trial in ended if trial.state is state]
         data.append(
             {
                 "type": "bar",
@@ -264,14 +264,14 @@ def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
     )
 
 
-def _epochs_of_many(told: Sequence[Trial], most: int) -> Figure:
-    groups = np.array_split(np.arange(len(told)), MOST_BARS // 4)
-    starts = [told[places[0]].number for places in groups]
+def _epochs_of_many(ended: Sequence[Trial], most: int) -> Figure:
+    groups = np.array_split(np.arange(len(ended)), MOST_BARS // 4)
+    starts = [ended[indices[0]].number for indices in groups]
     data = []
     for state, style in STATES.items():
         means = [
-            sum(told[at].epochs for at in places if told[at].state is state) / len(places)
-            for places in groups
+            sum(ended[at].epochs for at in indices if ended[at].state is state) / len(indices)
+            for indices in groups
         ]
         data.append(
             line(
@@ -290,12 +290,14 @@ def _epochs_of_many(told: Sequence[Trial], most: int) -> Figure:
     return figure(data, axis("trial"), axis(title))
 
 
-def rivals(assessment: Assessment) -> Figure:
-    """Return the advantage of the winner over its best rivals, with intervals over paired folds."""
+def competitors(assessment: Assessment) -> Figure:
+    """Return the winner's advantage over its best competitors, with intervals over folds."""
     spec = assessment.spec
     sign = 1.0 if spec.is_minimised else -1.0
-    best = sorted(assessment.rivals, key=lambda rival: (sign * rival.mean, rival.number))
-    best = best[:MOST_RIVALS]
+    best = sorted(
+        assessment.competitors, key=lambda competitor: (sign * competitor.mean, competitor.number)
+    )
+    best = best[:MOST_COMPETITORS]
     alike = set(assessment.indistinguishable)
     data = []
     for is_alike, name, colour, symbol in (
@@ -303,13 +305,13 @@ def rivals(assessment: Assessment) -> Figure:
         (False, "told apart", BLUE, "square"),
     ):
         shown = [
-            (place, rival.advantage)
-            for place, rival in enumerate(best)
-            if (rival.number in alike) == is_alike
+            (index, competitor.advantage)
+            for index, competitor in enumerate(best)
+            if (competitor.number in alike) == is_alike
         ]
         trace = points(
             [advantage.mean for _, advantage in shown],
-            [place for place, _ in shown],
+            [index for index, _ in shown],
             name,
             colour,
             symbol,
@@ -324,7 +326,7 @@ def rivals(assessment: Assessment) -> Figure:
         data.append(trace)
     level = spec.sections.assessment.level
     title = f"winner's advantage, {100 * level:g}% interval<br>{score_title(spec)}"
-    y = named_axis("trial", [str(rival.number) for rival in best])
+    y = named_axis("trial", [str(competitor.number) for competitor in best])
     y["range"] = [len(best) - 0.5, -0.5]
     return figure(data, axis(title), y, shapes=[rule_at(0)], legend=legend(-0.3))
 

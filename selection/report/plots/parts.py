@@ -91,12 +91,12 @@ def axis(title: str, **more: Any) -> Trace:
 def named_axis(title: str, names: Sequence[str], most: int = 25) -> Trace:
     """Return an axis of places 0, 1, ... that are called so; of many, some are named."""
     step = max(1, math.ceil(len(names) / most))
-    places = list(range(0, len(names), step))
+    indices = list(range(0, len(names), step))
     return axis(
         title,
         tickmode="array",
-        tickvals=places,
-        ticktext=[names[place] for place in places],
+        tickvals=indices,
+        ticktext=[names[index] for index in indices],
         range=[-0.5, len(names) - 0.5],
         # Slanted, the last name would not fit beside the figure, and plotly would leave it out.
         autotickangles=[0, 90],
@@ -188,11 +188,11 @@ def finite(values: Iterable[float | None], digits: int | None = None) -> list[fl
     return found
 
 
-def even_places(count: int, most: int) -> list[int]:
+def even_indices(count: int, most: int) -> list[int]:
     """Return at most so many of the places 0 to count - 1, evenly, with the first and the last."""
     if count <= most:
         return list(range(count))
-    return sorted({round(place) for place in np.linspace(0, count - 1, most).tolist()})
+    return sorted({round(index) for index in np.linspace(0, count - 1, most).tolist()})
 
 
 def faded(colour: str, alpha: float) -> str:

@@ -24,7 +24,7 @@ from selection.report.plots.parts import (
     Trace,
     axis,
     colour_bar,
-    even_places,
+    even_indices,
     figure,
     finished,
     finite,
@@ -116,8 +116,8 @@ def parallel_coordinates(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
     names = [spec.metric, *sorted(spec.space)]
     groups = np.array_split(np.arange(len(lines)), min(BINS, len(lines))) if lines else []
     data = [
-        _line_group(spec, names, [lines[at] for at in places], number, len(groups))
-        for number, places in enumerate(groups)
+        _line_group(spec, names, [lines[at] for at in indices], number, len(groups))
+        for number, indices in enumerate(groups)
     ]
     marks = plot["layout"].get("annotations", [])
     x = {
@@ -131,10 +131,10 @@ def parallel_coordinates(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
         {"range": [-0.1, 1.1], "visible": False, "fixedrange": True},
         annotations=[
             mark
-            for place, name in enumerate(names)
-            for mark in _tick_labels(spec, name, place, [m for m in marks if m["x"] == place])
+            for index, name in enumerate(names)
+            for mark in _tick_labels(spec, name, index, [m for m in marks if m["x"] == index])
         ],
-        shapes=[rule_at(place, ends=(0, 1)) for place in range(len(names))],
+        shapes=[rule_at(index, ends=(0, 1)) for index in range(len(names))],
         margin={"l": 12, "r": 12, "t": 36, "b": 44},
         legend=legend(1.02, yanchor="bottom"),
     )
@@ -191,7 +191,7 @@ def scores_against(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figur
             scores = trial.fold_scores if part == "validation" else trial.train_scores
             if (score := mean_of(scores)) is not None:
                 found.append((_largest(dimension.nearest(trial.params[name])), score, trial.number))
-        kept = [found[place] for place in even_places(len(found), MOST_POINTS)]
+        kept = [found[index] for index in even_indices(len(found), MOST_POINTS)]
         data.append(
             points(
                 [x for x, _, _ in kept],
@@ -231,8 +231,8 @@ def _running_median(x: Sequence[float], y: Sequence[float]) -> tuple[list[float]
     if len(bins) < 2:
         return [], []
     return (
-        [float(np.median(xs[places])) for places in bins],
-        [float(np.median(ys[places])) for places in bins],
+        [float(np.median(xs[indices])) for indices in bins],
+        [float(np.median(ys[indices])) for indices in bins],
     )
 
 
@@ -303,15 +303,15 @@ def _blend(first: str, second: str, share: float) -> str:
 
 
 def _tick_labels(
-    spec: StudySpec, name: str, place: int, marks: Sequence[Mapping[str, Any]]
+    spec: StudySpec, name: str, index: int, marks: Sequence[Mapping[str, Any]]
 ) -> list[Trace]:
     """Return the ends of a range below and above its axis, and all choices beside theirs."""
     if not marks:
         return []
     labels = _choice_labels(spec, name, str) if name in spec.space else {}
-    common = {"x": place, "showarrow": False, "font": {"size": 10, "shadow": "auto"}}
+    common = {"x": index, "showarrow": False, "font": {"size": 10, "shadow": "auto"}}
     if isinstance(spec.space.get(name), Choices) or len(marks) == 1:
-        side = {"xanchor": "right", "xshift": -3} if place else {"xanchor": "left", "xshift": 3}
+        side = {"xanchor": "right", "xshift": -3} if index else {"xanchor": "left", "xshift": 3}
         return [
             {
                 **common,

@@ -34,13 +34,13 @@ class SweepView:
     """
 
     def __init__(
-        self, metric: str, *, is_minimised: bool, is_quiet: bool = False, is_told: bool = True
+        self, metric: str, *, is_minimised: bool, is_quiet: bool = False, shows_bars: bool = True
     ) -> None:
         self._console = make_console(stderr=True)
         self._metric = metric
         self._is_minimised = is_minimised
         self._is_quiet = is_quiet
-        self._is_shown = is_told and not is_quiet
+        self._is_shown = shows_bars and not is_quiet
         self._rate = _Rate()
         self._is_team = False
         self._team: dict[str, TaskID] = {}
@@ -121,14 +121,14 @@ class SweepView:
         if not self._is_team:
             bars.remove_task(self._cohort)
             self._is_team = True
-        places = {cohort.place for cohort in running}
-        for place in set(self._team) - places:
-            bars.remove_task(self._team.pop(place))
+        hosts = {cohort.host for cohort in running}
+        for host in set(self._team) - hosts:
+            bars.remove_task(self._team.pop(host))
         for cohort in running:
-            if cohort.place not in self._team:
-                self._team[cohort.place] = bars.add_task("", total=None, note="")
+            if cohort.host not in self._team:
+                self._team[cohort.host] = bars.add_task("", total=None, note="")
             bars.update(
-                self._team[cohort.place],
+                self._team[cohort.host],
                 description=f"cohort {cohort.cohort}",
                 total=cohort.progress.epochs or None,
                 completed=cohort.progress.epoch,
@@ -143,8 +143,8 @@ class SweepView:
             # Ten lines per cohort at most: a log is read afterwards.
             tenth = 10 * cohort.progress.epoch // max(cohort.progress.epochs, 1)
             news = (cohort.cohort, tenth)
-            if cohort.progress.epoch and self._shown.get(cohort.place) != news:
-                self._shown[cohort.place] = news
+            if cohort.progress.epoch and self._shown.get(cohort.host) != news:
+                self._shown[cohort.host] = news
                 epoch = f"epoch {cohort.progress.epoch}/{cohort.progress.epochs}"
                 self._console.print(
                     f"{trials}  cohort {cohort.cohort}  {epoch}  {_where(cohort)}", markup=False
@@ -180,8 +180,8 @@ class SweepView:
 
 def _where(cohort: RunningCohort) -> str:
     if not cohort.trials:
-        return f"finished on {cohort.place}"
-    return f"{cohort.trials} trials, {cohort.progress.members} members training on {cohort.place}"
+        return f"finished on {cohort.host}"
+    return f"{cohort.trials} trials, {cohort.progress.members} members training on {cohort.host}"
 
 
 class _Rate:

@@ -109,8 +109,8 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
     if held_out is None:
         console.print("held-out set: never opened by this study")
     else:
-        looks = held_out["evaluations"]
-        again = f", re-used (n = {looks})" if looks > 1 else ""
+        evaluations = held_out["evaluations"]
+        again = f", re-used (n = {evaluations})" if evaluations > 1 else ""
         console.print(f"held-out set: {held_out['state']}{again}")
     if value["best"] is not None:
         score = f"{value['best']['cv_mean']:.4f}"

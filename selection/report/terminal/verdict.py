@@ -49,7 +49,9 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
         _say(console, line)
 
 
-def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Evaluation]) -> None:
+def evaluation(
+    console: Console, result: Mapping[str, Any], evaluations: Sequence[Evaluation]
+) -> None:
     """Print a held-out result, and how often the rows were looked at; looks are this study's."""
     metric, number = result["metric"], result["number"]
     _say(console, f"study {result['study']}: trial {number} on its held-out set")
@@ -72,9 +74,9 @@ def evaluation(console: Console, result: Mapping[str, Any], looks: Sequence[Eval
     _print_details(console, result)
     if result["against"] is not None:
         _say(console, against_line(result["against"]))
-    if len(looks) > 1:
-        reasons = "; ".join(look.reason for look in looks if look.reason)
-        _say(console, f"held-out set re-used (n = {len(looks)}): {reasons}")
+    if len(evaluations) > 1:
+        reasons = "; ".join(evaluation.reason for evaluation in evaluations if evaluation.reason)
+        _say(console, f"held-out set re-used (n = {len(evaluations)}): {reasons}")
 
 
 def _print_details(console: Console, result: Mapping[str, Any]) -> None:
