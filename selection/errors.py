@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 
 @dataclass(frozen=True)
@@ -76,9 +77,16 @@ class ExportError(SelectionError):
 
 
 class RefusedError(SelectionError):
-    """The held-out set may not be opened, or the study may not go on because it was."""
+    """The held-out set may not be opened, or the study may not go on because it was.
+
+    result is that of the first evaluation, None where it left none.
+    """
 
     exit_code = 3
+
+    def __init__(self, *errors: ErrorDetail, result: Any = None) -> None:
+        super().__init__(*errors)
+        self.result = result
 
 
 def show(value: object) -> str:

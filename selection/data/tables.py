@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selection.data.arrays import IN_MEMORY
 from selection.data.columns import (
     category_names,
     check_two_classes,
@@ -121,19 +122,28 @@ class Table:
 
     def identity(self) -> str:
         """Return the SHA-256 of every cell of these rows, as the file writes them."""
+        if self.section.path == IN_MEMORY:
+            return _hash_columns(self.frame)
         cells = self.frame.astype(str)
         content = [list(cells.columns), cells.to_numpy(dtype=object).tolist()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def open_table(section: DataSection, task: Task) -> Table:
+def open_table(section: DataSection, task: Task, frame: pd.DataFrame | None = None) -> Table:
     """Read the file of a table and check that the study's columns are there.
+
+    frame is the table of a study of arrays.
 
     Raises: DataError if it cannot be read, or names are unknown, doubled or used twice.
     """
     assert section.path is not None
-    path = Path(section.path)
-    frame = _read_frame(_read_bytes(path), path)
+    if frame is None:
+        if section.path == IN_MEMORY:
+            rule = "the rows of a study of arrays are in no file"
+            hint = "Open it in Python: selection.open_study(NAME, X, y)."
+            raise DataError(ErrorDetail("[data] path", rule, "no arrays", hint))
+        path = Path(section.path)
+        frame = _read_frame(_read_bytes(path), path)
     _check_names(frame, section, section.path)
     return Table(frame, section, task)
 
@@ -356,6 +366,19 @@ def _check_missing(
             errors.append(ErrorDetail(where, rule, ", ".join(broken), hint))
     if errors:
         raise DataError(*errors)
+
+
+def _hash_columns(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of a frame: numbers by value, other cells by their text."""
+    digest = hashlib.sha256(json.dumps(list(frame.columns)).encode())
+    for name in frame.columns:
+        column = frame[name]
+        if pd.api.types.is_numeric_dtype(column.dtype):
+            values = column.to_numpy(dtype="<f8", na_value=np.nan)
+            digest.update(b"numbers" + values.tobytes())
+        else:
+            digest.update(json.dumps(list(map(str, column))).encode())
+    return digest.hexdigest()
 
 
 def _missing_target(where: str, broken: list[str]) -> ErrorDetail:

@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import tomli_w
 import yaml
 
 from selection.data.folds import fold_fingerprint
-from selection.errors import ErrorDetail, ExportError
+from selection.errors import ErrorDetail, ExportError, nearest_name, show
 from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
@@ -56,6 +57,26 @@ class Winner:
     assessment: Assessment
     trial: Trial
     model: StoredModel | None
+
+
+def installed_formats() -> list[str]:
+    """Return the formats whose packages are installed."""
+    return [name for name in FORMATS if name not in EXTRAS or find_spec(EXTRAS[name])]
+
+
+def check_formats(names: Sequence[str]) -> list[str]:
+    """Return formats that are known, each once.
+
+    Raises: ExportError.
+    """
+    for name in names:
+        if name not in FORMATS:
+            rule, hint = "the format must be known", nearest_name(name, FORMATS)
+            raise ExportError(ErrorDetail("format", rule, show(name), hint))
+    if not names:
+        hint = f"Known: {', '.join(FORMATS)}."
+        raise ExportError(ErrorDetail("format", "a format must be named", "none", hint))
+    return list(dict.fromkeys(names))
 
 
 def make_files(winner: Winner, formats: Collection[str]) -> dict[str, bytes]:

@@ -184,7 +184,8 @@ def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:
     got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
     hint = "Another evaluation is recorded for good: --again --reason TEXT."
     where = f"study {first.study_name}"
-    return RefusedError(ErrorDetail(where, "the held-out set is opened once", got, hint))
+    detail = ErrorDetail(where, "the held-out set is opened once", got, hint)
+    return RefusedError(detail, result=first.result)
 
 
 def is_opened(connection: Connection, study: StudyRecord) -> bool:

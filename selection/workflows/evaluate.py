@@ -92,7 +92,7 @@ def evaluate(
     ):
         raise refusal(ledger.evaluations(study))
     models = final_models(study, spec, data, winner, evidence, device)
-    rows = open_held_out(spec, data.dataset, folder)
+    rows = open_held_out(spec, data.dataset, folder, data.frame)
     outputs = _outputs(study, models, rows)
     result = _result(assessment, winner, models[0], rows, outputs)
     ledger.finish(study, evaluation, result, outputs[0])

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from selection.data.dataset import Dataset, load_development
 from selection.data.folds import (
@@ -44,19 +45,23 @@ VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
 
 @dataclass(frozen=True, eq=False)
 class StudyData:
-    """Hold the development rows of a study and their folds."""
+    """Hold the development rows of a study and their folds.
+
+    frame is the table that a study of arrays was given, held-out rows included.
+    """
 
     dataset: Dataset
     plan: FoldPlan
     facts: Mapping[str, Any]
+    frame: pd.DataFrame | None = None
 
 
-def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
+def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> StudyData:
     """Load the development rows and split them; nothing is written.
 
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
-    dataset = load_development(spec, folder)
+    dataset = load_development(spec, folder, frame)
     _check_features(spec, dataset)
     plan = make_splits(dataset, spec)
     folds = [fold_identity(split) for split in plan.splits]
@@ -79,7 +84,7 @@ def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
         "duplicate_rows": duplicates,
         "warnings": warnings,
     }
-    return StudyData(dataset, plan, facts)
+    return StudyData(dataset, plan, facts, frame)
 
 
 def _check_features(spec: StudySpec, dataset: Dataset) -> None:
