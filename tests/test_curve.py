@@ -329,7 +329,7 @@ def test_values_are_read_in_order(over: str, text: str, values: list[Scalar]) ->
         ("row", "1,2", ["Did you mean rows?"]),
         ("precision", "float32,tf32", ["--over", '"precision"']),
         ("diagnostics", "true,false", ["--over", '"diagnostics"']),
-        ("width", "8", ["two values that differ", '"8"']),
+        ("width", "8", ["two values that differ", "got 8."]),
         ("width", "8,8", ["two values that differ"]),
         ("learning_rate", "0.1,0.10,0.2", ["two values that differ"]),
         ("width", "", ["two values that differ"]),

@@ -271,7 +271,7 @@ def test_what_an_absent_package_makes_is_left_out_with_a_word(
         monkeypatch.setattr(pd.DataFrame, "to_parquet", absent)
     done = cli("export", "small", "--to", "out")
     assert done.code == 0
-    assert f"{file} left out: pip install 'selection[" in done.err
+    assert f"{file} left out: pip install 'selection-sweep[" in done.err
     assert set(os.listdir("out")) == FILES - {file}
     form = "onnx" if package == "onnx" else "parquet"
     asked = cli("export", "small", "--to", "asked", "--format", form)
@@ -374,7 +374,6 @@ def test_rows_that_do_not_fit_are_one_line(cli: Cli, change: dict[str, Any], sai
         (["predict", "none", "--input", "new.csv"], 1, "the folder must hold model.json"),
         (["predict", "out", "--input", "none.csv"], 1, "the table must be readable"),
         (["predict", "out"], 2, "Missing option"),
-        (["export", "small"], 2, "Missing option"),
         (["export", "smal", "--to", "x"], 1, "Did you mean small?"),
         (["evaluate", "smal"], 1, "Did you mean small?"),
     ],

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from selection.api.study import Study
+from selection.api.defaults import STORAGE_VARIABLE, default_storage
+from selection.api.study import Say, Study
 from selection.data.arrays import table_from_arrays
 from selection.data.sources import data_folder
 from selection.errors import ErrorDetail, StudyFileError, StudyStateError
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
     from selection.workflows.callbacks import Callback, TeamView
     from selection.workflows.study_data import StudyData
 
-DEFAULT_STORAGE = "sqlite:///selection.db"
-STORAGE_VARIABLE = "SELECTION_STORAGE"
 DEFAULT_NAME = "study"
 Source = str | os.PathLike[str] | Mapping[str, Any] | StudySpec
 
@@ -107,7 +106,8 @@ def run(
     study = Study(checked.name, storage or default_storage(), frame=frame, folder=folder)
     view = SweepView(checked.metric, is_minimised=checked.is_minimised, is_quiet=not progress)
     try:
-        train(study, checked, Training(device, workers), view, callbacks)
+        with view:
+            train(study, checked, Training(device, workers), view, callbacks)
     except KeyboardInterrupt:
         if not _is_interactive():
             raise
@@ -151,19 +151,17 @@ def list_studies(storage: str | None = None) -> list[StudySummary]:
         return repository.records.list_studies()
 
 
-def default_storage() -> str:
-    """Return the database URL that is used where none is named."""
-    return os.environ.get(STORAGE_VARIABLE) or DEFAULT_STORAGE
-
-
 def train(
     study: Study,
     spec: StudySpec,
     training: Training,
     view: TeamView,
     callbacks: Sequence[Callback] = (),
+    warn: Say | None = None,
 ) -> None:
     """Train a study until its budget is spent, then its baselines and outer folds.
+
+    warn says what weakens the study's answer, by default in the view.
 
     Raises: SelectionError.
     """
@@ -171,19 +169,20 @@ def train(
     from selection.workflows.nested_cv import check_nested
     from selection.workflows.study_data import enter_study, load_study_data, row_facts
 
+    warn = warn or view.say
     address = read_address(study.secret_url)
     _check_workers(training, address, study)
     device = choose_device(training.device)
     data = load_study_data(spec, data_folder(), study.frame)
     check_nested(spec, data)
     for warning in data.facts["warnings"]:
-        view.say(f"warning: {warning}")
+        warn(f"warning: {warning}")
     url = address.secret_url
     with writer_lock(url), open_repository(url, create=True, write=True) as repository:
         record = enter_study(spec, data, repository.records, device)
         repository.evidence.keep_rows(record, row_facts(data))
         if others := openings(repository.ledger.openings_by_others(record)):
-            view.say(f"warning: {others}")
+            warn(f"warning: {others}")
         _Run(spec, record, data, repository, address, training, device).procedure(view, callbacks)
     for callback in callbacks:
         callback.on_study_end(study)

@@ -10,6 +10,7 @@ import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
-from selection.study.trial import Scalar, Trial
+from selection.study.trial import FoldResult, Scalar, Trial
 from selection.workflows.assess import (
     Assessment,
     assess_study,
@@ -38,9 +39,11 @@ if TYPE_CHECKING:
     from selection.report.plots.study_plots import StudyPlots
     from selection.report.study_view import StudyView
     from selection.stats.fit_diagnosis import Diagnosis
+    from selection.store.curve_points import CurvePoint
     from selection.store.evidence import StoredModel
     from selection.train.device import DeviceName
     from selection.train.fit import EpochNews
+    from selection.workflows.diagnose import DiagnosedTrial
     from selection.workflows.study_data import StudyData
 
 Say = Callable[[str], None]
@@ -48,6 +51,19 @@ Say = Callable[[str], None]
 
 def _silent(_line: str) -> None:
     """Say nothing."""
+
+
+def _ignore(_news: EpochNews) -> None:
+    """Watch nothing."""
+
+
+@dataclass(frozen=True)
+class Exported:
+    """Hold which trial was written, and the names of its files in their folder."""
+
+    trial: int
+    folder: Path
+    files: tuple[str, ...]
 
 
 class Study:
@@ -160,19 +176,25 @@ class Study:
         """
         from selection.report.frames import curves_frame
 
-        with self._reading() as (repository, record):
-            return curves_frame(repository.records.curves(record, trial))
+        return curves_frame(self.fold_results(trial))
 
-    def diagnose(self, trial: int | None = None) -> Diagnosis:
+    def fold_results(self, trial: int) -> Sequence[FoldResult]:
+        """Return what a trial left on each fold: curves, and layers where they were asked for.
+
+        Raises: StudyStateError if there is no such trial.
+        """
+        with self._reading() as (repository, record):
+            return repository.records.curves(record, trial)
+
+    def diagnose(self, trial: int | None = None) -> DiagnosedTrial:
         """Say whether a trial, by default the winner, under- or overfits, and what to do about it.
 
         Raises: StudyStateError if the trial is not complete.
         """
-        from selection.workflows.diagnose import complete_trial, require_diagnosis
+        from selection.workflows.diagnose import diagnose_complete
 
         with self._reading() as (repository, record):
-            chosen = complete_trial(record, repository, trial)
-            return require_diagnosis(record, repository, chosen)
+            return diagnose_complete(record, repository, trial)
 
     def curve(
         self,
@@ -181,8 +203,6 @@ class Study:
         trial: int | None = None,
         *,
         device: DeviceName = "auto",
-        watch: Callable[[EpochNews], None] = lambda _news: None,
-        say: Say = _silent,
     ) -> pd.DataFrame:
         """Train a trial, by default the winner, again with one hyperparameter at other values.
 
@@ -192,16 +212,37 @@ class Study:
         Raises: StudyFileError if a value breaks a rule; StudyStateError if it cannot be trained.
         """
         from selection.report.frames import points_frame
-        from selection.workflows.diagnose import complete_trial, diagnose_points
-        from selection.workflows.validation_curve import Subject, check_values, trace_curve
+        from selection.workflows.validation_curve import check_values
 
-        asked = check_values(over, values)
+        found = self.curve_points(over, check_values(over, values), trial, device=device)
+        return points_frame(found, self.spec.metric)
+
+    def curve_points(
+        self,
+        over: str,
+        values: Sequence[Scalar],
+        trial: int | None = None,
+        *,
+        device: DeviceName = "auto",
+        watch: Callable[[EpochNews], None] = _ignore,
+        say: Say = _silent,
+    ) -> list[tuple[CurvePoint, Diagnosis | None]]:
+        """Return the points of a curve with their fold results, each with its diagnosis.
+
+        values have passed check_values; watch is told of every epoch.
+
+        Raises: StudyStateError if a value cannot be trained.
+        """
+        from selection.workflows.diagnose import complete_trial, diagnose_points
+        from selection.workflows.validation_curve import Subject, trace_curve
+
         with self._writing() as (repository, record):
+            spec = record.spec()
             chosen = complete_trial(record, repository, trial)
-            subject = Subject(record.spec(), record, self._data(record), chosen, over)
-            points = trace_curve(subject, asked, repository, _device(device), watch, say)
-            found = diagnose_points(record, record.spec(), repository, points)
-        return points_frame(points, found, record.spec().metric)
+            subject = Subject(spec, record, self._data(record), chosen, over)
+            points = trace_curve(subject, values, repository, _device(device), watch, say)
+            found = diagnose_points(record, spec, repository, points)
+        return list(zip(points, found, strict=True))
 
     def evaluate(
         self,
@@ -253,10 +294,10 @@ class Study:
         force: bool = False,
         device: DeviceName = "auto",
         say: Say = _silent,
-    ) -> list[Path]:
+    ) -> Exported:
         """Write the winner as files; all formats whose packages are installed, or those named.
 
-        After an evaluation it is the trial that met the held-out set. Returns the files' paths.
+        After an evaluation it is the trial that met the held-out set.
 
         Raises: ExportError if the folder is not free or a format cannot be made.
         """
@@ -271,9 +312,10 @@ class Study:
         where = Path(folder)
         check_folder(where, force=force)
         wanted = installed_formats() if formats is None else check_formats(formats)
-        files = make_files(self._winner(wanted, device, say), wanted)
+        winner = self._winner(wanted, device, say)
+        files = make_files(winner, wanted)
         write_files(files, where, force=force)
-        return [where / name for name in sorted(files)]
+        return Exported(winner.trial.number, where, tuple(sorted(files)))
 
     def model(self, *, device: DeviceName = "auto") -> AnyModel:
         """Return the final model, trained now if it never was; the held-out set stays closed.
@@ -286,8 +328,12 @@ class Study:
         assert stored is not None, "a model was asked for"
         return decode_model(stored.document, stored.weights, f"study {self.name}: final model")
 
-    def report(self, path: str | os.PathLike[str], *, force: bool = False) -> Path:
+    def report(
+        self, path: str | os.PathLike[str], *, force: bool = False, command: str = ""
+    ) -> Path:
         """Write all that is known of the study as one HTML file that needs no network.
+
+        command is the one that evaluates the study, as the report shows it.
 
         Raises: ExportError if the file cannot be written, or is no report and force is not given.
         """
@@ -298,7 +344,7 @@ class Study:
         check_file(where, force=force)
         with self._chart_source() as source:
             assessment = source.assessment or assess_study(source.view.study, source.repository)
-            evaluate = f"selection evaluate {self.name}"
+            evaluate = command or f"selection evaluate {self.name}"
             text = report_file(source.view, assessment, source.repository, Pictures(), evaluate)
         write_report(where, text)
         return where

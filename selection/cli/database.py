@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from selection.cli.options import DEFAULT_STORAGE, AsJson, Name, Storage, command, print_json
+from selection.api.defaults import DEFAULT_STORAGE
+from selection.cli.options import AsJson, Name, Storage, command, print_json
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:

@@ -64,6 +64,14 @@ def installed_formats() -> list[str]:
     return [name for name in FORMATS if name not in EXTRAS or find_spec(EXTRAS[name])]
 
 
+def missing_formats() -> list[str]:
+    """Return a line for each format that is left out for want of its package."""
+    missing = [name for name in FORMATS if name not in installed_formats()]
+    return [
+        f"{FORMATS[name][0]} left out: pip install 'selection-sweep[{name}]'" for name in missing
+    ]
+
+
 def check_formats(names: Sequence[str]) -> list[str]:
     """Return formats that are known, each once.
 

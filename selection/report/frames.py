@@ -23,8 +23,7 @@ def curves_frame(folds: Sequence[FoldResult]) -> pd.DataFrame:
     return pd.DataFrame(curve_values(folds)).set_index(["repeat", "fold", "epoch"])
 
 
-def points_frame(
-    points: Sequence[CurvePoint], found: Sequence[Diagnosis | None], metric: str
-) -> pd.DataFrame:
+def points_frame(found: Sequence[tuple[CurvePoint, Diagnosis | None]], metric: str) -> pd.DataFrame:
     """Return one row for each point of a validation or sample-size curve, by its value."""
-    return pd.DataFrame(curve_value(points, found, metric)).set_index("value")
+    points, diagnoses = [point for point, _ in found], [own for _, own in found]
+    return pd.DataFrame(curve_value(points, diagnoses, metric)).set_index("value")

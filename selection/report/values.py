@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
     from selection.store.study_record import StudyRecord, StudySummary
     from selection.workflows.assess import Assessment, Baseline
+    from selection.workflows.diagnose import DiagnosedTrial
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
@@ -247,6 +248,22 @@ def diagnosis_value(found: Diagnosis) -> dict[str, Any]:
             "low": _number(found.gap_low),
             "high": _number(found.gap_high),
         },
+    }
+
+
+def diagnosed_value(
+    study: str, found: DiagnosedTrial, folds: Sequence[FoldResult]
+) -> dict[str, Any]:
+    """Return what `diagnose --json` prints; folds are those of the trial."""
+    return {
+        "study": study,
+        "trial": found.trial.number,
+        **diagnosis_value(found.diagnosis),
+        "baselines": {
+            name: {"loss": fold_mean_value(line.loss), "score": fold_mean_value(line.score)}
+            for name, line in found.baselines.items()
+        },
+        "layers": layer_rows(folds),
     }
 
 

@@ -33,6 +33,23 @@ class BaselineLine:
     score: FoldMean
 
 
+@dataclass(frozen=True)
+class DiagnosedTrial:
+    """Hold the diagnosis of a trial, and the baselines beside it."""
+
+    trial: Trial
+    diagnosis: Diagnosis
+    baselines: Mapping[str, BaselineLine]
+
+    @property
+    def verdict(self) -> str:
+        return self.diagnosis.verdict.value
+
+    @property
+    def advice(self) -> str:
+        return self.diagnosis.advice
+
+
 def complete_trial(study: StudyRecord, repository: Repository, number: int | None) -> Trial:
     """Return a complete trial: the one asked for, or the winner by the rule of the study.
 
@@ -55,11 +72,7 @@ def complete_trial(study: StudyRecord, repository: Repository, number: int | Non
     raise StudyStateError(ErrorDetail(where, "this needs a complete trial", got, hint))
 
 
-def require_diagnosis(study: StudyRecord, repository: Repository, trial: Trial) -> Diagnosis:
-    """Return the diagnosis of a complete trial.
-
-    Raises: StudyStateError where the rows were not kept; StorageError where a row is damaged.
-    """
+def _require_diagnosis(study: StudyRecord, repository: Repository, trial: Trial) -> Diagnosis:
     spec = study.spec()
     trials = repository.records.trials(study, with_curves=False)
     ranked = rank(trials, is_minimised=spec.is_minimised)
@@ -69,6 +82,18 @@ def require_diagnosis(study: StudyRecord, repository: Repository, trial: Trial) 
         hint = "selection run FILE adds them to a study of an earlier version."
         raise StudyStateError(ErrorDetail(f"study {study.name}", rule, "none on record", hint))
     return found
+
+
+def diagnose_complete(
+    study: StudyRecord, repository: Repository, number: int | None
+) -> DiagnosedTrial:
+    """Return the diagnosis of a complete trial, by default the winner, and its baselines.
+
+    Raises: StudyStateError if the trial is not complete; StorageError where a row is damaged.
+    """
+    trial = complete_trial(study, repository, number)
+    found = _require_diagnosis(study, repository, trial)
+    return DiagnosedTrial(trial, found, baseline_lines(study, study.spec(), repository))
 
 
 def diagnose_trial(

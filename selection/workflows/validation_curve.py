@@ -62,9 +62,9 @@ def read_values(over: str, text: str) -> list[Scalar]:
 
     Raises: StudyFileError where the name is unknown, or a value breaks a rule of its own.
     """
-    _check_name(over)
+    _check_name(over, "--over")
     words = [word.strip() for word in text.split(",") if word.strip()]
-    return check_values(over, [_read_value(over, word) for word in words])
+    return _check_all(over, [_read_value(over, word) for word in words], "--values")
 
 
 def _read_value(over: str, word: str) -> Scalar:
@@ -75,7 +75,7 @@ def _read_value(over: str, word: str) -> Scalar:
         return kind(word)
     except ValueError:
         rule = f"{over} must be a {'whole ' if kind is int else ''}number"
-        detail = ErrorDetail(f"value {word}", rule, show(word), "Fix this value.")
+        detail = ErrorDetail(f"--values {word}", rule, show(word), "Fix this value.")
         raise StudyFileError(detail) from None
 
 
@@ -84,23 +84,27 @@ def check_values(over: str, values: Sequence[Scalar]) -> list[Scalar]:
 
     Raises: StudyFileError where the name is unknown, or a value breaks a rule of its own.
     """
-    _check_name(over)
-    checked = [_check_value(over, value) for value in values]
+    _check_name(over, "over")
+    return _check_all(over, values, "values")
+
+
+def _check_all(over: str, values: Sequence[Scalar], where: str) -> list[Scalar]:
+    checked = [_check_value(over, value, where) for value in values]
     if len(set(checked)) < max(2, len(checked)):
         rule, hint = "a curve needs two values that differ, or more", "Write such as 8,32,128."
-        raise StudyFileError(ErrorDetail("values", rule, show(list(values)), hint))
+        raise StudyFileError(ErrorDetail(where, rule, ",".join(map(show, values)), hint))
     return sorted(checked, key=lambda value: (isinstance(value, str), value))
 
 
-def _check_name(over: str) -> None:
+def _check_name(over: str, where: str) -> None:
     known = [ROWS, *(name for name in space_names() if name not in CONSTANT_FIELDS)]
     if over not in known:
         rule = "a curve needs the name of a hyperparameter, or rows"
-        raise StudyFileError(ErrorDetail("over", rule, show(over), nearest_name(over, known)))
+        raise StudyFileError(ErrorDetail(where, rule, show(over), nearest_name(over, known)))
 
 
-def _check_value(over: str, value: Scalar) -> Scalar:
-    at = f"value {value}"
+def _check_value(over: str, value: Scalar, where: str) -> Scalar:
+    at = f"{where} {value}"
     if over == ROWS:
         if not isinstance(value, int) or value < 1:
             rule = "rows must be at least 1"

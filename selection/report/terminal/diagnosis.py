@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from selection.report.cells import show_fold_mean, show_gap, show_value
+from selection.report.diagnosis_view import curve_title
 from selection.report.terminal.text import make_table, print_table
 from selection.report.values import layer_rows
 from selection.stats.fit_diagnosis import Diagnosis
@@ -64,11 +65,14 @@ def layers(console: Console, folds: Sequence[FoldResult]) -> None:
 
 def curve(
     console: Console,
+    study: str,
     points: Sequence[CurvePoint],
     found: Sequence[Diagnosis | None],
     metric: str,
 ) -> None:
     """Print a line for each point of one curve."""
+    title = curve_title(points[0].number, points[0].over)
+    console.print(escape(f"study {study}: {title} ({len(points[0].folds)} folds)"))
     heads = (f"{metric}_observed", "train", "loss", "train_loss", "gap")
     table = make_table(console, points[0].over, *heads)
     table.add_column("verdict")
