@@ -43,28 +43,28 @@ export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=
 	$(BIN)/selection export $(NAME) --to $(TO)
 
 noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
-	$(BIN)/python benchmarks/noise.py > docs/noise.md
+	$(BIN)/python -m benchmarks.noise > docs/noise.md
 
 book: $(READY) ## Rewrite docs/book.md: the book's figures beside ours
-	$(BIN)/python benchmarks/book.py > docs/book.md.new
+	$(BIN)/python -m benchmarks.book > docs/book.md.new
 	@mv docs/book.md.new docs/book.md
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a short look
 	@cat benchmarks/intro.md > docs/benchmarks.md.new
 	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup pages; do \
-		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md.new || exit 1; \
+		$(BIN)/python -m benchmarks.$$name $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md
 
 gpu: $(READY) ## Benchmark a CUDA device and rewrite docs/gpu.md
-	$(BIN)/python benchmarks/gpu.py > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }
+	$(BIN)/python -m benchmarks.gpu > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }
 	@mv docs/gpu.md.new docs/gpu.md
 
 postgres: $(READY) ## Start a PostgreSQL server in data/postgres and print how to use it
-	@$(BIN)/python tests/postgres_server.py start data/postgres
+	@$(BIN)/python -m tests.postgres_server start data/postgres
 
 postgres-stop: $(READY) ## Stop it; its data stays
-	@$(BIN)/python tests/postgres_server.py stop data/postgres
+	@$(BIN)/python -m tests.postgres_server stop data/postgres
 
 test: $(READY) ## Run the test suite
 	$(BIN)/python -m pytest
@@ -82,7 +82,7 @@ test-slow: $(READY) ## Run the tests marked slow
 	$(BIN)/python -m pytest -m slow
 
 test-browser: $(READY) ## Run the tests in a real browser; installs Chromium where it can
-	$(BIN)/python tests/browser.py
+	$(BIN)/python -m tests.browser
 	$(BIN)/python -m pytest -m browser -rs
 
 dashboard: $(READY) ## Serve Optuna Dashboard and our pages on this machine

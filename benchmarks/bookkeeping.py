@@ -25,11 +25,10 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from machine import processor
 from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
-from postgres_server import throw_away_server
 
+from benchmarks.machine import processor
 from selection.store.cohorts import Limits
 from selection.store.leases import Worker, new_worker
 from selection.store.repository import Repository, open_repository
@@ -45,6 +44,7 @@ from selection.study.trial import (
     TrialResult,
     TrialState,
 )
+from tests.postgres_server import throw_away_server
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 20, 32, 3
 COHORTS = (1, 16)

@@ -13,9 +13,18 @@ from unittest import mock
 
 import numpy as np
 import torch
-from gpu_setup import CALM, SEED, make_data, make_folds, make_settings, make_spec, note, print_text
 from numpy.typing import NDArray
 
+from benchmarks.gpu_setup import (
+    CALM,
+    SEED,
+    make_data,
+    make_folds,
+    make_settings,
+    make_spec,
+    note,
+    print_text,
+)
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 from selection.study.trial import TrialResult

@@ -2,7 +2,7 @@
 
 Each study: 100 development rows, 10 features, labels drawn without regard to them, 30 trials, 5
 folds; once without pruning and once with the default pruner. Chance is 0.5. Writes Markdown.
-Run: python benchmarks/noise.py > docs/noise.md
+Run: python -m benchmarks.noise > docs/noise.md
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     print("# The verdict on pure noise\n")
     print(
-        f"`python benchmarks/noise.py --seeds {seeds}`: {ROWS} development rows, {FEATURES} "
+        f"`python -m benchmarks.noise --seeds {seeds}`: {ROWS} development rows, {FEATURES} "
         f"features, labels drawn without regard\nto them, {TRIALS} trials, {FOLDS} folds. Chance "
         f'is {CHANCE}. A claim is "better than the baseline", of two baselines.'
     )

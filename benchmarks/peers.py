@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from cases import Work, part_of
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import RandomizedSearchCV, cross_val_score
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.cases import Work, part_of
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 

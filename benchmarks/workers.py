@@ -20,11 +20,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy as sa
-from machine import processor
-from postgres_server import throw_away_server
 
+from benchmarks.machine import processor
 from selection.store.optuna_storage import trials as trials_table
 from selection.store.repository import open_repository
+from tests.postgres_server import throw_away_server
 
 STUDY = """
 name = "{name}"

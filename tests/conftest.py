@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from command_line import Cli, Outcome
-from postgres_server import throw_away_server
-from sweep_bench import Bench
-from worker_farm import Farm, open_farm
 
 from selection.cli.main import main
+from tests.command_line import Cli, Outcome
+from tests.postgres_server import throw_away_server
+from tests.sweep_bench import Bench
+from tests.worker_farm import Farm, open_farm
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -3,7 +3,7 @@ test run that is thrown away.
 
 It listens on no network interface, only on a socket in a folder that nobody else may enter: that
 of its data or, where that path is too long for a socket, one below the temporary folder.
-Run: python tests/postgres_server.py start|stop FOLDER
+Run: python -m tests.postgres_server start|stop FOLDER
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import psutil
 import sqlalchemy as sa
-from command_line import start
+
+from tests.command_line import start
 
 TRIALS, COHORT = 8, 2
 # Cohorts that train for seconds, under leases that outlast a slow start.

@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 import typer.testing
-from command_line import STUDY, Cli
 
 from selection.cli.main import app
 from selection.study.fields import Section, StudySections
+from tests.command_line import STUDY, Cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

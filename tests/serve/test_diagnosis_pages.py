@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
-from sweep_bench import Bench, make_spec
 
 from selection.store.repository import Repository, open_repository
 from selection.workflows.diagnose import diagnose_points
+from tests.serve.serve_bench import Page, cells, open_server, wait_for_answer
+from tests.sweep_bench import Bench, make_spec
 
 ROOT = "/selection/studies/iris/"
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from serve_bench import open_server
 from starlette.testclient import TestClient
 
 from selection.serve.guard import COOKIE, Rules, host_name, is_loopback, make_rules
+from tests.serve.serve_bench import open_server
 
 PATHS = ["/", "/dashboard", "/api/studies", "/selection/", "/selection/studies/iris/", "/nowhere"]
 NOTE = "/api/studies/1/note"

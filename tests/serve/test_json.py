@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from command_line import Cli
-from serve_bench import open_server
+
+from tests.command_line import Cli
+from tests.serve.serve_bench import open_server
 
 
 @pytest.mark.parametrize(

@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
-from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
-from sweep_bench import Bench, make_spec
 
 from selection.report.plots.charts import CHARTS
 from selection.report.terminal import text
 from selection.study.trial import TrialState
 from selection.workflows.sweep import SweepNews
+from tests.serve.serve_bench import Page, cells, open_server, wait_for_answer
+from tests.sweep_bench import Bench, make_spec
 
 ROOT = "/selection/studies/iris/"
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from command_line import Cli
 
 from selection.serve.server import listen
+from tests.command_line import Cli
 
 
 def start_server(url: str, *words: str) -> subprocess.Popen[str]:

@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
-from store_examples import create_example, example_params, example_result, example_spec
 
 from selection.errors import (
     ErrorDetail,
@@ -50,6 +49,7 @@ from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, metadata, trial_table
 from selection.study.trial import Trial, TrialResult, TrialState
+from tests.store.store_examples import create_example, example_params, example_result, example_spec
 
 TABLES = (
     *BaseModel.metadata.sorted_tables,

@@ -19,18 +19,6 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState as OptunaState
-from store_examples import (
-    begin_example,
-    create_example,
-    example_points,
-    example_result,
-    example_spec,
-    finish_example,
-    point_bits,
-    release_example,
-    restart_example,
-    same_members,
-)
 
 from selection.errors import RefusedError, StorageError, StudyStateError
 from selection.store import copies
@@ -52,6 +40,18 @@ from selection.store.tables import (
     trial_table,
 )
 from selection.study.trial import TrialState
+from tests.store.store_examples import (
+    begin_example,
+    create_example,
+    example_points,
+    example_result,
+    example_spec,
+    finish_example,
+    point_bits,
+    release_example,
+    restart_example,
+    same_members,
+)
 
 KINDS = ("sqlite", "postgres")
 PAIRS = [(here, there) for here in KINDS for there in KINDS]

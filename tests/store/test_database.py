@@ -13,12 +13,6 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from store_examples import (
-    begin_example,
-    create_example,
-    example_result,
-    finish_example,
-)
 
 from selection.errors import StorageError
 from selection.store import database as database_module
@@ -31,6 +25,12 @@ from selection.store.database import (
 from selection.store.engine import build_engine
 from selection.store.migrations import our_history
 from selection.store.records import Records
+from tests.store.store_examples import (
+    begin_example,
+    create_example,
+    example_result,
+    finish_example,
+)
 
 
 def path_of(url: str) -> Path:

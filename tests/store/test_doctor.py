@@ -18,15 +18,6 @@ import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
-from store_examples import (
-    begin_example,
-    create_example,
-    example_points,
-    example_result,
-    example_spec,
-    finish_example,
-    release_example,
-)
 
 from selection.store import doctor
 from selection.store.clock import database_now
@@ -48,6 +39,15 @@ from selection.store.tables import (
     trial_table,
 )
 from selection.study.trial import CURVE_COLUMNS, TrialState
+from tests.store.store_examples import (
+    begin_example,
+    create_example,
+    example_points,
+    example_result,
+    example_spec,
+    finish_example,
+    release_example,
+)
 
 OURS = [table for table in metadata.sorted_tables if table.name.startswith("selection_")]
 THEIRS = [table for table in BaseModel.metadata.sorted_tables if table.name != "version_info"]
@@ -407,8 +407,9 @@ def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRec
         "attempt in trials [1]. Restore a copy of the database.",
         "example: the value of a complete trial is finite, and the mean over its folds, but got "
         "another value in trials [0]. Restore a copy of the database.",
-        "looked: a claim on the held-out set must end with a result, but got evaluation 3 without one. "
-        "selection evaluate looked --again --reason TEXT puts another evaluation on record.",
+        "looked: a claim on the held-out set must end with a result, but got evaluation 3 "
+        "without one. selection evaluate looked --again --reason TEXT puts another evaluation on "
+        "record.",
     ]
 
 

@@ -18,7 +18,16 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from optuna.storages._rdb.models import BaseModel
-from store_examples import (
+
+from selection.errors import RefusedError, StudyStateError
+from selection.store.database import Database, open_database
+from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.tables import ledger_table, metadata
+from selection.store.trial_reader import ENDED
+from selection.study.trial import TrialState
+from tests.store.store_examples import (
     ENVIRONMENT,
     FACTS,
     begin_example,
@@ -29,15 +38,6 @@ from store_examples import (
     release_example,
     restart_example,
 )
-
-from selection.errors import RefusedError, StudyStateError
-from selection.store.database import Database, open_database
-from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
-from selection.store.records import Records
-from selection.store.study_record import StudyRecord
-from selection.store.tables import ledger_table, metadata
-from selection.store.trial_reader import ENDED
-from selection.study.trial import TrialState
 
 RESULT = {
     "score": 0.1 + 0.2,

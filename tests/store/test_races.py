@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from store_examples import (
+
+from selection.errors import LostCohortError
+from selection.store.cohorts import Cohorts
+from selection.store.database import check_database, open_database
+from selection.store.records import Records
+from tests.store.store_examples import (
     begin_example,
     create_example,
     example_result,
@@ -21,17 +26,12 @@ from store_examples import (
     release_example,
 )
 
-from selection.errors import LostCohortError
-from selection.store.cohorts import Cohorts
-from selection.store.database import check_database, open_database
-from selection.store.records import Records
-
 CHILDREN, TRIALS, SIZE = 5, 31, 2
 # A child says that it is ready, waits for the word, races, and prints what it won; once for each
 # database that it is given.
 CHILD = """
 import json, sys, time
-from store_examples import create_example, example_params, example_result
+from tests.store.store_examples import create_example, example_params, example_result
 from selection.errors import StudyStateError
 from selection.store.cohorts import Cohorts, Limits
 from selection.store.database import open_database
@@ -87,7 +87,7 @@ def races(new_sqlite: Callable[[], str], new_postgres: Callable[[], str]) -> dic
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[2],
         )
         for _ in range(CHILDREN)
     ]

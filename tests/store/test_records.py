@@ -14,7 +14,16 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState as OptunaState
-from store_examples import (
+
+from selection.errors import LostCohortError, StorageError, StudyStateError
+from selection.store.database import Database, open_database
+from selection.store.optuna_storage import trials as optuna_trials
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, metadata, trial_table
+from selection.study.spec import parse_study
+from selection.study.trial import FoldResult, LearningCurve, TrialState
+from tests.store.store_examples import (
     ENVIRONMENT,
     FACTS,
     FOLDS,
@@ -29,15 +38,6 @@ from store_examples import (
     restart_example,
     same_members,
 )
-
-from selection.errors import LostCohortError, StorageError, StudyStateError
-from selection.store.database import Database, open_database
-from selection.store.optuna_storage import trials as optuna_trials
-from selection.store.records import Records
-from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, metadata, trial_table
-from selection.study.spec import parse_study
-from selection.study.trial import FoldResult, LearningCurve, TrialState
 
 OURS = tuple(table for table in metadata.sorted_tables if table.name.startswith("selection_"))
 

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sweep_bench import Bench
 
 from selection.errors import StorageError
 from selection.store.database import check_database, open_database, upgrade_database
 from selection.store.doctor import examine, fix
 from selection.store.records import Records
 from selection.study.trial import TrialState
+from tests.sweep_bench import Bench
 
 STORED = Path(__file__).parent / "stored"
 NewUrl = Callable[[], str]

@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from examples import make_folds, make_setting
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
@@ -24,6 +23,7 @@ from selection.train.fit import Decide, Trainer
 from selection.train.graph import StepGraph
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members
+from tests.train.examples import make_folds, make_setting
 
 pytestmark = [
     pytest.mark.gpu,

@@ -13,7 +13,6 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from examples import make_folds, make_setting
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -25,6 +24,7 @@ from selection.train import batches, pack
 from selection.train.batches import Rows, Table, load_rows
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan
+from tests.train.examples import make_folds, make_setting
 
 GPU = torch.device("cuda", 0)
 BATCH = 13  # of 68 training rows per fold: enough whole steps for a graph, and a smaller last one

@@ -6,14 +6,14 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import torch
-from examples import make_folds, make_setting
 
 from selection.study.setting import Setting
 from selection.study.trial import LAYER_COLUMNS, TrialResult, TrialState
 from selection.train import layers, plan
 from selection.train.fit import Trainer
+from tests import reference
+from tests.train.examples import make_folds, make_setting
 
 SEED = 7
 CPU = torch.device("cpu")

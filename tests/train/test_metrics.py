@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 import sklearn.metrics as oracle
 import torch
-from examples import make_folds
 
 from selection.train import metrics
+from tests import reference
+from tests.train.examples import make_folds
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "cross_entropy", "macro_f1", "roc_auc"]
 

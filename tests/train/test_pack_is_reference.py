@@ -7,14 +7,14 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import reference
 import torch
-from examples import make_folds, make_setting
 
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
 from selection.train import fit
 from selection.train.fit import Trainer
+from tests import reference
+from tests.train.examples import make_folds, make_setting
 
 SEED = 7
 OPTIMIZERS = {

@@ -12,7 +12,6 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from examples import make_folds, make_setting
 
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
@@ -25,6 +24,7 @@ from selection.train.optimizer import Layer, make_optimizer
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members
+from tests.train.examples import make_folds, make_setting
 
 SEED = 3
 CPU = torch.device("cpu")

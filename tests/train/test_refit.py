@@ -9,10 +9,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import safetensors.torch
 import torch
-from examples import make_folds, make_setting
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
@@ -26,6 +24,8 @@ from selection.train.mlp import BLOCK_ROWS, predict
 from selection.train.plan import plan_packs
 from selection.train.refit import Fitted, fit_members
 from selection.train.weights import LayerWeights, decode_weights, encode_weights
+from tests import reference
+from tests.train.examples import make_folds, make_setting
 
 SEED = 7
 CPU = torch.device("cpu")
