@@ -62,6 +62,20 @@ class StoredTrial:
     user_attrs: Mapping[str, Any]
 
 
+class JoinedStorage(RDBStorage):
+    """Optuna's own storage inside one open transaction.
+
+    It shares the state of an open storage: Optuna's constructor would connect a second time, and on
+    SQLite wait for the transaction that it is to join.
+    """
+
+    def __init__(self, storage: RDBStorage, connection: Connection) -> None:
+        vars(self).update(vars(storage))
+        self.scoped_session = scoped_session(
+            sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
+        )
+
+
 class BatchedStorage(RDBStorage):
     """Be Optuna's storage for everyone, and write whole cohorts for us."""
 
@@ -86,13 +100,8 @@ class BatchedStorage(RDBStorage):
         return connection.execute(query.with_for_update()).first() is not None
 
     def joined(self, connection: Connection) -> RDBStorage:
-        """Return Optuna's own storage with all its methods inside the connection's transaction."""
-        twin = RDBStorage.__new__(RDBStorage)
-        twin.__dict__.update(self.__dict__)
-        twin.scoped_session = scoped_session(
-            sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
-        )
-        return twin
+        """Return Optuna's own storage, whose methods all join the connection's transaction."""
+        return JoinedStorage(self, connection)
 
     def create_trials(
         self, connection: Connection, study_id: int, templates: Sequence[FrozenTrial]
