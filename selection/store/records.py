@@ -41,6 +41,7 @@ from selection.store.trial_reader import (
     read_trials,
     training_seconds,
 )
+from selection.study.optuna_log import quiet_optuna
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial
 
@@ -81,7 +82,8 @@ class Records:
         with self._database.writing() as connection:
             storage = self._storage.joined(connection)
             try:
-                study_id = storage.create_new_study([direction], spec.name)
+                with quiet_optuna():
+                    study_id = storage.create_new_study([direction], spec.name)
             except DuplicatedStudyError:
                 is_ours = find_study(connection, studies.c.study_name == spec.name) is not None
                 raise _name_taken(spec.name, is_ours=is_ours) from None

@@ -202,7 +202,7 @@ class _Sweep:
     def _train(self, claim: ResumedCohort | NewCohort, held: Heartbeat) -> None:
         lease = claim.lease
         if isinstance(claim, NewCohort):
-            # Read before the finished ones: one that ends in between is then in both, not in neither.
+            # Before the finished ones: a trial that ends in between is in both, not in neither.
             pending = self._pending()
             self._learn()
             cohort = self._begin(claim, pending)

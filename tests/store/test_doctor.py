@@ -408,7 +408,8 @@ def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRec
         "example: the value of a complete trial is finite, and the mean over its folds, but got "
         "another value in trials [0]. Restore a copy of the database.",
         "looked: a claim on the held-out set must end with a result, but got evaluation 3 "
-        "without one. selection evaluate looked --again --reason TEXT puts another evaluation on record.",
+        "without one. selection evaluate looked --again --reason TEXT puts another evaluation on "
+        "record.",
     ]
 
 
