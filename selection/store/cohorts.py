@@ -29,8 +29,8 @@ from selection.store.leases import (
 )
 from selection.store.ledger import is_opened
 from selection.store.optuna_storage import trials
-from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
+from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import trial_table
 from selection.store.trial_reader import STATES, greatest, own_rows, unfinished_rows
 from selection.store.trial_writer import sound_results, templates, write_endings
@@ -70,7 +70,7 @@ class Cohorts:
     def _decide(
         self, study: StudyRecord, worker: Worker, limits: Limits, *, is_durable: bool
     ) -> Decision:
-        with study_event(self._database, study, is_durable=is_durable) as connection:
+        with study_transaction(self._database, study, is_durable=is_durable) as connection:
             _refuse_opened(connection, study)
             unfinished = self._open_trials(connection, study)
             claiming = Claiming(connection, self._storage, study, worker, limits)
@@ -86,7 +86,7 @@ class Cohorts:
         Raises: LostCohortError if another worker has the cohort.
         """
         asked = templates(params, space)
-        with study_event(self._database, study, is_durable=False) as connection:
+        with study_transaction(self._database, study, is_durable=False) as connection:
             _refuse_opened(connection, study)
             if not is_held(connection, study, lease):
                 raise lost_cohort(study, lease)
@@ -113,7 +113,7 @@ class Cohorts:
         running or a result is incomplete.
         """
         trained = sound_results(study, results)
-        with study_event(self._database, study) as connection:
+        with study_transaction(self._database, study) as connection:
             rows = self._rows(connection, study, lease, trained)
             # If there is no trial, a crash of the server has undone begin(): see decision 13.
             if not rows or not is_held(connection, study, lease):
@@ -128,7 +128,7 @@ class Cohorts:
 
     def release(self, study: StudyRecord, lease: Lease) -> None:
         """Give a cohort back for any worker to resume; do nothing if it is no longer held."""
-        with study_event(self._database, study, is_durable=False) as connection:
+        with study_transaction(self._database, study, is_durable=False) as connection:
             if is_held(connection, study, lease):
                 rows = unfinished_rows(connection, study, trial_table.c.cohort == lease.cohort)
                 running = [row.optuna_trial_id for row in rows if row.state is OptunaState.RUNNING]

@@ -37,8 +37,8 @@ from selection.store.optuna_storage import (
     trial_values,
     trials,
 )
-from selection.store.study_event import find_study, state_error, study_event
 from selection.store.study_record import StudyRecord
+from selection.store.study_transaction import find_study, state_error, study_transaction
 from selection.store.tables import (
     baseline_table,
     curve_table,
@@ -142,7 +142,7 @@ def delete_study(database: Database, study: StudyRecord) -> StudySize:
 
     Raises: StudyStateError where the study is gone or a worker holds a cohort; StorageError.
     """
-    with study_event(database, study) as connection:
+    with study_transaction(database, study) as connection:
         _refuse_held(connection, study)
         size = _size(_counts(connection, study))
         if not database.storage.is_batched:

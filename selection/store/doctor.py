@@ -30,8 +30,8 @@ from selection.store.leases import is_alive, read_leases
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.optuna_storage import studies, trial_values, trials
 from selection.store.orphans import EVIDENCE, copies, fix_orphans, orphans, unmarked
-from selection.store.study_event import our_studies, study_event
 from selection.store.study_record import StudyRecord, record_from_row
+from selection.store.study_transaction import our_studies, study_transaction
 from selection.store.tables import (
     curve_table,
     fold_table,
@@ -94,7 +94,7 @@ def fix(database: Database) -> list[Finding]:
         fixed = fix_orphans(connection)
     for study in records:
         # A study that is deleted meanwhile has nothing left to fix.
-        with suppress(StudyStateError), study_event(database, study) as connection:
+        with suppress(StudyStateError), study_transaction(database, study) as connection:
             fixed += _fix_study(database, connection, study)
     return fixed
 

@@ -12,7 +12,7 @@ from sqlalchemy.engine import Connection
 
 from selection.store.finding import Finding, finding, orphan
 from selection.store.optuna_storage import studies, study_user_attrs
-from selection.store.study_event import UUID_ATTR, uuid_mark
+from selection.store.study_transaction import UUID_ATTR, uuid_mark
 from selection.store.tables import (
     baseline_table,
     curve_table,

@@ -34,7 +34,7 @@ from store_examples import (
 
 from selection.errors import RefusedError, StorageError, StudyStateError
 from selection.store import copies
-from selection.store.codec import utc_now
+from selection.store.clock import utc_now
 from selection.store.copies import StudyCopy, StudySize, copy_study, delete_study, study_size
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, open_database

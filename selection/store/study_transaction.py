@@ -40,7 +40,7 @@ def find_study(connection: Connection, condition: sa.ColumnElement[bool]) -> Stu
 
 
 @contextmanager
-def study_event(
+def study_transaction(
     database: Database, study: StudyRecord, *, is_durable: bool = True
 ) -> Iterator[Connection]:
     """Begin a transaction that alone may write to the study; see Database.writing.
