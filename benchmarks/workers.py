@@ -23,7 +23,7 @@ import sqlalchemy as sa
 from machine import processor
 from postgres_server import throw_away_server
 
-from selection.store.optuna_storage import trials as trials_table
+from selection.store.optuna_rows import trials as trials_table
 from selection.store.repository import open_repository
 
 STUDY = """

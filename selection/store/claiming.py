@@ -22,7 +22,8 @@ from selection.store.leases import (
     read_leases,
     take,
 )
-from selection.store.optuna_storage import BatchedStorage, Ending, trials
+from selection.store.optuna_rows import Ending, trials
+from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
 from selection.store.tables import trial_table
 from selection.store.trial_reader import UNFINISHED, greatest, read_trials, training_seconds

@@ -28,7 +28,7 @@ from selection.store.leases import (
     rest,
 )
 from selection.store.ledger import is_opened
-from selection.store.optuna_storage import trials
+from selection.store.optuna_rows import trials
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import trial_table

@@ -27,8 +27,7 @@ from selection.store.database import Database
 from selection.store.hashed_rows import row_hash
 from selection.store.leases import is_alive
 from selection.store.ledger import CLAIMED, EVALUATED
-from selection.store.optuna_storage import (
-    KNOWN_REVISION,
+from selection.store.optuna_rows import (
     studies,
     study_user_attrs,
     trial_intermediates,
@@ -37,6 +36,7 @@ from selection.store.optuna_storage import (
     trial_values,
     trials,
 )
+from selection.store.optuna_storage import KNOWN_REVISION
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import find_study, state_error, study_transaction
 from selection.store.tables import (

@@ -28,7 +28,7 @@ from selection.store.finding import FIX, RESTORE, Finding, finding, orphan
 from selection.store.hashed_rows import row_hash
 from selection.store.leases import is_alive, read_leases
 from selection.store.ledger import CLAIMED, EVALUATED
-from selection.store.optuna_storage import studies, trial_values, trials
+from selection.store.optuna_rows import studies, trial_values, trials
 from selection.store.orphans import EVIDENCE, copies, fix_orphans, orphans, unmarked
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.study_transaction import our_studies, study_transaction

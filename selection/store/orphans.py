@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from selection.store.finding import Finding, finding, orphan
-from selection.store.optuna_storage import studies, study_user_attrs
+from selection.store.optuna_rows import studies, study_user_attrs
 from selection.store.study_transaction import UUID_ATTR, uuid_mark
 from selection.store.tables import (
     baseline_table,

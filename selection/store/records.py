@@ -20,7 +20,7 @@ from selection.errors import ErrorDetail, StudyStateError
 from selection.store.clock import utc_now
 from selection.store.codec import decode_fold
 from selection.store.database import Database
-from selection.store.optuna_storage import studies, trials
+from selection.store.optuna_rows import studies, trials
 from selection.store.study_record import (
     StudyRecord,
     StudySummary,

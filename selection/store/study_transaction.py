@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.database import Database
-from selection.store.optuna_storage import studies, study_user_attrs
+from selection.store.optuna_rows import studies, study_user_attrs
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.tables import study_table
 

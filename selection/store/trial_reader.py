@@ -13,7 +13,8 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
 from selection.store.codec import FoldRow, decode_curve, score_from_row
-from selection.store.optuna_storage import BatchedStorage, StoredTrial, trials
+from selection.store.optuna_rows import StoredTrial, trials
+from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, trial_table
 from selection.study.optuna_names import from_optuna

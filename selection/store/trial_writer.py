@@ -15,7 +15,8 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
 from selection.store.codec import encode_fold
-from selection.store.optuna_storage import BatchedStorage, Ending
+from selection.store.optuna_rows import Ending
+from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error
 from selection.store.tables import fold_table, trial_table

@@ -42,8 +42,8 @@ from selection.store.leases import (
     read_leases,
 )
 from selection.store.ledger import Ledger
-from selection.store.optuna_storage import trial_params, trial_user_attrs
-from selection.store.optuna_storage import trials as optuna_trials
+from selection.store.optuna_rows import trial_params, trial_user_attrs
+from selection.store.optuna_rows import trials as optuna_trials
 from selection.store.process_identity import is_dead, this_process
 from selection.store.records import Records
 from selection.store.retry import LONGEST_PAUSE_SECONDS as LONGEST_WAIT

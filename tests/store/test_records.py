@@ -33,7 +33,7 @@ from store_examples import (
 
 from selection.errors import LostCohortError, StorageError, StudyStateError
 from selection.store.database import Database, open_database
-from selection.store.optuna_storage import trials as optuna_trials
+from selection.store.optuna_rows import trials as optuna_trials
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, metadata, trial_table
