@@ -29,7 +29,7 @@ from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
 
 from benchmarks.machine import processor
-from selection.store.cohorts import Limits
+from selection.store.claims import Limits, NewCohort
 from selection.store.leases import Worker, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
@@ -153,7 +153,7 @@ def _write_cohort(repository: Repository, study: StudyRecord, spec: StudySpec, c
     """Claim, begin and finish one cohort, as a sweep does."""
     is_alone = repository.database.address.path is not None
     claim = repository.cohorts.claim(study, _worker(is_alone=is_alone), Limits(10**9, count))
-    assert claim.lease is not None, "nobody else writes to the study"
+    assert isinstance(claim, NewCohort), "nobody else writes to the study"
     generator = np.random.default_rng(claim.lease.cohort)
     params = [_params(generator) for _ in range(count)]
     numbers = repository.cohorts.begin(study, claim.lease, params, spec.space)

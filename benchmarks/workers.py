@@ -22,7 +22,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmarks.machine import processor
-from selection.store.optuna_storage import trials as trials_table
+from selection.store.optuna_rows import trials as trials_table
 from selection.store.repository import open_repository
 from tests.postgres_server import throw_away_server
 

@@ -17,7 +17,7 @@ from optuna.study._frozen import FrozenStudy
 from optuna_dashboard import wsgi
 
 from selection.store.optuna_storage import BatchedStorage
-from selection.store.study_event import UUID_ATTR
+from selection.store.study_transaction import UUID_ATTR
 
 # Where Optuna and its dashboard look for them, in the system attributes of a study.
 METRIC_NAMES = "study:metric_names"

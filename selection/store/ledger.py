@@ -20,10 +20,11 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from selection.errors import ErrorDetail, RefusedError
-from selection.store.codec import decode_outputs, encode_outputs, utc_now
+from selection.store.clock import utc_now
+from selection.store.codec import decode_outputs, encode_outputs
 from selection.store.database import Database
-from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
+from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
 from selection.store.trial_reader import ENDED, own_rows
 from selection.study.fields import Rule
@@ -120,7 +121,7 @@ class Ledger:
             "state": CLAIMED,
             "claimed_at": utc_now(),
         }
-        with study_event(self._database, study) as connection:
+        with study_transaction(self._database, study) as connection:
             is_sqlite = connection.dialect.name == "sqlite"
             insert = sqlite.insert if is_sqlite else postgresql.insert
             statement = insert(ledger_table).on_conflict_do_nothing()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import random
+import subprocess
+import sys
 import warnings
 from typing import Any
 
@@ -16,6 +19,22 @@ from selection.study.optuna_names import distribution_json, from_optuna, to_optu
 from selection.study.space import nearest_inside
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
+
+
+def test_a_proposal_logs_nothing_and_leaves_the_level_of_the_log(optuna_log: io.StringIO) -> None:
+    propose(make_spec(), [], 2, 0)
+    assert optuna_log.getvalue() == ""
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    optuna.create_study()
+    assert "A new study created in memory" in optuna_log.getvalue()
+
+
+def test_the_import_leaves_the_level_of_the_log() -> None:
+    code = (
+        "import optuna, selection.search\n"
+        "assert optuna.logging.get_verbosity() == optuna.logging.INFO"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def make_spec(**search: Any) -> StudySpec:

@@ -94,7 +94,7 @@ def test_a_study_that_is_stopped_says_so(bench: Bench) -> None:
 
 
 def test_a_deleted_study_is_forgotten_and_its_name_is_another_study(bench: Bench) -> None:
-    from selection.store.copies import delete_study
+    from selection.store.delete_study import delete_study
 
     first, _ = bench.procedure(make_spec())
     live = LiveStudies(bench.repository)
@@ -108,7 +108,7 @@ def test_a_deleted_study_is_forgotten_and_its_name_is_another_study(bench: Bench
 
 
 def test_a_new_study_of_the_same_name_is_another_page(bench: Bench) -> None:
-    from selection.store.copies import delete_study
+    from selection.store.delete_study import delete_study
 
     address, url = "/selection/studies/iris/", bench.database.address.secret_url
     spec = make_spec(trials=4, cohort=4)

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from selection.errors import ErrorDetail, StudyStateError
-from selection.store.cohorts import Cohorts, Limits
+from selection.store.claims import Limits, NewCohort, ResumedCohort
+from selection.store.cohorts import Cohorts
 from selection.store.curve_points import CurvePoint
 from selection.store.leases import Lease, Worker, new_worker, read_leases
 from selection.store.records import Records
@@ -161,8 +162,8 @@ def begin_example(
     cohorts = Cohorts(records._database)
     worker = new_worker(600.0, is_alone=False)
     claim = cohorts.claim(study, worker, Limits(trials=10**6, cohort=count))
-    if claim.lease is None or claim.lease.cohort != cohort:
-        if claim.lease is not None:
+    if not isinstance(claim, NewCohort) or claim.lease.cohort != cohort:
+        if isinstance(claim, NewCohort | ResumedCohort):
             cohorts.release(study, claim.lease)
         raise StudyStateError(ErrorDetail(study.name, "the next cohort", str(claim), ""))
     asked = example_params(study.spec(), count) if params is None else params
@@ -200,7 +201,8 @@ def restart_example(records: Records, study: StudyRecord) -> list[tuple[int, Par
     """Take up the first cohort that is not finished, as the one process that is left alive."""
     worker = new_worker(600.0, is_alone=True)
     claim = Cohorts(records._database).claim(study, worker, Limits(trials=0, cohort=1))
-    return [(trial.number, trial.params) for trial in claim.trials]
+    found = claim.trials if isinstance(claim, ResumedCohort) else ()
+    return [(trial.number, trial.params) for trial in found]
 
 
 def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> bool:

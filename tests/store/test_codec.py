@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selection.store.codec import decode_fold, encode_fold, shown_attrs, thinned_points
+from selection.store.codec import decode_fold, encode_fold
+from selection.store.trial_writer import shown_attrs, thinned_points
 from selection.study.trial import (
     FoldResult,
     LayerCurves,

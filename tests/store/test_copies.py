@@ -21,15 +21,17 @@ from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState as OptunaState
 
 from selection.errors import RefusedError, StorageError, StudyStateError
-from selection.store import copies
-from selection.store.codec import utc_now
-from selection.store.copies import StudyCopy, StudySize, copy_study, delete_study, study_size
+from selection.store import copy_study as copy_module
+from selection.store.clock import utc_now
+from selection.store.copy_study import StudyCopy, copy_study
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, open_database
+from selection.store.delete_study import delete_study
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import EVALUATED, Ledger
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.store.study_tables import StudySize, study_size
 from selection.store.tables import (
     fold_table,
     lease_table,
@@ -283,8 +285,8 @@ def test_copy_has_every_row(
     pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = pair
-    monkeypatch.setattr(copies, "CHUNK_ROWS", 2)
-    monkeypatch.setattr(copies, "CHUNK_ROWS_WITH_BYTES", 4)
+    monkeypatch.setattr(copy_module, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(copy_module, "CHUNK_ROWS_WITH_BYTES", 4)
     # Ids of the target are not those of the source.
     full_study(target, "another")
     study = full_study(source)
@@ -376,7 +378,7 @@ def test_trial_ids_grow_with_numbers(
     pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = pair
-    monkeypatch.setattr(copies, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(copy_module, "CHUNK_ROWS", 4)
     study = full_study(source)
     # Rows of a table come in any order.
     change(source, "UPDATE trials SET number = 8 - number")
@@ -425,7 +427,7 @@ def test_big_rows_are_held_a_few_at_a_time(pair: tuple[Database, Database]) -> N
     finally:
         tracemalloc.stop()
     assert copy.fold_rows == trials * MEMBERS
-    assert peak < 3 * copies.CHUNK_ROWS_WITH_BYTES * bytes_of_row
+    assert peak < 3 * copy_module.CHUNK_ROWS_WITH_BYTES * bytes_of_row
 
 
 def test_server_sends_a_few_rows_at_a_time(get_database: Callable[[str], Database]) -> None:

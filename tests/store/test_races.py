@@ -33,7 +33,8 @@ CHILD = """
 import json, sys, time
 from tests.store.store_examples import create_example, example_params, example_result
 from selection.errors import StudyStateError
-from selection.store.cohorts import Cohorts, Limits
+from selection.store.claims import Limits, Spent, Wait
+from selection.store.cohorts import Cohorts
 from selection.store.database import open_database
 from selection.store.leases import new_worker
 from selection.store.records import Records
@@ -53,11 +54,14 @@ for url in sys.argv[3:]:
         study = records.find_study("example")
         cohorts, worker = Cohorts(database), new_worker(60.0, is_alone=False)
         params = example_params(study.spec(), size)
-        while not (claim := cohorts.claim(study, worker, Limits(trials, size))).is_spent:
-            if claim.lease is None:
+        while True:
+            claim = cohorts.claim(study, worker, Limits(trials, size))
+            if isinstance(claim, Spent):
+                break
+            if isinstance(claim, Wait):
                 time.sleep(0.001)
                 continue
-            numbers = cohorts.begin(study, claim.lease, params[: claim.room], study.space)
+            numbers = cohorts.begin(study, claim.lease, params[: claim.new_trials], study.space)
             cohorts.finish(study, claim.lease, {n: example_result(n) for n in numbers})
             won["begun"].append(claim.lease.cohort)
             won["finished"] += numbers

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
@@ -17,7 +18,7 @@ from optuna.trial import TrialState as OptunaState
 
 from selection.errors import LostCohortError, StorageError, StudyStateError
 from selection.store.database import Database, open_database
-from selection.store.optuna_storage import trials as optuna_trials
+from selection.store.optuna_rows import trials as optuna_trials
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, metadata, trial_table
@@ -64,6 +65,12 @@ def test_study_is_read_back_as_it_was_written(records: Records) -> None:
     assert list(read.space.items()) == list(spec.space.items())
     assert dict(read.spec().default) == dict(spec.default)
     assert read.members_per_trial == FOLDS * REPEATS
+
+
+def test_a_new_study_logs_nothing(records: Records, optuna_log: io.StringIO) -> None:
+    create_example(records)
+    assert optuna_log.getvalue() == ""
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
 
 
 def test_unknown_study_is_none(records: Records) -> None:

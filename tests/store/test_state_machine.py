@@ -28,7 +28,8 @@ from hypothesis.stateful import (
 )
 
 from selection.errors import LostCohortError, RefusedError, SelectionError, StudyStateError
-from selection.store.cohorts import Claim, Cohorts, Limits
+from selection.store.claims import Claim, Limits, NewCohort, ResumedCohort, Spent, Wait
+from selection.store.cohorts import Cohorts
 from selection.store.database import Database
 from selection.store.doctor import examine
 from selection.store.leases import Lease, Leases, Progress, Worker, new_worker
@@ -92,7 +93,7 @@ class Work:
 
     study: StudyRecord
     lease: Lease
-    room: int
+    new_trials: int
     numbers: list[int]
     finished: dict[int, TrialResult] = field(default_factory=dict)
 
@@ -180,7 +181,7 @@ class WorkersMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.busy())
     @rule(pick=PICK)
     def begin(self, pick: int) -> None:
-        """Begin what there is room for, maybe once more."""
+        """Begin a new cohort, maybe once more."""
         self.begin_work(self.pick_busy(pick).work)
 
     @precondition(lambda self: self.busy())
@@ -389,17 +390,19 @@ class WorkersMachine(RuleBasedStateMachine):
         attempts = {row.cohort: row.attempt for row in self.read().trials}
         claim = self.cohorts.claim(self.study, hand.worker, self.limits)
         self.check_claim(claim, held_by_others)
-        if claim.lease is not None:
+        if isinstance(claim, ResumedCohort | NewCohort):
             assert claim.lease.attempt == attempts.get(claim.lease.cohort, 0) + 1
-            numbers = [trial.number for trial in claim.trials]
-            hand.work = Work(self.study, claim.lease, claim.room, numbers)
+            is_new = isinstance(claim, NewCohort)
+            new_trials = claim.new_trials if is_new else 0
+            numbers = [] if is_new else [trial.number for trial in claim.trials]
+            hand.work = Work(self.study, claim.lease, new_trials, numbers)
             self.holder[claim.lease.cohort] = claim.lease
             self.dead.discard(claim.lease.cohort)
 
     def begin_work(self, work: Work | None) -> None:
-        if work is None or not work.room:
+        if work is None or not work.new_trials:
             return
-        params = example_params(SPEC, work.room)
+        params = example_params(SPEC, work.new_trials)
         if refused := self.why_refused(work):
             with pytest.raises(refused) as caught:
                 self.cohorts.begin(work.study, work.lease, params, work.study.space)
@@ -436,18 +439,18 @@ class WorkersMachine(RuleBasedStateMachine):
         assert set(held_by_others) <= leases, "what others hold is not taken"
         self.holder = {cohort: self.holder[cohort] for cohort in self.holder if cohort in leases}
         self.dead &= leases
-        if claim.lease is None:
+        if isinstance(claim, Wait | Spent):
             is_proposed = any(cohort * COHORT >= len(rows) for cohort in held_by_others)
             assert len(rows) == BUDGET or is_proposed
-            assert claim.is_spent == (not held_by_others)
+            assert claim == (Wait() if held_by_others else Spent())
             return
         assert claim.lease.cohort not in held_by_others
-        assert not claim.is_spent
-        if claim.trials:
+        if isinstance(claim, ResumedCohort):
+            assert claim.trials
             assert {trial.cohort for trial in claim.trials} == {claim.lease.cohort}
             assert {trial.state for trial in claim.trials} == {TrialState.RUNNING}
         else:
-            assert claim.room == min(COHORT, BUDGET - len(rows)) > 0
+            assert claim.new_trials == min(COHORT, BUDGET - len(rows)) > 0
             assert claim.lease.cohort * COHORT == len(rows)
             assert {row.cohort for row in rows if row.state not in FINISHED} <= set(held_by_others)
 
@@ -507,13 +510,15 @@ class WorkersMachine(RuleBasedStateMachine):
     def run_to_the_end(self) -> None:
         alone = replace(a_worker(), is_alone=True)
         limits = replace(self.limits, max_retries=None)
-        while (lease := (claim := self.cohorts.claim(self.study, alone, limits)).lease) is not None:
-            numbers = [trial.number for trial in claim.trials] or self.cohorts.begin(
-                self.study, lease, example_params(SPEC, claim.room), self.study.space
-            )
+        while not isinstance(claim := self.cohorts.claim(self.study, alone, limits), Spent):
+            assert not isinstance(claim, Wait)
+            if isinstance(claim, NewCohort):
+                params = example_params(SPEC, claim.new_trials)
+                numbers = self.cohorts.begin(self.study, claim.lease, params, self.study.space)
+            else:
+                numbers = [trial.number for trial in claim.trials]
             results = {number: example_result(number) for number in numbers}
-            self.cohorts.finish(self.study, lease, results)
-        assert claim.is_spent
+            self.cohorts.finish(self.study, claim.lease, results)
         rows = self.read().finished()
         assert list(rows) == list(range(BUDGET))
         assert {number: rows[number] for number in self.finished} == self.finished

@@ -16,7 +16,7 @@ import pytest
 import sqlalchemy as sa
 
 from selection.search import propose
-from selection.store.cohorts import Limits
+from selection.store.claims import Limits, NewCohort
 from selection.store.database import check_database, open_database
 from selection.store.leases import Lease, new_worker
 from selection.store.records import Records
@@ -296,8 +296,8 @@ def test_a_grid_gives_each_point_once_whoever_finishes_meanwhile(postgres_begun:
         study = repository.records.create_study(spec, "d" * 64, None, {"folds": []}, {})
         other, me = (new_worker(600.0, is_alone=False) for _ in range(2))
         claim = repository.cohorts.claim(study, other, Limits(6, 2))
-        assert claim.lease is not None
-        asked = propose(spec, [], claim.room, 0)
+        assert isinstance(claim, NewCohort)
+        asked = propose(spec, [], claim.new_trials, 0)
         numbers = repository.cohorts.begin(study, claim.lease, asked, spec.space)
         results = {
             number: made_up_result(spec.setting(params))

@@ -14,7 +14,7 @@ import sqlalchemy as sa
 
 from selection.store.database import open_database
 from selection.store.leases import Leases
-from selection.store.optuna_storage import trial_params, trial_values, trials
+from selection.store.optuna_rows import trial_params, trial_values, trials
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, trial_table

@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_is_replaced(new_team: Callable[..., Team], watc
     os.kill(second, signal.SIGCONT)
     code, err = team.end()
     assert code == 0, err
-    assert re.search(r"^worker [01] ended by signal SIGKILL; another starts in 0.5 sec", err, re.M)
+    assert re.search(r"^worker [01] ended by signal SIGKILL; restarting it in 0.5 sec", err, re.M)
     assert second in pair
     assert first not in pair
     assert watch.is_whole()
@@ -240,7 +240,7 @@ def test_a_worker_that_cannot_go_on_stops_the_study(
     assert re.match(
         r"worker [01]: a worker must train until the study is spent, but got t\.csv", last
     )
-    assert last.endswith("What is finished is kept; then run the same command again.")
+    assert last.endswith("Fix this and run the same command again; finished trials are kept.")
     assert "Traceback" not in done.err
     assert not watch.states()
 
@@ -316,14 +316,14 @@ def shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shells:
     return Shells(tmp_path)
 
 
-def test_the_pause_after_a_death_doubles_up_to_the_longest(
+def test_the_pause_after_a_failure_doubles_up_to_the_longest(
     shells: Shells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "MOST_DEATHS", 4)
+    monkeypatch.setattr(supervisor, "MAX_FAILURES", 4)
     with pytest.raises(StudyStateError):
         shells.supervise("date +%s.%N >> starts; exit 9")
     assert shells.view.lines == [
-        f"worker 0 ended with exit code 9; another starts in {pause} seconds"
+        f"worker 0 ended with exit code 9; restarting it in {pause} seconds"
         for pause in (0.1, 0.2, 0.3, 0.3)
     ]
     starts = shells.starts()
@@ -333,23 +333,24 @@ def test_the_pause_after_a_death_doubles_up_to_the_longest(
     )
 
 
-def test_a_worker_that_dies_again_and_again_stops_the_study(
+def test_a_worker_that_fails_again_and_again_stops_the_study(
     shells: Shells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.0)
     with pytest.raises(StudyStateError) as caught:
         shells.supervise("kill -9 $$")
     assert str(caught.value) == (
-        "worker 0: a worker may die 10 times in a row, but got one more, by signal SIGKILL. "
-        "Fix the cause and run the same command again; what is finished is kept."
+        "worker 0: a worker may fail at most 10 times in a row, but got 11 failures, the last "
+        "by signal SIGKILL. "
+        "Fix the cause and run the same command again; finished trials are kept."
     )
     assert len(shells.view.lines) == 10
 
 
-def test_progress_between_two_deaths_makes_the_second_a_first(
+def test_progress_between_two_failures_makes_the_second_a_first(
     shells: Shells, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(supervisor, "MOST_DEATHS", 2)
+    monkeypatch.setattr(supervisor, "MAX_FAILURES", 2)
     monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
     shells.view.growth = 3
     with pytest.raises(StudyStateError):
@@ -357,7 +358,7 @@ def test_progress_between_two_deaths_makes_the_second_a_first(
     # Each of the first four comes after one trial more, but for the very first.
     pauses = (0.01, 0.01, 0.01, 0.01, 0.02)
     assert shells.view.lines == [
-        f"worker 0 ended with exit code 9; another starts in {pause} seconds" for pause in pauses
+        f"worker 0 ended with exit code 9; restarting it in {pause} seconds" for pause in pauses
     ]
     assert shells.view.counts[-1] == 3
 
@@ -370,7 +371,7 @@ def test_a_worker_that_says_why_it_cannot_go_on_is_quoted(
         shells.supervise(f"echo; echo 'so it is' >&2; echo >&2; exit {code}")
     assert str(caught.value) == (
         "worker 0: a worker must train until the study is spent, but got so it is. "
-        "What is finished is kept; then run the same command again."
+        "Fix this and run the same command again; finished trials are kept."
     )
     assert caught.value.exit_code == code
     assert "worker 0: so it is" in shells.view.lines

@@ -22,7 +22,8 @@ from selection.errors import RefusedError, StudyStateError
 from selection.seeds import seed_for
 from selection.stats.intervals import bootstrap_counts, wilson
 from selection.stats.scores import log_softmax
-from selection.store.cohorts import Cohorts, Limits
+from selection.store.claims import Limits, ResumedCohort
+from selection.store.cohorts import Cohorts
 from selection.store.leases import Lease
 from selection.store.ledger import Ledger
 from selection.study.spec import parse_study
@@ -393,7 +394,7 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
         run_sweep(spec, study, bench.repository, trainer, ALONE, bench.view(stop))
     first_cohort = bench.records.elapsed_seconds(study)
     claim = bench.repository.cohorts.claim(study, ALONE, Limits(trials=4, cohort=2))
-    assert claim.lease is not None
+    assert isinstance(claim, ResumedCohort)
     assert [trial.number for trial in claim.trials] == [2, 3]
     assessment = bench.assess(study)
     words = (data, bench.evidence, bench.ledger, choose_device("cpu"), bench.folder, "")

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from selection.store.finding import Finding, finding, orphan
-from selection.store.optuna_storage import studies, study_user_attrs
-from selection.store.study_event import UUID_ATTR, uuid_mark
+from selection.store.doctor.findings import Finding, finding, orphan
+from selection.store.optuna_rows import studies, study_user_attrs
+from selection.store.study_transaction import UUID_ATTR, uuid_mark
 from selection.store.tables import (
     baseline_table,
     curve_table,
@@ -78,7 +78,7 @@ def unmarked(connection: Connection) -> Iterator[Finding]:
         yield finding(name, "unmarked", rule, "no such attribute", hint)
 
 
-def copies(connection: Connection) -> Iterator[Finding]:
+def unknown_copies(connection: Connection) -> Iterator[Finding]:
     is_its_row = (study_table.c.optuna_study_id == studies.c.study_id) & (
         study_user_attrs.c.value_json == uuid_mark()
     )

@@ -11,7 +11,7 @@ from sqlalchemy.engine import Connection
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.database import Database
-from selection.store.optuna_storage import studies, study_user_attrs
+from selection.store.optuna_rows import studies, study_user_attrs
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.tables import study_table
 
@@ -40,7 +40,7 @@ def find_study(connection: Connection, condition: sa.ColumnElement[bool]) -> Stu
 
 
 @contextmanager
-def study_event(
+def study_transaction(
     database: Database, study: StudyRecord, *, is_durable: bool = True
 ) -> Iterator[Connection]:
     """Begin a transaction that alone may write to the study; see Database.writing.

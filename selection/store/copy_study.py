@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.storages._rdb import models
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -21,33 +20,32 @@ from sqlalchemy.exc import DataError
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.address import Address, errors_at
-from selection.store.clock import database_now
 from selection.store.codec import FoldRow
 from selection.store.database import Database
 from selection.store.hashed_rows import row_hash
-from selection.store.leases import is_alive
 from selection.store.ledger import CLAIMED, EVALUATED
-from selection.store.optuna_storage import (
-    KNOWN_REVISION,
+from selection.store.optuna_rows import (
     studies,
-    study_user_attrs,
-    trial_intermediates,
-    trial_params,
-    trial_user_attrs,
-    trial_values,
     trials,
 )
-from selection.store.study_event import find_study, state_error, study_event
+from selection.store.optuna_storage import KNOWN_REVISION
 from selection.store.study_record import StudyRecord
+from selection.store.study_tables import (
+    COPIED,
+    HASHED,
+    OURS,
+    STUDY_PARTS,
+    TRIAL_PARTS,
+    belongs_to,
+    count,
+    count_rows,
+    refuse_deleted,
+    size_of,
+)
+from selection.store.study_transaction import find_study
 from selection.store.tables import (
-    baseline_table,
-    curve_table,
     fold_table,
-    lease_table,
     ledger_table,
-    model_table,
-    nested_table,
-    rows_table,
     study_table,
     trial_table,
 )
@@ -55,39 +53,10 @@ from selection.store.tables import (
 # A row that holds bytes may be as big as a file.
 CHUNK_ROWS, CHUNK_ROWS_WITH_BYTES = 200, 10
 
-# A row of a table stands after the rows that it points to.
-STUDY_PARTS: tuple[sa.Table, ...] = (
-    models.StudyDirectionModel.__table__,
-    study_user_attrs,
-    models.StudySystemAttributeModel.__table__,
-)
-TRIAL_PARTS: tuple[sa.Table, ...] = (
-    trial_params,
-    trial_values,
-    trial_intermediates,
-    trial_user_attrs,
-    models.TrialSystemAttributeModel.__table__,
-)
-HASHED = (fold_table, rows_table, baseline_table, nested_table, model_table, curve_table)
-OURS = (study_table, trial_table, *HASHED)
-COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
-# Who trains is no part of a study: neither Optuna's sign of life nor our leases are copied.
-HEARTBEATS: sa.Table = models.TrialHeartbeatModel.__table__
-
 CLAIM = ("study_name", "number", "rule", "reason", "claimed_at")
 OUTCOME = ("state", "evaluated_at", "result_json", "outputs_columns", "outputs")
 
 Row = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class StudySize:
-    """Count what there is of a study. The ledger's rows outlive it."""
-
-    trials: int
-    fold_rows: int
-    final_models: int
-    ledger_rows: int
 
 
 @dataclass(frozen=True)
@@ -113,81 +82,18 @@ def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyC
     for database in (source, target):
         _refuse_other_tables(database)
     with target.writing() as writer:
-        copy = _make_room(writer, study, target)
+        copy = _take_name(writer, study, target)
         with source.reading() as reader:
-            _refuse_gone(reader, study)
-            counts = _counts(reader, study)
+            refuse_deleted(reader, study)
+            counts = count_rows(reader, study)
             running = trials.c.state == OptunaState.RUNNING
-            waiting = _count(reader, trials, _is_of(trials, study) & running)
+            waiting = count(reader, trials, belongs_to(trials, study) & running)
             # What goes wrong while writing is said of the target, not of the source.
             chunks = _chunks(reader, source.address, study, (*COPIED, ledger_table))
             with _errors_of_values(target.address), closing(chunks):
                 _write(writer, copy, chunks)
         _verify(target.address, writer, copy, counts)
-    return StudyCopy(**vars(_size(counts)), waiting=waiting)
-
-
-def study_size(database: Database, study: StudyRecord) -> StudySize:
-    """Count what a deletion would remove, and the rows of the ledger that would stay.
-
-    Raises: StudyStateError where the study is gone; StorageError.
-    """
-    with database.reading() as connection:
-        _refuse_gone(connection, study)
-        return _size(_counts(connection, study))
-
-
-def delete_study(database: Database, study: StudyRecord) -> StudySize:
-    """Delete a study, Optuna's part and ours, in one transaction; return what was there.
-
-    Raises: StudyStateError where the study is gone or a worker holds a cohort; StorageError.
-    """
-    with study_event(database, study) as connection:
-        _refuse_held(connection, study)
-        size = _size(_counts(connection, study))
-        if not database.storage.is_batched:
-            database.storage.joined(connection).delete_study(study.optuna_study_id)
-            return size
-        # Our other rows go with their study; Optuna's keys do not cascade.
-        deleted = (study_table, HEARTBEATS, *TRIAL_PARTS, trials, *STUDY_PARTS, studies)
-        for table in deleted:
-            connection.execute(sa.delete(table).where(_is_of(table, study)))
-    return size
-
-
-def _is_of(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:
-    """Return the condition that a row belongs to the study."""
-    if table in (studies, *STUDY_PARTS, trials):
-        return table.c.study_id == study.optuna_study_id
-    if table in (HEARTBEATS, *TRIAL_PARTS):
-        ids = sa.select(trials.c.trial_id).where(trials.c.study_id == study.optuna_study_id)
-        return table.c.trial_id.in_(ids)
-    if table is fold_table:
-        uuids = sa.select(trial_table.c.uuid).where(trial_table.c.study_uuid == study.uuid)
-        return fold_table.c.trial_uuid.in_(uuids)
-    if table is study_table:
-        return study_table.c.uuid == study.uuid
-    return table.c.study_uuid == study.uuid
-
-
-def _counts(connection: Connection, study: StudyRecord) -> dict[str, int]:
-    """Return how many rows of each table belong to the study."""
-    tables = (*COPIED, ledger_table)
-    return {table.name: _count(connection, table, _is_of(table, study)) for table in tables}
-
-
-def _count(connection: Connection, table: sa.Table, condition: sa.ColumnElement[bool]) -> int:
-    query = sa.select(sa.func.count()).select_from(table).where(condition)
-    return int(connection.scalar(query) or 0)
-
-
-def _size(counts: Mapping[str, int]) -> StudySize:
-    return StudySize(
-        trials=counts[trials.name],
-        fold_rows=counts[fold_table.name],
-        final_models=counts[model_table.name],
-        ledger_rows=counts[ledger_table.name],
-    )
+    return StudyCopy(**vars(size_of(counts)), waiting=waiting)
 
 
 def _refuse_same(source: Database, study: StudyRecord, target: Database) -> None:
@@ -208,28 +114,7 @@ def _refuse_other_tables(database: Database) -> None:
         raise database.address.error(rule, "those of another", "Update selection.")
 
 
-def _refuse_gone(connection: Connection, study: StudyRecord) -> None:
-    found = find_study(connection, study_table.c.uuid == study.uuid)
-    if found is None or found.optuna_study_id != study.optuna_study_id:
-        raise state_error(study, "the study must still be there", "a deleted study")
-
-
-def _refuse_held(connection: Connection, study: StudyRecord) -> None:
-    """Refuse where a worker is alive. The leases stay locked: none can be renewed from now on."""
-    query = sa.select(lease_table).where(_is_of(lease_table, study)).with_for_update()
-    leases = connection.execute(query).all()
-    now = database_now(connection)
-    alive = [lease for lease in leases if is_alive(lease, now)]
-    hosts = sorted({lease.place for lease in alive})
-    if hosts:
-        rule = "a study is deleted when nobody trains it"
-        hint = "Stop it, or wait until its lease ends."
-        raise StudyStateError(
-            ErrorDetail(study.name, rule, f"a worker at {', '.join(hosts)}", hint)
-        )
-
-
-def _make_room(writer: Connection, study: StudyRecord, target: Database) -> StudyRecord:
+def _take_name(writer: Connection, study: StudyRecord, target: Database) -> StudyRecord:
     """Take the study's name in the target; return the study as it will be there."""
     is_it = study_table.c.uuid == study.uuid
     if find_study(writer, is_it) is not None:
@@ -283,7 +168,7 @@ def _chunks(
     Raises: StorageError where a row is damaged.
     """
     for table in tables:
-        query = sa.select(table).where(_is_of(table, study))
+        query = sa.select(table).where(belongs_to(table, study))
         if table is trials:
             query = query.order_by(trials.c.number, trials.c.trial_id)
         elif table in (*STUDY_PARTS, *TRIAL_PARTS):
@@ -346,7 +231,7 @@ def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict
     """Write trials of Optuna's; return the new id of each old one. Ids grow with numbers."""
     insert = sa.insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
     ids = writer.execute(insert, moved).scalars().all()
-    # As in _make_room: what Optuna's own tools left behind under these ids.
+    # As in _take_name: what Optuna's own tools left behind under these ids.
     writer.execute(sa.delete(trial_table).where(trial_table.c.optuna_trial_id.in_(ids)))
     return dict(zip((row["trial_id"] for row in rows), ids, strict=True))
 
@@ -385,7 +270,7 @@ def _verify(
 
     Raises: StorageError where a row is missing or damaged.
     """
-    found = _counts(writer, copy)
+    found = count_rows(writer, copy)
     for table in COPIED:
         if found[table.name] != counts[table.name]:
             rule = f"a copy must hold {counts[table.name]} rows of {table.name}"
