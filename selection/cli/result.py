@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -206,9 +207,9 @@ def _print_evaluation(
     results = [evaluation.result for evaluation in evaluations if evaluation.result is not None]
     if not results:
         return
-    result = {**results[0 if is_first else -1], "evaluations": len(evaluations)}
+    result = replace(results[0 if is_first else -1], evaluations=len(evaluations))
     if as_json:
-        print_json(result)
+        print_json(result.to_json())
     else:
         verdict.evaluation(text.make_console(), result, evaluations)
 

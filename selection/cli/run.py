@@ -73,7 +73,7 @@ def run(
     chosen = choose_device(device.value)
     data = load_study_data(spec, data_folder())
     check_nested(spec, data)
-    for warning in data.facts["warnings"]:
+    for warning in data.facts.warnings:
         say(f"warning: {warning}")
     with writer_lock(storage), open_repository(storage, create=True, write=True) as repository:
         study = enter_study(spec, data, repository.records, chosen)

@@ -76,7 +76,7 @@ def _held_out(view: StudyView) -> Quantity:
     results = [
         evaluation.result for evaluation in view.evaluations if evaluation.result is not None
     ]
-    rows = view.study.facts["held_out_rows"]
+    rows = view.study.facts.held_out_rows
     evaluations = len(view.evaluations)
     again = f"; re-used (n = {evaluations})" if evaluations > 1 else ""
     if not evaluations:
@@ -85,9 +85,9 @@ def _held_out(view: StudyView) -> Quantity:
     if not results:
         return Quantity(view.spec.metric, "held out", "-", f"claimed without a result{again}")
     newest = results[-1]
-    interval = _interval(newest["low"], newest["high"], newest["level"])
-    detail = f"{interval}; trial {newest['number']} on {newest['rows']} rows{again}"
-    return Quantity(view.spec.metric, "held out", f"{newest['score']:.4f}", detail)
+    interval = _interval(newest.low, newest.high, newest.level)
+    detail = f"{interval}; trial {newest.number} on {newest.rows} rows{again}"
+    return Quantity(view.spec.metric, "held out", f"{newest.score:.4f}", detail)
 
 
 def _nested(view: StudyView, assessment: Assessment) -> Quantity:

@@ -15,6 +15,7 @@ from selection.report.values import held_out_value
 from selection.report.verdict import openings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
+from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -96,13 +97,13 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
         rows.append(
             [
                 "held out",
-                f"{result['score']:.4f}",
-                _interval(result["low"], result["high"], result["level"]),
-                f"{result['rows']} rows; covers the sampling of these rows only",
+                f"{result.score:.4f}",
+                _interval(result.low, result.high, result.level),
+                f"{result.rows} rows; covers the sampling of these rows only",
             ]
         )
-        if len(result["seeds"]) > 1:
-            shown = " ".join(f"{score:.4f}" for score in result["seeds"])
+        if len(result.seeds) > 1:
+            shown = " ".join(f"{score:.4f}" for score in result.seeds)
             rows.append(["held out, seeds", shown, "", "the same setting from other seeds"])
     return rows
 
@@ -148,22 +149,22 @@ def _ledger(assessment: Assessment) -> str:
 
 def _details(assessment: Assessment, trial: Trial) -> list[str]:
     result = _newest(assessment.evaluations, trial)
-    if result is None or "per_class" not in result:
+    if result is None or result.classes is None:
         return []
     rows = [
         [
-            _text(line["name"]),
-            str(line["rows"]),
-            *(_share(line[name]) for name in ("precision", "recall", "f1")),
+            _text(line.name),
+            str(line.rows),
+            *map(_share, (line.precision, line.recall, line.f1)),
         ]
-        for line in result["per_class"]
+        for line in result.classes.per_class
     ]
-    chances = result["calibration"]
+    chances = result.classes.calibration
     return [
         "## Held-out classes",
         _table(["class", "rows", "precision", "recall", "F1"], rows),
-        f"Calibration on the held-out rows: NLL {chances['nll']:.4f}, Brier "
-        f"{chances['brier']:.4f} (0 to 2), ECE {chances['ece']:.4f}.",
+        f"Calibration on the held-out rows: NLL {chances.nll:.4f}, Brier "
+        f"{chances.brier:.4f} (0 to 2), ECE {chances.ece:.4f}.",
     ]
 
 
@@ -172,14 +173,14 @@ def _data_rows(assessment: Assessment) -> list[list[str]]:
     facts = study.facts
     return [
         ["source", _text(str(data.dataset or data.path))],
-        ["development rows", str(facts["rows"])],
-        ["held-out rows", str(facts["held_out_rows"])],
-        ["features", str(facts["features"])],
+        ["development rows", str(facts.rows)],
+        ["held-out rows", str(facts.held_out_rows)],
+        ["features", str(facts.features)],
         ["preparation", data.prepare],
-        ["folds", f"{facts['fold_kind']}, {len(facts['folds'])}"],
+        ["folds", f"{facts.fold_kind}, {len(facts.folds)}"],
         ["data fingerprint", f"`{study.data_fingerprint}`"],
         ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],
-        *(["warning", _text(warning)] for warning in facts["warnings"]),
+        *(["warning", _text(warning)] for warning in facts.warnings),
     ]
 
 
@@ -204,7 +205,7 @@ def _several(values: Sequence[float | None]) -> str:
     return " ".join("undefined" if value is None else f"{value:.4f}" for value in values)
 
 
-def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> Mapping[str, Any] | None:
+def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> HeldOutResult | None:
     """Return the newest result of this trial."""
     done = [
         each.result

@@ -62,7 +62,6 @@ def winner_of(view: StudyView, assessment: Assessment | None) -> Trial | None:
 
 def fact_values(view: StudyView, rows: RowFacts | None) -> dict[str, Any]:
     """Return what the study was made of; rows are those of its evidence."""
-    facts = view.study.facts
     sections = [
         Section("Data", _data(view)),
         Section("Folds", _folds(view, rows)),
@@ -73,7 +72,7 @@ def fact_values(view: StudyView, rows: RowFacts | None) -> dict[str, Any]:
     ]
     return {
         "sections": [section for section in sections if section.pairs],
-        "classes": facts.get("class_counts") or {},
+        "classes": view.study.facts.class_counts,
     }
 
 
@@ -81,17 +80,17 @@ def _data(view: StudyView) -> Pairs:
     study, facts = view.study, view.study.facts
     return [
         *_flat(study.spec_json["data"]),
-        ("development rows", str(facts["rows"])),
-        ("held-out rows", str(facts["held_out_rows"])),
-        ("features", str(facts["features"])),
-        ("rows with a copy in another fold", str(facts.get("duplicate_rows", "not counted"))),
+        ("development rows", str(facts.rows)),
+        ("held-out rows", str(facts.held_out_rows)),
+        ("features", str(facts.features)),
+        ("rows with a copy in another fold", str(facts.duplicate_rows)),
         ("fingerprint", study.data_fingerprint[:16]),
         ("study file's fingerprint", study.spec_fingerprint[:16]),
     ]
 
 
 def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
-    pairs = [("drawn", str(view.study.facts.get("fold_kind", view.spec.sections.cv.kind)))]
+    pairs = [("drawn", view.study.facts.fold_kind)]
     pairs += _flat(view.study.spec_json["cv"])
     if rows is not None:
         sizes = [np.bincount(folds[folds >= 0]).tolist() for folds in rows.folds]

@@ -325,7 +325,7 @@ def _confusion(source: ChartSource, number: str) -> Figure | None:
     found = out_of_fold(study, source.repository, int(number))
     if found is None or found.counts is None:
         return None
-    return figures.confusion(list(study.facts["class_counts"]), found.counts.tolist())
+    return figures.confusion(list(study.facts.class_counts), found.counts.tolist())
 
 
 def _point_curve(source: ChartSource, over: str, number: str) -> Figure | None:
