@@ -113,19 +113,19 @@ class Pages:
 
     def study(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
-        answer = self._app_state.assessments.get(view)
+        known = self._app_state.assessments.get(view)
         query = dict(request.query_params)
         order = _order(query, sortable(view.spec))
-        is_waiting = bool(view.ranked) and answer.assessment is None
+        is_waiting = bool(view.ranked) and known.assessment is None
         poll = LIVE_SECONDS if view.is_training or is_waiting else QUIET_SECONDS
-        shown = (view.study.uuid, view.version, answer.assessment is not None)
-        version = (shown, view.counts, view.running, view.lately, answer.waiting, query)
+        shown = (view.study.uuid, view.version, known.assessment is not None)
+        version = (shown, view.counts, view.running, view.lately, known.waiting, query)
 
         def page(etag: str) -> str:
             return html.render(
                 "study.html",
                 **self._links(view.study.optuna_study_id),
-                **self._app_state.study_values(view, answer, order, query),
+                page=self._app_state.study_page(view, known, order, query),
                 base=f"{ROOT}studies/{_segment(view)}/",
                 states=list(TrialState),
                 link=partial(_link, query),
@@ -143,11 +143,10 @@ class Pages:
         number = request.path_params["number"]
         if not re.fullmatch(r"[0-9]{1,9}", number):
             raise HTTPException(404, "There is no such trial.")
-        found = self._app_state.trial_values(view, int(number))
         page = html.render(
             "trial.html",
             **self._links(view.study.optuna_study_id),
-            **found,
+            page=self._app_state.trial_page(view, int(number)),
             base=f"{ROOT}studies/{_segment(view)}/",
         )
         return Response(page, media_type="text/html", headers=NEVER_KEEP)

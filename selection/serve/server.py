@@ -27,7 +27,7 @@ def serve_database(
     evaluate: Callable[[str], str],
     say: Callable[[str], None],
 ) -> None:
-    """Serve a database until SIGINT or SIGTERM; evaluate as in Desk.
+    """Serve a database until SIGINT or SIGTERM; evaluate as in AppState.
 
     Raises: StorageError where the database cannot be opened.
     """

@@ -301,8 +301,8 @@ def competitors(assessment: Assessment) -> Figure:
     alike = set(assessment.indistinguishable)
     data = []
     for is_alike, name, colour, symbol in (
-        (True, "cannot be told apart", ORANGE, "circle-open"),
-        (False, "told apart", BLUE, "square"),
+        (True, "ties with the winner", ORANGE, "circle-open"),
+        (False, "differs from the winner", BLUE, "square"),
     ):
         shown = [
             (index, competitor.advantage)
