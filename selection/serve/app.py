@@ -1,6 +1,6 @@
-"""Our pages, their JSON and their downloads, under /selection/, and Optuna Dashboard at the root.
+"""The routes: our pages, JSON and downloads under /selection/, and Optuna Dashboard at the root.
 
-Every answer is read from the record; nothing here trains, and nothing opens the held-out set.
+Every answer is read from the database; nothing here trains or opens the held-out set.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from selection.study.trial import TrialState
 
 ROOT = "/selection/"
 LIVE_SECONDS, QUIET_SECONDS = 2, 10
-# A browser may keep a file of ours for good: its address changes with its content.
+# A browser may keep a static file forever: its address changes with its content.
 KEEP = {"Cache-Control": "public, max-age=31536000, immutable"}
-# Another server may be another program, whose pages differ.
+# A page of another server process may be of another version of this program.
 THIS_SERVER = uuid4().hex
 NEVER_KEEP = {"Cache-Control": "no-store"}
 
@@ -155,7 +155,7 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         name, query = request.path_params["figure"], dict(request.query_params)
         if name not in CHARTS:
-            raise HTTPException(404, f"Charts of a study are {', '.join(CHARTS)}.")
+            raise HTTPException(404, f"There is no such chart. The charts are {', '.join(CHARTS)}.")
         text = self._app_state.chart(view, name, query)
         return Response(text, media_type="application/json", headers=NEVER_KEEP)
 
@@ -163,7 +163,9 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         file = unquote(request.path_params["file"])
         if file not in DOWNLOADS:
-            raise HTTPException(404, f"Downloads of a study are {', '.join(DOWNLOADS)}.")
+            raise HTTPException(
+                404, f"There is no such file. The downloads are {', '.join(DOWNLOADS)}."
+            )
         content, kind = make_download(self._app_state, view, file)
         headers = {"Content-Disposition": f'attachment; filename="{file}"', **NEVER_KEEP}
         return Response(content, media_type=kind, headers=headers)
@@ -216,7 +218,7 @@ class Pages:
 
 
 def _live(request: Request, version: Any, page: Callable[[str], str]) -> Response:
-    """Answer with a page, or with nothing where the browser has it as it is."""
+    """Answer with a page, or with 304 where the browser has this version of it."""
     etag = f'"{_hash(version)}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == etag:
@@ -234,7 +236,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _order(query: Mapping[str, str], sortable: list[str]) -> Order:
-    """Return the order a reader asks for; what makes no sense is as if it was not asked."""
+    """Return the order a reader asks for; a choice that makes no sense is ignored."""
     sort, state, page = (query.get(name, "") for name in ("sort", "state", "page"))
     return Order(
         sort=sort if sort in sortable else RANK,

@@ -127,7 +127,7 @@ def _data(view: StudyView) -> Pairs:
 
 
 def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
-    pairs = [("drawn", view.study.facts.fold_kind)]
+    pairs = [("kind of folds", view.study.facts.fold_kind)]
     pairs += _flat(view.study.spec_json["cv"])
     if rows is not None:
         sizes = [np.bincount(folds[folds >= 0]).tolist() for folds in rows.folds]

@@ -220,8 +220,8 @@ def _fold_scores(source: ChartSource, _: Query) -> Figure:
 def _learning_curves_entry(kind: Literal["loss", "score"]) -> ChartEntry:
     return ChartEntry(
         title=f"Learning curves: {kind}",
-        caption=f"The {kind} of each fold against epochs, in eval mode: training dashed, "
-        "validation (observed) solid.",
+        caption=f"The observed {kind} of each fold against epochs, in eval mode: training dashed, "
+        "validation solid.",
         build=partial(_learning_curves, kind),
         when=_learning_curves_of,
         pages=("study", "trial"),
