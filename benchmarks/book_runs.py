@@ -162,16 +162,19 @@ def _final(
     asked = replace(assessment, winner=trial)
     reason = "the book has a figure of this setting"
     evidence = repository.evidence
-    result: Mapping[str, Any] = evaluate(
-        asked, data, evidence, repository.ledger, device, data_folder(), reason
-    )
+    result = evaluate(asked, data, evidence, repository.ledger, device, data_folder(), reason)
     (model,) = final_models(study, spec, data, trial, evidence, device)
     first = model.members[0].layers[0]
+    loss, score = result.training.running_loss, result.training.running_score
+    assert loss is not None, "the model was trained just now"
+    assert score is not None, "the model was trained just now"
+    assert loss[0] is not None, "training has not diverged"
+    assert score[0] is not None, "training has not diverged"
     return FinalFigures(
-        running_loss=result["training"]["running_loss"][0],
-        running_score=result["training"]["running_score"][0],
+        running_loss=loss[0],
+        running_score=score[0],
         weight_norm=float(np.linalg.norm(first.weight)),
-        scores={spec.metric: result["score"], **result.get("scores", {})},
+        scores={spec.metric: result.score, **(result.scores or {})},
     )
 
 

@@ -175,7 +175,7 @@ def train(
     device = choose_device(training.device)
     data = load_study_data(spec, data_folder(), study.frame)
     check_nested(spec, data)
-    for warning in data.facts["warnings"]:
+    for warning in data.facts.warnings:
         warn(f"warning: {warning}")
     url = address.secret_url
     with writer_lock(url), open_repository(url, create=True, write=True) as repository:

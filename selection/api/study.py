@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +35,13 @@ from selection.workflows.best import Best, best_of
 if TYPE_CHECKING:
     from selection.model.estimator import AnyModel
     from selection.report.export import Winner
-    from selection.report.plots.charts import ChartSource
+    from selection.report.plots.chart_source import ChartSource
     from selection.report.plots.study_plots import StudyPlots
     from selection.report.study_view import StudyView
     from selection.stats.fit_diagnosis import Diagnosis
     from selection.store.curve_points import CurvePoint
     from selection.store.evidence import StoredModel
+    from selection.study.held_out_result import HeldOutResult
     from selection.train.device import DeviceName
     from selection.train.fit import EpochNews
     from selection.workflows.diagnose import DiagnosedTrial
@@ -253,7 +254,7 @@ class Study:
         unfinished: bool = False,
         device: DeviceName = "auto",
         say: Say = _silent,
-    ) -> Mapping[str, Any]:
+    ) -> HeldOutResult:
         """Make the final model, open the held-out set, once, and return the result.
 
         again and reason open it once more, on record for good; unfinished ends a study that has
@@ -361,7 +362,7 @@ class Study:
 
     @contextmanager
     def _chart_source(self) -> Iterator[ChartSource]:
-        from selection.report.plots.charts import ChartSource
+        from selection.report.plots.chart_source import ChartSource
         from selection.report.study_view import view_study
 
         with self._reading() as (repository, record):

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -25,6 +25,7 @@ from selection.errors import RefusedError
 
 if TYPE_CHECKING:
     from selection.api.study import Study
+    from selection.study.held_out_result import HeldOutResult
 
 AGAIN = "to evaluate again: --again --reason TEXT"
 
@@ -73,16 +74,16 @@ def evaluate(
         print(f"what next: {command('export', study.name, '--to', 'exports', storage=storage)}")
 
 
-def _print_evaluation(study: Study, result: Mapping[str, Any] | None, as_json: bool) -> None:
+def _print_evaluation(study: Study, result: HeldOutResult | None, as_json: bool) -> None:
     """Print a held-out result, if there is one, and how often the rows were opened."""
     from selection.report.terminal import text, verdict
 
     if result is None:
         return
     evaluations = study.evaluations
-    shown = {**result, "evaluations": len(evaluations)}
+    shown = replace(result, evaluations=len(evaluations))
     if as_json:
-        print_json(shown)
+        print_json(shown.to_json())
     else:
         verdict.evaluation(text.make_console(), shown, evaluations)
 

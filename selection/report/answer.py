@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selection.report.cells import mean, show_interval
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
@@ -33,21 +34,25 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
         return []
     quantities = [
         _corrected(view, assessment),
-        _observed(view, winner, "optimistic: the winner was chosen by it"),
+        _observed(view, winner, "optimistic, because it chose the winner"),
     ]
     is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
     quantities.insert(0 if is_evaluated else 2, _held_out(view))
     if assessment.nested:
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:
-        detail = "the winner is the default" if winner.number == 0 else "trial 0, never pruned"
+        detail = (
+            "the winner is the default" if winner.number == 0 else "trial 0, which is never pruned"
+        )
         default = f"{assessment.default.value:.4f}"
         quantities.append(Quantity("default setting", "observed", default, detail))
     for name, baseline in assessment.baselines.items():
-        beaten = "beaten by the winner" if baseline.is_beaten else "not shown to be beaten"
+        verdict = (
+            "the winner is better" if baseline.is_beaten else "the winner is not shown to be better"
+        )
         note = f"; {baseline.note}" if baseline.note else ""
         quantities.append(
-            Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", beaten + note)
+            Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", verdict + note)
         )
     return quantities
 
@@ -55,18 +60,18 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
 def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
     error = trial.standard_error
     folds = len(trial.fold_scores)
-    bars = "" if error is None else f"standard error {error:.4f} over {folds} folds; "
+    spread = "" if error is None else f"standard error {error:.4f} over {folds} folds; "
     assert trial.value is not None, "a COMPLETE trial has a value"
-    return Quantity(view.spec.metric, "observed", f"{trial.value:.4f}", bars + why)
+    return Quantity(view.spec.metric, "observed", f"{trial.value:.4f}", spread + why)
 
 
 def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
     correction = assessment.correction
     if correction is None:
         return Quantity(view.spec.metric, "corrected", "none", assessment.why_uncorrected)
-    left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
+    left_out = f" ({correction.trials_left_out} left out)" if correction.trials_left_out else ""
     detail = (
-        f"{_interval(correction.low, correction.high, correction.level)}; "
+        f"{show_interval(correction.low, correction.high, correction.level)}; "
         f"BBC-CV over {correction.trials_used} complete trials{left_out}"
     )
     return Quantity(view.spec.metric, "corrected", f"{correction.estimate:.4f}", detail)
@@ -76,29 +81,24 @@ def _held_out(view: StudyView) -> Quantity:
     results = [
         evaluation.result for evaluation in view.evaluations if evaluation.result is not None
     ]
-    rows = view.study.facts["held_out_rows"]
+    rows = view.study.facts.held_out_rows
     evaluations = len(view.evaluations)
-    again = f"; re-used (n = {evaluations})" if evaluations > 1 else ""
+    again = f"; evaluated {evaluations} times" if evaluations > 1 else ""
     if not evaluations:
-        detail = f"{rows} rows, never opened by this study" if rows else "no rows are held out"
+        detail = f"{rows} rows, never opened by this study" if rows else "no rows were held out"
         return Quantity(view.spec.metric, "held out", "-", detail)
     if not results:
-        return Quantity(view.spec.metric, "held out", "-", f"claimed without a result{again}")
+        return Quantity(view.spec.metric, "held out", "-", f"opened, but without a result{again}")
     newest = results[-1]
-    interval = _interval(newest["low"], newest["high"], newest["level"])
-    detail = f"{interval}; trial {newest['number']} on {newest['rows']} rows{again}"
-    return Quantity(view.spec.metric, "held out", f"{newest['score']:.4f}", detail)
+    interval = show_interval(newest.low, newest.high, newest.level)
+    detail = f"{interval}; trial {newest.number} on {newest.rows} rows{again}"
+    return Quantity(view.spec.metric, "held out", f"{newest.score:.4f}", detail)
 
 
 def _nested(view: StudyView, assessment: Assessment) -> Quantity:
     scores = [outer.score for outer in assessment.nested]
     folds = assessment.spec.sections.cv.folds
-    detail = f"the whole procedure on {len(scores)} of {folds} outer folds it never saw"
-    mean = f"{sum(scores) / len(scores):.4f}"
-    return Quantity(view.spec.metric, "nested", mean, detail)
-
-
-def _interval(low: float | None, high: float | None, level: float) -> str:
-    if low is None or high is None:
-        return "without an interval: one group"
-    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
+    detail = (
+        f"mean of the whole procedure over {len(scores)} of {folds} outer folds, which it never saw"
+    )
+    return Quantity(view.spec.metric, "nested", f"{mean(scores):.4f}", detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from selection.stats.fit_diagnosis import Diagnosis, FoldMean
@@ -38,6 +39,12 @@ def says_more(trial: Trial) -> bool:
     return bool(trial.reason) and not is_plain
 
 
+def finite_mean(scores: Sequence[float]) -> float | None:
+    """Return the mean of scores; None without any, or where one is not defined."""
+    average = mean(scores) if scores else math.nan
+    return average if math.isfinite(average) else None
+
+
 def mean(scores: Sequence[float]) -> float:
     """Return the mean of scores."""
     return sum(scores) / len(scores)
@@ -55,3 +62,15 @@ def show_gap(found: Diagnosis) -> str:
     if found.gap_low is None:
         return show_fold_mean(found.gap)
     return f"{show_fold_mean(found.gap)} [{found.gap_low:.4f}, {found.gap_high:.4f}]"
+
+
+def show_interval(low: float | None, high: float | None, level: float) -> str:
+    """Return an interval and its level; rows of one group have none."""
+    if low is None or high is None:
+        return "without an interval: one group"
+    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
+
+
+def show_share(value: float | None) -> str:
+    """Return a share of a per-class table, which may not be defined."""
+    return "n/a" if value is None else f"{value:.4f}"

@@ -175,7 +175,7 @@ def study_content(winner: Winner) -> dict[str, Any]:
         "rule": assessment.rule,
         "data_fingerprint": study.data_fingerprint,
         "held_out_fingerprint": study.held_out_fingerprint,
-        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
+        "fold_fingerprint": fold_fingerprint(study.facts.folds),
         "versions": _versions(winner),
     }
     again = parse_study(content, "best.toml")
@@ -196,7 +196,7 @@ def _best(winner: Winner) -> dict[str, Any]:
         "seed": assessment.spec.seed,
         "data_fingerprint": study.data_fingerprint,
         "held_out_fingerprint": study.held_out_fingerprint,
-        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
+        "fold_fingerprint": fold_fingerprint(study.facts.folds),
         "versions": _versions(winner),
         "environment": dict(study.environment),
         "study_file": study_content(winner),

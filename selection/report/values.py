@@ -134,11 +134,11 @@ def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
     newest = done[-1] if done else None
     return {
         "state": evaluations[-1].state,
-        "score": newest and newest["score"],
-        "low": newest and newest["low"],
-        "high": newest and newest["high"],
+        "score": newest and newest.score,
+        "low": newest and newest.low,
+        "high": newest and newest.high,
         "evaluations": len(evaluations),
-        "number": newest and newest["number"],
+        "number": newest and newest.number,
         "ledger": [
             {
                 "evaluation": each.evaluation,
@@ -181,10 +181,10 @@ def status_value(
             }
             for cohort in running
         ],
-        "rows": study.facts["rows"],
-        "held_out_rows": study.facts["held_out_rows"],
+        "rows": study.facts.rows,
+        "held_out_rows": study.facts.held_out_rows,
         "held_out": held_out_value(evaluations),
-        "warnings": list(study.facts["warnings"]),
+        "warnings": list(study.facts.warnings),
     }
 
 

@@ -5,8 +5,8 @@ Every score says whether it is observed, corrected or held out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from selection.report.cells import show_score
 from selection.stats.selection_rules import RULES
@@ -14,6 +14,7 @@ from selection.study.trial import Trial
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
+    from selection.study.held_out_result import HeldOutResult, RowComparison
     from selection.workflows.assess import Assessment, Baseline, Competitor
 
 
@@ -39,7 +40,7 @@ def openings(others: Sequence[Evaluation]) -> str:
 
 def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     """Return what the ledger says of the held-out rows; evaluate is the command that goes on."""
-    rows = assessment.study.facts["held_out_rows"]
+    rows = assessment.study.facts.held_out_rows
     lines = []
     if others := openings(assessment.openings_by_others):
         lines.append(others)
@@ -50,10 +51,10 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
         return lines
     if done:
         newest = done[-1]
-        interval = show_interval(newest["low"], newest["high"], newest["level"])
+        interval = show_interval(newest.low, newest.high, newest.level)
         lines.append(
-            f"{newest['metric']}, held out: {newest['score']:.4f} {interval} "
-            f"for trial {newest['number']} on {newest['rows']} rows"
+            f"{newest.metric}, held out: {newest.score:.4f} {interval} "
+            f"for trial {newest.number} on {newest.rows} rows"
         )
     if evaluations[-1].result is None:
         lines.append(
@@ -149,28 +150,28 @@ def _baseline_line(name: str, baseline: Baseline) -> str:
     )
 
 
-def training_line(result: Mapping[str, Any]) -> str:
-    training = result["training"]
-    count = len(training["updates"])
-    what = "refit on all development rows" if result["model"] == "refit" else f"{count} fold models"
-    updates = sum(training["updates"]) / count
+def training_line(result: HeldOutResult) -> str:
+    training = result.training
+    count = len(training.updates)
+    what = "refit on all development rows" if result.model == "refit" else f"{count} fold models"
+    updates = sum(training.updates) / count
     line = (
-        f"model: {what}, {training['epochs']} epochs of batches of {training['batch_size']}, "
-        f"{updates:.0f} updates ({training['updates_in_cross_validation']:.0f} in a fold)"
+        f"model: {what}, {training.epochs} epochs of batches of {training.batch_size}, "
+        f"{updates:.0f} updates ({training.updates_in_cross_validation:.0f} in a fold)"
     )
-    # A model of an earlier version has not kept them.
-    loss, score = (training.get(name, [None]) for name in ("running_loss", "running_score"))
-    if None in (*loss, *score):
+    losses = [value for value in training.running_loss or () if value is not None]
+    scores = [value for value in training.running_score or () if value is not None]
+    if len(losses) < count or len(scores) < count:
         return line
-    means = f"loss {sum(loss) / count:.4f}, {result['metric']} {sum(score) / count:.4f}"
+    means = f"loss {sum(losses) / count:.4f}, {result.metric} {sum(scores) / count:.4f}"
     return f"{line}; training in its last epoch: {means}"
 
 
-def against_line(against: Mapping[str, Any]) -> str:
+def against_line(against: RowComparison) -> str:
     return (
-        f"against trial {against['number']} of evaluation {against['evaluation']}: "
-        f"{against['gained']} rows gained, {against['lost']} lost, "
-        f"exact McNemar p = {against['p']:.4f}"
+        f"against trial {against.number} of evaluation {against.evaluation}: "
+        f"{against.gained} rows gained, {against.lost} lost, "
+        f"exact McNemar p = {against.p:.4f}"
     )
 
 

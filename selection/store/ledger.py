@@ -7,7 +7,7 @@ claim without a result stays to be seen. The ledger outlives the studies it spea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -28,6 +28,7 @@ from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
 from selection.store.trial_reader import ENDED, own_rows
 from selection.study.fields import Rule
+from selection.study.held_out_result import HeldOutResult
 
 CLAIMED, EVALUATED = "claimed", "evaluated"
 
@@ -49,7 +50,7 @@ class Evaluation:
     state: str
     claimed_at: datetime
     evaluated_at: datetime | None
-    result: Mapping[str, Any] | None
+    result: HeldOutResult | None
     outputs: NDArray[np.float32] | None
 
 
@@ -155,7 +156,7 @@ class Ledger:
         self,
         study: StudyRecord,
         evaluation: int,
-        result: Mapping[str, Any],
+        result: HeldOutResult,
         outputs: NDArray[np.float32],
     ) -> None:
         """Write what came out of a claim."""
@@ -166,7 +167,7 @@ class Ledger:
             .values(
                 state=EVALUATED,
                 evaluated_at=utc_now(),
-                result_json=json.dumps(result, allow_nan=False),
+                result_json=json.dumps(result.to_json(), allow_nan=False),
                 outputs_columns=outputs.shape[1],
                 outputs=encode_outputs(outputs),
             )
@@ -219,6 +220,10 @@ def _evaluation(row: Any) -> Evaluation:
         state=row.state,
         claimed_at=row.claimed_at.replace(tzinfo=UTC),
         evaluated_at=None if row.evaluated_at is None else row.evaluated_at.replace(tzinfo=UTC),
-        result=None if row.result_json is None else json.loads(row.result_json),
+        result=_result(row.result_json),
         outputs=None if row.outputs is None else decode_outputs(row.outputs, row.outputs_columns),
     )
+
+
+def _result(text: str | None) -> HeldOutResult | None:
+    return None if text is None else HeldOutResult.from_json(json.loads(text))

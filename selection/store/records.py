@@ -42,6 +42,7 @@ from selection.store.trial_reader import (
     read_trials,
     training_seconds,
 )
+from selection.study.data_facts import DataFacts
 from selection.study.optuna_log import quiet_optuna
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial
@@ -62,7 +63,7 @@ class Records:
         spec: StudySpec,
         data_fingerprint: str,
         held_out_fingerprint: str | None,
-        facts: Mapping[str, Any],
+        facts: DataFacts,
         environment: Mapping[str, Any],
     ) -> StudyRecord:
         """Begin a study.
@@ -75,7 +76,7 @@ class Records:
             "spec_fingerprint": spec.fingerprint,
             "data_fingerprint": data_fingerprint,
             "held_out_fingerprint": held_out_fingerprint,
-            "facts_json": json.dumps(facts),
+            "facts_json": json.dumps(facts.to_json()),
             "environment_json": json.dumps(environment),
             "created_at": utc_now(),
         }

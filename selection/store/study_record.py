@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from selection.study.data_facts import DataFacts
 from selection.study.space import SearchSpace
 from selection.study.space_file import read_space
 from selection.study.spec import StudySpec, parse_study
@@ -29,7 +30,7 @@ class StudyRecord:
     spec_fingerprint: str
     data_fingerprint: str
     held_out_fingerprint: str | None
-    facts: Mapping[str, Any]
+    facts: DataFacts
     environment: Mapping[str, Any]
     created_at: datetime
 
@@ -84,7 +85,7 @@ def record_from_row(row: Any) -> StudyRecord:
         spec_fingerprint=row.spec_fingerprint,
         data_fingerprint=row.data_fingerprint,
         held_out_fingerprint=row.held_out_fingerprint,
-        facts=json.loads(row.facts_json),
+        facts=DataFacts.from_json(json.loads(row.facts_json)),
         environment=json.loads(row.environment_json),
         created_at=row.created_at.replace(tzinfo=UTC),
     )

@@ -206,9 +206,7 @@ def choose_winner(
 
 def mlp_ends(study: StudyRecord) -> tuple[int, int]:
     """Return the number of inputs and outputs that every MLP of the study has."""
-    facts = study.facts
-    outputs = facts.get("outputs") or len(facts["class_counts"]) or 1
-    return int(facts.get("inputs", facts["features"])), int(outputs)
+    return study.facts.inputs, study.facts.outputs
 
 
 def _correct(

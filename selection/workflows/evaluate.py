@@ -7,8 +7,8 @@ Nothing else in selection may import the door (data/held_out.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,12 @@ from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
 from selection.store.study_record import StudyRecord
 from selection.study.fields import REGRESSION_METRICS
+from selection.study.held_out_result import (
+    ClassReport,
+    HeldOutResult,
+    RowComparison,
+    TrainingSummary,
+)
 from selection.study.space import value_to_json
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial
@@ -71,7 +77,7 @@ def evaluate(
     device: Device,
     folder: Path,
     reason: str,
-) -> Mapping[str, Any]:
+) -> HeldOutResult:
     """Claim the held-out rows, make the final model, score it on them and write the result.
 
     check_evaluation must have passed, and the rows must be those of the study.
@@ -117,8 +123,8 @@ def _result(
     model: AnyModel,
     rows: Rows,
     outputs: Sequence[NDArray[np.float32]],
-) -> dict[str, Any]:
-    """Return what `evaluate --json` prints and the ledger keeps."""
+) -> HeldOutResult:
+    """Return what `evaluate` prints and the ledger keeps."""
     spec, corrected = assessment.spec, assessment.correction
     scores = [_score(spec.metric, each, rows.target) for each in outputs]
     if not np.isfinite(scores).all():
@@ -126,26 +132,28 @@ def _result(
         hint = "Hold out rows of every class, in a study of another name."
         raise DataError(ErrorDetail(f"study {spec.name}", rule, "no number", hint))
     low, high = _interval(spec, outputs[0], rows)
-    return {
-        "study": assessment.study.name,
-        "number": winner.number,
-        "metric": spec.metric,
-        "score": scores[0],
-        "low": low,
-        "high": high,
-        "level": spec.sections.assessment.level,
-        "rows": len(rows),
-        "seeds": scores,
-        "evaluations": len(assessment.evaluations) + 1,
-        "corrected_estimate": corrected and corrected.estimate,
-        "gap": corrected and scores[0] - corrected.estimate,
-        "corrected_interval": corrected and [corrected.low, corrected.high],
-        "rule": assessment.rule,
-        "model": model.document["model"],
-        "training": model.document["training"],
-        **_details(spec, outputs[0], rows),
-        "against": _against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
-    }
+    is_regression = spec.task == "regression"
+    return HeldOutResult(
+        study=assessment.study.name,
+        number=winner.number,
+        metric=spec.metric,
+        score=scores[0],
+        low=low,
+        high=high,
+        level=spec.sections.assessment.level,
+        rows=len(rows),
+        seeds=tuple(scores),
+        evaluations=len(assessment.evaluations) + 1,
+        corrected_estimate=None if corrected is None else corrected.estimate,
+        gap=None if corrected is None else scores[0] - corrected.estimate,
+        corrected_interval=None if corrected is None else (corrected.low, corrected.high),
+        rule=assessment.rule,
+        model=model.document["model"],
+        training=TrainingSummary.from_json(model.document["training"]),
+        classes=None if is_regression else _class_report(outputs[0], rows),
+        scores=_regression_scores(outputs[0], rows) if is_regression else None,
+        against=_against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
+    )
 
 
 def final_models(
@@ -290,16 +298,18 @@ def _interval(
     return percentiles(np.concatenate(draws), section.level)
 
 
-def _details(spec: StudySpec, outputs: NDArray[np.float32], rows: Rows) -> dict[str, Any]:
+def _regression_scores(outputs: NDArray[np.float32], rows: Rows) -> dict[str, float]:
+    return {name: _score(name, outputs, rows.target) for name in REGRESSION_METRICS}
+
+
+def _class_report(outputs: NDArray[np.float32], rows: Rows) -> ClassReport:
     """Return what the one score hides."""
-    if spec.task == "regression":
-        return {"scores": {name: _score(name, outputs, rows.target) for name in REGRESSION_METRICS}}
     counts = confusion(rows.target, outputs.argmax(axis=1), len(rows.class_names))
-    return {
-        "per_class": [asdict(line) for line in class_scores(counts, rows.class_names)],
-        "confusion": counts.tolist(),
-        "calibration": asdict(calibration(np.exp(log_softmax(outputs)), rows.target)),
-    }
+    return ClassReport(
+        per_class=tuple(class_scores(counts, rows.class_names)),
+        confusion=tuple(tuple(line) for line in counts.tolist()),
+        calibration=calibration(np.exp(log_softmax(outputs)), rows.target),
+    )
 
 
 def _against_earlier(
@@ -308,7 +318,7 @@ def _against_earlier(
     winner: Trial,
     outputs: NDArray[np.float32],
     rows: Rows,
-) -> dict[str, Any] | None:
+) -> RowComparison | None:
     """Compare with the last earlier model of another trial, row by row, by McNemar's exact test."""
     earlier = [
         each for each in evaluations if each.outputs is not None and each.number != winner.number
@@ -320,10 +330,6 @@ def _against_earlier(
     was_right = before.outputs.argmax(axis=1) == rows.target
     is_right = outputs.argmax(axis=1) == rows.target
     gained, lost = int((is_right & ~was_right).sum()), int((was_right & ~is_right).sum())
-    return {
-        "evaluation": before.evaluation,
-        "number": before.number,
-        "gained": gained,
-        "lost": lost,
-        "p": exact_mcnemar(gained, lost),
-    }
+    return RowComparison(
+        before.evaluation, before.number, gained, lost, exact_mcnemar(gained, lost)
+    )

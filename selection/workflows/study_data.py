@@ -6,11 +6,10 @@ Nothing here trains. A study that has begun keeps its file, its rows and its fol
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,6 +28,7 @@ from selection.errors import DataError, ErrorDetail, StudyStateError, location_n
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, differences, most_features
 from selection.train.device import Device, describe_device
 from selection.train.fit import Trainer
@@ -52,7 +52,7 @@ class StudyData:
 
     dataset: Dataset
     plan: FoldPlan
-    facts: Mapping[str, Any]
+    facts: DataFacts
     frame: pd.DataFrame | None = None
 
 
@@ -72,18 +72,18 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
             f"{duplicates} development rows have an exact copy in another fold: copies leak. "
             "Give copies one group, or drop them."
         )
-    facts = {
-        "rows": len(dataset),
-        "held_out_rows": dataset.held_out_rows,
-        "features": dataset.features.shape[1] + len(dataset.categories),
-        "inputs": dataset.inputs,
-        "outputs": len(dataset.class_names) or 1,
-        "class_counts": dataset.class_counts,
-        "fold_kind": fold_kind(dataset, spec),
-        "folds": folds,
-        "duplicate_rows": duplicates,
-        "warnings": warnings,
-    }
+    facts = DataFacts(
+        rows=len(dataset),
+        held_out_rows=dataset.held_out_rows,
+        features=dataset.features.shape[1] + len(dataset.categories),
+        inputs=dataset.inputs,
+        outputs=len(dataset.class_names) or 1,
+        class_counts=dataset.class_counts,
+        fold_kind=fold_kind(dataset, spec),
+        folds=tuple(folds),
+        duplicate_rows=duplicates,
+        warnings=tuple(warnings),
+    )
     return StudyData(dataset, plan, facts, frame)
 
 
@@ -153,8 +153,8 @@ def check_rows(study: StudyRecord, data: StudyData) -> None:
     Raises: StudyStateError.
     """
     dataset = data.dataset
-    before = (study.data_fingerprint, study.held_out_fingerprint, list(study.facts["folds"]))
-    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts["folds"])
+    before = (study.data_fingerprint, study.held_out_fingerprint, study.facts.folds)
+    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts.folds)
     if before != now:
         where = f"study {study.name}"
         raise StudyStateError(

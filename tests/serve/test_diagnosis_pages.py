@@ -88,7 +88,7 @@ def test_stored_curves_are_shown_with_a_verdict_for_each_point(
                 interval = f" [{own.gap_low:.4f}, {own.gap_high:.4f}]"
                 assert line[4] == shown_mean(gap) + interval
                 assert f"{point.value}: {own.rule}" in Page(text).text
-    assert "all sizes take about as many updates" in page
+    assert "all sizes take about the same number of updates" in page
     assert "nested subsets of the training rows" in page.lower()
     assert "All trials against width" in page
 

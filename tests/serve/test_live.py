@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from selection.report.plots.charts import curve_values
+from selection.report.html.stored_curves import show_curves
 from selection.report.study_view import StudyView, view_study
 from selection.serve import chart_cache as module
 from selection.serve import live as watch
@@ -153,7 +153,7 @@ def test_no_assessment_is_computed_while_a_worker_trains(bench: Bench) -> None:
 
     study = bench.run(spec, evaluation)
     assert "no trial is complete yet" in said
-    assert "computed when no worker trains" in said
+    assert "computed when training ends" in said
     view = view_study(study, bench.repository)
     assessment = assessments.require(view)
     assert assessments.get(view).assessment is assessment
@@ -249,11 +249,9 @@ def test_as_many_curves_are_shown_as_a_page_can_bear(bench: Bench) -> None:
         )
     view = view_study(study, bench.repository)
     assert view.curve_folds == 10 * 2 * 3
-    shown = curve_values(view, bench.repository)
-    assert shown["curves_left_out"] == 2
-    assert len(shown["stored_curves"]) == 8
-    assert {dict(each.chart.query)["trial"] for each in shown["stored_curves"]} == {str(number)}
-    assert curve_values(dataclasses.replace(view, curve_folds=0), bench.repository) == {
-        "stored_curves": [],
-        "curves_left_out": 0,
-    }
+    curves = show_curves(view, bench.repository)
+    assert curves.left_out == 2
+    assert len(curves.shown) == 8
+    assert {dict(each.chart.query)["trial"] for each in curves.shown} == {str(number)}
+    none = show_curves(dataclasses.replace(view, curve_folds=0), bench.repository)
+    assert (list(none.shown), none.left_out) == ([], 0)

@@ -43,6 +43,7 @@ from selection.store.tables import (
 )
 from selection.study.trial import TrialState
 from tests.store.store_examples import (
+    RESULT,
     begin_example,
     create_example,
     example_points,
@@ -234,7 +235,7 @@ def evaluated_study(database: Database, name: str = "example", number: int = 0) 
     study = full_study(database, name)
     ledger, finished = Ledger(database), len(Records(database).finished_numbers(study))
     assert ledger.claim(study, number, "best", evaluation=1, reason="", finished=finished)
-    ledger.finish(study, 1, {"score": 0.1 + 0.2}, np.full((4, 3), 1 / 3, dtype=np.float32))
+    ledger.finish(study, 1, RESULT, np.full((4, 3), 1 / 3, dtype=np.float32))
     reason = "a label was wrong"
     assert ledger.claim(study, 1, "best", evaluation=2, reason=reason, finished=finished + 3)
     return study

@@ -40,6 +40,7 @@ from selection.store.tables import (
 )
 from selection.study.trial import CURVE_COLUMNS, TrialState
 from tests.store.store_examples import (
+    RESULT,
     begin_example,
     create_example,
     example_points,
@@ -162,7 +163,7 @@ def study(database: Database, records: Records) -> StudyRecord:
         assert ledger.claim(other, 0, "best", evaluation=1, reason="", finished=1)
         if name == "looked":
             assert ledger.claim(other, 0, "best", evaluation=2, reason="again", finished=1)
-            ledger.finish(other, 2, {}, np.ones((2, 3), dtype=np.float32))
+            ledger.finish(other, 2, RESULT, np.ones((2, 3), dtype=np.float32))
         else:
             database.storage.delete_study(other.optuna_study_id)
     database.storage.create_new_study([StudyDirection.MINIMIZE], "of another tool")

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ from selection.study.trial import TrialState
 from tests.store.store_examples import (
     ENVIRONMENT,
     FACTS,
+    RESULT,
     begin_example,
     create_example,
     example_result,
@@ -39,16 +41,6 @@ from tests.store.store_examples import (
     restart_example,
 )
 
-RESULT = {
-    "score": 0.1 + 0.2,
-    "low": 5e-324,
-    "high": 1.7976931348623157e308,
-    "gap": None,
-    "metric": "accuracy, größer ist besser",
-    "seeds": [0.3, -0.0, 1e-17],
-    "per_class": [{"name": "a", "precision": 2 / 3}, {"name": "b", "precision": None}],
-    "rows": 360,
-}
 RACERS, LOOKS = 20, 10
 # One child imports selection and splits into many, which is faster than many children. Each racer
 # opens the database for itself, waits for the others before each look, and claims it. A racer's
@@ -228,7 +220,7 @@ def test_look_is_finished_once(records: Records, ledger: Ledger, database: Datab
     ledger.finish(study, 1, RESULT, example_outputs())
     before = contents(database)
     with pytest.raises(AssertionError, match="a claim is finished once"):
-        ledger.finish(study, 1, {"score": 1.0}, np.ones((2, 2), np.float32))
+        ledger.finish(study, 1, replace(RESULT, score=1.0), np.ones((2, 2), np.float32))
     assert contents(database) == before
 
 
@@ -247,7 +239,7 @@ def test_result_that_json_cannot_hold_leaves_the_claim(records: Records, ledger:
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     before = lines(ledger.evaluations(study))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        ledger.finish(study, 1, {"score": float("nan")}, example_outputs())
+        ledger.finish(study, 1, replace(RESULT, score=float("nan")), example_outputs())
     assert lines(ledger.evaluations(study)) == before
     ledger.finish(study, 1, RESULT, example_outputs())
 
@@ -260,12 +252,12 @@ def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Led
     reason = "the first rows were mislabelled; größer, 'quoted' and\non two lines"
     assert ledger.claim(study, 3, "one_standard_error", evaluation=2, reason=reason, finished=0)
     assert [line.state for line in ledger.evaluations(study)] == [EVALUATED, CLAIMED]
-    ledger.finish(study, 2, {"score": 0.5}, example_outputs(9))
+    ledger.finish(study, 2, replace(RESULT, score=0.5), example_outputs(9))
     found = ledger.evaluations(study)
     assert lines(found[:1]) == first
     assert [line.evaluation for line in found] == [1, 2]
     assert (found[1].number, found[1].rule) == (3, "one_standard_error")
-    assert (found[1].reason, found[1].result) == (reason, {"score": 0.5})
+    assert (found[1].reason, found[1].result) == (reason, replace(RESULT, score=0.5))
     assert found[1].outputs is not None
     assert found[1].outputs.tobytes() == example_outputs(9).tobytes()
 

@@ -36,6 +36,7 @@ from selection.store.study_record import StudyRecord
 from selection.store.tables import metadata
 from selection.study.trial import Trial, TrialResult, TrialState
 from tests.store.store_examples import (
+    RESULT,
     begin_example,
     create_example,
     example_points,
@@ -238,8 +239,8 @@ def use_new_tables(database: Database, study: StudyRecord) -> None:
     finished = sum(trial.state.is_finished for trial in Records(database).trials(study))
     assert ledger.claim(study, 0, "best", evaluation=1, reason="", finished=finished)
     assert not ledger.claim(study, 0, "best", evaluation=1, reason="", finished=finished)
-    ledger.finish(study, 1, {"score": 0.5}, outputs)
-    assert [line.result for line in ledger.evaluations(study)] == [{"score": 0.5}]
+    ledger.finish(study, 1, RESULT, outputs)
+    assert [line.result for line in ledger.evaluations(study)] == [RESULT]
 
 
 def go_on(records: Records, study: StudyRecord) -> None:

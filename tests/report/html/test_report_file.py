@@ -76,7 +76,7 @@ def test_a_study_without_a_complete_trial_has_a_report(cli: Cli) -> None:
     assert cli("run", "s.toml").code == 0
     assert cli("status", "small", "--json").json["trials"]["failed"] == 5
     assert cli("report", "small", "--to", "report.html").code == 0
-    assert "No trial is complete, so none has won." in Path("report.html").read_text()
+    assert "No trial is complete, so there is no winner." in Path("report.html").read_text()
 
 
 def test_a_study_that_is_not_there_writes_nothing(ran: Cli) -> None:

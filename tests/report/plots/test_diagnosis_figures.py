@@ -106,22 +106,23 @@ def test_a_point_that_failed_is_left_out_and_named() -> None:
     figure: Any = point_curve(SPEC, points)
     assert figure["data"][0]["x"] == [0.1, 1.0]
     assert "type" not in figure["layout"]["xaxis"], "what is not drawn stretches no axis"
-    caption = StoredCurve(12, "learning_rate", points).caption("accuracy")
-    assert "Left out, as it failed to train: 1e+30." in caption
+    setting = StoredCurve(12, "learning_rate", points).setting
+    assert "Left out, because training failed: 1e+30." in setting
     assert point_curve(SPEC, make_points("width", [2, 4], failed=[2, 4])) is None
-    assert "Left out" not in StoredCurve(12, "width", points[:2]).caption("accuracy")
+    assert "Left out" not in StoredCurve(12, "width", points[:2]).setting
 
 
-def test_titles_and_captions_say_what_is_fixed() -> None:
+def test_titles_and_texts_say_what_is_fixed() -> None:
     over_rows = StoredCurve(12, "rows", make_points("rows", [10, 100]))
     assert over_rows.title == "Sample-size curve, setting of trial 12"
     figure: Any = point_curve(SPEC, over_rows.points)
     assert figure["layout"]["xaxis"]["title"]["text"] == "training rows"
-    for words in ("Observed", "3 folds", "Nested subsets", "same validation rows", "updates"):
-        assert words in over_rows.caption("accuracy")
+    assert over_rows.folds == 3
+    for words in ("Nested subsets", "same validation rows", "updates"):
+        assert words in over_rows.setting
     over_width = StoredCurve(12, "width", make_points("width", [2, 4]))
     assert over_width.title == "Validation curve over width, all else as in trial 12"
-    assert "All hyperparameters but width are those of trial 12." in over_width.caption("rmse")
+    assert "All hyperparameters but width are those of trial 12." in over_width.setting
 
 
 def test_one_fold_has_no_bars() -> None:

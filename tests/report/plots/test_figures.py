@@ -455,7 +455,7 @@ def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
     shown = [str(number) for number in range(30, 10, -1)]
     assert plot["layout"]["yaxis"]["ticktext"] == shown
     assert plot["layout"]["yaxis"]["range"] == [19.5, -0.5]
-    alike, apart = named(plot, "cannot be told apart"), named(plot, "told apart")
+    alike, apart = named(plot, "ties with the winner"), named(plot, "differs from the winner")
     assert alike["marker"]["symbol"] != apart["marker"]["symbol"]
     assert [shown[index] for index in apart["y"]] == [n for n in shown if int(n) % 2]
     assert apart["error_x"]["array"] == pytest.approx([0.1] * 10)
