@@ -17,6 +17,7 @@ from test_model import PARTS, RECIPES, Case, by_hand, enlarge, make_case, make_t
 
 from selection.errors import ExportError
 from selection.model.onnx_graph import encode_onnx
+from selection.study.activations import ACTIVATIONS
 
 
 def session_of(case: Case) -> Any:
@@ -70,7 +71,7 @@ def test_every_model_gives_the_same_outputs(name: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("widths", [(), (6,), (7, 5), (4, 3, 2, 5)], ids=str)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ["numbers", "holes", "values"])
 def test_every_activation_and_depth_gives_the_same_outputs(
     name: str, activation: str, widths: tuple[int, ...]

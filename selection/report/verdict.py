@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from selection.metrics import METRICS
 from selection.report.cells import show_score
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
@@ -187,4 +188,4 @@ def show_interval(low: float | None, high: float | None, level: float) -> str:
 
 def _pooled(metric: str) -> str:
     """Say what is averaged: ranks of different models cannot be pooled."""
-    return "mean over folds" if metric == "roc_auc" else "folds pooled"
+    return "folds pooled" if METRICS[metric].pooling == "rows" else "mean over folds"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.metrics import METRICS
 from selection.stats.intervals import bootstrap_counts
 from selection.stats.scores import Floats, weighted_scores
 
@@ -99,10 +100,10 @@ def fold_scores(rows: Rows, predictions: NDArray[Any], weights: NDArray[Any]) ->
 def pooled_scores(rows: Rows, predictions: NDArray[Any], weights: NDArray[Any]) -> Floats:
     """Return the score of every trial over all its out-of-fold rows, averaged over repeats.
 
-    ROC AUC is averaged over folds instead: ranks given by different models cannot be pooled.
+    A metric whose folds cannot be pooled, such as ROC AUC, is averaged over folds instead.
     Shape: predictions (R, T, N[, C]), weights (B, N) -> (B, T).
     """
-    if rows.metric == "roc_auc":
+    if METRICS[rows.metric].pooling == "folds":
         scores = fold_scores(rows, predictions, weights)  # (B, T, J)
         defined = np.isfinite(scores)
         with np.errstate(invalid="ignore"):

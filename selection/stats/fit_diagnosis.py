@@ -19,8 +19,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.metrics import Task
 from selection.stats.paired_tests import corrected_resampled_t
-from selection.study.setting import Task
 from selection.study.trial import LearningCurve, mean_over_folds
 
 MATERIAL = 1.5  # validation loss / training loss from which a gap matters

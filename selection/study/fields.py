@@ -11,22 +11,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from selection.study.setting import Activation, Init, OptimizerName, Precision
+from selection.metrics import DEFAULT_METRIC, MetricName
+from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.setting import Init, OptimizerName, Precision
 
-REGRESSION_METRICS = ("rmse", "mae", "r2")
-MINIMISED_METRICS = ("cross_entropy", "rmse", "mae")
 MAX_NAME_CHARACTERS = 512
 
-Metric = Literal[
-    "accuracy",
-    "balanced_accuracy",
-    "cross_entropy",
-    "macro_f1",
-    "roc_auc",
-    "rmse",
-    "mae",
-    "r2",
-]
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
 
@@ -97,7 +87,7 @@ class ModelSection(Section):
 
     features: int | None = Field(default=None, ge=1)
     hidden_layers: int | None = Field(default=None, ge=0, le=4)
-    activation: Activation = "relu"
+    activation: ActivationName = DEFAULT_ACTIVATION
     init: Init = "default"
     std: float = Field(default=0.01, gt=0.0)
 
@@ -117,7 +107,7 @@ class TrainingSection(Section):
 class SearchSection(Section):
     """Say how the space is searched and when to stop."""
 
-    metric: Metric = "accuracy"
+    metric: MetricName = DEFAULT_METRIC
     sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
     pruner: Literal[
         "successive_halving", "hyperband", "median", "percentile", "patient", "threshold", "none"

@@ -10,11 +10,11 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-Activation = Literal["relu", "sigmoid", "tanh"]
+from selection.study.activations import ActivationName
+
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["float32", "tf32", "bfloat16"]
-Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Kind:
     """Hold what all members of one pack must have in common."""
 
     hidden_layers: int
-    activation: Activation
+    activation: ActivationName
     init: Init
     optimizer: OptimizerName
     nesterov: bool

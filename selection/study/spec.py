@@ -16,15 +16,12 @@ from typing import Any
 from pydantic import ValidationError
 
 from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
-from selection.study.fields import (
-    MINIMISED_METRICS,
-    REGRESSION_METRICS,
-    StudySections,
-    section_of,
-)
+from selection.metrics import METRICS, Task
+from selection.study.activations import DEFAULT_ACTIVATION
+from selection.study.fields import StudySections, section_of
 from selection.study.file_errors import errors_of
 from selection.study.rules import rule_errors
-from selection.study.setting import Kind, Setting, Task
+from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, value_error
 from selection.study.trial import Params, Value
@@ -53,11 +50,11 @@ class StudySpec:
 
     @property
     def task(self) -> Task:
-        return "regression" if self.metric in REGRESSION_METRICS else "classification"
+        return METRICS[self.metric].task
 
     @property
     def is_minimised(self) -> bool:
-        return self.metric in MINIMISED_METRICS
+        return METRICS[self.metric].is_minimised
 
     @property
     def budget(self) -> int:
@@ -93,7 +90,7 @@ class StudySpec:
         init = values["init"]
         kind = Kind(
             hidden_layers=len(widths),
-            activation=values["activation"] if widths else "relu",
+            activation=values["activation"] if widths else DEFAULT_ACTIVATION,
             init=init,
             optimizer=optimizer,
             nesterov=bool(values["nesterov"] and momentum > 0),

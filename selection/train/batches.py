@@ -14,8 +14,8 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from selection.data.prepare import FoldData
+from selection.metrics import Task
 from selection.seeds import seed_for
-from selection.study.setting import Task
 from selection.train.dropout import dropout_key, noise
 
 # Steps whose rows and noise take less than this together are gathered at once.

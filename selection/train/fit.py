@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
-from selection.study.setting import Precision, Setting, Task
+from selection.metrics import Task
+from selection.study.setting import Precision, Setting
 from selection.study.trial import (
     CURVE_COLUMNS,
     LAYER_COLUMNS,

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selection.study.activations import ACTIVATIONS
 from selection.train import metrics
 from selection.train.batches import Rows, take_features
 from selection.train.bucket import Bucket
@@ -81,7 +82,7 @@ def _norm(weight: Tensor) -> Tensor:
 def _dead_shares(bucket: Bucket, alive: list[Tensor]) -> Tensor:
     """Return the share of units that never fire. Shape: (L, T) float64."""
     shares = torch.full((len(alive) + 1, bucket.trials), torch.nan, dtype=torch.float64)
-    if bucket.kind.activation == "relu":
+    if ACTIVATIONS[bucket.kind.activation].is_zero_below_zero:
         widths = [setting.widths for setting in bucket.settings]
         for position, (fires, true) in enumerate(
             zip(alive, zip(*widths, strict=True), strict=True)

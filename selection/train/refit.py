@@ -16,7 +16,8 @@ from torch import Tensor
 
 from selection.data.prepare import FoldData
 from selection.errors import DeviceError, ErrorDetail
-from selection.study.setting import Setting, Task
+from selection.metrics import Task
+from selection.study.setting import Setting
 from selection.train.batches import Rows, load_rows
 from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
 from selection.train.graph import device_lock

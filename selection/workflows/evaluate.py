@@ -21,6 +21,7 @@ from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
 from selection.errors import DataError, ErrorDetail, StudyStateError
+from selection.metrics import METRICS, metrics_of
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
 from selection.seeds import seed_for
@@ -31,7 +32,6 @@ from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
 from selection.store.study_record import StudyRecord
-from selection.study.fields import REGRESSION_METRICS
 from selection.study.space import value_to_json
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial
@@ -272,7 +272,7 @@ def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> f
 def _interval(
     spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return Wilson's interval of an accuracy, else that of resampled rows or groups.
+    """Return Wilson's interval of a share of rows, else that of resampled rows or groups.
 
     One group alone says nothing of others: it has no interval.
     """
@@ -280,7 +280,7 @@ def _interval(
     if rows.groups is not None and len(np.unique(rows.groups)) < 2:
         return None, None
     reduced = reduce_outputs(spec.metric, outputs, rows.target)
-    if spec.metric == "accuracy" and rows.groups is None:
+    if METRICS[spec.metric].counts_hits and rows.groups is None:
         return wilson(int(reduced.sum()), len(rows), section.level)
     seed = seed_for(spec.seed, "bootstrap", 1)
     draws = [
@@ -293,7 +293,8 @@ def _interval(
 def _details(spec: StudySpec, outputs: NDArray[np.float32], rows: Rows) -> dict[str, Any]:
     """Return what the one score hides."""
     if spec.task == "regression":
-        return {"scores": {name: _score(name, outputs, rows.target) for name in REGRESSION_METRICS}}
+        names = metrics_of("regression")
+        return {"scores": {name: _score(name, outputs, rows.target) for name in names}}
     counts = confusion(rows.target, outputs.argmax(axis=1), len(rows.class_names))
     return {
         "per_class": [asdict(line) for line in class_scores(counts, rows.class_names)],
