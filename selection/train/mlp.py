@@ -1,7 +1,7 @@
 """One MLP in eval mode: the arithmetic of a model that has left its pack.
 
-Sums are taken in float64 and rounded to float32 after each layer: in float32 the bits of a row
-would depend on where it stands among the rows of one call.
+Each layer is computed in float64 and rounded to float32: in float32 the bits of a row would depend
+on its position among the rows of one call.
 Source: torch.nn.functional.linear, whose weight is (out, in).
 """
 
@@ -35,8 +35,9 @@ def predict(
         for first in range(0, len(features), BLOCK_ROWS):
             unit = torch.from_numpy(features[first : first + BLOCK_ROWS])
             for index, (weight, bias) in enumerate(pairs):
-                unit = linear(unit.double(), weight, bias).float()  # (B, H)
+                unit = linear(unit.double(), weight, bias)  # (B, H)
                 if index < len(pairs) - 1:
                     unit = activate(unit)
+                unit = unit.float()
             blocks.append(unit.numpy())
     return np.concatenate(blocks)

@@ -224,7 +224,7 @@ def test_predictions_equal_a_plain_sequential(sizes: tuple[int, ...], activation
 
 @pytest.mark.parametrize("count", [1, 4095, 4096, 4097])
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_first_rows_are_predicted_alike_however_many_follow(
     activation: str, sizes: tuple[int, ...], count: int
 ) -> None:
@@ -235,7 +235,7 @@ def test_the_first_rows_are_predicted_alike_however_many_follow(
 
 
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
-@pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_rows_one_by_one_are_predicted_as_all_at_once(
     activation: str, sizes: tuple[int, ...]
 ) -> None:
