@@ -582,7 +582,7 @@ def test_a_broken_document_is_refused(
         (("feature_names",), ["x0", "x1"]),
         (("class_names",), ["ash", "birch"]),
         (("class_names",), []),
-        (("activation",), "gelu"),
+        (("activation",), "swish"),
     ],
     ids=str,
 )

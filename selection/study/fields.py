@@ -9,24 +9,18 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from selection.metrics import DEFAULT_METRIC, MetricName
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.pruners import PrunerName
+from selection.study.section import Section
 from selection.study.setting import Init, OptimizerName, Precision
 
 MAX_NAME_CHARACTERS = 512
 
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
-
-
-class Section(BaseModel):
-    """Refuse unknown keys, coercions and infinities in every section alike."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=False
-    )
 
 
 class HeldOutColumn(Section):
@@ -109,9 +103,7 @@ class SearchSection(Section):
 
     metric: MetricName = DEFAULT_METRIC
     sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
-    pruner: Literal[
-        "successive_halving", "hyperband", "median", "percentile", "patient", "threshold", "none"
-    ] = "successive_halving"
+    pruner: PrunerName = "successive_halving"
     pruner_options: dict[str, int | float] = Field(default_factory=dict)
     trials: int = Field(default=24, ge=1)
     cohort: int = Field(default=8, ge=1)

@@ -60,7 +60,7 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
         (study(space={"width": {"low": 1}}), ["needs high"]),
         (study(space={"width": {"low": 1, "high": 9, "logg": True}}), ["Did you mean log?"]),
         (study(space={"activation": {"low": 1, "high": 2}}), ["this is a word"]),
-        (study(space={"activation": {"choices": ["relu", "gelu"]}}), ['"gelu"']),
+        (study(space={"activation": {"choices": ["relu", "swish"]}}), ['"swish"']),
         (study(space={"activation": {"choices": []}}), ["a value in it"]),
         (study(space={"width": {"choices": [8, 8]}}), ["choices must differ"]),
         (study(space={"dropout": 1.0}), ["[space] dropout", "less than 1"]),
