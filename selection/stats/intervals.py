@@ -5,7 +5,6 @@ Source: Wilson (1927); Efron and Tibshirani (1993).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,12 +16,8 @@ BLOCK = 128
 
 def wilson(hits: int, rows: int, level: float) -> tuple[float, float]:
     """Return Wilson's interval of a share."""
-    z = float(stats.norm.ppf((1 + level) / 2))
-    share = hits / rows
-    centre = share + z * z / (2 * rows)
-    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    interval = stats.binomtest(hits, rows).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]:
