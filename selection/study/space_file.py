@@ -7,7 +7,14 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
+from selection.errors import (
+    ErrorDetail,
+    StudyFileError,
+    location_name,
+    nearest_name,
+    show,
+    value_error,
+)
 from selection.study.fields import (
     REAL_FIELDS,
     WHOLE_FIELDS,
@@ -54,11 +61,11 @@ def checked_value(name: str, value: Any, at: str) -> Value:
     try:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:
-        rule = error.errors()[0]["msg"].replace("Input should be", "must be")
-        raise StudyFileError(ErrorDetail(at, rule, show(value), "Fix this value.")) from None
+        first = {**error.errors()[0], "input": value}
+        raise StudyFileError(value_error(first, at)) from None
 
 
-def value_error(name: str, value: Any, at: str) -> ErrorDetail | None:
+def wrong_value(name: str, value: Any, at: str) -> ErrorDetail | None:
     """Return what is wrong with the value of one hyperparameter, or None."""
     try:
         checked_value(name, value, at)

@@ -15,15 +15,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
+from selection.errors import (
+    ErrorDetail,
+    StudyFileError,
+    errors_of,
+    location_name,
+    nearest_name,
+    show,
+)
 from selection.metrics import METRICS, Task
 from selection.study.activations import DEFAULT_ACTIVATION
 from selection.study.fields import StudySections, section_of
-from selection.study.file_errors import errors_of
 from selection.study.rules import rule_errors
 from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
-from selection.study.space_file import read_space, value_error
+from selection.study.space_file import read_space, wrong_value
 from selection.study.trial import Params, Value
 
 
@@ -225,7 +231,7 @@ def _read_default(
         if name not in space:
             hint = nearest_name(name, space) if space else "Remove it."
             errors.append(ErrorDetail(at, "default sets what [space] searches", show(value), hint))
-        elif error := value_error(name, value, at):
+        elif error := wrong_value(name, value, at):
             errors.append(error)
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
