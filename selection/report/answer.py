@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from selection.report.study_view import StudyView
+from selection.report.verdict import show_interval
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -66,7 +67,7 @@ def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
         return Quantity(view.spec.metric, "corrected", "none", assessment.why_uncorrected)
     left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
     detail = (
-        f"{_interval(correction.low, correction.high, correction.level)}; "
+        f"{show_interval(correction.low, correction.high, correction.level)}; "
         f"BBC-CV over {correction.trials_used} complete trials{left_out}"
     )
     return Quantity(view.spec.metric, "corrected", f"{correction.estimate:.4f}", detail)
@@ -85,7 +86,7 @@ def _held_out(view: StudyView) -> Quantity:
     if not results:
         return Quantity(view.spec.metric, "held out", "-", f"claimed without a result{again}")
     newest = results[-1]
-    interval = _interval(newest["low"], newest["high"], newest["level"])
+    interval = show_interval(newest["low"], newest["high"], newest["level"])
     detail = f"{interval}; trial {newest['number']} on {newest['rows']} rows{again}"
     return Quantity(view.spec.metric, "held out", f"{newest['score']:.4f}", detail)
 
@@ -96,9 +97,3 @@ def _nested(view: StudyView, assessment: Assessment) -> Quantity:
     detail = f"the whole procedure on {len(scores)} of {folds} outer folds it never saw"
     mean = f"{sum(scores) / len(scores):.4f}"
     return Quantity(view.spec.metric, "nested", mean, detail)
-
-
-def _interval(low: float | None, high: float | None, level: float) -> str:
-    if low is None or high is None:
-        return "without an interval: one group"
-    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"

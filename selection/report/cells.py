@@ -55,3 +55,8 @@ def show_gap(found: Diagnosis) -> str:
     if found.gap_low is None:
         return show_fold_mean(found.gap)
     return f"{show_fold_mean(found.gap)} [{found.gap_low:.4f}, {found.gap_high:.4f}]"
+
+
+def show_share(value: float | None) -> str:
+    """Return a share to four digits, "n/a" where it is not defined."""
+    return "n/a" if value is None else f"{value:.4f}"

@@ -10,7 +10,7 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selection.report.cells import show_value
+from selection.report.cells import show_share, show_value
 from selection.report.values import held_out_value
 from selection.report.verdict import openings
 from selection.stats.selection_rules import RULES
@@ -154,7 +154,7 @@ def _details(assessment: Assessment, trial: Trial) -> list[str]:
         [
             _text(line["name"]),
             str(line["rows"]),
-            *(_share(line[name]) for name in ("precision", "recall", "f1")),
+            *(show_share(line[name]) for name in ("precision", "recall", "f1")),
         ]
         for line in result["per_class"]
     ]
@@ -231,7 +231,3 @@ def _interval(low: float | None, high: float | None, level: float) -> str:
     if low is None or high is None:
         return "none: one group"
     return f"{low:.4f} to {high:.4f} ({100 * level:g}%)"
-
-
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"

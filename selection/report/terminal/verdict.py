@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from selection.report.cells import show_value
+from selection.report.cells import show_share, show_value
 from selection.report.terminal.text import make_table, print_table
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
@@ -90,7 +90,7 @@ def _print_details(console: Console, result: Mapping[str, Any]) -> None:
     for name in ("rows", "precision", "recall", "f1"):
         table.add_column(name, justify="right")
     for line in result["per_class"]:
-        shares = (_share(line[name]) for name in ("precision", "recall", "f1"))
+        shares = (show_share(line[name]) for name in ("precision", "recall", "f1"))
         table.add_row(escape(line["name"]), str(line["rows"]), *shares)
     console.print()
     print_table(console, table)
@@ -109,10 +109,6 @@ def _print_details(console: Console, result: Mapping[str, Any]) -> None:
         f"calibration: NLL {chances['nll']:.4f}, Brier {chances['brier']:.4f} (0 to 2), "
         f"ECE {chances['ece']:.4f}",
     )
-
-
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"
 
 
 def _say(console: Console, line: str) -> None:
