@@ -21,7 +21,7 @@ def wilson(hits: int, rows: int, level: float) -> tuple[float, float]:
 
 
 def percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Return the central interval of resampled scores; those not defined are left out."""
+    """Return the central interval of resampled scores, without those that are undefined."""
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -31,8 +31,8 @@ def bootstrap_counts(
 ) -> Iterator[NDArray[np.int16]]:
     """Yield how often each row is drawn in each bootstrap, a block of bootstraps at a time.
 
-    Rows are drawn with replacement; with groups, whole groups are, since rows of one group are
-    not independent. Shape: (b, N), b bootstraps in this block.
+    Rows are drawn with replacement. With groups, whole groups are drawn, because rows of one group
+    are not independent. Shape: (b, N), b bootstraps in this block.
     """
     generator = np.random.default_rng(seed)
     codes = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]

@@ -1,7 +1,7 @@
-"""Every metric we offer under row weights, for many models and many weightings at once.
+"""Every metric of the registry under row weights, for many models and many weightings at once.
 
 A bootstrap is a weighting, out-of-bag rows are a weighting, and plain scores have weight 1. A class
-without weight is left out of a mean over classes. scikit-learn is the oracle of every function.
+without weight is left out of a mean over classes. Tests compare every metric with scikit-learn.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def reduce_outputs(metric: str, outputs: NDArray[Any], targets: NDArray[Any]) ->
     """Return what a metric needs of one model's outputs, row by row.
 
     Shape: outputs (N, C) logits, or (N, 1) predictions in units of the target; targets (N,) ->
-    (N,), or (N, C) chances for a ROC AUC over several classes.
+    (N,), or (N, C) probabilities for a ROC AUC over several classes.
     """
     reduced: NDArray[Any]
     match METRICS[metric].computation:
@@ -75,7 +75,7 @@ def weighted_scores(
 
 
 def log_softmax(outputs: NDArray[Any]) -> Floats:
-    """Return the logarithms of the chances of each class, in float64. Shape: (N, C)."""
+    """Return the log probabilities of the classes in float64. Shape: (N, C)."""
     logs: Floats = special.log_softmax(outputs.astype(np.float64), axis=1)
     return logs
 
@@ -184,7 +184,7 @@ def _roc_auc(chances: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
 
 
 def _area(column: Floats, is_positive: NDArray[np.bool_], weights: NDArray[Any]) -> Floats:
-    """Return the chance that a positive row ranks above a negative one, ties counted half.
+    """Return the probability that a positive row ranks above a negative one; ties count half.
 
     Shape: (N,), (N,), (N, B) -> (B,); NaN where one side has no weight.
     """
@@ -197,7 +197,7 @@ def _area(column: Floats, is_positive: NDArray[np.bool_], weights: NDArray[Any])
     by_rank[positive] = 0  # negatives are left
     first = np.searchsorted(ordered, ordered[positive], side="left")
     last = np.searchsorted(ordered, ordered[positive], side="right")
-    # Negatives are summed between the ranks of positives only, not rank by rank.
+    # Negatives are summed only between the ranks of positives, which are fewer than all ranks.
     bounds = np.unique(np.concatenate([[0], first, last, [len(ordered)]]))
     between = np.add.reduceat(by_rank, bounds[:-1], axis=0)
     below = np.zeros((len(bounds), weights.shape[1]))

@@ -19,9 +19,9 @@ class Activation:
     """Hold what is true of one activation.
 
     onnx is an expression of ONNX operators: a tuple of an operator and its inputs, each of which is
-    an expression, a number or "x". is_zero_below_zero says that every negative input gives exactly
+    an expression, a number or "x". is_zero_below_zero means that every negative input gives exactly
     0: such units can be dead, and dropout can act through their bias. zero_input is an input that
-    gives exactly 0; the biases of padded units have it.
+    gives exactly 0; padded units have it as their bias.
     """
 
     onnx: Formula

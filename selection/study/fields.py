@@ -180,12 +180,12 @@ class StudySections(Section):
 
 
 def is_whole(value: object) -> bool:
-    """Say whether value is an integer (True and False are not)."""
+    """Return whether value is an integer (True and False are not)."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Say whether value is a finite number (True and False are not)."""
+    """Return whether value is a finite number (True and False are not)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

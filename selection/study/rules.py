@@ -67,7 +67,7 @@ def _search_errors(sections: StudySections, space: SearchSpace, where: str) -> l
 def _possible(
     name: str, sections: StudySections, space: SearchSpace, constants: Params
 ) -> list[Any]:
-    """Return every value a categorical field may take in this study."""
+    """Return every value, or the range of values, that a hyperparameter may have in this study."""
     if name in space:
         dimension = space[name]
         return list(dimension.options) if isinstance(dimension, Choices) else [dimension]
@@ -85,7 +85,7 @@ def _optimizer_errors(
     optimizers = _possible("optimizer", sections, space, constants)
     errors = []
     if optimizers == ["adam"] and ("weight_decay" in space or "weight_decay" in constants):
-        rule = "adam puts its penalty into the gradient, and that is called l2"
+        rule = "weight_decay needs sgd or adamw; the penalty of adam is called l2"
         hint = "Write l2, or choose adamw for decoupled weight decay."
         errors.append(
             ErrorDetail(location_name(where, ("space", "weight_decay")), rule, "adam", hint)
@@ -108,7 +108,7 @@ def _layer_errors(
     default: Params,
     where: str,
 ) -> list[ErrorDetail]:
-    """Refuse lists per layer whose length is not the depth."""
+    """Return the lists per layer whose length differs from the depth."""
     depths = _depths(sections, space, constants, default)
     is_stated = _possible("hidden_layers", sections, space, constants) != [None]
     errors = []
@@ -151,7 +151,7 @@ def _pruner_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
 def _rung_errors(
     sections: StudySections, space: SearchSpace, constants: Params, where: str
 ) -> list[ErrorDetail]:
-    """Refuse a first rung beyond the last epoch: Hyperband has no bracket then, halving no rung."""
+    """Refuse a first rung after the last epoch: no trial would ever reach it."""
     search = sections.search
     epochs = _possible("epochs", sections, space, constants)
     most = max(each.high if isinstance(each, Range) else each for each in epochs)
@@ -171,5 +171,5 @@ def _fold_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
         return [ErrorDetail(at, f"{kind} needs groups", "no groups", hint)]
     if groups is not None and kind not in (None, "group", "stratified_group"):
         hint = 'Write kind = "group", or remove groups.'
-        return [ErrorDetail(at, "rows of one group stay in one fold", show(kind), hint)]
+        return [ErrorDetail(at, "groups need kind group or stratified_group", show(kind), hint)]
     return []

@@ -1,10 +1,10 @@
 """A bucket: F folds x T trials of one kind, padded to the widths of the widest, as stacked tensors.
 
 Forward and backward are written out, about five products a step. Padded units stay exactly zero.
-Members are ordered fold by fold, and units lie before rows: rows are many and a multiple of what a
-processor computes at once, where units and classes are few and odd. In bfloat16 the products of
-hidden layers are rounded; weights and everything about outputs stay float32.
-Nothing here knows of trial numbers, pruning or storage.
+Members are ordered fold by fold, and units come before rows: rows are many and a multiple of what a
+processor computes at once, while units and classes are few and often odd. In bfloat16 the products
+of hidden layers are rounded; weights and everything about outputs stay float32.
+Trial numbers, pruning and storage are not known here.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Drop:
 class Bucket:
     """Hold the weights of F x T members and move them step by step.
 
-    folds are places in rows.folds, the fold with most training rows first.
+    folds are indices into rows.folds, the fold with most training rows first.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Bucket:
 
     @property
     def dropped_units(self) -> list[int]:
-        """How many units of each hidden layer need noise; 0 where no member drops any."""
+        """The number of units of each hidden layer that need noise; 0 where no member drops any."""
         pairs = zip(self.layers[:-1], self._drops, strict=True)
         return [layer.weight.shape[1] if drop.is_used else 0 for layer, drop in pairs]
 
@@ -73,7 +73,7 @@ class Bucket:
         members = [fold * old + trial for fold in range(len(self.folds)) for trial in trials]
         index = torch.tensor(members, device=self.like.device)
         self.settings = [self.settings[trial] for trial in trials]
-        # One by one: there need not be room for all of them twice.
+        # One layer at a time, so that memory need not hold all of them twice.
         for layer in self.layers:
             layer.weight = layer.weight[index]
             layer.bias = layer.bias[index]
@@ -202,13 +202,14 @@ class Bucket:
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
     def _padding(self, index: int) -> float:
-        """Return the bias of padded units, which makes them exactly 0."""
+        """Return the bias that makes padded units exactly 0."""
         return self.activation.zero_input if index < self.kind.hidden_layers else 0.0
 
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive.
 
-        seen says which inputs a member may use, None where all use all. Shape: (M, 1, D).
+        seen marks the inputs that a member uses; None if all members use all of them.
+        Shape: (M, 1, D).
         """
         width = self.layers[0].weight.shape[2]
         limits = [setting.seen_inputs(width) for setting in self.settings]
@@ -246,9 +247,9 @@ class Bucket:
         return affine(layer.weight, layer.bias, unit.to(layer.weight.dtype))
 
     def _scale(self, index: int, members: int) -> Tensor | None:
-        """Return what the rows of a layer are to be multiplied by because of the dropout below it.
+        """Return the factor on the rows of a layer that dropout below it needs.
 
-        It is applied to weights and to gradients of outputs, which are fewer than units.
+        It is applied to weights and to gradients of outputs, which are smaller than the rows.
         Shape: (M', 1, 1).
         """
         if index == 0 or not self._drops[index - 1].is_used:

@@ -1,7 +1,7 @@
 """Losses and scores of many members at once, from their outputs (T, C, N): classes before rows.
 
-scikit-learn is the oracle of every function here. A class that is absent where a score is taken
-does not count as 0: it is left out of the mean over classes.
+Tests compare every metric with scikit-learn. A class that is absent from the scored rows does not
+count as 0: it is left out of the mean over classes.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def mean(rows: Tensor) -> Tensor:
 
 
 def hits(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Say where the target is the predicted class: the first of those with the largest output.
+    """Return where the target is the predicted class: the first of those with the largest output.
 
     Two maxima are many times faster than an argmax over classes.
     Shape: (T, C, N), (N,) -> (T, N).
@@ -123,7 +123,7 @@ def roc_auc(outputs: Tensor, targets: Tensor) -> Tensor:
     Source: the rank statistic of Mann and Whitney, ties at their mean rank.
     """
     classes = outputs.shape[1]
-    # Along the last axis equal outputs have equal chances, wherever their rows stand: ties stay.
+    # Along the last axis equal outputs have equal probabilities in every row, so ties stay ties.
     chances = torch.softmax(outputs.double().transpose(1, 2).contiguous(), dim=-1)  # (T, N, C)
     if classes == 2:
         return _rank_area(chances[..., 1], targets == 1)
