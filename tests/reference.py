@@ -21,7 +21,8 @@ from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
 from selection.train.initial import initial_layer
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+# nn.GELU under the name "gelu", and so on.
+ACTIVATIONS = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
 
 
 class HashDropout(nn.Module):

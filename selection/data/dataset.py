@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from selection.data.rows import hash_rows
 from selection.data.sources import data_set_info
 from selection.data.split import border_warnings, split_source
-from selection.study.setting import Task
+from selection.metrics import Task
 from selection.study.spec import StudySpec
 
 

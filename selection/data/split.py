@@ -19,6 +19,7 @@ from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
 from selection.errors import DataError, ErrorDetail, location_name, show
+from selection.metrics import metrics_of
 from selection.seeds import seed32_for
 from selection.study.fields import HeldOutColumn
 from selection.study.spec import StudySpec
@@ -116,12 +117,9 @@ def _open_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None) -> R
         raise DataError(_held_out_error(spec, rule, "Give a fraction, such as 0.2."))
     if info.task != spec.task:
         at = location_name(spec.name, ("search", "metric"))
-        needed = "classification" if info.classes else "regression"
-        some = "accuracy" if info.classes else "rmse"
-        rule = f"{info.name} needs a metric of {needed}"
-        raise DataError(
-            ErrorDetail(at, rule, show(spec.metric), f"Choose another, such as {some}.")
-        )
+        rule = f"{info.name} needs a metric of {info.task}"
+        hint = f"Choose another, such as {metrics_of(info.task)[0]}."
+        raise DataError(ErrorDetail(at, rule, show(spec.metric), hint))
     return read_named(info.name, spec.seed, folder)
 
 

@@ -35,8 +35,8 @@ from selection.data.columns import (
 )
 from selection.data.rows import RowKeys, Rows
 from selection.errors import DataError, ErrorDetail, nearest_name, show
+from selection.metrics import Task, metrics_of
 from selection.study.fields import DataSection, HeldOutColumn
-from selection.study.setting import Task
 
 SUFFIXES = (".csv", ".parquet")
 TARGET_RULE = "the target must have no missing values"
@@ -209,7 +209,8 @@ class _Columns:
                     check_two_classes(found, self._where(name))
                     return codes, found
                 return self._known_codes(name, codes, found, known), known
-            hint = "Choose a classification metric, such as accuracy, or another target."
+            some = metrics_of("classification")[0]
+            hint = f"Choose a classification metric, such as {some}, or another target."
             return numeric_values(self.frame[name], self._where(name), hint), ()
         except DataError as error:
             self.details += error.details

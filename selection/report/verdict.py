@@ -8,7 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from selection.report.cells import show_score
+from selection.metrics import METRICS
+from selection.report.cells import show_interval, show_score
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
@@ -180,12 +181,6 @@ def _overridden(assessment: Assessment) -> str:
     return "" if assessment.rule == stated else f" (the study file says {stated})"
 
 
-def show_interval(low: float | None, high: float | None, level: float) -> str:
-    if low is None or high is None:
-        return "without an interval: one group"
-    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
-
-
 def _pooled(metric: str) -> str:
     """Say what is averaged: ranks of different models cannot be pooled."""
-    return "mean over folds" if metric == "roc_auc" else "folds pooled"
+    return "folds pooled" if METRICS[metric].pooling == "rows" else "mean over folds"

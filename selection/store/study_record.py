@@ -35,7 +35,14 @@ class StudyRecord:
     created_at: datetime
 
     def spec(self) -> StudySpec:
-        """Return the study file as it was when the study began."""
+        """Return the study file as it was when the study began, parsed once.
+
+        Raises: StudyFileError where this version refuses it.
+        """
+        return self._spec
+
+    @cached_property
+    def _spec(self) -> StudySpec:
         return parse_study(dict(self.spec_json), self.name)
 
     @cached_property

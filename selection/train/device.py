@@ -1,4 +1,4 @@
-"""Chooses the device, its worker threads, and what counts as running out of its memory."""
+"""Chooses the device and its worker threads, and recognises errors of too little memory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def choose_device(name: DeviceName) -> Device:
 def make_workers(device: Device) -> ThreadPoolExecutor:
     """Return the threads that train packs side by side: one per core, or one for a GPU.
 
-    On a CPU each pack computes on one core: packs need not wait for each other at every product.
+    On a CPU each pack computes on one core, so packs do not wait for each other at every product.
     """
     count = count_workers(device)
     if device.type == "cpu":
@@ -64,7 +64,7 @@ def work_format(precision: Precision, device: Device) -> torch.dtype:
 
 
 def share_of_machine(workers: int, device: Device) -> list[dict[str, str]]:
-    """Return the environment of each of so many processes that train beside each other.
+    """Return the environment of each of several processes that train side by side.
 
     The threads are divided among them, and they take turns on the GPUs.
     """
@@ -84,7 +84,7 @@ def _cores() -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Say whether a RuntimeError means that memory ran out, on a GPU or in the host."""
+    """Return whether a RuntimeError means that memory ran out, on a GPU or in the host."""
     texts = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     is_named = any(text in str(error) for text in texts)
     if isinstance(error, torch.OutOfMemoryError) or is_named:
@@ -95,7 +95,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def describe_device(device: Device) -> dict[str, str | int]:
-    """Return what the record should say of the device: results are repeatable on the same one."""
+    """Return the facts of the device for the record: results repeat exactly on the same device."""
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device), "threads": _cores()}
     return {"device": "cpu", "threads": _cores()}

@@ -21,6 +21,7 @@ from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
 from selection.errors import DataError, ErrorDetail, StudyStateError
+from selection.metrics import METRICS, metrics_of
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
 from selection.seeds import seed_for
@@ -31,7 +32,6 @@ from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
 from selection.store.study_record import StudyRecord
-from selection.study.fields import REGRESSION_METRICS
 from selection.study.held_out_result import (
     ClassReport,
     HeldOutResult,
@@ -280,7 +280,7 @@ def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> f
 def _interval(
     spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return Wilson's interval of an accuracy, else that of resampled rows or groups.
+    """Return Wilson's interval of a share of rows, else that of resampled rows or groups.
 
     One group alone says nothing of others: it has no interval.
     """
@@ -288,7 +288,7 @@ def _interval(
     if rows.groups is not None and len(np.unique(rows.groups)) < 2:
         return None, None
     reduced = reduce_outputs(spec.metric, outputs, rows.target)
-    if spec.metric == "accuracy" and rows.groups is None:
+    if METRICS[spec.metric].counts_hits and rows.groups is None:
         return wilson(int(reduced.sum()), len(rows), section.level)
     seed = seed_for(spec.seed, "bootstrap", 1)
     draws = [
@@ -299,7 +299,7 @@ def _interval(
 
 
 def _regression_scores(outputs: NDArray[np.float32], rows: Rows) -> dict[str, float]:
-    return {name: _score(name, outputs, rows.target) for name in REGRESSION_METRICS}
+    return {name: _score(name, outputs, rows.target) for name in metrics_of("regression")}
 
 
 def _class_report(outputs: NDArray[np.float32], rows: Rows) -> ClassReport:

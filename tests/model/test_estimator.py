@@ -251,6 +251,9 @@ def _member_by_hand(
                     unit = np.tanh(unit)
                 case "sigmoid":
                     unit = 0.5 + 0.5 * np.tanh(0.5 * unit)  # cannot overflow
+                case other:
+                    torch_unit = getattr(torch.nn.functional, other)(torch.from_numpy(unit))
+                    unit = torch_unit.numpy()
     if not case.recipe.classes and case.recipe.prepare == "standardize":
         target = case.dataset.target[rows]
         unit = unit * target.std() + target.mean()
@@ -579,7 +582,7 @@ def test_a_broken_document_is_refused(
         (("feature_names",), ["x0", "x1"]),
         (("class_names",), ["ash", "birch"]),
         (("class_names",), []),
-        (("activation",), "gelu"),
+        (("activation",), "swish"),
     ],
     ids=str,
 )

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from selection.errors import ExportError
 from selection.model.onnx_graph import encode_onnx
+from selection.study.activations import ACTIVATIONS
 from tests.model.test_estimator import (
     PARTS,
     RECIPES,
@@ -79,7 +80,7 @@ def test_every_model_gives_the_same_outputs(name: str, rows: int) -> None:
 
 
 @pytest.mark.parametrize("widths", [(), (6,), (7, 5), (4, 3, 2, 5)], ids=str)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("name", ["numbers", "holes", "values"])
 def test_every_activation_and_depth_gives_the_same_outputs(
     name: str, activation: str, widths: tuple[int, ...]

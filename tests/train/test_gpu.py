@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Precision, Setting
 from selection.study.trial import TrialResult, TrialState
 from selection.train import batches, graph, pack
@@ -110,7 +111,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StepGraph]]:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_every_kind_trains_as_on_the_cpu(
     captured: list[StepGraph], depth: int, activation: str, optimizer: str

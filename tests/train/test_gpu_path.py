@@ -19,6 +19,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.train import batches, pack
 from selection.train.batches import Rows, Table, load_rows
@@ -146,7 +147,7 @@ def ragged(depth: int, **values: Any) -> list[Setting]:
 
 
 STEPS = [
-    *itertools.product((0, 1, 3), ("relu", "sigmoid", "tanh"), ["sgd"]),
+    *itertools.product((0, 1, 3), ACTIVATIONS, ["sgd"]),
     *itertools.product([2], ["relu"], [name for name in OPTIMIZERS if name != "sgd"]),
 ]
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import LAYER_COLUMNS, TrialResult, TrialState
 from selection.train import layers, plan
@@ -26,7 +27,7 @@ def train(settings: list[Setting], folds: list, decide: Any = None) -> list[Tria
     return trainer.train(settings, decide) if decide else trainer.train(settings)
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 3])
 @pytest.mark.parametrize("classes", [3, 0])
 def test_layers_equal_autograd(

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
 from selection.train import fit
@@ -53,7 +54,7 @@ def assert_equal_to_reference(
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 @pytest.mark.parametrize("classes", [3, 2, 0])
 def test_every_kind_equals_plain_torch(

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import TrialResult, TrialState
 from selection.train import batches, fit, graph, pack
@@ -159,7 +160,7 @@ def test_weights_are_drawn_at_the_true_shape_of_each_member() -> None:
             assert not bucket.layers[0].weight[member, :, features:].any()
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_padded_units_stay_exactly_zero(activation: str, optimizer: str) -> None:
     rows = load_rows(make_folds(), "classification", CPU, torch.float32, torch.float32)
@@ -180,7 +181,7 @@ def test_padded_units_stay_exactly_zero(activation: str, optimizer: str) -> None
             assert not two[:, first:].any()
             assert not two[second:].any()
             assert not three[:, second:].any()
-            # sigmoid(-inf) is 0, as relu(0) and tanh(0) are.
+            # Sigmoid alone is not 0 at 0; sigmoid(-inf) is.
             padding = -torch.inf if activation == "sigmoid" else 0.0
             assert (bucket.layers[0].bias[member, first:] == padding).all()
             assert one[:first].all()
@@ -342,7 +343,7 @@ def test_other_runtime_errors_are_not_taken_for_lack_of_memory(
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_bfloat16_rounds_hidden_layers_only(depth: int, activation: str, optimizer: str) -> None:
     # Adam divides a gradient by its own size: of a tiny one, rounding may turn the sign.

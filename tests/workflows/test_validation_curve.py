@@ -347,7 +347,7 @@ def test_values_are_read_in_order(over: str, text: str, values: list[Scalar]) ->
         ("dropout", "0.5,1", ["--values 1", "less than 1"]),
         ("features", "0,2", ["--values 0", "greater than or equal to 1"]),
         ("hidden_layers", "1,5", ["--values 5", "less than or equal to 4"]),
-        ("activation", "relu,gelu", ['"gelu"', "'relu'"]),
+        ("activation", "relu,swish", ['"swish"', "'relu'"]),
         ("nesterov", "true,1", ["--values 1", "boolean"]),
         ("rows", "0,5", ["--values 0", "rows must be at least 1"]),
         ("rows", "-5,5", ["rows must be at least 1"]),

@@ -15,6 +15,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from selection.metrics import METRICS
 from selection.report.cells import finite_mean
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState, Value
@@ -166,8 +167,8 @@ def value_label(value: Value) -> str:
 
 def score_title(spec: StudySpec) -> str:
     """Return the name of the observed score and its unit, where it has one."""
-    units = {"cross_entropy": " (nats)", "rmse": " (target)", "mae": " (target)"}
-    return f"{spec.metric}, observed{units.get(spec.metric, '')}"
+    unit = METRICS[spec.metric].unit
+    return f"{spec.metric}, observed{'' if unit == 'share' else f' ({unit})'}"
 
 
 def loss_title(spec: StudySpec) -> str:

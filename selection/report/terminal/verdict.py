@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.markup import escape
 
-from selection.report.cells import show_value
+from selection.report.cells import show_interval, show_share, show_value
 from selection.report.terminal.text import make_table, print_table
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
     against_line,
     held_out_lines,
-    show_interval,
     training_line,
     winner_lines,
 )
@@ -91,7 +90,7 @@ def _print_details(console: Console, result: HeldOutResult) -> None:
     for name in ("rows", "precision", "recall", "f1"):
         table.add_column(name, justify="right")
     for line in classes.per_class:
-        shares = map(_share, (line.precision, line.recall, line.f1))
+        shares = map(show_share, (line.precision, line.recall, line.f1))
         table.add_row(escape(line.name), str(line.rows), *shares)
     console.print()
     print_table(console, table)
@@ -110,10 +109,6 @@ def _print_details(console: Console, result: HeldOutResult) -> None:
         f"calibration: NLL {chances.nll:.4f}, Brier {chances.brier:.4f} (0 to 2), "
         f"ECE {chances.ece:.4f}",
     )
-
-
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"
 
 
 def _say(console: Console, line: str) -> None:
