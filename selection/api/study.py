@@ -71,6 +71,33 @@ class Study:
     """A study in its database: its results as values, and what can still be done with it.
 
     Every property reads the database anew, so it also shows what other processes have added.
+
+    Example:
+        >>> import selection
+        >>> study = selection.run(
+        ...     {
+        ...         "name": "iris",
+        ...         "data": {"dataset": "iris", "held_out": 0.2},
+        ...         "training": {"epochs": 10, "batch_size": 16},
+        ...         "space": {"width": {"choices": [8, 32]}},
+        ...         "search": {"trials": 2, "pruner": "none"},
+        ...     },
+        ...     storage="sqlite:///iris.db",
+        ...     progress=False,
+        ... )
+        >>> study.best.params["width"] in (8, 32)
+        True
+        >>> study.trials["param_width"].to_dict()
+        {0: 8, 1: 32}
+        >>> study.learning_curves(0).shape  # 5 folds x 10 epochs
+        (50, 6)
+        >>> 0.0 <= study.evaluate().score <= 1.0
+        True
+        >>> study.evaluate()
+        Traceback (most recent call last):
+        selection.errors.RefusedError: study iris: the held-out set is opened once, ...
+        >>> study.model().predict([[5.1, 3.5, 1.4, 0.2]]).tolist()
+        ['setosa']
     """
 
     def __init__(
