@@ -71,7 +71,6 @@ def differences(device: torch.device, images: Sequence[FoldData]) -> list[Differ
     """Train small cohorts of which one trial is pruned after the first epoch, and compare."""
     spec = make_spec("differences", EPOCHS, metric="cross_entropy")
     folds = make_folds(make_data(spec, 1797, 64, levels=17), spec)
-    threads = torch.get_num_threads()
     found = [
         _difference(kind, folds, _kind_settings(values), device) for kind, values in KINDS.items()
     ]
@@ -83,8 +82,6 @@ def differences(device: torch.device, images: Sequence[FoldData]) -> list[Differ
             device,
         )
     )
-    # Training on a CPU leaves torch with one thread; later parts need all of them to build packs.
-    torch.set_num_threads(threads)
     return found
 
 

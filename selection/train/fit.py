@@ -30,7 +30,13 @@ from selection.study.trial import (
     mean_over_folds,
 )
 from selection.train.batches import Rows, load_rows
-from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
+from selection.train.device import (
+    count_workers,
+    is_out_of_memory,
+    make_workers,
+    torch_settings,
+    work_format,
+)
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.pack_set import PackSet
@@ -78,10 +84,11 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         max_members: int = 0,
     ) -> None:
-        work = work_format(precision, device) if dtype == torch.float32 else dtype
+        work = work_format(precision) if dtype == torch.float32 else dtype
         self.rows: Rows = load_rows(folds, task, device, dtype, work)
         self.workers = make_workers(device)
         self.cores = count_workers(device)
+        self.precision = precision
         # On a GPU a cohort may train in less time than a sampler needs to propose the next one.
         self.asks_ahead = device.type == "cuda"
         self.metric = metric
@@ -100,7 +107,8 @@ class Trainer:
         decide takes the epoch and the mean validation scores of the trials that are not finished
         after it, by their index in settings, and returns the indices to prune.
         """
-        return _Cohort(self, settings).train(decide, watch)
+        with torch_settings(self.precision, self.rows.like.device):
+            return _Cohort(self, settings).train(decide, watch)
 
 
 @dataclass(frozen=True, eq=False)

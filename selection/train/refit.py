@@ -19,7 +19,13 @@ from selection.errors import DeviceError, ErrorDetail
 from selection.metrics import Task
 from selection.study.setting import Setting
 from selection.train.batches import Rows, load_rows
-from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
+from selection.train.device import (
+    count_workers,
+    is_out_of_memory,
+    make_workers,
+    torch_settings,
+    work_format,
+)
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
@@ -60,13 +66,20 @@ def fit_members(
 
     Raises: DeviceError where memory runs out even for one member.
     """
-    work = work_format(setting.kind.precision, device)
-    rows = load_rows(folds, task, device, torch.float32, work)
-    # If memory runs out, try again with one member at a time.
-    packs = _train_all(setting, rows, metric, seed, 0) or _train_all(setting, rows, metric, seed, 1)
-    if packs is None:
-        rule, hint = "a final model must fit into memory", "Use a machine with more memory."
-        raise DeviceError(ErrorDetail("final model", rule, "too little of it", hint))
+    with torch_settings(setting.kind.precision, device):
+        work = work_format(setting.kind.precision)
+        rows = load_rows(folds, task, device, torch.float32, work)
+        # If memory runs out, try again with one member at a time.
+        packs = _train_all(setting, rows, metric, seed, 0)
+        packs = packs or _train_all(setting, rows, metric, seed, 1)
+        if packs is None:
+            rule, hint = "a final model must fit into memory", "Use a machine with more memory."
+            raise DeviceError(ErrorDetail("final model", rule, "too little of it", hint))
+        return _fitted(packs, setting, folds)
+
+
+def _fitted(packs: Sequence[Pack], setting: Setting, folds: Sequence[FoldData]) -> list[Fitted]:
+    """Return what was trained on each fold, in the order of the folds."""
     fitted: dict[int, Fitted] = {}
     for pack in packs:
         for line, fold in enumerate(pack.folds):
