@@ -22,7 +22,7 @@ import tomli_w
 import yaml
 
 from selection.data.folds import fold_fingerprint
-from selection.errors import ErrorDetail, ExportError, nearest_name, show
+from selection.errors import ErrorDetail, ExportError, install_command, nearest_name, show
 from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
@@ -68,7 +68,7 @@ def missing_formats() -> list[str]:
     """Return a line for each format that is left out for want of its package."""
     missing = [name for name in FORMATS if name not in installed_formats()]
     return [
-        f"{FORMATS[name][0]} left out: pip install 'selection-sweep[{name}]'" for name in missing
+        f"{FORMATS[name][0]} left out: {install_command(name)}" for name in missing
     ]
 
 
@@ -221,7 +221,7 @@ def _parquet(winner: Winner) -> bytes:
     try:
         table.to_parquet(buffer, engine="pyarrow", index=False)
     except ImportError:
-        hint = "Install it: pip install 'selection[parquet]'."
+        hint = f"Install it: {install_command('parquet')}."
         raise ExportError(
             ErrorDetail("--format parquet", "Parquet needs pyarrow", "none installed", hint)
         ) from None

@@ -264,7 +264,9 @@ def test_absent_database_on_the_server_is_named(postgres_url: str) -> None:
 
 def test_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert 'pip install "selection[postgres]"' in refused("postgresql+psycopg://user@host/name")
+    assert "pip install 'selection-sweep[postgres]'" in refused(
+        "postgresql+psycopg://user@host/name"
+    )
 
 
 def test_broken_constraint_is_our_mistake_and_keeps_its_stack(made_sqlite_url: str) -> None:
