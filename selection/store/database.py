@@ -233,18 +233,20 @@ def _removed_on_failure(address: Address, engine: Engine) -> Iterator[None]:
 
     Only for the process that holds the lock of `exclusive`: no other is making tables then.
     """
+    if address.path is None:
+        yield
+        return
     # A connection from before the lock may be to a file that another process has removed.
     engine.dispose()
-    path = address.path
-    is_new = path is not None and (not path.exists() or path.stat().st_size == 0)
+    is_new = not address.path.exists() or address.path.stat().st_size == 0
     try:
         yield
     except BaseException:
         engine.dispose()
-        if path is not None and is_new:
-            for name in (path, *(Path(f"{path}{end}") for end in ("-wal", "-shm", "-journal"))):
+        if is_new:
+            for suffix in ("", "-wal", "-shm", "-journal"):
                 with suppress(OSError):
-                    name.unlink()
+                    os.remove(f"{address.path}{suffix}")
         raise
 
 

@@ -309,6 +309,14 @@ def test_lock_of_a_killed_writer_is_free(sqlite_url: str) -> None:
         pass
 
 
+def test_lock_says_who_holds_it(made_sqlite_url: str) -> None:
+    lock = Path(f"{path_of(made_sqlite_url)}.lock")
+    lock.write_text("a longer text of an earlier process")
+    with writer_lock(made_sqlite_url):
+        assert lock.read_text() == f" {os.getpid()}"
+    assert lock.exists()
+
+
 def test_server_needs_no_writer_lock() -> None:
     url = "postgresql+psycopg://user@host/name"
     with writer_lock(url), writer_lock(url):
