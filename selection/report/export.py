@@ -67,9 +67,7 @@ def installed_formats() -> list[str]:
 def missing_formats() -> list[str]:
     """Return a line for each format that is left out for want of its package."""
     missing = [name for name in FORMATS if name not in installed_formats()]
-    return [
-        f"{FORMATS[name][0]} left out: {install_command(name)}" for name in missing
-    ]
+    return [f"{FORMATS[name][0]} left out: {install_command(name)}" for name in missing]
 
 
 def check_formats(names: Sequence[str]) -> list[str]:
