@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ class Winner:
 
 def installed_formats() -> list[str]:
     """Return the formats whose packages are installed."""
-    return [name for name in FORMATS if name not in EXTRAS or find_spec(EXTRAS[name])]
+    return [name for name in FORMATS if name not in EXTRAS or util.find_spec(EXTRAS[name])]
 
 
 def missing_formats() -> list[str]:
