@@ -10,11 +10,11 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The oldest torch that pyproject.toml allows, and the matching torchvision.
+# The oldest torch that pyproject.toml allows.
 OLDEST := .venv-oldest
-OLDEST_TORCH := torch==2.11.0 torchvision==0.26.0
+OLDEST_TORCH := torch==2.11.0
 
-.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser check \
+.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -85,6 +85,9 @@ test-browser: $(READY) ## Run the tests in a real browser; installs Chromium whe
 	$(BIN)/python -m tests.browser
 	$(BIN)/python -m pytest -m browser -rs
 
+test-wheel: $(READY) ## Build the wheel and use it in a fresh environment and an empty folder
+	.ci/wheel
+
 dashboard: $(READY) ## Serve Optuna Dashboard and our pages on this machine
 	$(BIN)/selection serve
 
@@ -110,5 +113,5 @@ lock: | $(BIN)/uv ## Rewrite requirements.lock to the newest versions allowed
 		pyproject.toml --output-file requirements.lock
 
 clean: ## Remove .venv and caches; databases and data stay
-	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -64,11 +64,15 @@ __all__ = [
     "run",
 ]
 
+__version__: str
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for."""
     if name in _HOMES:
         return getattr(import_module(_HOMES[name]), name)
+    if name == "__version__":
+        return import_module("importlib.metadata").version("selection-sweep")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 

@@ -13,6 +13,9 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
+# What the package index knows us by: `selection` is somebody else's there.
+DISTRIBUTION = "selection-sweep"
+
 
 @dataclass(frozen=True)
 class ErrorDetail:
@@ -25,6 +28,11 @@ class ErrorDetail:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.rule}, but got {self.got}. {self.hint}"
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs one of our extras."""
+    return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
 class SelectionError(Exception):

@@ -15,6 +15,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+import selection
 from selection.cli import database, diagnose, pages, result, run, study
 from selection.cli.options import AsJson, print_json, say
 from selection.errors import SelectionError
@@ -31,9 +32,19 @@ db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_mar
 app.add_typer(db, name="db")
 
 
+def _version(is_asked: bool) -> None:
+    """Print the version and end."""
+    if is_asked:
+        typer.echo(f"selection {selection.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option(help="Show the stack of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Take the options of all commands; main() reads them."""
 

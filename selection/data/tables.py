@@ -34,7 +34,7 @@ from selection.data.columns import (
     text_values,
 )
 from selection.data.rows import RowKeys, Rows
-from selection.errors import DataError, ErrorDetail, nearest_name, show
+from selection.errors import DataError, ErrorDetail, install_command, nearest_name, show
 from selection.metrics import Task, metrics_of
 from selection.study.fields import DataSection, HeldOutColumn
 
@@ -258,7 +258,7 @@ def _read_frame(content: bytes, path: Path) -> pd.DataFrame:
     try:
         frame = read(content)
     except ImportError:
-        hint = "Install it: pip install 'selection[parquet]'."
+        hint = f"Install it: {install_command('parquet')}."
         raise DataError(
             ErrorDetail(where, "Parquet needs pyarrow", "none installed", hint)
         ) from None

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.errors import ErrorDetail, ExportError
+from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
 from selection.study.activations import ACTIVATIONS, Formula
 
@@ -29,7 +29,7 @@ def encode_onnx(model: AnyModel) -> bytes:
     try:
         import onnx
     except ImportError:
-        hint = "Install it: pip install 'selection[onnx]'."
+        hint = f"Install it: {install_command('onnx')}."
         raise ExportError(
             ErrorDetail("--format onnx", "ONNX needs the package onnx", "none installed", hint)
         ) from None

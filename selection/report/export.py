@@ -13,7 +13,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ import tomli_w
 import yaml
 
 from selection.data.folds import fold_fingerprint
-from selection.errors import ErrorDetail, ExportError, nearest_name, show
+from selection.errors import ErrorDetail, ExportError, install_command, nearest_name, show
 from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
@@ -61,15 +61,13 @@ class Winner:
 
 def installed_formats() -> list[str]:
     """Return the formats whose packages are installed."""
-    return [name for name in FORMATS if name not in EXTRAS or find_spec(EXTRAS[name])]
+    return [name for name in FORMATS if name not in EXTRAS or util.find_spec(EXTRAS[name])]
 
 
 def missing_formats() -> list[str]:
     """Return a line for each format that is left out for want of its package."""
     missing = [name for name in FORMATS if name not in installed_formats()]
-    return [
-        f"{FORMATS[name][0]} left out: pip install 'selection-sweep[{name}]'" for name in missing
-    ]
+    return [f"{FORMATS[name][0]} left out: {install_command(name)}" for name in missing]
 
 
 def check_formats(names: Sequence[str]) -> list[str]:
@@ -221,7 +219,7 @@ def _parquet(winner: Winner) -> bytes:
     try:
         table.to_parquet(buffer, engine="pyarrow", index=False)
     except ImportError:
-        hint = "Install it: pip install 'selection[parquet]'."
+        hint = f"Install it: {install_command('parquet')}."
         raise ExportError(
             ErrorDetail("--format parquet", "Parquet needs pyarrow", "none installed", hint)
         ) from None

@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
-from selection.errors import ErrorDetail, StorageError, UnreachableError, show
+from selection.errors import ErrorDetail, StorageError, UnreachableError, install_command, show
 
 SPELLINGS = "Write sqlite:///FILE.db or postgresql+psycopg://USER@HOST/DATABASE."
 KEEP_SECRET = "Keep it in a libpq service or password file: postgresql+psycopg:///?service=NAME."
@@ -192,7 +192,7 @@ def errors_at(address: Address) -> Iterator[None]:
         if "psycopg" not in f"{error.name} {error}" and "pq wrapper" not in str(error):
             raise
         rule = "PostgreSQL needs the package psycopg"
-        hint = 'Install it: pip install "selection[postgres]".'
+        hint = f"Install it: {install_command('postgres')}."
         raise address.error(rule, "no such package", hint) from None
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,7 @@ from selection.study.trial import Trial
 from selection.train.device import Device
 from selection.train.refit import Fitted, fit_members
 from selection.workflows.assess import Assessment, require_winner
-from selection.workflows.study_data import VERSIONS, StudyData
+from selection.workflows.study_data import StudyData, installed_versions
 
 
 def check_evaluation(assessment: Assessment, *, again: bool, unfinished: bool) -> None:
@@ -261,7 +260,7 @@ def _make_model(
             "running_score": [_number(fitted.running_score) for _, fitted in members],
         },
         "data_fingerprint": study.data_fingerprint,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": installed_versions(),
     }
     document, weights = encode_model(facts, [member for member, _ in members])
     return StoredModel(seed, document, weights)

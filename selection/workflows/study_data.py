@@ -24,7 +24,7 @@ from selection.data.folds import (
     make_splits,
 )
 from selection.data.prepare import prepare_folds
-from selection.errors import DataError, ErrorDetail, StudyStateError, location_name
+from selection.errors import DISTRIBUTION, DataError, ErrorDetail, StudyStateError, location_name
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
@@ -40,7 +40,13 @@ MAY_CHANGE = (
     "search.max_consecutive_failures: ",
     "training.diagnostics: ",
 )
-VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
+PACKAGES = (DISTRIBUTION, "torch", "optuna", "scikit-learn", "numpy")
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions that a result may depend on; ours by the name of its import."""
+    versions = {name: version(name) for name in PACKAGES}
+    return {"selection": versions.pop(DISTRIBUTION), **versions}
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,7 +131,7 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
             "python": platform.python_version(),
             "machine": platform.machine(),
             **describe_device(device),
-            "versions": {name: version(name) for name in VERSIONS},
+            "versions": installed_versions(),
         }
         return records.create_study(
             spec, dataset.fingerprint, dataset.held_out_fingerprint, data.facts, environment

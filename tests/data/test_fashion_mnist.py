@@ -275,6 +275,18 @@ def test_torchvision_downloads_in_silence(
 
 
 @pytest.mark.usefixtures("no_sources")
+def test_absent_torchvision_names_the_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fashion_mnist, "_from_torchvision", REAL_TORCHVISION)
+    monkeypatch.setitem(sys.modules, "torchvision", None)
+    with pytest.raises(DataError) as caught:
+        fetch_fashion_mnist(tmp_path)
+    hint = "(3) torchvision's download (not installed: pip install 'selection-sweep[images]');"
+    assert hint in str(caught.value)
+
+
+@pytest.mark.usefixtures("no_sources")
 def test_torchvision_failing_is_one_reason_on_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -178,6 +178,6 @@ def test_one_model_makes_one_file() -> None:
 
 def test_without_onnx_the_fault_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ExportError, match=r"pip install 'selection\[onnx\]'") as caught:
+    with pytest.raises(ExportError, match=r"pip install 'selection-sweep\[onnx\]'") as caught:
         encode_onnx(make_case("numbers").model)
     assert "\n" not in str(caught.value)

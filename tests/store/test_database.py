@@ -264,7 +264,9 @@ def test_absent_database_on_the_server_is_named(postgres_url: str) -> None:
 
 def test_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert 'pip install "selection[postgres]"' in refused("postgresql+psycopg://user@host/name")
+    assert "pip install 'selection-sweep[postgres]'" in refused(
+        "postgresql+psycopg://user@host/name"
+    )
 
 
 def test_broken_constraint_is_our_mistake_and_keeps_its_stack(made_sqlite_url: str) -> None:
@@ -305,6 +307,14 @@ def test_lock_of_a_killed_writer_is_free(sqlite_url: str) -> None:
         child.wait()
     with writer_lock(sqlite_url):
         pass
+
+
+def test_lock_says_who_holds_it(made_sqlite_url: str) -> None:
+    lock = Path(f"{path_of(made_sqlite_url)}.lock")
+    lock.write_text("a longer text of an earlier process")
+    with writer_lock(made_sqlite_url):
+        assert lock.read_text() == f" {os.getpid()}"
+    assert lock.exists()
 
 
 def test_server_needs_no_writer_lock() -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ast
 import logging
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +29,7 @@ from selection.store.ledger import Ledger
 from selection.store.migrations import (
     SCRIPTS,
     alembic_config,
+    exclusive,
     our_history,
     read_revisions,
     upgrade_to_head,
@@ -127,6 +131,68 @@ def test_failed_migration_leaves_nothing(new_url: str) -> None:
     assert [name for name in names if name.startswith("selection_")] == []
     upgrade_to_head(engine)
     assert read_revisions(engine).ours == our_history()[0]
+    engine.dispose()
+
+
+@contextmanager
+def no_migrations(monkeypatch: pytest.MonkeyPatch, folder: Path) -> Iterator[None]:
+    """Let our migrations be absent, as in a wheel without them."""
+    our_history.cache_clear()
+    with monkeypatch.context() as patch:
+        patch.setattr("selection.store.migrations.SCRIPTS", folder / "absent")
+        yield
+    our_history.cache_clear()
+
+
+def test_file_whose_tables_cannot_be_made_is_not_left_half_made(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = Path(sa.make_url(sqlite_url).database or "")
+    with (
+        no_migrations(monkeypatch, tmp_path),
+        pytest.raises(StorageError, match="the database must do what it is asked"),
+    ):
+        open_database(sqlite_url, create=True, write=True)
+    assert [each.name for each in path.parent.iterdir() if each.name.startswith(path.name)] == []
+    open_database(sqlite_url, create=True, write=True).close()
+    assert check_database(sqlite_url).is_ok
+
+
+def test_file_of_optuna_stays_when_our_tables_cannot_be_made(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    RDBStorage(sqlite_url).engine.dispose()
+    with no_migrations(monkeypatch, tmp_path), pytest.raises(StorageError):
+        open_database(sqlite_url, create=True, write=True)
+    open_database(sqlite_url, create=True, write=True).close()
+    assert check_database(sqlite_url).is_ok
+
+
+def test_making_tables_leaves_no_lock_behind(sqlite_url: str) -> None:
+    path = Path(sa.make_url(sqlite_url).database or "")
+    open_database(sqlite_url, create=True, write=True).close()
+    names = [each.name for each in path.parent.iterdir() if each.name.startswith(path.name)]
+    assert names == [path.name]
+
+
+def test_one_process_at_a_time_makes_tables(sqlite_url: str) -> None:
+    engine = build_engine(sqlite_url, write=False)
+    inside: list[int] = []
+    most: list[int] = []
+
+    def make() -> None:
+        with exclusive(engine):
+            inside.append(1)
+            most.append(len(inside))
+            time.sleep(0.02)
+            inside.pop()
+
+    threads = [threading.Thread(target=make) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert most == [1, 1, 1, 1]
     engine.dispose()
 
 
