@@ -429,6 +429,7 @@ def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
         assert trace["x"] == [t.number for t in own]
         assert trace["y"] == [t.epochs for t in own]
     assert len({t["marker"]["pattern"]["shape"] for t in plot["data"]}) == len(STATES)
+    assert {t["width"] for t in plot["data"]} == {0.85}, "no bar covers a neighbour"
     many = figures.epochs_spent(spec, some_trials(1500))
     assert {t["type"] for t in many["data"]} == {"scatter"}
     totals = [sum(of_state) for of_state in zip(*(t["y"] for t in many["data"]), strict=True)]
