@@ -438,6 +438,19 @@ def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
     assert len(check(many)) < 20_000
 
 
+def test_a_narrow_log_axis_writes_its_ticks_out(spec: StudySpec) -> None:
+    trials = [trial for trial in some_trials(40) if trial.state is TrialState.COMPLETE]
+    near = [
+        dataclasses.replace(trial, params={**trial.params, "learning_rate": rate})
+        for trial, rate in zip(trials, (0.1, 0.15, 0.4), strict=False)
+    ]
+    ticks = figures.scores_against(spec, near, "learning_rate")["layout"]["xaxis"]
+    assert ticks["ticktext"][:4] == ["0.1", "0.2", "0.5", "1"]
+    assert [f"{tick:g}" for tick in ticks["tickvals"]] == ticks["ticktext"]
+    wide = figures.scores_against(spec, trials, "learning_rate")["layout"]["xaxis"]
+    assert "tickvals" not in wide
+
+
 def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
     competitors = [
         dataclasses.replace(
