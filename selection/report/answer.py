@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from selection.report.cells import mean, show_interval
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial
-from selection.workflows.assess import Assessment
+from selection.workflows.assess import Assessment, Baseline
 
 
 @dataclass(frozen=True)
@@ -41,20 +41,21 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
     if assessment.nested:
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:
-        detail = (
-            "the winner is the default" if winner.number == 0 else "trial 0, which is never pruned"
-        )
+        is_winner = winner.number == 0
+        detail = "the winner is the default" if is_winner else "trial 0, which is never pruned"
         default = f"{assessment.default.value:.4f}"
         quantities.append(Quantity("default setting", "observed", default, detail))
-    for name, baseline in assessment.baselines.items():
-        verdict = (
-            "the winner is better" if baseline.is_beaten else "the winner is not shown to be better"
-        )
-        note = f"; {baseline.note}" if baseline.note else ""
-        quantities.append(
-            Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", verdict + note)
-        )
+    quantities += [
+        Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", _verdict(baseline))
+        for name, baseline in assessment.baselines.items()
+    ]
     return quantities
+
+
+def _verdict(baseline: Baseline) -> str:
+    verdict = "better" if baseline.is_beaten else "not shown to be better"
+    note = f"; {baseline.note}" if baseline.note else ""
+    return f"the winner is {verdict}{note}"
 
 
 def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
@@ -98,7 +99,5 @@ def _held_out(view: StudyView) -> Quantity:
 def _nested(view: StudyView, assessment: Assessment) -> Quantity:
     scores = [outer.score for outer in assessment.nested]
     folds = assessment.spec.sections.cv.folds
-    detail = (
-        f"mean of the whole procedure over {len(scores)} of {folds} outer folds, which it never saw"
-    )
+    detail = f"the whole procedure over {len(scores)} of {folds} outer folds, which it never saw"
     return Quantity(view.spec.metric, "nested", f"{mean(scores):.4f}", detail)

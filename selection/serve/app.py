@@ -155,7 +155,7 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         name, query = request.path_params["figure"], dict(request.query_params)
         if name not in CHARTS:
-            raise HTTPException(404, f"There is no such chart. The charts are {', '.join(CHARTS)}.")
+            raise HTTPException(404, f"No such chart. The charts are {', '.join(CHARTS)}.")
         text = self._app_state.chart(view, name, query)
         return Response(text, media_type="application/json", headers=NEVER_KEEP)
 
@@ -163,9 +163,7 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         file = unquote(request.path_params["file"])
         if file not in DOWNLOADS:
-            raise HTTPException(
-                404, f"There is no such file. The downloads are {', '.join(DOWNLOADS)}."
-            )
+            raise HTTPException(404, f"No such file. The downloads are {', '.join(DOWNLOADS)}.")
         content, kind = make_download(self._app_state, view, file)
         headers = {"Content-Disposition": f'attachment; filename="{file}"', **NEVER_KEEP}
         return Response(content, media_type=kind, headers=headers)

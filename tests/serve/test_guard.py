@@ -40,7 +40,7 @@ def test_only_reading_is_allowed(client: TestClient, method: str, path: str) -> 
 def test_a_foreign_host_is_refused(client: TestClient, path: str, host: str) -> None:
     answer = client.get(path, headers={"Host": host})
     assert answer.status_code == 400
-    assert "this server answers to the names of its own machine" in answer.text
+    assert "this server answers only requests for the names of its own machine" in answer.text
 
 
 @pytest.mark.parametrize(

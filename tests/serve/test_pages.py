@@ -89,6 +89,9 @@ def test_the_answer_says_of_every_number_what_it_is(client: TestClient) -> None:
     assert f"[{low:.4f}, {high:.4f}] at 95%" in text
     assert f"baseline linear observed {best['baselines']['linear']['mean']:.4f}" in text
     assert f"default setting observed {best['default']['mean']:.4f}" in text
+    for name, baseline in best["baselines"].items():
+        verdict = "better" if baseline["is_beaten"] else "not shown to be better"
+        assert f"baseline {name} observed {baseline['mean']:.4f} the winner is {verdict}" in text
     assert "accuracy held out" in text
     assert "never opened by this study" in text
     assert re.search(

@@ -34,7 +34,7 @@ def test_it_says_where_it_is_and_ends_when_told(sqlite_study: str, number: signa
     pattern = (
         r"model selection:  (http://127\.0\.0\.1:\d+/selection/)\n"
         r"Optuna Dashboard: (http://127\.0\.0\.1:\d+/dashboard)\n"
-        r"it only reads; Ctrl-C ends it\n"
+        r"the server only reads; press Ctrl-C to stop it\n"
     )
     found = re.fullmatch(pattern, text)
     assert found, text
@@ -51,7 +51,7 @@ def test_off_this_machine_it_asks_for_a_token_and_says_why(sqlite_study: str) ->
     text = said(process, 4)
     process.terminate()
     process.communicate(timeout=30)
-    assert "other machines can reach this server, so it asks each browser for a token" in text
+    assert "other machines can reach this server, so it asks each browser once for a token" in text
     tokens = re.findall(r"http://\S+\?token=(\S{20,})$", text, re.MULTILINE)
     assert len(set(tokens)) == 1
     assert len(tokens) == 2

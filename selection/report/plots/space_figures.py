@@ -250,7 +250,10 @@ def _log_steps(values: Sequence[float]) -> Trace:
     first = math.floor(math.log10(min(values)))
     ticks = [digit * 10.0**power for power in range(first, first + 3) for digit in (1, 2, 5)]
     shown = [tick for tick in ticks if min(values) <= tick <= max(values)]
-    return {"dtick": "D2"} if len(shown) > 1 else {}
+    if len(shown) < 2:
+        return {}
+    # With dtick plotly would write 0.2 as a small 2 beside 10 to the power of -1.
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _choice_labels(spec: StudySpec, name: str, write: Callable[[Scalar], str]) -> dict[str, str]:

@@ -429,12 +429,26 @@ def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
         assert trace["x"] == [t.number for t in own]
         assert trace["y"] == [t.epochs for t in own]
     assert len({t["marker"]["pattern"]["shape"] for t in plot["data"]}) == len(STATES)
+    assert {t["width"] for t in plot["data"]} == {0.85}, "no bar covers a neighbour"
     many = figures.epochs_spent(spec, some_trials(1500))
     assert {t["type"] for t in many["data"]} == {"scatter"}
     totals = [sum(of_state) for of_state in zip(*(t["y"] for t in many["data"]), strict=True)]
     expected = np.mean([t.epochs for t in some_trials(1500)])
     assert np.mean(totals) == pytest.approx(expected, rel=1e-3)
     assert len(check(many)) < 20_000
+
+
+def test_a_narrow_log_axis_writes_its_ticks_out(spec: StudySpec) -> None:
+    trials = [trial for trial in some_trials(40) if trial.state is TrialState.COMPLETE]
+    near = [
+        dataclasses.replace(trial, params={**trial.params, "learning_rate": rate})
+        for trial, rate in zip(trials, (0.1, 0.15, 0.4), strict=False)
+    ]
+    ticks = figures.scores_against(spec, near, "learning_rate")["layout"]["xaxis"]
+    assert ticks["ticktext"][:4] == ["0.1", "0.2", "0.5", "1"]
+    assert [f"{tick:g}" for tick in ticks["tickvals"]] == ticks["ticktext"]
+    wide = figures.scores_against(spec, trials, "learning_rate")["layout"]["xaxis"]
+    assert "tickvals" not in wide
 
 
 def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
