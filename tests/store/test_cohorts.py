@@ -331,7 +331,11 @@ def test_lease_that_ended_is_taken_up_by_the_next_attempt(case: StudyCase, home:
     ]
 
 
-@pytest.mark.parametrize("home", ["", "another-machine:1/1/1", this_process()])
+@pytest.mark.parametrize(
+    "home",
+    ["", "another-machine:1/1/1", this_process()],
+    ids=["unknown", "another machine", "this process"],
+)
 def test_living_lease_is_not_taken(case: StudyCase, home: str) -> None:
     limits = Limits(trials=2, cohort=2)
     case.train(someone(home), limits)
