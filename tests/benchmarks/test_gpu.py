@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from benchmarks import gpu, gpu_busy, gpu_memory
 from benchmarks.gpu_busy import busy_shares, covered

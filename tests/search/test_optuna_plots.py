@@ -30,7 +30,7 @@ def some_trials(count: int, gap: int = 1) -> list[Trial]:
     rng = random.Random(3)
     found = []
     for index in range(count):
-        params = {
+        params: dict[str, Any] = {
             "width": rng.choice([8, (16, 4), (8, 8)]),
             "learning_rate": 10 ** rng.uniform(-3, 0),
             "activation": rng.choice(["relu", "tanh"]),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -69,6 +69,7 @@ def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
         assert list(params) == ["width", "weight_decay", "activation"]
         assert isinstance(params["width"], int)
         assert 4 <= params["width"] <= 64
+        assert isinstance(params["weight_decay"], float)
         assert 1e-6 <= params["weight_decay"] <= 1e-2
         assert params["activation"] in ("relu", "tanh")
 
@@ -183,7 +184,7 @@ def test_tpe_learns_from_what_is_told() -> None:
         for number, params in enumerate(propose(make_spec(sampler="random"), [], 60, 0))
     ]
     rng.shuffle(done)
-    widths = [params["width"] for params in propose(spec, done, 30, cohort=1)]
+    widths = [float(str(params["width"])) for params in propose(spec, done, 30, cohort=1)]
     assert sum(widths) / 30 > 35, "random proposals on a log scale have a mean near 21"
 
 
@@ -249,7 +250,10 @@ def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePrun
     ],
 )
 def test_one_trial_at_a_time_is_judged_as_by_optuna(
-    name: str, options: dict[str, Any], direction: str, is_kept: bool
+    name: str,
+    options: dict[str, Any],
+    direction: Literal["minimize", "maximize"],
+    is_kept: bool,
 ) -> None:
     metric = "accuracy" if direction == "maximize" else "cross_entropy"
     spec = make_spec(pruner=name, pruner_options=options, metric=metric)

@@ -246,7 +246,8 @@ def test_correlated_trials_are_corrected_too() -> None:
 
 def test_groups_are_left_out_whole() -> None:
     """Each trial knows some groups by heart: rows drawn one by one would reward that."""
-    by_group, by_row = [], []
+    by_group: list[float] = []
+    by_row: list[float] = []
     for seed in range(25):
         generator = np.random.default_rng(500 + seed)
         groups = np.repeat(np.arange(20), 10)
@@ -318,7 +319,7 @@ def test_bootstraps_that_leave_nothing_out_have_no_score(metric: str) -> None:
     generator = np.random.default_rng(18)
     groups = np.repeat([0, 1, 2], 10)
     targets = generator.normal(size=30)
-    predictions = targets + 3 * generator.normal(size=(1, 2, 30))
+    predictions: Any = targets + 3 * generator.normal(size=(1, 2, 30))
     if metric == "accuracy":
         predictions = predictions > 0
     rows = Rows(metric, targets, groups[None], groups)

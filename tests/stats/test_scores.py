@@ -88,6 +88,7 @@ def example(metric: str, classes: int, *, seed: int, is_tied: bool = False) -> t
     generator = np.random.default_rng(seed)
     weights = generator.integers(0, 4, size=(6, 90))
     weights[0], weights[1] = 1, 1 + weights[1]
+    targets: Any
     if metric in REGRESSION:
         targets = 50 + 3 * generator.normal(size=90)
         return targets[:, None] + generator.normal(size=(4, 90, 1)) * 2, targets, weights

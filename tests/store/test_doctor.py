@@ -24,8 +24,9 @@ from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
-from selection.store.doctor import Finding, examine, fix
+from selection.store.doctor import examine, fix
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
+from selection.store.finding import Finding
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process
 from selection.store.records import Records

@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import optuna
@@ -244,7 +245,8 @@ def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> Non
         train = np.mean([fold.train_score for fold in result.folds])
         assert trial.user_attrs["train_score"] == pytest.approx(train, rel=1e-12)
         assert trial.user_attrs["epochs"] == result.epochs
-    shown._storage._backend.engine.dispose()
+    storage: Any = shown._storage
+    storage._backend.engine.dispose()
 
 
 def test_minimised_metric_gives_optuna_its_direction(records: Records, database: Database) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -256,7 +256,7 @@ class WorkersMachine(RuleBasedStateMachine):
         """Look at the held-out set, once; not after trials that were not assessed."""
         best = next(n for n, row in self.finished.items() if row[1] == COMPLETE)
         seen = len(self.finished) - is_stale
-        asked = {"evaluation": 1, "reason": "", "finished": seen}
+        asked: dict[str, Any] = {"evaluation": 1, "reason": "", "finished": seen}
         if not self.is_opened and is_stale:
             with pytest.raises(StudyStateError):
                 self.ledger.claim(self.study, best, "best", **asked)
@@ -554,7 +554,7 @@ def dead_home() -> str:
 
 def run_machine(database: Database, examples: int, steps: int) -> None:
     run_state_machine_as_test(
-        lambda: WorkersMachine(database),
+        cast(Any, lambda: WorkersMachine(database)),
         settings=settings(
             deadline=None,
             max_examples=examples,

@@ -210,7 +210,7 @@ def test_fields_without_effect_do_not_tell_settings_apart() -> None:
         ),
         "s.toml",
     )
-    linear = {
+    linear: dict[str, Any] = {
         "hidden_layers": 0,
         "width": 8,
         "dropout": 0.1,

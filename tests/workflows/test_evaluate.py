@@ -616,7 +616,7 @@ def test_the_claim_is_written_before_the_door_opens(
     spec = make_spec()
     study, data = bench.procedure(spec)
     seen: list[list[str]] = []
-    honest = final.open_held_out
+    honest = held_out.open_held_out
 
     def watching(*words: Any) -> Rows:
         seen.append([evaluation.state for evaluation in bench.ledger.evaluations(study)])
