@@ -169,7 +169,7 @@ def test_sources_are_tried_in_order_and_only_missing_files_are_installed(
 
 
 @pytest.mark.usefixtures("no_sources")
-def test_all_sources_failing_is_one_fault_that_lists_them(
+def test_all_sources_failing_is_one_error_that_lists_them(
     tmp_path: Path, fashion: StudySpec
 ) -> None:
     with pytest.raises(DataError) as caught:

@@ -56,7 +56,7 @@ def some_finished(spec: StudySpec, count: int) -> list[Trial]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
-def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
+def test_proposals_are_a_pure_function_of_the_finished_trials(sampler: str) -> None:
     spec = make_spec(sampler=sampler)
     done = some_finished(spec, 12)
     with warnings.catch_warnings():
@@ -140,7 +140,7 @@ def test_a_kept_history_begins_with_the_default(sampler: str) -> None:
     assert first[0] == dict(spec.default)
 
 
-def test_each_told_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_finished_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec()
     done = some_finished(spec, 20)
     frozen: list[int] = []
@@ -176,7 +176,7 @@ def test_the_first_trial_is_the_default_even_outside_the_space() -> None:
     assert first[1] != first[2]
 
 
-def test_tpe_learns_from_what_is_told() -> None:
+def test_tpe_learns_from_finished_trials() -> None:
     spec = make_spec(metric="accuracy")
     rng = random.Random(0)
     done = [

@@ -283,7 +283,7 @@ def test_a_minimised_metric_chooses_the_lowest(
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "rmse", "roc_auc"])
-def test_rivals_are_scored_on_the_same_rows(metric: str) -> None:
+def test_competitors_are_scored_on_the_same_rows(metric: str) -> None:
     rows, outputs = world(metric, "repeats", seed=15)
     kept = reduced(rows, outputs)
     competitors = {"itself": kept[:, 0], "another": kept[:, 1]}
@@ -295,7 +295,7 @@ def test_rivals_are_scored_on_the_same_rows(metric: str) -> None:
     assert not np.array_equal(draws.scores, alone.scores)
 
 
-def test_a_rival_with_chances_of_several_classes() -> None:
+def test_a_competitor_with_chances_of_several_classes() -> None:
     generator = np.random.default_rng(16)
     targets = generator.integers(0, 3, size=90)
     chances = generator.dirichlet(np.ones(3), size=(1, 2, 90))
@@ -305,7 +305,7 @@ def test_a_rival_with_chances_of_several_classes() -> None:
     np.testing.assert_allclose(other.competitors["one"], draws.scores, rtol=1e-12)
 
 
-def test_without_rivals_there_are_none_and_a_seed_repeats() -> None:
+def test_without_competitors_there_are_none_and_a_seed_repeats() -> None:
     rows, hits = flips([0.5, 0.6, 0.7], 50, 17)
     first, again, other = (draw_out_of_bag(rows, hits, best(3), 40, seed) for seed in (1, 1, 2))
     assert first.competitors == {}

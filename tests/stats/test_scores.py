@@ -287,7 +287,7 @@ def test_what_is_kept_of_outputs() -> None:
     assert reduce_outputs("rmse", outputs[:, :1], targets).tolist() == [2.0, 0.0]
 
 
-def test_an_unknown_metric_is_a_fault_of_ours() -> None:
+def test_an_unknown_metric_is_a_programming_error() -> None:
     with pytest.raises(AssertionError, match="log_likelihood"):
         weighted_scores("log_likelihood", np.ones((1, 2)), np.ones(2), np.ones((1, 2)))
     with pytest.raises(AssertionError, match="log_likelihood"):

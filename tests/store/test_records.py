@@ -495,7 +495,7 @@ def test_number_of_statements_does_not_grow_with_the_cohort(
     assert counts[0] == counts[1]
 
 
-def test_no_trials_are_read_without_a_look_at_those_of_the_study(
+def test_no_trials_are_read_without_reading_those_of_the_study(
     records: Records, database: Database
 ) -> None:
     study = create_example(records)
@@ -514,7 +514,7 @@ def test_no_trials_are_read_without_a_look_at_those_of_the_study(
     assert len(statements) == 1
 
 
-def test_fold_means_follow_the_house_formula(records: Records) -> None:
+def test_fold_means_follow_one_formula(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
     curve = LearningCurve(np.full((4, 6), 0.1))

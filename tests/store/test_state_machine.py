@@ -1,7 +1,7 @@
 """Several workers of one study in every order that Hypothesis finds: what must hold, always holds.
 
 The workers live in this process; a killed one is silent, and its lease is ended by SQL. What must
-hold is read by SQL of its own and compared with what the workers were told.
+hold is read by SQL of its own and compared with the calls of the workers.
 """
 
 from __future__ import annotations
@@ -319,7 +319,7 @@ class WorkersMachine(RuleBasedStateMachine):
         assert len(rows) <= BUDGET
 
     def finished_trials_stay(self, now: Now) -> None:
-        """I3: what is finished is what the workers were told, and never changes."""
+        """I3: what is finished is the calls of the workers, and never changes."""
         finished = now.finished()
         lost = {n: row for n, row in finished.items() if n not in self.finished}
         assert {n: finished.get(n) for n in self.finished} == self.finished

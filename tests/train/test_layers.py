@@ -1,4 +1,4 @@
-"""What is told of layers beside autograd on one plain nn.Sequential."""
+"""What is recorded of layers, beside autograd on one plain nn.Sequential."""
 
 from __future__ import annotations
 

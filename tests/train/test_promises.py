@@ -132,7 +132,7 @@ def test_pruned_trials_keep_their_curve_and_stop_there() -> None:
     assert finished == [(1, (0, 1, 2)), (2, (0, 1, 2)), (3, (0, 2)), (4, (0, 2))]
 
 
-def test_fold_means_are_what_decide_was_told() -> None:
+def test_fold_means_are_what_decide_was_given() -> None:
     finished: dict[int, float] = {}
 
     def decide(epoch: int, means: Mapping[int, float]) -> set[int]:

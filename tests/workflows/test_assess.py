@@ -122,7 +122,7 @@ def test_the_rule_of_the_study_file_is_the_default_rule(bench: Bench) -> None:
     assert bench.assess(study, "best").rule == "best"
 
 
-def test_rivals_are_told_from_the_winner_by_the_corrected_t(bench: Bench) -> None:
+def test_competitors_are_distinguished_from_the_winner_by_the_corrected_t(bench: Bench) -> None:
     space = {"learning_rate": {"choices": [0.1, 1e-5]}, "width": {"choices": [8, 9]}}
     spec = make_spec(
         {"training": {"epochs": 30, "batch_size": 8}},

@@ -420,7 +420,7 @@ def test_scores_against_a_hyperparameter_show_both_means(spec: StudySpec) -> Non
         assert median == pytest.approx(np.median(own))  # type: ignore[arg-type]
 
 
-def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
+def test_epochs_are_shown_by_colour_and_pattern(spec: StudySpec) -> None:
     trials = some_trials(30)
     plot = figures.epochs_spent(spec, trials)
     for state in STATES:
@@ -437,7 +437,7 @@ def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
     assert len(check(many)) < 20_000
 
 
-def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
+def test_competitors_are_the_best_and_say_who_is_alike(real: Real) -> None:
     competitors = [
         dataclasses.replace(
             real.assessment.competitors[0],
