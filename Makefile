@@ -13,6 +13,8 @@ READY := $(VENV)/.ready
 # The oldest torch that pyproject.toml allows.
 OLDEST := .venv-oldest
 OLDEST_TORCH := torch==2.11.0
+# Stealing keeps tests of one file together, so that what they share is made once.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
 	lint types imports format lock clean
@@ -66,8 +68,8 @@ postgres: $(READY) ## Start a PostgreSQL server in data/postgres and print how t
 postgres-stop: $(READY) ## Stop it; its data stays
 	@$(BIN)/python -m tests.postgres_server stop data/postgres
 
-test: $(READY) ## Run the test suite
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the test suite, on all cores
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # tests/conftest.py needs packages that this environment does not have.
 test-oldest: $(OLDEST)/.ready ## Run tests/train on the oldest supported torch
@@ -78,8 +80,8 @@ $(OLDEST)/.ready: pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python $(OLDEST_TORCH) --editable . pytest hypothesis
 	@touch $@
 
-test-slow: $(READY) ## Run the tests marked slow
-	$(BIN)/python -m pytest -m slow
+test-slow: $(READY) ## Run the tests marked slow, on all cores
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 test-browser: $(READY) ## Run the tests in a real browser; installs Chromium where it can
 	$(BIN)/python -m tests.browser

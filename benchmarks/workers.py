@@ -82,7 +82,7 @@ def _rate(folder: Path, url: str, name: str, workers: int, trials: int) -> float
             ).where(columns.study_id == study.optuna_study_id)
             start, end = connection.execute(span).one()
     member_epochs = sum(trial.epochs * len(trial.fold_scores) for trial in found)
-    return member_epochs / (end - start).total_seconds()
+    return float(member_epochs / (end - start).total_seconds())
 
 
 def main() -> None:

@@ -157,6 +157,7 @@ def _own(folder: Path) -> None:
 
 def _own_as_root(folder: Path) -> None:
     user = ensure_user_exists(SYSTEM_USER)
+    assert user is not None
     read = stat.S_IRGRP | stat.S_IROTH
     ensure_folder_permissions(PROGRAMS.parent, read)
     ensure_folder_permissions(PROGRAMS, read | stat.S_IXGRP | stat.S_IXOTH)

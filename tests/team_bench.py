@@ -160,6 +160,6 @@ class Team:
 def is_alive(pid: int) -> bool:
     """Say whether a process runs; one that only waits to be asked how it ended does not."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -109,7 +109,7 @@ def test_server_listens_on_no_network_interface(folder: Path) -> None:
         assert connection.exec_driver_sql("SHOW listen_addresses").scalar() == ""
         socket_folder = connection.exec_driver_sql("SHOW unix_socket_directories").scalar()
     engine.dispose()
-    assert Path(socket_folder).stat().st_mode & 0o077 == 0
+    assert Path(str(socket_folder)).stat().st_mode & 0o077 == 0
 
 
 def test_folder_that_is_not_a_server_is_refused_in_one_line(tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_what_lies_outside_is_named_below_the_table() -> None:
 
 
 @pytest.mark.parametrize(("p", "finished"), [(0.5, 0), (0.01, 1)])
-def test_an_activation_is_told_to_be_worse_by_p(p: float, finished: int) -> None:
+def test_an_activation_is_called_worse_by_p(p: float, finished: int) -> None:
     advantage = Comparison(0.01, 0.001, 0.02, p, "")
     run = with_trials(
         fake("activations"), lambda it: replace(it, advantage=advantage) if it.advantage else it
@@ -160,7 +160,7 @@ def test_the_degree_chosen_is_that_of_the_winner() -> None:
 
 
 @pytest.mark.parametrize(("p", "word"), [(0.4, "no"), (0.051, "no"), (0.04, "yes")])
-def test_two_nets_are_told_apart_by_p_alone(p: float, word: str) -> None:
+def test_two_nets_are_distinguished_by_p_alone(p: float, word: str) -> None:
     advantage = Comparison(0.01, 0.001, 0.02, p, "")
     run = with_trials(
         fake("dropout"), lambda it: replace(it, advantage=advantage) if it.advantage else it

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.autograd import DeviceType
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
 
 from benchmarks import gpu, gpu_busy, gpu_memory
 from benchmarks.gpu_busy import busy_shares, covered
@@ -162,7 +162,7 @@ def test_the_comparison_covers_captured_steps_and_scores(
     assert captured[: 4 * 3 * len(KINDS)] == ["_counted_step", "_score_in_place"] * 6 * len(KINDS)
 
 
-def test_images_can_be_told_apart_but_not_all_of_them() -> None:
+def test_images_can_be_distinguished_but_not_all_of_them() -> None:
     images, classes = make_images(2000, FEATURES, 256)
     assert images.dtype == np.uint8
     known, others = slice(0, 1000), slice(1000, 2000)

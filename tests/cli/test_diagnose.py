@@ -43,7 +43,7 @@ def test_diagnose_tells_the_winner_by_its_own_curves(cli: Cli) -> None:
     assert "gradient_norm" not in text
 
 
-def test_layers_are_told_where_the_study_asked_for_them(cli: Cli) -> None:
+def test_layers_are_shown_where_the_study_asked_for_them(cli: Cli) -> None:
     run_small(cli, "diagnostics = true")
     layers = cli("diagnose", "small", "--json").json["layers"]
     assert [(line["epoch"], line["layer"]) for line in layers] == [

@@ -115,7 +115,7 @@ def test_db_check_and_upgrade_say_where_the_tables_stand(cli: Cli) -> None:
     assert cli("db", "upgrade").code == 0
 
 
-def test_an_older_study_is_told_from_a_changed_one(cli: Cli) -> None:
+def test_an_older_study_is_distinguished_from_a_changed_one(cli: Cli) -> None:
     cli("run", write_study())
     before = cli("trials", "small", "--json").json
     refused = cli("run", write_study(folds=4))
@@ -240,7 +240,7 @@ def test_debug_shows_the_stack(cli: Cli) -> None:
         cli("--debug", "run", "none.toml")
 
 
-def test_every_verb_has_help_with_an_example(cli: Cli) -> None:
+def test_every_command_has_help_with_an_example(cli: Cli) -> None:
     commands = ["run", "status", "trials", "curves", "best", "datasets", "studies"]
     for words in ([command] for command in commands):
         help_text = cli(*words, "--help").out

@@ -193,7 +193,7 @@ def test_a_password_shows_nowhere(
         printed = Printed(cli, options)
         heard = run_and_kill(printed, Watch(url), tmp_path, options)
         caplog.set_level(logging.DEBUG)
-        use_every_verb(printed, with_password(other, password))
+        use_every_command(printed, with_password(other, password))
         tables = dict([*read_tables(url), *read_tables(other)])
         for words in (["delete", "team"], ["delete", "team", "--yes"]):
             assert printed.run(*words) == 0
@@ -229,7 +229,7 @@ def run_and_kill(printed: Printed, watch: Watch, folder: Path, options: list[str
     return heard
 
 
-def use_every_verb(printed: Printed, other: str) -> None:
+def use_every_command(printed: Printed, other: str) -> None:
     """Go on with the study and do all that can be done with one."""
     for words in (
         [*RUN],

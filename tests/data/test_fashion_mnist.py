@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_files_in_the_data_folder_are_used(tmp_path: Path, files: Files) -> None
     expected = np.frombuffer(files["train-images-idx3-ubyte"], np.uint8, offset=16)
     np.testing.assert_array_equal(images, expected.reshape(40, 784))
     np.testing.assert_array_equal(labels, np.arange(40) % 10)
-    assert (images.dtype, labels.dtype) == (np.uint8, np.int64)
+    assert (images.dtype, labels.dtype) == (np.dtype(np.uint8), np.dtype(np.int64))
 
 
 @pytest.mark.usefixtures("no_sources")
@@ -169,7 +169,7 @@ def test_sources_are_tried_in_order_and_only_missing_files_are_installed(
 
 
 @pytest.mark.usefixtures("no_sources")
-def test_all_sources_failing_is_one_fault_that_lists_them(
+def test_all_sources_failing_is_one_error_that_lists_them(
     tmp_path: Path, fashion: StudySpec
 ) -> None:
     with pytest.raises(DataError) as caught:
@@ -203,7 +203,9 @@ def test_file_of_another_content_is_refused(tmp_path: Path, files: Files) -> Non
         content = bytearray(files[name])
         content[-1] ^= 1
         put(raw(tmp_path), {**files, name: bytes(content)})
-        part = "development" if name.startswith("train") else "held_out"
+        part: Literal["development", "held_out"] = (
+            "development" if name.startswith("train") else "held_out"
+        )
         with pytest.raises(DataError, match=rf"{name}: .*SHA-256 .*Delete the file"):
             read_fashion_mnist(tmp_path, part)
 
@@ -233,7 +235,7 @@ def test_full_disk_leaves_no_half_file(
     def full(*_: Any) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(fashion_mnist.os, "replace", full)
+    monkeypatch.setattr(os, "replace", full)
     with pytest.raises(DataError, match="No space left on device"):
         fetch_fashion_mnist(tmp_path / "data")
     assert contents(raw(tmp_path / "data")) == {}

@@ -228,13 +228,13 @@ def by_hand(case: Case, table: pd.DataFrame | None = None) -> NDArray[np.float64
     if len(each) == 1:
         return each[0]
     if not case.recipe.classes:
-        return sum(each) / len(each)
-    return np.log(sum(softmax(logits) for logits in each) / len(each))
+        return np.asarray(np.mean(each, axis=0))
+    return np.asarray(np.log(np.mean([softmax(logits) for logits in each], axis=0)))
 
 
 def softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     powers = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
-    return powers / powers.sum(axis=1, keepdims=True)
+    return np.asarray(powers / powers.sum(axis=1, keepdims=True))
 
 
 def _member_by_hand(
@@ -263,7 +263,7 @@ def _member_by_hand(
 def _prepared_by_hand(
     case: Case, rows: NDArray[np.int64], table: pd.DataFrame
 ) -> NDArray[np.float64]:
-    columns = []
+    columns: list[Any] = []
     for index, name in enumerate(case.dataset.feature_names):
         seen = case.dataset.features[rows, index].astype(np.float64)
         values = table[name].to_numpy(dtype=np.float64)
@@ -386,7 +386,7 @@ def test_a_trained_model_predicts_what_plain_torch_would(name: str) -> None:
         scored = replace(fold, validation=EVERYTHING)
         truth = reference.train(setting, scored, spec.metric, spec.seed, torch.float32)
         outputs.append(truth.outputs)
-    ours = model.outputs(case.dataset.features, case.dataset.categories)
+    ours: Any = model.outputs(case.dataset.features, case.dataset.categories)
     if len(folds) > 1:
         ours, outputs = softmax(ours), [softmax(each) for each in outputs]
     np.testing.assert_allclose(ours, np.mean(outputs, axis=0), rtol=1e-4, atol=1e-4)

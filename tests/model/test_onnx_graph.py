@@ -176,7 +176,7 @@ def test_one_model_makes_one_file() -> None:
     assert encode_onnx(case.model) == encode_onnx(make_case("holes").model)
 
 
-def test_without_onnx_the_fault_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_onnx_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnx", None)
     with pytest.raises(ExportError, match=r"pip install 'selection-sweep\[onnx\]'") as caught:
         encode_onnx(make_case("numbers").model)

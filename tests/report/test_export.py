@@ -82,7 +82,7 @@ def test_the_study_file_trains_the_winner_again(cli: Cli) -> None:
     assert first == second
 
 
-def test_other_rows_than_the_trial_was_chosen_on_are_told(cli: Cli) -> None:
+def test_other_rows_than_the_trial_was_chosen_on_are_reported(cli: Cli) -> None:
     run_study(cli)
     cli("export", "small", "--to", "out", "--format", "toml")
     text = Path("out/best.toml").read_text()

@@ -30,7 +30,7 @@ def some_trials(count: int, gap: int = 1) -> list[Trial]:
     rng = random.Random(3)
     found = []
     for index in range(count):
-        params = {
+        params: dict[str, Any] = {
             "width": rng.choice([8, (16, 4), (8, 8)]),
             "learning_rate": 10 ** rng.uniform(-3, 0),
             "activation": rng.choice(["relu", "tanh"]),
@@ -139,7 +139,7 @@ def test_importance_is_silent_where_there_is_none(spec: StudySpec) -> None:
     assert plots.importances(spec, finished[:2])
 
 
-def test_nothing_to_show_is_no_fault(spec: StudySpec) -> None:
+def test_nothing_to_show_is_no_error(spec: StudySpec) -> None:
     finished = some_trials(3)
     constant = [trial(each.number, 0.5, finished[0].params) for each in finished]
     failed = [trial(each.number, 0.5, each.params, TrialState.FAILED) for each in finished]

@@ -7,7 +7,7 @@ import random
 import subprocess
 import sys
 import warnings
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import pytest
@@ -75,7 +75,7 @@ def some_finished(spec: StudySpec, count: int) -> list[Trial]:
 
 
 @pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
-def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
+def test_proposals_are_a_pure_function_of_the_finished_trials(sampler: str) -> None:
     spec = make_spec(sampler=sampler)
     done = some_finished(spec, 12)
     with warnings.catch_warnings():
@@ -88,6 +88,7 @@ def test_proposals_are_a_pure_function_of_what_is_told(sampler: str) -> None:
         assert list(params) == ["width", "weight_decay", "activation"]
         assert isinstance(params["width"], int)
         assert 4 <= params["width"] <= 64
+        assert isinstance(params["weight_decay"], float)
         assert 1e-6 <= params["weight_decay"] <= 1e-2
         assert params["activation"] in ("relu", "tanh")
 
@@ -158,7 +159,7 @@ def test_a_kept_history_begins_with_the_default(sampler: str) -> None:
     assert first[0] == dict(spec.default)
 
 
-def test_each_told_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_finished_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch) -> None:
     spec = make_spec()
     done = some_finished(spec, 20)
     frozen: list[int] = []
@@ -194,7 +195,7 @@ def test_the_first_trial_is_the_default_even_outside_the_space() -> None:
     assert first[1] != first[2]
 
 
-def test_tpe_learns_from_what_is_told() -> None:
+def test_tpe_learns_from_finished_trials() -> None:
     spec = make_spec(metric="accuracy")
     rng = random.Random(0)
     done = [
@@ -202,7 +203,7 @@ def test_tpe_learns_from_what_is_told() -> None:
         for number, params in enumerate(propose(make_spec(sampler="random"), [], 60, 0))
     ]
     rng.shuffle(done)
-    widths = [params["width"] for params in propose(spec, done, 30, cohort=1)]
+    widths = [float(str(params["width"])) for params in propose(spec, done, 30, cohort=1)]
     assert sum(widths) / 30 > 35, "random proposals on a log scale have a mean near 21"
 
 
@@ -268,7 +269,10 @@ def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePrun
     ],
 )
 def test_one_trial_at_a_time_is_judged_as_by_optuna(
-    name: str, options: dict[str, Any], direction: str, is_kept: bool
+    name: str,
+    options: dict[str, Any],
+    direction: Literal["minimize", "maximize"],
+    is_kept: bool,
 ) -> None:
     metric = "accuracy" if direction == "maximize" else "cross_entropy"
     spec = make_spec(pruner=name, pruner_options=options, metric=metric)

@@ -341,7 +341,7 @@ def wait_for_a_trial(folder: Path) -> None:
     raise AssertionError("the study never got on")
 
 
-def test_a_server_that_is_gone_is_told_to_the_reader(browser: Any, folder: Path) -> None:
+def test_the_reader_hears_that_the_server_is_gone(browser: Any, folder: Path) -> None:
     context = browser.new_context()
     with served(folder) as address:
         page = context.new_page()

@@ -138,7 +138,7 @@ def test_the_name_of_a_host_header(host: str, name: str) -> None:
 OPEN = Rules(frozenset({"localhost", "box"}), "s3cret", allow_edit=False)
 
 
-def test_without_the_token_nothing_is_told(sqlite_study: str) -> None:
+def test_without_the_token_nothing_is_shown(sqlite_study: str) -> None:
     with open_server(sqlite_study, OPEN) as client:
         for path in [*PATHS, "/selection/?token=other", "/selection/?token="]:
             answer = client.get(path, follow_redirects=False)

@@ -33,7 +33,7 @@ def test_it_is_what_the_command_line_prints(
 
 
 @pytest.mark.parametrize("path", ["/nope", "/nope/trials", "/nope/best", "/iri"])
-def test_a_study_that_is_not_there_is_a_fault_in_json(study_url: str, path: str) -> None:
+def test_a_missing_study_is_an_error_in_json(study_url: str, path: str) -> None:
     with open_server(study_url) as client:
         answer = client.get(f"/selection/api/studies{path}")
     assert answer.status_code == 404

@@ -125,7 +125,7 @@ def test_a_new_study_of_the_same_name_is_another_page(bench: Bench) -> None:
         assert versions[0] != versions[1]
 
 
-def test_a_look_by_another_study_is_told_at_once(bench: Bench) -> None:
+def test_an_evaluation_by_another_study_shows_at_once(bench: Bench) -> None:
     bench.procedure(make_spec())
     other, _ = bench.procedure(make_spec({"name": "other"}))
     with open_server(bench.database.address.secret_url) as client:

@@ -71,7 +71,7 @@ def test_without_the_token_it_answers_nothing(sqlite_study: str) -> None:
     process.communicate(timeout=30)
 
 
-def test_a_port_that_is_taken_is_a_fault_in_one_line(cli: Cli, sqlite_study: str) -> None:
+def test_a_taken_port_is_an_error_in_one_line(cli: Cli, sqlite_study: str) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         outcome = cli("serve", "--port", port, "--storage", sqlite_study)
@@ -82,7 +82,7 @@ def test_a_port_that_is_taken_is_a_fault_in_one_line(cli: Cli, sqlite_study: str
     )
 
 
-def test_a_host_that_is_not_this_machine_is_a_fault_in_one_line(
+def test_a_host_that_is_not_this_machine_is_an_error_in_one_line(
     cli: Cli, sqlite_study: str
 ) -> None:
     outcome = cli("serve", "--host", "no.such.host.invalid", "--storage", sqlite_study)
@@ -90,7 +90,7 @@ def test_a_host_that_is_not_this_machine_is_a_fault_in_one_line(
     assert outcome.err.count("\n") == 1
 
 
-def test_a_database_that_is_not_there_is_a_fault_in_one_line(cli: Cli) -> None:
+def test_a_missing_database_is_an_error_in_one_line(cli: Cli) -> None:
     outcome = cli("serve", "--port", 0)
     assert outcome.code == 1
     assert outcome.err.count("\n") == 1

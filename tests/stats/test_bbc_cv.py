@@ -246,7 +246,8 @@ def test_correlated_trials_are_corrected_too() -> None:
 
 def test_groups_are_left_out_whole() -> None:
     """Each trial knows some groups by heart: rows drawn one by one would reward that."""
-    by_group, by_row = [], []
+    by_group: list[float] = []
+    by_row: list[float] = []
     for seed in range(25):
         generator = np.random.default_rng(500 + seed)
         groups = np.repeat(np.arange(20), 10)
@@ -282,7 +283,7 @@ def test_a_minimised_metric_chooses_the_lowest(
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "macro_f1", "rmse", "roc_auc"])
-def test_rivals_are_scored_on_the_same_rows(metric: str) -> None:
+def test_competitors_are_scored_on_the_same_rows(metric: str) -> None:
     rows, outputs = world(metric, "repeats", seed=15)
     kept = reduced(rows, outputs)
     competitors = {"itself": kept[:, 0], "another": kept[:, 1]}
@@ -294,7 +295,7 @@ def test_rivals_are_scored_on_the_same_rows(metric: str) -> None:
     assert not np.array_equal(draws.scores, alone.scores)
 
 
-def test_a_rival_with_chances_of_several_classes() -> None:
+def test_a_competitor_with_chances_of_several_classes() -> None:
     generator = np.random.default_rng(16)
     targets = generator.integers(0, 3, size=90)
     chances = generator.dirichlet(np.ones(3), size=(1, 2, 90))
@@ -304,7 +305,7 @@ def test_a_rival_with_chances_of_several_classes() -> None:
     np.testing.assert_allclose(other.competitors["one"], draws.scores, rtol=1e-12)
 
 
-def test_without_rivals_there_are_none_and_a_seed_repeats() -> None:
+def test_without_competitors_there_are_none_and_a_seed_repeats() -> None:
     rows, hits = flips([0.5, 0.6, 0.7], 50, 17)
     first, again, other = (draw_out_of_bag(rows, hits, best(3), 40, seed) for seed in (1, 1, 2))
     assert first.competitors == {}
@@ -318,7 +319,7 @@ def test_bootstraps_that_leave_nothing_out_have_no_score(metric: str) -> None:
     generator = np.random.default_rng(18)
     groups = np.repeat([0, 1, 2], 10)
     targets = generator.normal(size=30)
-    predictions = targets + 3 * generator.normal(size=(1, 2, 30))
+    predictions: Any = targets + 3 * generator.normal(size=(1, 2, 30))
     if metric == "accuracy":
         predictions = predictions > 0
     rows = Rows(metric, targets, groups[None], groups)

@@ -72,7 +72,8 @@ def test_what_is_not_defined_is_none() -> None:
     first, missed, invented, absent = class_scores(
         confusion(targets, predicted, 4), ("first", "missed", "invented", "absent")
     )
-    assert (first.rows, first.precision, first.recall) == (2, pytest.approx(2 / 3), 1.0)
+    assert (first.rows, first.recall) == (2, 1.0)
+    assert first.precision == pytest.approx(2 / 3)
     assert (missed.rows, missed.precision, missed.recall, missed.f1) == (3, None, 0.0, 0.0)
     assert (invented.rows, invented.precision, invented.recall, invented.f1) == (0, 0.0, None, 0.0)
     assert (absent.rows, absent.precision, absent.recall, absent.f1) == (0, None, None, None)

@@ -104,7 +104,7 @@ def test_what_neither_fits_nor_generalises_is_underfit_first() -> None:
     assert found.verdict is Verdict.UNDERFIT
 
 
-def test_training_that_still_falls_is_told_to_go_on() -> None:
+def test_training_that_still_falls_is_advised_to_go_on() -> None:
     falling = np.linspace(2.0, 0.9, 8)[:, None] * WOBBLE[::-1]
     found = judge(falling, falling[:, ::-1] * 1.01)
     assert found.verdict is Verdict.UNDERFIT

@@ -88,6 +88,7 @@ def example(metric: str, classes: int, *, seed: int, is_tied: bool = False) -> t
     generator = np.random.default_rng(seed)
     weights = generator.integers(0, 4, size=(6, 90))
     weights[0], weights[1] = 1, 1 + weights[1]
+    targets: Any
     if metric in REGRESSION:
         targets = 50 + 3 * generator.normal(size=90)
         return targets[:, None] + generator.normal(size=(4, 90, 1)) * 2, targets, weights
@@ -286,7 +287,7 @@ def test_what_is_kept_of_outputs() -> None:
     assert reduce_outputs("rmse", outputs[:, :1], targets).tolist() == [2.0, 0.0]
 
 
-def test_an_unknown_metric_is_a_fault_of_ours() -> None:
+def test_an_unknown_metric_is_a_programming_error() -> None:
     with pytest.raises(KeyError, match="log_likelihood"):
         weighted_scores("log_likelihood", np.ones((1, 2)), np.ones(2), np.ones((1, 2)))
     with pytest.raises(KeyError, match="log_likelihood"):

@@ -132,7 +132,7 @@ def test_of_equally_simple_trials_the_better_then_the_first() -> None:
 
 
 def indices(*settings: Setting, inputs: int = 8, outputs: int = 3) -> list[int]:
-    return simplicity_ranks(settings, inputs, outputs).tolist()
+    return [int(rank) for rank in simplicity_ranks(settings, inputs, outputs)]
 
 
 def test_fewer_parameters_are_simpler_whatever_else_differs() -> None:
@@ -153,8 +153,11 @@ def test_parameters_are_counted_with_inputs_and_outputs() -> None:
 def test_then_more_decay_whatever_the_dropout(name: str) -> None:
     decays = [0.0, 1e-2, 1e-4]
     settings = [
-        make_setting(dropout=dropout, **{name: decay})
-        for decay, dropout in zip(decays, [0.9, 0.0, 0.5], strict=True)
+        make_setting(**options)
+        for options in (
+            dict[str, Any]({name: decay, "dropout": dropout})
+            for decay, dropout in zip(decays, [0.9, 0.0, 0.5], strict=True)
+        )
     ]
     assert indices(*settings) == [2, 0, 1]
 

@@ -59,7 +59,7 @@ TABLES = (
 LONG_AGO = datetime(2000, 1, 1)
 LIMITS = Limits(trials=6, cohort=2)
 WAIT, SPENT = Wait(), Spent()
-FAULT = ErrorDetail("postgresql:///none", "the server must be reachable", "no answer", "Start it.")
+ERROR = ErrorDetail("postgresql:///none", "the server must be reachable", "no answer", "Start it.")
 
 
 @dataclass(frozen=True)
@@ -287,7 +287,7 @@ def test_study_without_a_budget_is_spent_at_once(case: StudyCase) -> None:
     assert case.claim(someone(), Limits(trials=0, cohort=2)) == SPENT
 
 
-def test_a_claim_told_twice_is_one_reservation(case: StudyCase) -> None:
+def test_a_repeated_claim_is_one_reservation(case: StudyCase) -> None:
     worker = someone()
     first = case.claim(worker)
     assert case.claim(worker) == first
@@ -340,7 +340,11 @@ def test_lease_that_ended_is_taken_up_by_the_next_attempt(case: StudyCase, home:
     ]
 
 
-@pytest.mark.parametrize("home", ["", "another-machine:1/1/1", this_process()])
+@pytest.mark.parametrize(
+    "home",
+    ["", "another-machine:1/1/1", this_process()],
+    ids=["unknown", "another machine", "this process"],
+)
 def test_living_lease_is_not_taken(case: StudyCase, home: str) -> None:
     limits = Limits(trials=2, cohort=2)
     case.train(someone(home), limits)
@@ -485,16 +489,16 @@ def test_late_worker_whose_cohort_nobody_took_goes_on(case: StudyCase) -> None:
     assert case.states() == [TrialState.COMPLETE] * 2
 
 
-# Told twice, and told too late.
+# Repeated, and too late.
 
 
-def test_begin_told_twice_writes_once(case: StudyCase) -> None:
+def test_repeated_begin_writes_once(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     with unchanged(case.database):
         assert case.begin(lease) == numbers == [0, 1]
 
 
-def test_finish_told_twice_writes_once(case: StudyCase) -> None:
+def test_repeated_finish_writes_once(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     case.finish(lease, numbers)
     with unchanged(case.database):
@@ -502,7 +506,7 @@ def test_finish_told_twice_writes_once(case: StudyCase) -> None:
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAILED])
-def test_finish_told_twice_of_other_ends_writes_once(case: StudyCase, state: TrialState) -> None:
+def test_repeated_finish_with_other_ends_writes_once(case: StudyCase, state: TrialState) -> None:
     lease, numbers = case.train(someone())
     case.finish(lease, numbers, state)
     with unchanged(case.database):
@@ -510,7 +514,7 @@ def test_finish_told_twice_of_other_ends_writes_once(case: StudyCase, state: Tri
     assert case.states() == [state] * 2
 
 
-def test_finish_told_twice_is_heard_after_a_look(case: StudyCase) -> None:
+def test_repeated_finish_is_heard_after_an_evaluation(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     case.finish(lease, numbers)
     case.evaluation()
@@ -867,10 +871,10 @@ def set_zone(database: Database, zone: str) -> None:
         assert connection.exec_driver_sql("SHOW timezone").scalar() == zone
 
 
-# After a look.
+# After an evaluation.
 
 
-def test_everything_is_refused_after_a_look(case: StudyCase) -> None:
+def test_everything_is_refused_after_an_evaluation(case: StudyCase) -> None:
     case.finish(*case.train(someone()))
     begun, numbers = case.train(someone())
     reserved = case.lease(someone())
@@ -965,14 +969,14 @@ def test_holding_says_that_the_lease_was_lost_and_asks_no_more(study: StudyRecor
 
 
 def test_holding_survives_a_database_that_fails(study: StudyRecord) -> None:
-    leases = MadeUpLeases(StorageError(FAULT), UnreachableError(FAULT), True)
+    leases = MadeUpLeases(StorageError(ERROR), UnreachableError(ERROR), True)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: len(leases.finished) > 3)
         held.tell(Progress())
 
 
 def test_holding_that_heard_no_answer_for_long_still_hears_of_a_loss(study: StudyRecord) -> None:
-    leases = MadeUpLeases(*[UnreachableError(FAULT)] * 5, False)
+    leases = MadeUpLeases(*[UnreachableError(ERROR)] * 5, False)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
 
@@ -1069,7 +1073,7 @@ def test_what_succeeds_is_done_once(clock: MadeUpTime) -> None:
 
 
 def test_server_that_does_not_answer_is_asked_again(clock: MadeUpTime) -> None:
-    assessments: list[Any] = [UnreachableError(FAULT)] * 9 + [7]
+    assessments: list[Any] = [UnreachableError(ERROR)] * 9 + [7]
     said: list[str] = []
 
     def act() -> int:
@@ -1079,7 +1083,7 @@ def test_server_that_does_not_answer_is_asked_again(clock: MadeUpTime) -> None:
         return int(answer)
 
     assert retry(act, said.append) == 7
-    assert said == [f"{FAULT} Trying again for 300 seconds."]
+    assert said == [f"{ERROR} Trying again for 300 seconds."]
     assert clock.pauses == sorted(clock.pauses)
     assert clock.pauses[0] < 1
     assert clock.pauses[-1] == LONGEST_WAIT
@@ -1091,7 +1095,7 @@ def test_patience_ends(clock: MadeUpTime, seconds: float) -> None:
 
     def act() -> None:
         tries.append(clock.now)
-        raise UnreachableError(FAULT)
+        raise UnreachableError(ERROR)
 
     with pytest.raises(UnreachableError):
         retry(act, lambda line: None, seconds)
@@ -1105,7 +1109,7 @@ def test_other_errors_are_not_waited_for(clock: MadeUpTime, kind: type[Exception
 
     def act() -> None:
         tries.append(None)
-        raise kind(FAULT)
+        raise kind(ERROR)
 
     with pytest.raises(kind):
         retry(act, lambda line: None)

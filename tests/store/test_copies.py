@@ -331,7 +331,7 @@ def test_optuna_sees_the_same_study(pair: tuple[Database, Database]) -> None:
     assert any("a note" in attrs for attrs in seen)
 
 
-def test_house_reads_the_same_study(pair: tuple[Database, Database]) -> None:
+def test_selection_reads_the_same_study(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = evaluated_study(source)
     copy_study(source, study, target)
@@ -350,7 +350,7 @@ def test_house_reads_the_same_study(pair: tuple[Database, Database]) -> None:
     ]
 
 
-def test_copy_allows_no_second_look(pair: tuple[Database, Database]) -> None:
+def test_copy_allows_no_second_evaluation(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = evaluated_study(source)
     copy_study(source, study, target)
@@ -561,7 +561,7 @@ def test_failure_in_mid_copy_leaves_nothing(
         assert copy_study(source, study, target).trials == 9
 
 
-def test_fault_is_said_of_the_database_that_has_it(pair: tuple[Database, Database]) -> None:
+def test_error_names_the_database_that_has_it(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = full_study(source)
 
@@ -725,7 +725,7 @@ def test_ledgers_that_agree_are_one(with_ledger: Met) -> None:
     assert of_study(target, found_in(target, study)) == of_study(source, study)
 
 
-def test_source_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
+def test_source_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> None:
     source, study, target = with_ledger
     change(
         target,
@@ -736,7 +736,7 @@ def test_source_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
     assert of_study(target, found_in(target, study)) == of_study(source, study)
 
 
-def test_target_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
+def test_target_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> None:
     source, study, target = with_ledger
     rows = of_study(source, study)["selection_ledger"]
     change(
@@ -750,7 +750,7 @@ def test_target_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
     assert Ledger(target).evaluations(found)[0].state == EVALUATED
 
 
-def test_look_that_only_the_target_knows_stays(with_ledger: Met) -> None:
+def test_evaluation_that_only_the_target_knows_stays(with_ledger: Met) -> None:
     source, study, target = with_ledger
     change(source, "DELETE FROM selection_ledger")
     assert copy_study(source, study, target).ledger_rows == 0

@@ -276,7 +276,7 @@ def test_broken_constraint_is_our_mistake_and_keeps_its_stack(made_sqlite_url: s
             connection.exec_driver_sql(statement)
 
 
-def test_second_writer_is_refused_and_told_of_postgresql(made_sqlite_url: str) -> None:
+def test_second_writer_is_refused_and_pointed_to_postgresql(made_sqlite_url: str) -> None:
     with writer_lock(made_sqlite_url):
         with (
             pytest.raises(StorageError, match=f"process {os.getpid()} .* use PostgreSQL"),

@@ -17,6 +17,7 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import StudyDirection
+from selection.store.finding import Finding
 from sqlalchemy.engine import Connection
 
 from selection.store import doctor
@@ -24,7 +25,7 @@ from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
-from selection.store.doctor import Finding, examine, fix
+from selection.store.doctor import examine, fix
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process
@@ -173,7 +174,7 @@ def study(database: Database, records: Records) -> StudyRecord:
     return study
 
 
-def test_a_sound_record_has_no_finding_and_nothing_to_mend(
+def test_a_sound_record_has_no_finding_and_nothing_to_fix(
     database: Database, study: StudyRecord, records: Records
 ) -> None:
     found = {trial.state for trial in records.trials(study)}
@@ -378,7 +379,7 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
 
 
 @pytest.mark.parametrize(("where", "check", "break_it"), BROKEN.values(), ids=BROKEN)
-def test_what_cannot_be_mended_is_found_and_left_alone(
+def test_what_cannot_be_fixed_is_found_and_left_alone(
     database: Database, study: StudyRecord, where: str, check: str, break_it: Break
 ) -> None:
     with without_foreign_keys(database) as connection:
@@ -398,7 +399,7 @@ def test_a_trial_of_another_tool_may_have_no_number(database: Database, study: S
     assert checks(examine(database)) == [("example", "foreign"), ("example", "numbers")]
 
 
-def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRecord) -> None:
+def test_a_finding_reads_as_every_error_does(database: Database, study: StudyRecord) -> None:
     with without_foreign_keys(database) as connection:
         BROKEN["value, last bit"][2](connection, study)
         BROKEN["attempt, pruned"][2](connection, study)
@@ -570,7 +571,7 @@ def test_running_trials_of_a_dead_worker_wait_again(
 
 
 @pytest.mark.parametrize("seconds", [-1, 600])
-def test_a_lease_of_a_finished_cohort_is_no_fault(
+def test_a_lease_of_a_finished_cohort_is_no_finding(
     database: Database, study: StudyRecord, seconds: float
 ) -> None:
     with without_foreign_keys(database) as connection:
@@ -578,7 +579,7 @@ def test_a_lease_of_a_finished_cohort_is_no_fault(
     assert (examine(database), fix(database)) == ([], [])
 
 
-def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_fault(
+def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_finding(
     database: Database, study: StudyRecord
 ) -> None:
     with without_foreign_keys(database) as connection:

@@ -41,9 +41,9 @@ from tests.store.store_examples import (
     restart_example,
 )
 
-RACERS, LOOKS = 20, 10
+RACERS, EVALUATIONS = 20, 10
 # One child imports selection and splits into many, which is faster than many children. Each racer
-# opens the database for itself, waits for the others before each look, and claims it. A racer's
+# opens the database for itself, waits for the others before each evaluation, and claims it. Its
 # number stands in its claim.
 CHILD = """
 import json, multiprocessing, sys
@@ -152,7 +152,7 @@ def test_claim_is_won_once(records: Records, ledger: Ledger, database: Database)
     assert [row[5] for row in before["selection_ledger"]] == [7]
 
 
-def test_finished_look_cannot_be_claimed_again(records: Records, ledger: Ledger) -> None:
+def test_finished_evaluation_cannot_be_claimed_again(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
@@ -173,7 +173,7 @@ def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
     with open_database(new_url, create=True, write=True) as database:
         study = create_example(Records(database))
     child = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CHILD, new_url, str(RACERS), str(LOOKS)],
+        [sys.executable, "-W", "error", "-c", CHILD, new_url, str(RACERS), str(EVALUATIONS)],
         # Only a process without threads may split without fear.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -184,9 +184,9 @@ def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
     )
     finished = json.loads(child.stdout)
     assert finished["codes"] == [0] * RACERS
-    assert len(finished["answers"]) == RACERS * LOOKS
+    assert len(finished["answers"]) == RACERS * EVALUATIONS
     winners = sorted((evaluation, number) for evaluation, number, won in finished["answers"] if won)
-    assert [evaluation for evaluation, _ in winners] == list(range(1, LOOKS + 1))
+    assert [evaluation for evaluation, _ in winners] == list(range(1, EVALUATIONS + 1))
     with open_database(new_url, create=False, write=False) as database:
         found = Ledger(database).evaluations(study)
     assert [(line.evaluation, line.number) for line in found] == winners
@@ -214,7 +214,7 @@ def test_finish_keeps_result_and_outputs_bit_for_bit(
     assert {name for name in left if left[name] != right[name]} == changed
 
 
-def test_look_is_finished_once(records: Records, ledger: Ledger, database: Database) -> None:
+def test_evaluation_is_finished_once(records: Records, ledger: Ledger, database: Database) -> None:
     study = create_example(records)
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
@@ -244,7 +244,7 @@ def test_result_that_json_cannot_hold_leaves_the_claim(records: Records, ledger:
     ledger.finish(study, 1, RESULT, example_outputs())
 
 
-def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Ledger) -> None:
+def test_evaluations_are_numbered_and_keep_their_reasons(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs(5))
@@ -262,7 +262,7 @@ def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Led
     assert found[1].outputs.tobytes() == example_outputs(9).tobytes()
 
 
-def test_looks_are_told_in_order_whatever_their_order_of_writing(
+def test_evaluations_are_listed_in_order_whatever_their_order_of_writing(
     records: Records, ledger: Ledger
 ) -> None:
     study = create_example(records)
@@ -271,14 +271,14 @@ def test_looks_are_told_in_order_whatever_their_order_of_writing(
     assert [line.evaluation for line in ledger.evaluations(study)] == [1, 2, 10]
 
 
-def test_first_look_is_free(records: Records, ledger: Ledger) -> None:
+def test_first_evaluation_is_free(records: Records, ledger: Ledger) -> None:
     study, other = study_of(records, "first"), study_of(records, "second")
     ledger.check_first_evaluation(study)
     ledger.claim(other, 7, "best", evaluation=1, reason="", finished=0)
     ledger.check_first_evaluation(study)
 
 
-def test_second_look_is_refused_with_trial_and_time_of_the_first(
+def test_second_evaluation_is_refused_with_trial_and_time_of_the_first(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = create_example(records)
@@ -322,7 +322,7 @@ def test_ledger_outlives_its_study_and_warns_the_next(
     assert [line.number for line in ledger.openings_by_others(study)] == [9]
 
 
-def test_openings_by_others_are_told_in_order_of_time(
+def test_openings_by_others_are_listed_in_order_of_time(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     studies = [study_of(records, name) for name in ("late", "middle", "early")]
@@ -347,7 +347,7 @@ def test_studies_without_held_out_rows_have_nothing_in_common(
     ledger.check_first_evaluation(without)
 
 
-def test_look_goes_on_record_although_its_study_was_deleted_meanwhile(
+def test_evaluation_goes_on_record_although_its_study_was_deleted_meanwhile(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = create_example(records)

@@ -211,7 +211,7 @@ def test_sqlite_migrates_without_foreign_keys_and_has_them_again(sqlite_url: str
             assert connection.exec_driver_sql("PRAGMA foreign_keys").scalar() == 1
 
 
-def test_migrations_import_nothing_of_the_house() -> None:
+def test_migrations_import_nothing_of_selection() -> None:
     versions = sorted((SCRIPTS / "versions").glob("*.py"))
     assert versions
     for path in versions:

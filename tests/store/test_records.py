@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import optuna
@@ -251,7 +252,8 @@ def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> Non
         train = np.mean([fold.train_score for fold in result.folds])
         assert trial.user_attrs["train_score"] == pytest.approx(train, rel=1e-12)
         assert trial.user_attrs["epochs"] == result.epochs
-    shown._storage._backend.engine.dispose()
+    storage: Any = shown._storage
+    storage._backend.engine.dispose()
 
 
 def test_minimised_metric_gives_optuna_its_direction(records: Records, database: Database) -> None:
@@ -500,7 +502,7 @@ def test_number_of_statements_does_not_grow_with_the_cohort(
     assert counts[0] == counts[1]
 
 
-def test_no_trials_are_read_without_a_look_at_those_of_the_study(
+def test_no_trials_are_read_without_reading_those_of_the_study(
     records: Records, database: Database
 ) -> None:
     study = create_example(records)
@@ -519,7 +521,7 @@ def test_no_trials_are_read_without_a_look_at_those_of_the_study(
     assert len(statements) == 1
 
 
-def test_fold_means_follow_the_house_formula(records: Records) -> None:
+def test_fold_means_follow_one_formula(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
     curve = LearningCurve(np.full((4, 6), 0.1))

@@ -1,7 +1,7 @@
 """Several workers of one study in every order that Hypothesis finds: what must hold, always holds.
 
 The workers live in this process; a killed one is silent, and its lease is ended by SQL. What must
-hold is read by SQL of its own and compared with what the workers were told.
+hold is read by SQL of its own and compared with the calls of the workers.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import attrgetter
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -257,7 +257,7 @@ class WorkersMachine(RuleBasedStateMachine):
         """Look at the held-out set, once; not after trials that were not assessed."""
         best = next(n for n, row in self.finished.items() if row[1] == COMPLETE)
         seen = len(self.finished) - is_stale
-        asked = {"evaluation": 1, "reason": "", "finished": seen}
+        asked: dict[str, Any] = {"evaluation": 1, "reason": "", "finished": seen}
         if not self.is_opened and is_stale:
             with pytest.raises(StudyStateError):
                 self.ledger.claim(self.study, best, "best", **asked)
@@ -320,7 +320,7 @@ class WorkersMachine(RuleBasedStateMachine):
         assert len(rows) <= BUDGET
 
     def finished_trials_stay(self, now: Now) -> None:
-        """I3: what is finished is what the workers were told, and never changes."""
+        """I3: what is finished is the calls of the workers, and never changes."""
         finished = now.finished()
         lost = {n: row for n, row in finished.items() if n not in self.finished}
         assert {n: finished.get(n) for n in self.finished} == self.finished
@@ -559,7 +559,7 @@ def dead_home() -> str:
 
 def run_machine(database: Database, examples: int, steps: int) -> None:
     run_state_machine_as_test(
-        lambda: WorkersMachine(database),
+        cast(Any, lambda: WorkersMachine(database)),
         settings=settings(
             deadline=None,
             max_examples=examples,

@@ -33,8 +33,8 @@ def load(url: str, revision: str) -> None:
         connection.close()
         return
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql((STORED / f"{revision}.postgres.sql").read_text())
+    with engine.connect() as server:
+        server.exec_driver_sql((STORED / f"{revision}.postgres.sql").read_text())
     engine.dispose()
 
 

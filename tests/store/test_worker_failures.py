@@ -322,7 +322,7 @@ class FinishingRecords(Records):
         results: Mapping[int, TrialResult],
     ) -> None:
         super().__init__(repository.database)
-        self._finish = lambda: repository.cohorts.finish(study, lease, results)
+        self._finish: Callable[[], None] = lambda: repository.cohorts.finish(study, lease, results)
         self._looks = 0
 
     def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:

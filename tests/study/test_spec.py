@@ -38,7 +38,7 @@ def errors(content: dict[str, Any]) -> list[str]:
 
 
 @pytest.mark.parametrize("path", sorted(STUDIES.rglob("*.toml")), ids=lambda path: path.stem)
-def test_every_study_of_the_house_is_accepted(path: Path) -> None:
+def test_every_study_of_the_repository_is_accepted(path: Path) -> None:
     spec = read_study(path)
     assert spec.setting(spec.default).kind.epochs >= 1
 
@@ -134,7 +134,7 @@ def test_every_study_of_the_house_is_accepted(path: Path) -> None:
         ),
     ],
 )  # fmt: skip
-def test_bad_input_is_one_line_with_rule_value_and_mend(
+def test_bad_input_is_one_line_with_rule_value_and_hint(
     content: dict[str, Any], words: list[str]
 ) -> None:
     found = errors(content)
@@ -145,7 +145,7 @@ def test_bad_input_is_one_line_with_rule_value_and_mend(
         assert word in found[0]
 
 
-def test_all_faults_of_a_file_are_shown_at_once() -> None:
+def test_all_errors_of_a_file_are_shown_at_once() -> None:
     content = study(
         cv={"folds": 0}, search={"metric": "acuracy", "trails": 3}, space={"widht": 1, "l2": -1}
     )
@@ -210,7 +210,7 @@ def test_fields_without_effect_do_not_tell_settings_apart() -> None:
         ),
         "s.toml",
     )
-    linear = {
+    linear: dict[str, Any] = {
         "hidden_layers": 0,
         "width": 8,
         "dropout": 0.1,

@@ -24,7 +24,7 @@ from selection.train.fit import Decide, Trainer
 from selection.train.graph import StepGraph
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members
-from tests.train.examples import make_folds, make_setting
+from tests.train.examples import make_folds, make_setting, task_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -60,9 +60,8 @@ def train(
     precision: Precision = "float32",
 ) -> list[TrialResult]:
     chosen = folds or make_folds()
-    task = "classification" if chosen[0].classes else "regression"
     metric = "cross_entropy" if chosen[0].classes else "rmse"
-    trainer = Trainer(chosen, task, metric, SEED, device, precision=precision)
+    trainer = Trainer(chosen, task_of(chosen), metric, SEED, device, precision=precision)
     return trainer.train(settings, decide)
 
 
@@ -78,6 +77,7 @@ def assert_close(
         np.testing.assert_allclose(points(one), points(other), rtol=tolerance, atol=1e-6)
         for a, b in zip(one.folds, other.folds, strict=True):
             if b.outputs is not None:
+                assert a.outputs is not None
                 np.testing.assert_allclose(a.outputs, b.outputs, rtol=tolerance, atol=tolerance)
 
 

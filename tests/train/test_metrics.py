@@ -14,7 +14,9 @@ from tests.train.examples import make_folds
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "cross_entropy", "macro_f1", "roc_auc"]
 
 
-def outputs_and_targets(classes: int, rows: int = 200, *, ties: bool = False) -> tuple:
+def outputs_and_targets(
+    classes: int, rows: int = 200, *, ties: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(4)
     outputs = torch.randn(3, max(classes, 1), rows, generator=generator, dtype=torch.float64)
     if ties:

@@ -26,7 +26,7 @@ from selection.train.plan import plan_packs
 from selection.train.refit import Fitted, fit_members
 from selection.train.weights import LayerWeights, decode_weights, encode_weights
 from tests import reference
-from tests.train.examples import make_folds, make_setting
+from tests.train.examples import make_folds, make_setting, task_of
 
 SEED = 7
 CPU = torch.device("cpu")
@@ -39,8 +39,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 
 def fit(setting: Setting, folds: Sequence[FoldData], seed: int = SEED) -> list[Fitted]:
-    task = "classification" if folds[0].classes else "regression"
-    return fit_members(setting, folds, task, metric_of(folds[0]), seed, CPU)
+    return fit_members(setting, folds, task_of(folds), metric_of(folds[0]), seed, CPU)
 
 
 def metric_of(data: FoldData) -> str:
@@ -206,7 +205,8 @@ def plain(
         linear.load_state_dict(state)
         stacked += [linear, reference.ACTIVATIONS[activation]()]
     with torch.no_grad():
-        return nn.Sequential(*stacked[:-1])(torch.tensor(features)).numpy()
+        outputs: torch.Tensor = nn.Sequential(*stacked[:-1])(torch.tensor(features))
+    return np.asarray(outputs.numpy())
 
 
 SHAPES = [(4, 3), (4, 1), (4, 5, 3), (7, 9, 4, 1), (31, 17, 2), (40, 64, 32, 10)]

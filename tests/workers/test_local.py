@@ -117,7 +117,8 @@ def test_a_worker_that_is_killed_is_replaced(new_team: Callable[..., Team], watc
     # could spend the budget alone while the other starts.
     watch.stop_outside_of_transactions(second)
     os.kill(first, signal.SIGKILL)
-    pair = wait_for(lambda: (seen := set(watch.training(2))) != {first, second} and seen)
+    pair = wait_for(lambda: None if (seen := set(watch.training(2))) == {first, second} else seen)
+    assert pair is not None
     os.kill(second, signal.SIGCONT)
     code, err = team.end()
     assert code == 0, err

@@ -11,7 +11,7 @@ import pytest
 from tests.command_line import STUDY, Cli
 
 
-def test_sweep_verdict_look_and_export(
+def test_sweep_verdict_evaluation_and_export(
     cli: Cli, new_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SELECTION_STORAGE", new_url)

@@ -259,7 +259,7 @@ def test_groups_are_resampled_whole_even_for_accuracy(
     assert value["low"] <= value["score"] <= value["high"]
 
 
-def test_a_second_look_is_refused_and_prints_the_first_result(cli: Cli, write: Write) -> None:
+def test_a_second_evaluation_is_refused_and_prints_the_first_result(cli: Cli, write: Write) -> None:
     cli("run", write())
     first = cli("evaluate", "s", "--json").json
     again = cli("evaluate", "s", "--json")
@@ -273,7 +273,7 @@ def test_a_second_look_is_refused_and_prints_the_first_result(cli: Cli, write: W
     assert f"accuracy, held out: {first['score']:.4f}" in text.out
 
 
-def test_another_look_is_on_record_and_every_report_says_so(cli: Cli, write: Write) -> None:
+def test_another_evaluation_is_on_record_and_every_report_says_so(cli: Cli, write: Write) -> None:
     cli("run", write())
     first = cli("evaluate", "s", "--json").json
     second = cli("evaluate", "s", "--again", "--reason", "the labels were fixed", "--json").json
@@ -375,7 +375,7 @@ def test_a_study_with_trials_left_is_ended_by_request_only(
     assert cli("evaluate", "s", "--again", "--reason", "why not").code == 0
 
 
-def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
+def test_an_evaluation_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     """A cohort that trains while the evaluation is claimed cannot end behind its back."""
     spec = make_spec({"assessment": {"nested": True}}, trials=4, cohort=2)
     data = load_study_data(spec, bench.folder)
@@ -405,7 +405,7 @@ def test_a_look_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     results = trainer.train([spec.setting(trial.params) for trial in assessment.trials[2:]])
     with pytest.raises(RefusedError, match="a study takes no trials after"):
         bench.repository.cohorts.finish(study, claim.lease, dict(zip((2, 3), results, strict=True)))
-    assert bench.records.elapsed_seconds(study) == first_cohort, "a look is no training"
+    assert bench.records.elapsed_seconds(study) == first_cohort, "an evaluation is no training"
     bench.procedure(spec)
     assert bench.evidence.outer_folds(study) == [], "they would search on where the study stopped"
     assert bench.evidence.baselines(study) != []
@@ -545,7 +545,7 @@ def test_nothing_before_evaluate_comes_near_the_door(
     assert opened == [40]
 
 
-def test_another_study_on_the_same_rows_is_told(cli: Cli, write: Write) -> None:
+def test_another_study_on_the_same_rows_is_reported(cli: Cli, write: Write) -> None:
     cli("run", write())
     cli("evaluate", "s")
     other = write("other", extra="default = { width = 5 }")
@@ -617,7 +617,7 @@ def test_the_claim_is_written_before_the_door_opens(
     spec = make_spec()
     study, data = bench.procedure(spec)
     seen: list[list[str]] = []
-    honest = final.open_held_out
+    honest = held_out.open_held_out
 
     def watching(*words: Any) -> Rows:
         seen.append([evaluation.state for evaluation in bench.ledger.evaluations(study)])

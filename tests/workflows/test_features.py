@@ -118,6 +118,7 @@ def test_trials_that_are_trained_after_the_switch_have_layers(bench: Bench) -> N
     }
     assert [layers[0] is None for layers in found.values()] == [True, True, False, False]
     for layers in (*found[2], *found[3]):
+        assert layers is not None
         assert layers.points.shape == (3, 2, 3)
         assert np.isnan(layers.column("dead_share")[:, -1]).all(), "the output layer has no ReLU"
         assert (layers.column("weight_norm") > 0).all()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import statistics
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -73,7 +73,9 @@ def test_classes_are_those_of_a_plain_loop(bench: Bench, dataset: str, repeats: 
     assert tuple(line.name for line in found.class_scores) == names
     recalls = oracle.recall_score(truth, predicted, average=None)
     assert [line.recall for line in found.class_scores] == pytest.approx(list(recalls))
-    assert found.targets is found.predictions is found.residuals is None
+    assert found.targets is None
+    assert found.predictions is None
+    assert found.residuals is None
 
 
 @pytest.mark.parametrize("repeats", [1, 2])
@@ -83,7 +85,9 @@ def test_mistakes_are_wrong_and_the_surest_first(bench: Bench, repeats: int) -> 
     target, names = data.dataset.target, data.dataset.class_names
     expected = sorted(
         (
-            Mistake(row, names[target[row]], names[line.argmax()], pytest.approx(line.max()))
+            Mistake(
+                row, names[target[row]], names[line.argmax()], cast(Any, pytest.approx(line.max()))
+            )
             for row, line in enumerate(chances)
             if line.argmax() != target[row]
         ),
@@ -125,7 +129,8 @@ def test_regression_has_residuals_and_no_classes(bench: Bench) -> None:
     study, data = bench.procedure(small_spec("diabetes", {"repeats": 2}, metric="rmse"))
     found = out_of_fold(study, bench.repository, 1)
     assert found is not None
-    assert found.class_scores is found.counts is None
+    assert found.class_scores is None
+    assert found.counts is None
     assert (found.rows, found.repeats) == (len(data.dataset), 2)
     outputs = slow_outputs(bench, study, data, 1)[0, :, 0]
     np.testing.assert_array_equal(found.predictions, outputs)

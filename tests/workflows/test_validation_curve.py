@@ -281,7 +281,12 @@ def test_values_without_effect_are_refused(
 
 @pytest.mark.parametrize("over", ["dropout", "width", "activation"])
 def test_layers_that_are_not_there_have_nothing_to_change(bench: Bench, over: str) -> None:
-    values = {"dropout": [0.1, 0.5], "width": [8, 16], "activation": ["relu", "tanh"]}[over]
+    of: dict[str, list[Scalar]] = {
+        "dropout": [0.1, 0.5],
+        "width": [8, 16],
+        "activation": ["relu", "tanh"],
+    }
+    values = of[over]
     with pytest.raises(StudyStateError, match=f"{over} must change the setting of trial 0"):
         trace(bench, begin(bench, cubic_spec())(over), values)
 

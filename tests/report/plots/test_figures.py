@@ -76,7 +76,7 @@ def some_trials(count: int, folds: int = 3) -> list[Trial]:
     rng = random.Random(5)
     found = []
     for number in range(count):
-        params = {
+        params: dict[str, Any] = {
             "width": rng.choice([4, (8, 8), (16, 4), 32]),
             "learning_rate": 10 ** rng.uniform(-3, 0),
             "activation": rng.choice(["relu", "tanh"]),
@@ -216,7 +216,7 @@ def test_the_best_so_far_falls_where_less_is_better() -> None:
     trials = [dataclasses.replace(t, state=TrialState.COMPLETE) for t in some_trials(30)]
     trials = [dataclasses.replace(t, value=float(np.mean(t.fold_scores))) for t in trials]
     best = named(figures.optimisation_history(spec, trials, None), "best so far")
-    least = np.minimum.accumulate([t.value for t in trials])
+    least = np.minimum.accumulate([t.value or 0.0 for t in trials])
     assert best["y"] == [float(least[number]) for number in best["x"]]
     assert set(best["y"]) == set(least.tolist())
 
@@ -328,7 +328,7 @@ def test_slices_name_choices_as_people_do(real: Real) -> None:
     names = {4: "4", 32: "32", (8, 8): "8, 8", (16, 4): "16, 4"}
     shown = zip(trace["marker"]["color"], trace["x"], trace["y"], strict=True)
     for number, x, y in shown:
-        assert x == names[complete[number].params["width"]]  # type: ignore[index]
+        assert x == names[complete[number].params["width"]]
         assert y == complete[number].value
     assert found["width"]["layout"]["xaxis"]["categoryarray"] == ["4", "8, 8", "16, 4", "32"]
     assert found["learning_rate"]["layout"]["xaxis"]["type"] == "log"
@@ -344,7 +344,7 @@ def test_a_contour_has_log_axes_and_named_choices(spec: StudySpec) -> None:
     assert set(plot["data"][0]["y"]) == {"4", "8, 8", "16, 4", "32"}
     complete = [t for t in trials if t.state is TrialState.COMPLETE]
     assert sorted(plot["data"][1]["x"]) == pytest.approx(
-        sorted(t.params["learning_rate"] for t in complete)  # type: ignore[type-var]
+        sorted(t.params["learning_rate"] for t in complete)
     )
     empty = figures.contour(spec, trials[:1], "width", "learning_rate")
     assert empty["data"] == []
@@ -374,7 +374,7 @@ def test_parallel_lines_are_groups_by_score(metric: str) -> None:
     # Both ends of a range are labelled, and every choice.
     rates = [t.params["learning_rate"] for t in complete]
     marks = [m for m in plot["layout"]["annotations"] if m["x"] == names.index("learning_rate")]
-    assert {m["text"] for m in marks} == {f"{end:.3g}" for end in (min(rates), max(rates))}  # type: ignore[type-var]
+    assert {m["text"] for m in marks} == {f"{end:.3g}" for end in (min(rates), max(rates))}
     marks = [m for m in plot["layout"]["annotations"] if m["x"] == names.index("width")]
     assert {m["text"] for m in marks} == {"4", "8, 8", "16, 4", "32"}
 
@@ -420,7 +420,7 @@ def test_scores_against_a_hyperparameter_show_both_means(spec: StudySpec) -> Non
         assert median == pytest.approx(np.median(own))  # type: ignore[arg-type]
 
 
-def test_epochs_are_told_by_colour_and_pattern(spec: StudySpec) -> None:
+def test_epochs_are_shown_by_colour_and_pattern(spec: StudySpec) -> None:
     trials = some_trials(30)
     plot = figures.epochs_spent(spec, trials)
     for state in STATES:
@@ -451,7 +451,7 @@ def test_a_narrow_log_axis_writes_its_ticks_out(spec: StudySpec) -> None:
     assert "tickvals" not in wide
 
 
-def test_rivals_are_the_best_and_say_who_is_alike(real: Real) -> None:
+def test_competitors_are_the_best_and_say_who_is_alike(real: Real) -> None:
     competitors = [
         dataclasses.replace(
             real.assessment.competitors[0],
