@@ -121,3 +121,25 @@ def test_a_new_rate_of_each_class_is_one_entry(monkeypatch: pytest.MonkeyPatch) 
 def test_the_metrics_of_a_task_stand_in_order() -> None:
     assert metrics_of("regression") == ["rmse", "mae", "r2"]
     assert metrics_of("classification")[0] == "accuracy"
+
+
+def test_a_study_of_log_loss_and_gelu_is_one_of_cross_entropy() -> None:
+    generator = np.random.default_rng(5)
+    features = generator.normal(size=(60, 3))
+    target = (features[:, 0] + features[:, 1] > 0).astype(int)
+    found = []
+    for metric in ("log_loss", "cross_entropy"):
+        content = {
+            "model": {"activation": "gelu"},
+            "training": {"epochs": 3, "batch_size": 16},
+            "cv": {"folds": 3},
+            "space": {"width": {"choices": [4, 8]}},
+            "search": {"metric": metric, "sampler": "grid", "pruner": "none", "cohort": 2},
+            "assessment": {"bootstraps": 100},
+        }
+        study = selection.run(content, features, target, progress=False)
+        assert study.spec.metric == metric
+        trials, held_out = study.trials, study.evaluate()
+        assert (trials["state"] == "complete").all()
+        found.append((trials["value"].tolist(), study.best.corrected, held_out.score))
+    assert found[0] == found[1]
