@@ -116,8 +116,8 @@ def _introduction(runs: Sequence[Run], seconds: float) -> str:
     names = list(dict.fromkeys(run.study for run in runs))
     text = (
         '`make book`: the studies of `studies/book`, after "Dive into Deep Learning" (Zhang, '
-        "Lipton, Li, Smola), chapter 4, each run in full (folds, baselines, database) once per seed. "
-        "The seed decides synthetic rows, folds, initial weights and the order of rows. "
+        "Lipton, Li, Smola), chapter 4, each run in full (folds, baselines, database) once per "
+        "seed. The seed decides synthetic rows, folds, initial weights and the order of rows. "
         f"{len(names)} studies, {len(runs)} runs, {seconds / 60:.1f} minutes."
     )
     return f"{paragraph(text)}\n{where_it_ran('torch', 'selection')}"

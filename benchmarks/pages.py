@@ -280,8 +280,8 @@ def main() -> None:
     found = ratio_of(alone, beside)
     print(f"""
 A sweep of digits ({size} trials x 5 folds, no pruner, all cores) while a reader's page asks every
-{POLL_SECONDS:g} seconds and asks for {len(CHARTS)} charts again when they change, alternating with the
-same sweep alone, {rounds} rounds: its rate is {found.median:.3f} ({found.low:.3f} to
+{POLL_SECONDS:g} seconds and asks for {len(CHARTS)} charts again when they change, alternating with
+the same sweep alone, {rounds} rounds: its rate is {found.median:.3f} ({found.low:.3f} to
 {found.high:.3f}) of that alone (goal {GOAL_SHARE:g}: {decided(found)}). The
 server sent {"; ".join(reads)}.""")
 

@@ -186,7 +186,10 @@ def _print_peers(rows: list[Row], rounds: int, cores: int) -> None:
             + " | ".join(cells)
             + f" | {'; '.join(goals)} |"
         )
-    print("\nNumber of torch threads with which each peer is faster, and best mean validation accuracy:\n")
+    print(
+        "\nNumber of torch threads with which each peer is faster, and best mean validation "
+        "accuracy:\n"
+    )
     print("| case | ours | " + " | ".join(f"({x})" for x in letters) + " |")
     print("| --- | ---: |" + " ---: |" * len(letters))
     for row in rows:
@@ -204,8 +207,8 @@ def _print_gemm(chosen: list[Case], rounds: int, cores: int) -> None:
     print("\n### Share of the machine's own rate\n")
     print(
         f"Operations that training needs, per second of training steps, and those of `torch.mm` of "
-        f"{GEMM_SIZE} x {GEMM_SIZE} float32 on\n{cores} threads of one core each, alternately. Packs "
-        f"as the trainer runs them, {cores} side by side.\n"
+        f"{GEMM_SIZE} x {GEMM_SIZE} float32 on\n{cores} threads of one core each, alternately. "
+        f"Packs as the trainer runs them, {cores} side by side.\n"
     )
     print("| case | torch.mm, GFLOP/s | share | range | goal |")
     print("| --- | ---: | ---: | :---: | --- |")

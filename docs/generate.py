@@ -32,7 +32,7 @@ from selection.study.fields import (
 )
 
 DOCS = Path(__file__).parent
-SOURCE = DOCS.parent / "selection"
+SOURCE = Path(selection.__file__).parent
 HELP_COLUMNS = "100"
 # Hyperparameters share their sections with two keys that all trials of a study have in common.
 NOT_SEARCHABLE = ("precision", "diagnostics")
