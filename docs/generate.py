@@ -159,18 +159,30 @@ def _help(name: str) -> str:
 
 
 def public_names() -> str:
-    """Return signature and docstring of every public name, and of the methods of classes."""
-    parts = []
-    for name in selection.__all__:
-        source = textwrap.dedent(inspect.getsource(getattr(selection, name)))
-        node = ast.parse(source).body[0]
-        parts.append(_signature(node, f"selection.{name}", "##"))
-        if isinstance(node, ast.ClassDef):
-            parts += [
-                _signature(each, f"{name}.{each.name}", "###")
-                for each in node.body
-                if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")
-            ]
+    """Return signature and docstring of every public name: functions, classes, errors."""
+    found = {name: getattr(selection, name) for name in selection.__all__}
+    errors = [name for name, each in found.items() if _is_error(each)]
+    plain = sorted(
+        found.keys() - set(errors), key=lambda name: (isinstance(found[name], type), name)
+    )
+    rows = [_row(f"`{name}`", _first_line(found[name].__doc__)) for name in errors]
+    table = ["## Errors", "", "| error | when |", "| --- | --- |", *rows]
+    return "\n\n".join([*(_public(name, found[name]) for name in plain), "\n".join(table)])
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
+
+
+def _public(name: str, value: Any) -> str:
+    node = ast.parse(textwrap.dedent(inspect.getsource(value))).body[0]
+    parts = [_signature(node, f"selection.{name}", "##")]
+    if isinstance(node, ast.ClassDef):
+        parts += [
+            _signature(each, f"{name}.{each.name}", "###")
+            for each in node.body
+            if isinstance(each, ast.FunctionDef) and not each.name.startswith("_")
+        ]
     return "\n\n".join(parts)
 
 
@@ -181,8 +193,8 @@ def _signature(node: ast.AST, name: str, heading: str) -> str:
     if isinstance(node, ast.FunctionDef) and not is_property:
         given = re.sub(r"^self(, )?", "", ast.unparse(node.args))
         text = f"{name}({given})" + (f" -> {ast.unparse(node.returns)}" if node.returns else "")
-    lines = (ast.get_docstring(node) or "").splitlines()
-    return "\n".join([f"{heading} {name}", "", "```text", text, "", *lines, "```"])
+    text = "\n\n".join(filter(None, [text, ast.get_docstring(node)]))
+    return "\n".join([f"{heading} {name}", "", "```text", text, "```"])
 
 
 def imports() -> str:
