@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -63,7 +64,7 @@ def test_every_key_of_a_study_file_says_what_it_means(generator: ModuleType) -> 
 def test_a_key_is_searchable_where_the_reference_says_so(name: str, generator: ModuleType) -> None:
     default = section_of(name).model_fields[name].get_default()
     value = OWN_KEYS.get(name, 1 if default is None else default)
-    needs = {"nesterov": {"momentum": 0.9}, "l2": {"optimizer": "adam"}}
+    needs: dict[str, dict[str, Any]] = {"nesterov": {"momentum": 0.9}, "l2": {"optimizer": "adam"}}
     space = {name: value, **needs.get(name, {})}
     content = {"name": "s", "data": {"dataset": "iris"}, "space": space, "search": {"trials": 1}}
     try:
@@ -80,6 +81,13 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     for target in re.findall(r"\]\(([^)\s#]+)[^)]*\)", text):
         if "://" not in target:
             assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_file_named_exists(page: Path) -> None:
+    folders = "selection|tests|docs|studies|benchmarks|alembic|examples"
+    for name in re.findall(rf"`((?:{folders})/[\w./-]*)`", page.read_text()):
+        assert (ROOT / name).exists(), name
 
 
 @pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
