@@ -17,7 +17,7 @@ OLDEST_TORCH := torch==2.11.0
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
-	lint types imports format lock docs clean
+	lint types imports format lock docs outputs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -46,6 +46,9 @@ export: $(READY) ## Export a study's winner: make export NAME=digits TO=digits/
 
 docs: $(READY) ## Rewrite the parts of docs/ that follow from the code
 	$(BIN)/python docs/generate.py
+
+outputs: $(READY) ## Rewrite the terminal output shown in README and the tutorial
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python docs/outputs.py
 
 noise: $(READY) ## Rewrite docs/noise.md: what is reported for pure noise
 	$(BIN)/python -m benchmarks.noise > docs/noise.md
