@@ -23,6 +23,7 @@ from pydantic import BaseModel
 
 import selection
 from selection.cli.main import app
+from selection.metrics import METRICS
 from selection.study.fields import (
     SPACE_SECTIONS,
     HeldOutColumn,
@@ -30,6 +31,7 @@ from selection.study.fields import (
     ProvenanceSection,
     StudySections,
 )
+from selection.study.pruners import OPTIONS
 
 DOCS = Path(__file__).parent
 SOURCE = Path(selection.__file__).parent
@@ -124,6 +126,38 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _is_small(limit: float | None) -> bool:
     """Say whether a limit is worth printing: nobody needs to know where integers end."""
     return limit is not None and abs(limit) < 2**53
+
+
+def metrics() -> str:
+    """Return the registry of metrics."""
+    units = {"share": "", "nats": "nats", "target": "unit of the target"}
+    rows = [
+        _row(
+            f"`{name}`",
+            metric.task,
+            "minimised" if metric.is_minimised else "maximised",
+            "{:g} to {:g}".format(*metric.bounds),
+            units[metric.unit],
+        )
+        for name, metric in METRICS.items()
+    ]
+    head = [_row("metric", "task", "direction", "range", "unit"), _row(*["---"] * 5)]
+    return "\n".join([*head, *rows])
+
+
+def pruner_options() -> str:
+    """Return the options of each pruner and the values they take."""
+    head = [_row("pruner", "`pruner_options`"), _row("---", "---")]
+    return "\n".join(
+        [*head, *(_row(f"`{name}`", _options(kind)) for name, kind in OPTIONS.items())]
+    )
+
+
+def _options(kind: type[BaseModel]) -> str:
+    return "; ".join(
+        f"`{name}`, {field.description}{', required' if field.is_required() else ''}"
+        for name, field in kind.model_fields.items()
+    )
 
 
 def commands() -> str:
@@ -285,6 +319,8 @@ def _row(*cells: str) -> str:
 
 PARTS: Mapping[str, Callable[[], str]] = {
     "study keys": study_keys,
+    "metrics": metrics,
+    "pruner options": pruner_options,
     "commands": commands,
     "public names": public_names,
     "imports": imports,
