@@ -19,7 +19,9 @@ from selection.study.spec import parse_study
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
-WRITTEN = sorted([*PAGES, ROOT / "Makefile", *ROOT.glob("studies/**/*.toml")])
+WRITTEN = sorted(
+    [*PAGES, ROOT / "Makefile", *ROOT.glob("studies/**/*.toml"), *ROOT.glob("benchmarks/*.py")]
+)
 RETIRED = r"mend(?:s|ed|ing)?|verbs?|rivals?|told|mourns?|house|rooms?|faults?"
 OWN_KEYS = {"width": 8, "dropout": 0.1, "weight_decay": 0.1, "l2": 0.1, "learning_rate": 0.1}
 
