@@ -17,7 +17,7 @@ OLDEST_TORCH := torch==2.11.0
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
 .PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
-	lint types imports format lock clean
+	lint types imports format lock docs outputs clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
@@ -41,17 +41,23 @@ study: $(READY) ## Run a study: make study STUDY=studies/digits.toml
 evaluate: $(READY) ## Open a study's held-out set, once: make evaluate NAME=digits
 	$(BIN)/selection evaluate $(NAME)
 
-export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=digits/
+export: $(READY) ## Export a study's winner: make export NAME=digits TO=digits/
 	$(BIN)/selection export $(NAME) --to $(TO)
 
-noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
+docs: $(READY) ## Rewrite the parts of docs/ that follow from the code
+	$(BIN)/python docs/generate.py
+
+outputs: $(READY) ## Rewrite the terminal output shown in README and the tutorial
+	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python docs/outputs.py
+
+noise: $(READY) ## Rewrite docs/noise.md: what is reported for pure noise
 	$(BIN)/python -m benchmarks.noise > docs/noise.md
 
 book: $(READY) ## Rewrite docs/book.md: the book's figures beside ours
 	$(BIN)/python -m benchmarks.book > docs/book.md.new
 	@mv docs/book.md.new docs/book.md
 
-bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a short look
+bench: $(READY) ## Rewrite docs/benchmarks.md; takes half an hour; BENCH=--quick for a short run
 	@cat benchmarks/intro.md > docs/benchmarks.md.new
 	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup pages; do \
 		$(BIN)/python -m benchmarks.$$name $(BENCH) >> docs/benchmarks.md.new || exit 1; \

@@ -17,7 +17,7 @@ from benchmarks.book_runs import Run, run_study
 
 @dataclass(frozen=True)
 class Plan:
-    """Say how often a study runs; its first trials, so many as looks, meet the held-out rows."""
+    """Say how often a study runs; the first trials, as many as evaluations, are scored held out."""
 
     study: str
     seeds: int

@@ -99,12 +99,12 @@ def page(runs: Sequence[Run], seconds: float) -> str:
         "The degree of a polynomial": degree_part(_of(runs, "model_selection")),
         "Weight decay": decay_part(_of(runs, "weight_decay")),
         "The MLP and dropout, on one seed": dropout_part(_of(runs, "mlp"), _of(runs, "dropout")),
-        "The beginning of a deep net": initialisation_part(_of(runs, "initialisation")),
+        "Initialisation of a deep net": initialisation_part(_of(runs, "initialisation")),
         "K folds": fold_part([_of(runs, "kfold"), _of(runs, "kfold_10")]),
     }
     return "\n\n".join(
         [
-            "# The book's figures beside ours",
+            "# The book's figures and ours",
             _introduction(runs, seconds),
             *_figures(runs),
             *(f"## {title}\n\n{text}" for title, text in parts.items()),
@@ -116,8 +116,8 @@ def _introduction(runs: Sequence[Run], seconds: float) -> str:
     names = list(dict.fromkeys(run.study for run in runs))
     text = (
         '`make book`: the studies of `studies/book`, after "Dive into Deep Learning" (Zhang, '
-        "Lipton, Li, Smola), chapter 4, each run whole (folds, baselines, record) once per seed. "
-        "A seed draws made-up rows, folds, initial weights and the order of rows. "
+        "Lipton, Li, Smola), chapter 4, each run in full (folds, baselines, database) once per "
+        "seed. The seed decides synthetic rows, folds, initial weights and the order of rows. "
         f"{len(names)} studies, {len(runs)} runs, {seconds / 60:.1f} minutes."
     )
     return f"{paragraph(text)}\n{where_it_ran('torch', 'selection')}"
@@ -134,7 +134,7 @@ def _figures(runs: Sequence[Run]) -> list[str]:
         "time per seed",
     )
     note = (
-        "Training loss and accuracy are what the last epoch saw on its way, of the refit on all "
+        "Training loss and accuracy are running means over the last epoch of the refit on all "
         "development rows; test figures are of the held-out rows. Where the book's own runs have "
         "a spread, `yes` says that all of our runs, as rounded here, lie in it. Where it has one "
         "figure and no spread, `inside` says that a number which rounds to it lies where "
@@ -142,7 +142,7 @@ def _figures(runs: Sequence[Run]) -> list[str]:
         f"few seeds, and {100 - 100 * LEVEL:.0f} in 100 such figures lie outside by chance."
     )
     missed = [line[0] for line in lines if not line[4].startswith(("yes", "one figure, inside"))]
-    outside = f"Not wholly inside: {'; '.join(missed)}." if missed else "Nothing lies outside."
+    outside = f"Not entirely inside: {'; '.join(missed)}." if missed else "Nothing lies outside."
     return [table(head, lines), paragraph(note), paragraph(outside)]
 
 

@@ -1,8 +1,8 @@
 """Whole studies of studies/book, one per seed: what each trial of them did, as plain values.
 
-Seeds draw made-up rows, folds, initial weights and the order of rows. Held-out rows are looked at
-once for each trial that the book has a figure of, whichever trial the rule chose; every look is in
-the ledger of a database that is thrown away.
+The seed decides synthetic rows, folds, initial weights and the order of rows. The held-out set is
+evaluated once for each trial that the book has a figure of, whichever trial the rule chose; every
+evaluation is in the ledger of a database that is thrown away.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Run:
 
 
 def run_study(name: str, seed: int, evaluations: int) -> Run:
-    """Run one study file at a seed; its first trials, so many as looks, meet the held-out rows."""
+    """Run a study file at a seed; the first trials, as many as evaluations, are scored held out."""
     begun = time.perf_counter()
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     content |= {"name": f"{content['name']}-{seed}", "seed": seed}

@@ -59,13 +59,13 @@ def _time(runs: Sequence[Run]) -> str:
     return f"{len(runs)} seeds, {np.mean([run.seconds for run in runs]):.0f} s each."
 
 
-def _is_told_apart(comparison: Comparison, level: float) -> bool:
+def _is_different(comparison: Comparison, level: float) -> bool:
     return comparison.p is not None and comparison.p <= 1 - level
 
 
 def _is_worse(trial: TrialFigures, level: float) -> bool:
     """Say whether the folds tell a trial to be worse than the winner of its run."""
-    return trial.advantage is not None and _is_told_apart(trial.advantage, level)
+    return trial.advantage is not None and _is_different(trial.advantage, level)
 
 
 def activation_part(runs: Sequence[Run]) -> str:
@@ -82,11 +82,11 @@ def activation_part(runs: Sequence[Run]) -> str:
         for name, trials in _each(runs, lambda it: it.setting.kind.activation).items()
     ]
     head = ("activation", "accuracy, observed", "gradient norm, hidden layer",
-            "gradient norm, output layer", "won", "told to be worse")  # fmt: skip
+            "gradient norm, output layer", "won", "significantly worse")  # fmt: skip
     note = (
         f"{_time(runs)} Accuracy is the cross-validated one after the last epoch; gradient norms "
         "are means over folds after the first epoch. An activation won where its mean is the best "
-        f"of the run, and is told to be worse than that where p <= {1 - runs[0].level:.2g} over "
+        f"of the run, and is significantly worse than that where p <= {1 - runs[0].level:.2g} over "
         "paired folds."
     )
     return f"{paragraph(note)}\n\n{table(head, lines)}"
@@ -158,7 +158,7 @@ def dropout_part(mlp: Sequence[Run], dropout: Sequence[Run]) -> str:
         _comparison_line("the MLP, 784-256-10", beside, 1.0, one.level),
         _comparison_line("its own net without dropout", competitor, sign, run.level),
     ]
-    head = ("the dropout net against", "advantage in accuracy", "p", "told apart?")
+    head = ("the dropout net against", "advantage in accuracy", "p", "different?")
     scores = {
         "the MLP": [each.trials[0].validation_score for each in mlp],
         "the dropout net": [each.trials[0].validation_score for each in dropout],
@@ -198,7 +198,7 @@ def initialisation_part(runs: Sequence[Run]) -> str:
     note = (
         f"{_time(runs)} Digits, four hidden layers. Gradient norms are means over folds after the "
         "first epoch, here with their median over seeds; accuracy is the cross-validated "
-        "one after the last epoch. A guess is right in a tenth."
+        "one after the last epoch. Guessing is right one time in ten."
     )
     return f"{paragraph(note)}\n\n{table(head, lines)}"
 
@@ -226,18 +226,18 @@ def fold_part(studies: Sequence[Sequence[Run]]) -> str:
 
 
 def _fold_verdict(runs: Sequence[Run]) -> str:
-    """Say in how many runs the MLP is told apart from the linear model."""
+    """Say in how many runs the MLP differs significantly from the linear model."""
     better, worse, chances = 0, 0, []
     for run in runs:
         (advantage,) = (it.advantage for it in run.trials if it.advantage is not None)
         chances.append(advantage.p)
-        if _is_told_apart(advantage, run.level):
+        if _is_different(advantage, run.level):
             better += run.winner.setting.kind.hidden_layers > 0
             worse += run.winner.setting.kind.hidden_layers == 0
     known = [chance for chance in chances if chance is not None]
     between = f", p from {min(known):.2g} to {max(known):.2g}" if known else ""
     return (
-        f"over paired folds the MLP is told to be better than the linear model in {better} of "
+        f"over paired folds the MLP is significantly better than the linear model in {better} of "
         f"{len(runs)} runs, and worse in {worse}{between}."
     )
 
@@ -248,7 +248,7 @@ def _comparison_line(
     if found.low is None or found.high is None or found.p is None:
         return name, f"{sign * found.mean:+.4f}", "none", "no test"
     low, high = sorted((sign * found.low, sign * found.high))
-    word = "yes" if _is_told_apart(found, level) else "no"
+    word = "yes" if _is_different(found, level) else "no"
     return name, f"{sign * found.mean:+.4f} [{low:+.4f}, {high:+.4f}]", f"{found.p:.2g}", word
 
 

@@ -227,15 +227,15 @@ def _sync_milliseconds() -> float:
 def _print_section(found: list[Cost], rounds: int) -> None:
     print("## Bookkeeping\n")
     print(
-        "`make bench`: milliseconds to write one trial down and finish it, in a study that "
-        "holds so many already;\n"
+        "`make bench`: milliseconds to record and finish one trial, in a study that already "
+        "holds the given number;\n"
         f"medians of {rounds} rounds. A trial has 6 params, {EPOCHS} epochs, 8 attributes and a "
         f"value; ours keep {FOLDS} fold rows beside it,\n"
         f"with their curves and {ROWS} predictions. Ours wait for the disk as decision 13 says.\n"
     )
     print(
         "- *batched*: a cohort claimed, begun and finished by us, in three transactions\n"
-        "- *public*: the same where Optuna's schema is not the one we know, through its methods\n"
+        "- *public*: the same through Optuna's own methods, for schemas that we do not know\n"
         "- *Optuna*: `create_study(storage=RDBStorage(url))`, `ask`, `report`, `set_user_attr`, "
         "`tell`, with random search;\n  no fold rows, no curves of folds, no predictions\n"
     )

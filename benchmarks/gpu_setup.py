@@ -89,7 +89,7 @@ TINY = Size(
 
 
 def make_images(rows: int, features: int, levels: int) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return images that can be told apart, not all of them, and their classes.
+    """Return images that can be distinguished, though not all of them, and their classes.
 
     Shape: (N, D) uint8 below levels, (N,) int64.
     """

@@ -35,7 +35,7 @@ class NoiseResult:
 
     @property
     def contains_chance(self) -> bool:
-        """Say whether the corrected interval holds chance; without one nothing is said."""
+        """Say whether the corrected interval contains chance; without one nothing is said."""
         return self.correction is None or self.correction.low <= CHANCE <= self.correction.high
 
 
@@ -103,10 +103,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=20)
     seeds = parser.parse_args().seeds
-    print("# The verdict on pure noise\n")
+    print("# The assessment of pure noise\n")
     print(
         f"`python -m benchmarks.noise --seeds {seeds}`: {ROWS} development rows, {FEATURES} "
-        f"features, labels drawn without regard\nto them, {TRIALS} trials, {FOLDS} folds. Chance "
+        f"features, labels drawn\nindependently of them, {TRIALS} trials, {FOLDS} folds. Chance "
         f'is {CHANCE}. A claim is "better than the baseline", of two baselines.'
     )
     for pruner in ("none", "successive_halving"):
@@ -115,7 +115,7 @@ def main() -> None:
 
 def _print_table(pruner: str, results: list[NoiseResult]) -> None:
     print(f"\n## Pruner: {pruner}\n")
-    print("| seed | complete | observed | corrected | interval (95%) | holds chance | claims |")
+    print("| seed | complete | observed | corrected | interval (95%) | contains chance | claims |")
     print("| ---: | ---: | ---: | ---: | :---: | :---: | ---: |")
     for result in results:
         corrected, interval, holds = "none", "", ""
@@ -130,12 +130,12 @@ def _print_table(pruner: str, results: list[NoiseResult]) -> None:
     corrections = [result.correction for result in results if result.correction is not None]
     observed = np.mean([result.observed for result in results])
     estimate = np.mean([correction.estimate for correction in corrections])
-    heartbeat = sum(correction.low <= CHANCE <= correction.high for correction in corrections)
+    containing = sum(correction.low <= CHANCE <= correction.high for correction in corrections)
     claiming = sum(result.claims > 0 for result in results)
     print(
         f"\nMean observed score of the winner: {observed:.3f}. Mean corrected estimate: "
-        f"{estimate:.3f}, over {len(corrections)} studies.\nThe corrected interval holds chance "
-        f"in {heartbeat} of them; a claim is made in {claiming} of {len(results)}."
+        f"{estimate:.3f}, over {len(corrections)} studies.\nThe corrected interval contains chance "
+        f"in {containing} of them; a claim is made in {claiming} of {len(results)}."
     )
 
 

@@ -157,9 +157,9 @@ def page_lines(base: str, count: int) -> Iterator[str]:
     meanwhile = loads(study, 5)
     (assessed,) = loads(f"{api}/best", 1)
     yield f"| study page, first load of the server | {first:.3f} | |"
-    yield f"| study page, while the verdict is computed | {statistics.median(meanwhile):.3f} | |"
+    yield f"| study page, while the assessment is computed | {statistics.median(meanwhile):.3f} | |"
     waited = assessed + sum(meanwhile) + 5 * (FRESH_SECONDS + 0.1)
-    yield f"| verdict over all trials, computed once in the background | {waited:.1f} | |"
+    yield f"| assessment of all trials, computed once in the background | {waited:.1f} | |"
     etag = get(study)[1]["etag"]
     kinds = {
         "study page": loads(study, count),
@@ -169,7 +169,7 @@ def page_lines(base: str, count: int) -> Iterator[str]:
         "JSON of all trials": loads(f"{api}/trials", 3),
         "trial page": loads(f"{study}trials/1", count),
         "Optuna Dashboard, the whole study": loads(f"{base}/api/studies/1?after=0", 3),
-        "Optuna Dashboard, news of the study": loads(f"{base}/api/studies/1?after=9999999", 3),
+        "Optuna Dashboard, updates of the study": loads(f"{base}/api/studies/1?after=9999999", 3),
     }
     for name in CHARTS:
         path, _, query = name.partition("?")
@@ -264,7 +264,7 @@ def main() -> None:
             for line in page_lines(base, LOADS):
                 print(line, flush=True)
             memory = served.memory_info().rss / 2**20
-    print(f"\nThe server had {memory:.0f} MiB in the end.")
+    print(f"\nThe server used {memory:.0f} MiB at the end.")
     alone: list[float] = []
     beside: list[float] = []
     reads: list[str] = []
@@ -280,10 +280,10 @@ def main() -> None:
     found = ratio_of(alone, beside)
     print(f"""
 A sweep of digits ({size} trials x 5 folds, no pruner, all cores) while a reader's page asks every
-{POLL_SECONDS:g} seconds and asks for {len(CHARTS)} charts again when they change, by turns with the
-same sweep alone, {rounds} rounds: its rate is {found.median:.3f} ({found.low:.3f} to
+{POLL_SECONDS:g} seconds and asks for {len(CHARTS)} charts again when they change, alternating with
+the same sweep alone, {rounds} rounds: its rate is {found.median:.3f} ({found.low:.3f} to
 {found.high:.3f}) of that alone (goal {GOAL_SHARE:g}: {decided(found)}). The
-server gave {"; ".join(reads)}.""")
+server sent {"; ".join(reads)}.""")
 
 
 if __name__ == "__main__":

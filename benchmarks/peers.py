@@ -133,7 +133,7 @@ def _step(
 
 
 def under_optuna(work: Work, score: Callable[[Setting], float]) -> Outcome:
-    """Let Optuna ask for every setting in turn, in memory, and be told its mean over the folds."""
+    """Let Optuna ask for every setting in turn, in memory, and report its mean over the folds."""
     settings = iter(work.settings)
 
     def objective(trial: optuna.Trial) -> float:

@@ -1,4 +1,4 @@
-"""How fast is the packed engine beside what users train with today? Equal work, by turns.
+"""How fast is the packed engine against what users train with today? Equal work, alternately.
 
 Every round trains ours, then each peer, on the same rows, folds, widths, batches and rates, without
 pruning; what is compared is member-epochs per second. Writes Markdown.
@@ -121,7 +121,7 @@ def step_rate(ours: Ours, cores: int) -> float:
 
 
 def gemm_share(case: Case, rounds: int, cores: int) -> tuple[float, Ratio]:
-    """Return the machine's own rate, and the share of it that training reaches, by turns."""
+    """Return the machine's own rate, and the share of it that training reaches, alternately."""
     ours = Ours(case)
     pairs = [(gemm_rate(cores), step_rate(ours, cores)) for _ in range(rounds)]
     machine = [pair[0] for pair in pairs]
@@ -152,7 +152,7 @@ def scaled_rate(case: Case, trials: int, folds: int) -> float:
 
 
 def _print_peers(rows: list[Row], rounds: int, cores: int) -> None:
-    print("\n## Beside what users train with today\n")
+    print("\n## Against what users train with today\n")
     print(
         "`make bench`: the same rows, folds, widths, batches, epochs and rates, no pruning; each "
         f"round trains ours, then each peer.\nMember-epochs per second and medians of {rounds} "
@@ -186,7 +186,10 @@ def _print_peers(rows: list[Row], rounds: int, cores: int) -> None:
             + " | ".join(cells)
             + f" | {'; '.join(goals)} |"
         )
-    print("\nThreads of torch that each peer is faster with, and best mean validation accuracy:\n")
+    print(
+        "\nNumber of torch threads with which each peer is faster, and best mean validation "
+        "accuracy:\n"
+    )
     print("| case | ours | " + " | ".join(f"({x})" for x in letters) + " |")
     print("| --- | ---: |" + " ---: |" * len(letters))
     for row in rows:
@@ -195,17 +198,17 @@ def _print_peers(rows: list[Row], rounds: int, cores: int) -> None:
         ]
         print(f"| {row.case.name} | {row.scores['ours']:.3f} | " + " | ".join(cells) + " |")
     print(
-        "\nPeers train fewer settings, and some fewer epochs, than ours: their accuracies are "
-        "lower for it. Goals are for full sizes."
+        "\nPeers train fewer settings than ours, and some train fewer epochs, which lowers their "
+        "accuracies. Goals are for full sizes."
     )
 
 
 def _print_gemm(chosen: list[Case], rounds: int, cores: int) -> None:
     print("\n### Share of the machine's own rate\n")
     print(
-        f"Operations that training needs, per second of training steps, beside `torch.mm` of "
-        f"{GEMM_SIZE} x {GEMM_SIZE} float32 on\n{cores} threads of one core each, by turns. Packs "
-        f"as the trainer runs them, {cores} side by side.\n"
+        f"Operations that training needs, per second of training steps, and those of `torch.mm` of "
+        f"{GEMM_SIZE} x {GEMM_SIZE} float32 on\n{cores} threads of one core each, alternately. "
+        f"Packs as the trainer runs them, {cores} side by side.\n"
     )
     print("| case | torch.mm, GFLOP/s | share | range | goal |")
     print("| --- | ---: | ---: | :---: | --- |")

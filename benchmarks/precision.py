@@ -1,6 +1,6 @@
 """What does bfloat16 bring on this processor, and does it name the same winner?
 
-The same cohorts of Fashion-MNIST in float32 and in bfloat16, by turns. Writes Markdown.
+The same cohorts of Fashion-MNIST in float32 and in bfloat16, alternately. Writes Markdown.
 Run: make bench
 """
 
@@ -53,7 +53,7 @@ def main() -> None:
     print(f"""
 ## bfloat16
 
-`make bench`: the engine on the same cohorts in float32 and in bfloat16, by turns; medians of
+`make bench`: the engine on the same cohorts in float32 and in bfloat16, alternately; medians of
 {rounds} rounds. The winner is the trial with the best mean over folds; where it is another one, the
 loss says by how much less the float32 score of bfloat16's winner is than that of the best.
 

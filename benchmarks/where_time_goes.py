@@ -60,7 +60,7 @@ def main() -> None:
 ## Where the time goes
 
 `make bench`: shares of the time of one pack on one core, by torch's profiler; what it does not
-see is called Python, its own work included. Scoring comes after every epoch.
+see counts as Python, and so does the work of the profiler. Scoring comes after every epoch.
 """)
     rows = []
     for case in chosen[:4]:

@@ -1,6 +1,6 @@
 """How much faster are two workers than one? The same study of digits, on a real PostgreSQL.
 
-One worker with one thread against two workers with one thread each, by turns: the same trials,
+One worker with one thread against two workers with one thread each, alternately: the same trials,
 folds and epochs, no pruning. The clock runs from the start of the first trial to the end of the
 last, so that proposing, storing and waiting count, and starting Python does not. Writes Markdown.
 Run: make bench
@@ -96,7 +96,7 @@ def main() -> None:
 ## Two workers
 
 `make bench`: member-epochs per second of one worker with one thread and of two workers with one
-thread each, by turns; medians of {rounds} rounds. Digits, 64-64-64-10 with dropout, batch 64,
+thread each, alternately; medians of {rounds} rounds. Digits, 64-64-64-10 with dropout, batch 64,
 20 epochs, 5 folds, {trials} trials in cohorts of 8, no pruning, PostgreSQL on the same cores.
 
 On {processor()}, {os.cpu_count()} cores; Python {platform.python_version()},

@@ -27,23 +27,38 @@ class HeldOutColumn(Section):
     """Name the rows that are held out by the value of a column."""
 
     column: str
+    """Column whose values say which rows are held out."""
     value: str | int | float | bool
+    """The value that marks a row as held out."""
 
 
 class DataSection(Section):
     """Say which rows the study is about and how features are prepared."""
 
     dataset: str | None = None
+    """A data set known by name; `selection datasets` lists them."""
     path: str | None = None
+    """A .csv or .parquet file, relative to the working directory. The file may move later."""
     target: str | None = None
+    """Column to predict; required with `path`."""
     drop: tuple[str, ...] = Field(default=(), strict=False)
+    """Columns to leave out."""
     categorical: tuple[str, ...] = Field(default=(), strict=False)
+    """Columns to one-hot encode: text, or codes that only name a category."""
     groups: str | None = None
+    """Column that names the group of a row; a group is never split between folds."""
     impute: Literal["median"] | None = None
+    """How missing numbers are filled; without it a missing number is an error."""
     held_out: (
         Literal["official"] | Annotated[float, Field(gt=0.0, lt=1.0)] | HeldOutColumn | None
     ) = None
+    """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
+    with one value in a column.
+    """
     prepare: Literal["scale", "standardize", "none"] = "standardize"
+    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1, mean 0
+    and deviation 1, or none.
+    """
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -66,8 +81,11 @@ class CvSection(Section):
     """Say how development rows are split into folds."""
 
     folds: int = Field(default=5, ge=2)
+    """Number of folds."""
     repeats: int = Field(default=1, ge=1)
+    """How often the folds are drawn anew."""
     kind: Literal["kfold", "stratified", "group", "stratified_group", "time_series"] | None = None
+    """How rows are assigned to folds; left out, it follows from the task and from `groups`."""
 
     @model_validator(mode="after")
     def _time_runs_once(self) -> CvSection:
@@ -80,43 +98,76 @@ class ModelSection(Section):
     """Say what is fixed about the MLP."""
 
     features: int | None = Field(default=None, ge=1)
+    """Number of inputs the MLP sees, counted from the first; all if left out."""
     hidden_layers: int | None = Field(default=None, ge=0, le=4)
+    """Number of hidden layers; left out, the length of `width`."""
     activation: ActivationName = DEFAULT_ACTIVATION
+    """Activation function of the hidden layers."""
     init: Init = "default"
+    """Initial weights; `default` is that of torch's Linear."""
     std: float = Field(default=0.01, gt=0.0)
+    """Standard deviation of the initial weights under `init = "normal"`."""
 
 
 class TrainingSection(Section):
     """Say what is fixed about the training."""
 
     optimizer: OptimizerName = "sgd"
+    """Optimizer."""
     momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Momentum of SGD."""
     nesterov: bool = False
+    """Use Nesterov momentum; needs `momentum`."""
     batch_size: int = Field(default=256, ge=1)
+    """Rows in a minibatch."""
     epochs: int = Field(default=10, ge=1)
+    """Passes over the training rows."""
     precision: Precision = "float32"
+    """Number format of matrix products; `tf32` matters on a GPU only."""
     diagnostics: bool = False
+    """Record gradient norms, weight norms and dead ReLU units of each layer after each epoch; may
+    be changed later.
+    """
 
 
 class SearchSection(Section):
     """Say how the space is searched and when to stop."""
 
     metric: MetricName = DEFAULT_METRIC
+    """Score that chooses the winner; it also decides between classification and regression."""
     sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
+    """How the next settings are proposed."""
     pruner: PrunerName = "successive_halving"
+    """How poor trials are stopped early; only complete trials can win."""
     pruner_options: dict[str, int | float] = Field(default_factory=dict)
+    """Options of the pruner, under Optuna's names."""
     trials: int = Field(default=24, ge=1)
+    """Number of trials."""
     cohort: int = Field(default=8, ge=1)
+    """Trials proposed together and trained in lockstep."""
     timeout_seconds: float = Field(default=0.0, ge=0.0)
+    """Training time after which no cohort is started; 0 is no limit."""
     max_retries: int = Field(default=3, ge=0)
+    """How often in a row a cohort may lose its worker before it counts as failed; may be changed
+    later.
+    """
     max_consecutive_failures: int = Field(default=20, ge=0)
+    """The study stops when this many trials in a row have failed; 0 is never; may be changed
+    later.
+    """
     default: dict[str, Any] = Field(default_factory=dict)
+    """Params of trial 0, which is never pruned; keys left out take their usual value, or the
+    nearest in the space.
+    """
 
 
 class SelectionSection(Section):
     """Say how the winner is chosen among complete trials."""
 
     rule: Rule = "best"
+    """Rule that chooses the winner: the best mean over folds, or the simplest trial within one
+    standard error of it.
+    """
 
 
 class AssessmentSection(Section):
@@ -127,35 +178,52 @@ class AssessmentSection(Section):
     """
 
     level: float = Field(default=0.95, gt=0.0, lt=1.0)
+    """Coverage of every interval."""
     bootstraps: int = Field(default=1000, ge=100)
+    """Bootstrap samples behind the corrected score."""
     rope: float | None = Field(default=None, ge=0.0)
+    """Difference that is too small to matter, in units of the metric; left out, 0.01, or 1% of a
+    score without bounds.
+    """
     nested: bool = False
+    """Also score the whole procedure in outer folds, at as many times the cost."""
 
 
 class FinalSection(Section):
     """Say what is made of the winner before it meets the held-out set."""
 
     model: FinalModel = "refit"
+    """Final model: one MLP refitted on all development rows, or the mean of the fold models."""
     seeds: int = Field(default=1, ge=1)
+    """How often the final model is trained, to show the spread; the first one counts."""
 
 
 class ProvenanceSection(Section):
     """Say where an exported study file comes from; nothing of the study depends on it."""
 
     study: str
+    """Study that the file was exported from."""
     number: int
+    """Trial that it repeats."""
     rule: Rule
+    """Rule that chose the trial."""
     data_fingerprint: str
+    """Hash of the development rows."""
     held_out_fingerprint: str
+    """Hash of the held-out rows."""
     fold_fingerprint: str
+    """Hash of the folds."""
     versions: dict[str, str] = Field(default_factory=dict)
+    """Versions of the libraries used."""
 
 
 class StudySections(Section):
     """Hold a whole study file as it was written, section by section."""
 
     name: str
+    """Name of the study in its database."""
     seed: int = Field(default=0, ge=0, lt=2**63)
+    """Seed of every random number of the study."""
     data: DataSection
     cv: CvSection = CvSection()
     model: ModelSection = ModelSection()
@@ -202,12 +270,19 @@ class OwnSpaceFields(Section):
     """Hold the hyperparameters that live in [space] only, with the values a trial has otherwise."""
 
     width: Width | Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = 256
+    """Units of each hidden layer; a list gives one value per layer."""
     dropout: Probability | Annotated[tuple[Probability, ...], Field(strict=False, min_length=1)] = (
         0.0
     )
+    """Dropout probability of each hidden layer; a list gives one value per layer."""
     weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay: L + lambda/2 ||w||^2 with SGD, decoupled with AdamW. Biases are never decayed.
+
+    """
     l2: float = Field(default=0.0, ge=0.0)
+    """L2 penalty in the gradient of Adam; takes the place of `weight_decay` there."""
     learning_rate: float = Field(default=0.1, gt=0.0)
+    """Learning rate; if left out, 0.1 with SGD and 0.001 with Adam and AdamW."""
 
 
 SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)

@@ -9,5 +9,10 @@ class Section(BaseModel):
     """Refuse unknown keys, coercions and infinities in every section alike."""
 
     model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=False
+        extra="forbid",
+        strict=True,
+        frozen=True,
+        allow_inf_nan=False,
+        arbitrary_types_allowed=False,
+        use_attribute_docstrings=True,
     )

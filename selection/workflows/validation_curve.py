@@ -220,7 +220,7 @@ def _trace_rows(
 ) -> dict[Scalar, TrialResult]:
     """Train on nested subsets, those of as many epochs side by side.
 
-    A smaller subset is passed over more often, so that all sizes take about as many updates:
+    A smaller subset is iterated over more times, so that all sizes take about as many updates:
     otherwise fewer rows would also mean less training.
     """
     most = min(len(split.training) for split in subject.data.plan.splits)

@@ -122,12 +122,12 @@ def test_the_page_is_made_of_all_runs() -> None:
 
 def test_what_lies_outside_is_named_below_the_table() -> None:
     runs = [fake(plan.study, seed) for plan in PLANS for seed in range(plan.seeds)]
-    assert "dropout, test accuracy" in page(runs, 1.0).split("Not wholly inside:")[1]
-    before = next(line for line in page(runs, 1.0).splitlines() if "Not wholly" in line)
+    assert "dropout, test accuracy" in page(runs, 1.0).split("Not entirely inside:")[1]
+    before = next(line for line in page(runs, 1.0).splitlines() if "Not entirely" in line)
     moved = [
         with_final("mlp", scores={"accuracy": 0.9}) if run.study == "mlp" else run for run in runs
     ]
-    after = next(line for line in page(moved, 1.0).splitlines() if "Not wholly" in line)
+    after = next(line for line in page(moved, 1.0).splitlines() if "Not entirely" in line)
     assert "MLP, test accuracy" in after
     assert "MLP, test accuracy" not in before
 
