@@ -45,6 +45,7 @@ from selection.study.trial import (
     TrialState,
 )
 from tests.postgres_server import throw_away_server
+from tests.store.store_examples import FACTS
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 20, 32, 3
 COHORTS = (1, 16)
@@ -142,7 +143,7 @@ def _paths(
 
 
 def _filled(repository: Repository, spec: StudySpec, size: int) -> StudyRecord:
-    study = repository.records.create_study(spec, "d" * 64, "h" * 64, {}, {})
+    study = repository.records.create_study(spec, "d" * 64, "h" * 64, FACTS, {})
     # The first write of each path adds one more.
     for begun in range(0, size - 1, FILLING):
         _write_cohort(repository, study, spec, min(FILLING, size - 1 - begun))

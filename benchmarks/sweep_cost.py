@@ -42,6 +42,7 @@ from selection.study.trial import (
 )
 from selection.train.fit import EpochNews
 from selection.workflows.sweep import SweepNews, run_sweep
+from tests.store.store_examples import FACTS
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 10, 8, 3
 COHORT = 16
@@ -168,7 +169,7 @@ def sweep(file: Path, spec: StudySpec) -> tuple[float, list[Watch]]:
     with open_repository(f"sqlite:///{file}", create=not file.exists(), write=True) as repository:
         study = repository.records.find_study(spec.name)
         if study is None:
-            study = repository.records.create_study(spec, "d" * 64, None, {}, {})
+            study = repository.records.create_study(spec, "d" * 64, None, FACTS, {})
         timed: dict[str, Any] = {
             "records": Timed(repository.records, watch),
             "cohorts": Timed(repository.cohorts, watch),

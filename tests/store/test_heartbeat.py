@@ -25,6 +25,7 @@ from selection.store.leases import (
     Progress,
 )
 from selection.store.study_record import StudyRecord
+from tests.store.store_examples import FACTS
 from tests.store.study_case import (
     ERROR,
     WAIT,
@@ -55,7 +56,7 @@ BRIEF = Lease(0, replace(someone(), lease_seconds=0.04), attempt=1)
 def study() -> StudyRecord:
     """A study that no database knows."""
     moment = datetime(2026, 1, 1)
-    return StudyRecord("u", "example", 1, {}, "s", "d", None, {}, {}, moment)
+    return StudyRecord("u", "example", 1, {}, "s", "d", None, FACTS, {}, moment)
 
 
 def until(condition: Any) -> None:

@@ -96,7 +96,7 @@ def test_all_errors_are_shown_at_once() -> None:
 
 
 def test_optuna_knows_every_option() -> None:
-    named = {
+    named: dict[str, type[optuna.pruners.BasePruner]] = {
         "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
         "hyperband": optuna.pruners.HyperbandPruner,
         "median": optuna.pruners.MedianPruner,
@@ -107,5 +107,5 @@ def test_optuna_knows_every_option() -> None:
     }
     assert list(named) == list(OPTIONS)
     for name, model in OPTIONS.items():
-        known = inspect.signature(named[name].__init__).parameters
+        known = inspect.signature(named[name]).parameters
         assert set(model.model_fields) <= set(known), name
