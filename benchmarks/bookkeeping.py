@@ -28,7 +28,6 @@ import optuna
 from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
 
-from benchmarks.facts import DATA_FACTS
 from benchmarks.machine import processor
 from selection.store.claims import Limits, NewCohort
 from selection.store.leases import Worker, new_worker
@@ -46,6 +45,7 @@ from selection.study.trial import (
     TrialState,
 )
 from tests.postgres_server import throw_away_server
+from tests.store.store_examples import FACTS
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 20, 32, 3
 COHORTS = (1, 16)
@@ -143,7 +143,7 @@ def _paths(
 
 
 def _filled(repository: Repository, spec: StudySpec, size: int) -> StudyRecord:
-    study = repository.records.create_study(spec, "d" * 64, "h" * 64, DATA_FACTS, {})
+    study = repository.records.create_study(spec, "d" * 64, "h" * 64, FACTS, {})
     # The first write of each path adds one more.
     for begun in range(0, size - 1, FILLING):
         _write_cohort(repository, study, spec, min(FILLING, size - 1 - begun))
@@ -227,15 +227,15 @@ def _sync_milliseconds() -> float:
 def _print_section(found: list[Cost], rounds: int) -> None:
     print("## Bookkeeping\n")
     print(
-        "`make bench`: milliseconds to record and finish one trial, in a study that already "
-        "holds the given number;\n"
+        "`make bench`: milliseconds to write one trial down and finish it, in a study that "
+        "holds so many already;\n"
         f"medians of {rounds} rounds. A trial has 6 params, {EPOCHS} epochs, 8 attributes and a "
         f"value; ours keep {FOLDS} fold rows beside it,\n"
         f"with their curves and {ROWS} predictions. Ours wait for the disk as decision 13 says.\n"
     )
     print(
         "- *batched*: a cohort claimed, begun and finished by us, in three transactions\n"
-        "- *public*: the same through Optuna's own methods, for schemas that we do not know\n"
+        "- *public*: the same where Optuna's schema is not the one we know, through its methods\n"
         "- *Optuna*: `create_study(storage=RDBStorage(url))`, `ask`, `report`, `set_user_attr`, "
         "`tell`, with random search;\n  no fold rows, no curves of folds, no predictions\n"
     )

@@ -27,7 +27,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.facts import DATA_FACTS
 from benchmarks.machine import processor
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository
@@ -43,6 +42,7 @@ from selection.study.trial import (
 )
 from selection.train.fit import EpochNews
 from selection.workflows.sweep import SweepNews, run_sweep
+from tests.store.store_examples import FACTS
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 10, 8, 3
 COHORT = 16
@@ -102,7 +102,7 @@ class Timed:
 
 
 class MadeUpTrainer:
-    """Be a Trainer that draws its curves, and prunes as it is asked to."""
+    """Be a Trainer that draws its curves, and prunes as it is told."""
 
     asks_ahead = False
 
@@ -169,7 +169,7 @@ def sweep(file: Path, spec: StudySpec) -> tuple[float, list[Watch]]:
     with open_repository(f"sqlite:///{file}", create=not file.exists(), write=True) as repository:
         study = repository.records.find_study(spec.name)
         if study is None:
-            study = repository.records.create_study(spec, "d" * 64, None, DATA_FACTS, {})
+            study = repository.records.create_study(spec, "d" * 64, None, FACTS, {})
         timed: dict[str, Any] = {
             "records": Timed(repository.records, watch),
             "cohorts": Timed(repository.cohorts, watch),

@@ -14,6 +14,8 @@ from optuna.storages._rdb.models import BaseModel
 from selection.store.database import Database, open_database
 from selection.store.records import Records
 from selection.store.tables import ledger_table
+from tests.store.store_examples import create_example
+from tests.store.study_case import StudyCase
 
 
 @pytest.fixture(params=["sqlite_url", "postgres_url"])
@@ -94,3 +96,8 @@ def database(shared_database: Database) -> Iterator[Database]:
 @pytest.fixture
 def records(database: Database) -> Records:
     return Records(database)
+
+
+@pytest.fixture
+def case(database: Database, records: Records) -> StudyCase:
+    return StudyCase(database, create_example(records))

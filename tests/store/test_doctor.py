@@ -23,8 +23,9 @@ from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
-from selection.store.doctor import Finding, diagnosis, examine, fix, repair
 from selection.store.doctor import checks as checks_module
+from selection.store.doctor import diagnosis, examine, fix, repair
+from selection.store.doctor.findings import Finding
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process

@@ -393,9 +393,11 @@ class WorkersMachine(RuleBasedStateMachine):
         self.check_claim(claim, held_by_others)
         if isinstance(claim, ResumedCohort | NewCohort):
             assert claim.lease.attempt == attempts.get(claim.lease.cohort, 0) + 1
-            new_trials = claim.new_trials if isinstance(claim, NewCohort) else 0
-            resumed = claim.trials if isinstance(claim, ResumedCohort) else ()
-            numbers = [trial.number for trial in resumed]
+            new_trials, numbers = 0, []
+            if isinstance(claim, NewCohort):
+                new_trials = claim.new_trials
+            else:
+                numbers = [trial.number for trial in claim.trials]
             hand.work = Work(self.study, claim.lease, new_trials, numbers)
             self.holder[claim.lease.cohort] = claim.lease
             self.dead.discard(claim.lease.cohort)

@@ -96,7 +96,7 @@ def test_all_errors_are_shown_at_once() -> None:
 
 
 def test_optuna_knows_every_option() -> None:
-    named = {
+    named: dict[str, type[optuna.pruners.BasePruner]] = {
         "successive_halving": optuna.pruners.SuccessiveHalvingPruner,
         "hyperband": optuna.pruners.HyperbandPruner,
         "median": optuna.pruners.MedianPruner,

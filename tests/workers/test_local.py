@@ -207,7 +207,7 @@ def test_a_worker_needs_a_study_that_takes_trials(cli: Cli) -> None:
     unknown = cli("worker", "smal")
     assert unknown.code == 1
     assert unknown.err == (
-        'study: the database must contain the study, but got "smal". Did you mean small?\n'
+        'study: the database must know the study, but got "smal". Did you mean small?\n'
     )
     spent = cli("worker", "small")
     assert (spent.code, spent.err) == (0, "")
@@ -227,12 +227,11 @@ def test_a_worker_that_cannot_go_on_stops_the_study(
     Path("t.csv").write_text(f"a,b,y\n{rows}\n")
     table = 'path = "t.csv"\ntarget = "y"'
     Path("small.toml").write_text(SMALL.format(data=table, folds=3, metric="accuracy"))
+    start_team = supervisor.Team
 
-    team = supervisor.Team
-
-    def lose_the_table(*parts: Any) -> supervisor.Team:
+    def lose_the_table(*options: Any) -> supervisor.Team:
         Path("t.csv").unlink()
-        return team(*parts)
+        return start_team(*options)
 
     monkeypatch.setattr(supervisor, "Team", lose_the_table)
     done = cli("run", "small.toml", "--workers", 2)

@@ -51,8 +51,8 @@ def test_a_notebook_chooses_as_a_reader_does(source: ChartSource) -> None:
 
 
 def test_each_chart_says_what_its_numbers_are(source: ChartSource) -> None:
-    view = source.view
-    winner = None if source.assessment is None else source.assessment.winner
+    view, assessment = source.view, source.assessment
+    winner = assessment.winner if assessment else None
     assert winner is not None
     folds = source.folds([winner.number])[winner.number]
     of_trial = Subject(view, {}, winner, folds, has_predicted_classes=True)
