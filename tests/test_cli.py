@@ -51,7 +51,7 @@ def test_trials_curves_best_status_and_studies_agree(cli: Cli) -> None:
     complete = [trial for trial in trials if trial["state"] == "complete"]
     assert winner["value"] == best["cv_mean"] == max(trial["value"] for trial in complete)
     assert winner["params"] == best["params"]
-    curves = cli("curves", "small", "--trial", best["number"], "-f", "json").json
+    curves = cli("learning-curves", "small", "--trial", best["number"], "-f", "json").json
     assert [(line["fold"], line["epoch"]) for line in curves] == [
         (fold, epoch) for fold in range(3) for epoch in range(1, 4)
     ]
@@ -73,7 +73,7 @@ def test_text_and_csv_hold_the_same_trials(cli: Cli) -> None:
     assert lines[0].startswith("number,state,reason,value,epochs,seconds,param_width,")
     assert len(lines) == 6
     assert len(cli("trials", "small").out.splitlines()) == 6
-    assert len(cli("curves", "small", "--trial", 0, "-f", "csv").out.splitlines()) == 10
+    assert len(cli("learning-curves", "small", "--trial", 0, "-f", "csv").out.splitlines()) == 10
     assert "optimistic: the winner was chosen by it" in cli("best", "small").out
     assert "fashion_mnist" in cli("datasets").out
     assert "fashion_mnist" in [info["name"] for info in cli("datasets", "--json").json]
@@ -228,7 +228,7 @@ def test_unknown_studies_and_trials_are_one_line_with_the_nearest_name(cli: Cli)
     assert cli("best", "smal").err == (
         'study: the database must know the study, but got "smal". Did you mean small?\n'
     )
-    done = cli("curves", "small", "--trial", 99)
+    done = cli("learning-curves", "small", "--trial", 99)
     assert (done.code, len(done.err.splitlines())) == (1, 1)
 
 
@@ -239,8 +239,14 @@ def test_debug_shows_the_stack(cli: Cli) -> None:
         cli("--debug", "run", "none.toml")
 
 
+def test_h_asks_for_help_everywhere_and_the_shell_can_complete(cli: Cli) -> None:
+    for words in ([], ["run"], ["db"], ["db", "check"]):
+        assert cli(*words, "-h").out == cli(*words, "--help").out, words
+    assert "--install-completion" in cli("-h").out
+
+
 def test_every_verb_has_help_with_an_example(cli: Cli) -> None:
-    commands = ["run", "status", "trials", "curves", "best", "datasets", "studies"]
+    commands = ["run", "status", "trials", "learning-curves", "best", "datasets", "studies"]
     for words in ([command] for command in commands):
         help_text = cli(*words, "--help").out
         assert f"Example: selection {words[0]}" in help_text

@@ -48,8 +48,8 @@ from selection.workers import CRASHED, SUPERVISED_VARIABLE
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
 db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
@@ -64,10 +64,10 @@ def _common(
 
 
 app.command(epilog="Example: selection run studies/digits.toml")(run_verbs.run)
-app.command(epilog="Example: selection worker fashion-mnist")(run_verbs.worker)
+app.command(epilog="Example: selection worker digits")(run_verbs.worker)
 
 
-@app.command(epilog="Example: selection status fashion-mnist")
+@app.command(epilog="Example: selection status digits")
 def status(
     name: OptionalName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
 ) -> None:
@@ -89,7 +89,7 @@ def status(
         text.status(text.make_console(), value)
 
 
-@app.command(epilog="Example: selection trials fashion-mnist -f csv > trials.csv")
+@app.command(epilog="Example: selection trials digits -f csv > trials.csv")
 def trials(
     name: Name,
     form: FormatOption = Format.TABLE,
@@ -113,8 +113,8 @@ def trials(
         print_csv(values.trial_rows(study, found))
 
 
-@app.command(epilog="Example: selection curves fashion-mnist --trial 3 -f csv")
-def curves(
+@app.command(epilog="Example: selection learning-curves digits --trial 3 -f csv")
+def learning_curves(
     name: Name,
     trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
     form: FormatOption = Format.TABLE,
@@ -137,16 +137,17 @@ def curves(
         print_csv(values.curve_values(folds))
 
 
-app.command(epilog="Example: selection best fashion-mnist")(verdict_verbs.best)
-app.command(epilog="Example: selection diagnose fashion-mnist --trial 3")(diagnosis_verbs.diagnose)
-app.command(epilog="Example: selection curve fashion-mnist --over width --values 8,32,128,512")(
-    diagnosis_verbs.curve
-)
-app.command(epilog="Example: selection evaluate fashion-mnist")(verdict_verbs.evaluate)
-app.command(epilog="Example: selection export fashion-mnist --to exports")(verdict_verbs.export)
+app.command(epilog="Example: selection best digits")(verdict_verbs.best)
+app.command(epilog="Example: selection diagnose digits --trial 3")(diagnosis_verbs.diagnose)
+app.command(
+    "validation-curve",
+    epilog="Example: selection validation-curve digits --over width --values 8,32,128",
+)(diagnosis_verbs.curve)
+app.command(epilog="Example: selection evaluate digits")(verdict_verbs.evaluate)
+app.command(epilog="Example: selection export digits --to exports")(verdict_verbs.export)
 app.command(epilog="Example: selection predict exports --input new_rows.csv")(verdict_verbs.predict)
 app.command(epilog="Example: selection serve --port 8080")(view_verbs.serve)
-app.command(epilog="Example: selection report fashion-mnist --to report.html")(view_verbs.report)
+app.command(epilog="Example: selection report digits --to report.html")(view_verbs.report)
 
 
 @app.command(epilog="Example: selection datasets")

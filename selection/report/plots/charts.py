@@ -162,7 +162,7 @@ def _space_charts(view: StudyView, query: Query) -> list[Chart]:
             f"All trials against {name}",
             f"Observed validation {metric} and training {metric} of the complete trials against "
             f"{name}; the other hyperparameters differ from point to point. Lines join medians. "
-            f"To change {name} alone: selection curve.",
+            f"To change {name} alone: selection validation-curve.",
             {"param": name},
         )
         for name in figures.numeric_names(view.spec)
