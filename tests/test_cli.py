@@ -79,6 +79,23 @@ def test_text_and_csv_hold_the_same_trials(cli: Cli) -> None:
     assert "fashion_mnist" in [info["name"] for info in cli("datasets", "--json").json]
 
 
+def test_the_leaderboard_ranks_complete_trials_and_shows_the_others_below(cli: Cli) -> None:
+    cli("run", write_study())
+    values = {trial["number"]: trial for trial in cli("trials", "small", "--json").json}
+    lines = cli("trials", "small").out.splitlines()[1:]
+    ranked = [values[int(line.split()[1])] for line in lines if "complete" in line]
+    assert [line.split()[0] for line in lines[: len(ranked)]] == [
+        str(place) for place in range(1, len(ranked) + 1)
+    ]
+    assert all(trial["state"] == "complete" for trial in ranked)
+    scores = [trial["value"] for trial in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert all("pruned" in line for line in lines[len(ranked) :])
+    assert 0 < len(ranked) < len(lines), "the study must prune some trials"
+    shown = cli("run", "small.toml").out
+    assert f"not shown: {len(lines) - len(ranked)} pruned; all trials: " in shown
+
+
 def test_progress_goes_to_stderr_and_results_to_stdout(cli: Cli) -> None:
     done = cli("run", write_study())
     assert "epoch 3/3" in done.err

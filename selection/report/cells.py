@@ -9,12 +9,24 @@ from selection.study.trial import Trial, TrialState, Value
 
 
 def show_value(value: Value) -> str:
-    """Return a hyperparameter at reading precision."""
+    """Return a hyperparameter at reading precision: 3 digits, or as written if that is short."""
     if isinstance(value, tuple):
         return " ".join(show_value(item) for item in value)
     if isinstance(value, float):
-        return f"{value:.4g}"
+        short, exact = f"{value:.3g}", f"{value:g}"
+        return exact if len(exact) <= len(short) + 1 else short
     return str(value)
+
+
+def show_difference(difference: float) -> str:
+    """Return the size of a difference with the two digits that a reader can use."""
+    size = abs(difference)
+    return f"{size:.0f}" if size >= 10 else f"{size:.2g}"
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural unless it is one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def show_score(trial: Trial) -> str:

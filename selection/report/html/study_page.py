@@ -12,7 +12,7 @@ from selection.report.answer import answer
 from selection.report.cells import show_value
 from selection.report.diagnosis_view import ShownDiagnosis
 from selection.report.study_view import StudyView
-from selection.report.verdict import held_out_lines, openings, winner_lines
+from selection.report.verdict import detail_lines, held_out_lines, openings, winner_lines
 from selection.store.evidence import RowFacts
 from selection.study.space import Choices, Dimension
 from selection.study.trial import Trial
@@ -40,7 +40,9 @@ def answer_values(
     """Return who won and how good that is; waiting says why there is no assessment yet."""
     winner = winner_of(view, assessment)
     lines: list[str] = []
+    details: list[str] = []
     if assessment is not None and winner is not None:
+        details = detail_lines(assessment)
         lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
     elif assessment is not None:
         lines = [line for line in [openings(assessment.openings_by_others)] if line]
@@ -49,6 +51,7 @@ def answer_values(
         "assessment": assessment,
         "numbers": answer(view, assessment, waiting),
         "lines": lines,
+        "details": details,
         "diagnosis": diagnosis,
     }
 

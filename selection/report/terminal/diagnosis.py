@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from selection.report.cells import show_fold_mean, show_gap, show_value
-from selection.report.terminal.text import make_table, print_table
+from selection.report.terminal.layout import make_table, print_table, say
 from selection.report.values import layer_rows
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import CurvePoint
@@ -25,11 +25,10 @@ def diagnosis(
     metric: str,
 ) -> None:
     """Print whether a trial under- or overfits, by which rule, and what to do about it."""
-    console.print(f"study {escape(study)}, trial {trial.number}: {found.verdict.value}")
-    for name, words in (("rule", found.rule), ("advice", found.advice)):
-        console.print(f"  {name}: {escape(words)}", soft_wrap=True)
+    say(console, f"study {study}, trial {trial.number}: {found.verdict.value}")
     params = ", ".join(f"{name} = {show_value(value)}" for name, value in trial.params.items())
-    console.print(f"  setting: {escape(params)}", soft_wrap=True)
+    for name, words in (("rule", found.rule), ("advice", found.advice), ("setting", params)):
+        say(console, f"  {name}: {words}")
     table = make_table(console)
     table.add_column(f"after {trial.epochs} epochs, observed")
     losses = ("training_loss", "validation_loss", "gap")

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from selection.report.cells import show_value
-from selection.report.terminal.text import make_table, print_table
+from selection.report.cells import count_of, show_value
+from selection.report.terminal.layout import make_table, print_table, say
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
     against_line,
+    gap_line,
     held_out_lines,
     show_interval,
     training_line,
@@ -30,23 +31,26 @@ if TYPE_CHECKING:
 def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
     """Print who won, by which rule, and how sure it is; evaluate is the command that goes on."""
     counts = count_states(assessment.trials)
-    states = ", ".join(f"{counts[state]} {state.value}" for state in FINISHED)
+    states = ", ".join(f"{counts[state]} {state.value}" for state in FINISHED if counts[state])
     total = sum(counts[state] for state in FINISHED)
-    _say(console, f"study {assessment.study.name}: {total} trials ({states})")
+    say(
+        console,
+        f"study {assessment.study.name}: {count_of(total, 'trial')} ({states or 'none yet'})",
+    )
     best = assessment.winner
     if best is None:
-        _say(console, "no trial is complete, so none has won")
+        say(console, "no trial is complete, so none has won")
         return
     if not assessment.is_finished:
         budget = assessment.spec.budget
-        _say(console, f"the study goes on: {total} of {budget} trials are finished so far")
+        say(console, f"the study goes on: {total} of {budget} trials are finished so far")
     params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
     named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
-    _say(console, named)
+    say(console, named)
     for line in winner_lines(assessment, best):
-        _say(console, f"  {line}")
+        say(console, f"  {line}")
     for line in held_out_lines(assessment, evaluate):
-        _say(console, line)
+        say(console, line, whole=evaluate)
 
 
 def evaluation(
@@ -54,35 +58,26 @@ def evaluation(
 ) -> None:
     """Print a held-out result, and how often the rows were looked at; looks are this study's."""
     metric, number = result["metric"], result["number"]
-    _say(console, f"study {result['study']}: trial {number} on its held-out set")
+    say(console, f"study {result['study']}: trial {number} on its held-out set")
     interval = show_interval(result["low"], result["high"], result["level"])
-    _say(console, f"{metric}, held out: {result['score']:.4f} {interval} on {result['rows']} rows")
+    say(console, f"{metric}, held out: {result['score']:.4f} {interval} on {result['rows']} rows")
     if len(result["seeds"]) > 1:
         scores = " ".join(f"{score:.4f}" for score in result["seeds"])
-        _say(console, f"the same setting from {len(result['seeds'])} seeds: {scores}")
-    if result["corrected_estimate"] is None:
-        _say(console, "no corrected estimate to compare with")
-    else:
-        low, high = result["corrected_interval"]
-        interval = show_interval(low, high, result["level"])
-        corrected = f"{result['corrected_estimate']:.4f} {interval}"
-        _say(
-            console,
-            f"{metric}, corrected: {corrected}; gap held out - corrected: {result['gap']:+.4f}",
-        )
-    _say(console, training_line(result))
+        say(console, f"the same setting from {len(result['seeds'])} seeds: {scores}")
+    say(console, gap_line(result))
+    say(console, training_line(result))
     _print_details(console, result)
     if result["against"] is not None:
-        _say(console, against_line(result["against"]))
+        say(console, against_line(result))
     if len(evaluations) > 1:
         reasons = "; ".join(evaluation.reason for evaluation in evaluations if evaluation.reason)
-        _say(console, f"held-out set re-used (n = {len(evaluations)}): {reasons}")
+        say(console, f"held-out set re-used (n = {len(evaluations)}): {reasons}")
 
 
 def _print_details(console: Console, result: Mapping[str, Any]) -> None:
     if "scores" in result:
         shown = ", ".join(f"{name} {score:.4g}" for name, score in result["scores"].items())
-        _say(console, f"on the same rows: {shown}")
+        say(console, f"on the same rows: {shown}")
         return
     names = [line["name"] for line in result["per_class"]]
     table = make_table(console)
@@ -104,7 +99,7 @@ def _print_details(console: Console, result: Mapping[str, Any]) -> None:
     print_table(console, table)
     console.print()
     chances = result["calibration"]
-    _say(
+    say(
         console,
         f"calibration: NLL {chances['nll']:.4f}, Brier {chances['brier']:.4f} (0 to 2), "
         f"ECE {chances['ece']:.4f}",
@@ -113,7 +108,3 @@ def _print_details(console: Console, result: Mapping[str, Any]) -> None:
 
 def _share(value: float | None) -> str:
     return "n/a" if value is None else f"{value:.4f}"
-
-
-def _say(console: Console, line: str) -> None:
-    console.print(escape(line), soft_wrap=True)
