@@ -99,7 +99,8 @@ def test_the_leaderboard_ranks_complete_trials_and_shows_the_others_below(cli: C
 def test_progress_goes_to_stderr_and_results_to_stdout(cli: Cli) -> None:
     done = cli("run", write_study())
     assert "epoch 3/3" in done.err
-    assert "member-epochs/s" in done.err
+    assert "trials 0/5: 2 trials x 3 folds, epoch 1/3" in done.err
+    assert "trials 5/5: " in done.err
     assert "epoch 3/3" not in done.out
     assert "winner: trial" in done.out
 
