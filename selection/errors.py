@@ -7,8 +7,37 @@ A user's error is one line on the screen; a stack trace is for our own mistakes.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+
+# What other libraries call it, and what a study file calls it.
+ALIASES: Mapping[str, str] = {
+    "alpha": "weight_decay",
+    "batchsize": "batch_size",
+    "bs": "batch_size",
+    "depth": "hidden_layers",
+    "direction": "metric",
+    "eta": "learning_rate",
+    "file": "path",
+    "hidden_size": "width",
+    "hidden_units": "width",
+    "label": "target",
+    "lambda": "weight_decay",
+    "layers": "hidden_layers",
+    "loss": "metric",
+    "lr": "learning_rate",
+    "n_folds": "folds",
+    "n_layers": "hidden_layers",
+    "n_splits": "folds",
+    "n_trials": "trials",
+    "neurons": "width",
+    "random_state": "seed",
+    "scoring": "metric",
+    "task": "metric",
+    "test_size": "held_out",
+    "units": "width",
+    "wd": "weight_decay",
+}
 
 
 @dataclass(frozen=True)
@@ -98,10 +127,18 @@ def show(value: object) -> str:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Return the fix for a misspelt name."""
+    """Return the fix for a misspelt name, or for one that other libraries use."""
     known = sorted(known)
+    alias = usual_name(name)
+    if alias in known:
+        return f"Did you mean {alias}?"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+
+
+def usual_name(name: str) -> str:
+    """Return what a study file calls a key that has other names elsewhere."""
+    return ALIASES.get(name.lower().replace("-", "_"), name)
 
 
 def location_name(where: str, location: tuple[str, ...]) -> str:

@@ -9,6 +9,7 @@ from pydantic import ValidationError
 
 from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
 from selection.study.fields import (
+    PER_LAYER_FIELDS,
     REAL_FIELDS,
     WHOLE_FIELDS,
     is_number,
@@ -55,7 +56,9 @@ def checked_value(name: str, value: Any, at: str) -> Value:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:
         rule = error.errors()[0]["msg"].replace("Input should be", "must be")
-        raise StudyFileError(ErrorDetail(at, rule, show(value), "Fix this value.")) from None
+        is_list = isinstance(value, list) and name not in PER_LAYER_FIELDS
+        hint = f"Write {{ choices = {show(value)} }}." if is_list else "Fix this value."
+        raise StudyFileError(ErrorDetail(at, rule, show(value), hint)) from None
 
 
 def value_error(name: str, value: Any, at: str) -> ErrorDetail | None:
