@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from selection.stats.fit_diagnosis import Diagnosis, FoldMean
+from selection.stats.fit_diagnosis import FoldMean
 from selection.study.trial import Trial, TrialState, Value
 
 
@@ -60,10 +60,3 @@ def show_fold_mean(value: FoldMean) -> str:
     if value.standard_error is None:
         return f"{value.mean:.4f}"
     return f"{value.mean:.4f} +- {value.standard_error:.4f}"
-
-
-def show_gap(found: Diagnosis) -> str:
-    """Return the generalisation gap with its standard error and interval."""
-    if found.gap_low is None:
-        return show_fold_mean(found.gap)
-    return f"{show_fold_mean(found.gap)} [{found.gap_low:.4f}, {found.gap_high:.4f}]"

@@ -45,6 +45,14 @@ def test_the_column_of_the_highest_rank_goes_first() -> None:
     assert "decay" in text.getvalue()
 
 
+def test_the_last_text_is_cut_before_another() -> None:
+    console, text = console_of(70, is_terminal=True)
+    words = ShownColumn("dataset", ["high_dimensional_linear_one"], is_text=True)
+    print_columns(console, [words, ShownColumn("source", ["made of " * 9], is_text=True)])
+    assert "high_dimensional_linear_one" in text.getvalue()
+    assert "..." in text.getvalue()
+
+
 def test_plain_text_keeps_every_column() -> None:
     console, text = console_of(40, is_terminal=False)
     assert print_columns(console, COLUMNS, sections=[1]) == []

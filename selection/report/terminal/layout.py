@@ -14,7 +14,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from selection.report.terminal.wrap import wrap
+from selection.report.cells import show_value
+from selection.report.terminal.wrap import keep, plain, wrap
+from selection.study.trial import Params
 
 PLAIN_WIDTH = 240
 NARROWEST_TEXT = 24
@@ -41,9 +43,13 @@ class ShownColumn:
 
 def say(console: Console, line: str, *, whole: str = "") -> None:
     """Print a line of prose, wrapped at words on a terminal; whole is a part never broken."""
-    if console.is_terminal:
-        line = wrap(line, console.width, whole=whole)
+    line = wrap(line, console.width, whole=whole) if console.is_terminal else plain(line)
     console.print(escape(line), soft_wrap=True)
+
+
+def params_text(params: Params) -> str:
+    """Return a setting whose names stay beside their values."""
+    return ", ".join(keep(f"{name} = {show_value(value)}") for name, value in params.items())
 
 
 def print_columns(
@@ -54,32 +60,30 @@ def print_columns(
     sections are the numbers of rows after which a terminal shows a line.
     """
     shown = _fit(columns, console.width) if console.is_terminal else list(columns)
-    table = make_table(console)
+    is_terminal = console.is_terminal
+    table = Table(
+        box=box.SIMPLE_HEAD if is_terminal else None,
+        pad_edge=False,
+        show_edge=False,
+        padding=(0, 0 if is_terminal else 2, 0, 0),
+    )
     for column in shown:
-        name = column.name.replace("_", "\n") if console.is_terminal else column.name
+        # A terminal breaks the name to save width.
+        name = column.name.replace("_", "\n") if is_terminal else column.name
         table.add_column(escape(name), justify="left" if column.is_text else "right", no_wrap=True)
     for number, cells in enumerate(zip(*(column.cells for column in shown), strict=True), start=1):
         table.add_row(*map(escape, cells), end_section=number in sections)
-    print_table(console, table)
+    _print_table(console, table)
     names = {column.name for column in shown}
     return [column.name for column in columns if column.name not in names]
 
 
-def make_table(console: Console, *names: str) -> Table:
-    """Return a table of right-aligned columns; a terminal breaks their names to save width."""
-    table = Table(
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 0 if console.is_terminal else 2, 0, 0),
-    )
-    for name in names:
-        shown = name.replace("_", "\n") if console.is_terminal else name
-        table.add_column(shown, justify="right", no_wrap=True)
-    return table
+def fits(console: Console, columns: Sequence[ShownColumn]) -> bool:
+    """Say whether a table can be shown whole; without a terminal it always can."""
+    return not console.is_terminal or _width(columns) <= console.width
 
 
-def print_table(console: Console, table: Table) -> None:
+def _print_table(console: Console, table: Table) -> None:
     """Print a table at its natural width: a narrow terminal breaks lines, and loses nothing."""
     width = console.width
     unlimited = console.options.update(max_width=PLAIN_WIDTH)
@@ -90,8 +94,11 @@ def print_table(console: Console, table: Table) -> None:
 
 def _fit(columns: Sequence[ShownColumn], width: int) -> list[ShownColumn]:
     """Cut text, then leave columns out, the highest rank first."""
-    excess = _width(columns) - width
-    shown = [_cut(each, excess) if each.is_text and excess > 0 else each for each in columns]
+    shown = list(columns)
+    for index, column in reversed(list(enumerate(columns))):
+        excess = _width(shown) - width
+        if column.is_text and excess > 0:
+            shown[index] = _cut(column, excess)
     while _width(shown) > width:
         last = max(shown, key=lambda column: column.rank)
         if last.rank == 0:

@@ -6,15 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
 from selection.report.cells import mean, show_score, show_state, show_value
 from selection.report.terminal.layout import (
     PLAIN_WIDTH,
     ShownColumn,
-    make_table,
     print_columns,
-    print_table,
     say,
 )
 from selection.report.values import FINISHED, count_states
@@ -98,7 +95,7 @@ def _trial_columns(spec: StudySpec, shown: Sequence[Trial], ranked: int) -> list
 def curves(console: Console, folds: Sequence[FoldResult]) -> None:
     """Print one line per fold and epoch."""
     lines = [
-        (str(fold.repeat), str(fold.fold), str(epoch), *(f"{number:.5f}" for number in point))
+        (str(fold.repeat), str(fold.fold), str(epoch), *(f"{number:.4f}" for number in point))
         for fold in folds
         for epoch, point in enumerate(fold.curve.points.tolist(), start=1)
     ]
@@ -110,21 +107,23 @@ def curves(console: Console, folds: Sequence[FoldResult]) -> None:
 
 def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
     """Print one line per study."""
-    table = make_table(console)
-    table.add_column("study")
-    for name in ("trials", "complete", "pruned", "failed", "best (observed)"):
-        table.add_column(name, justify="right")
-    table.add_column("begun (UTC)")
-    for summary in summaries:
-        finished = sum(summary.counts.get(state, 0) for state in FINISHED)
-        table.add_row(
-            escape(summary.name),
-            f"{finished}/{summary.budget}",
-            *(str(summary.counts.get(state, 0)) for state in FINISHED),
-            "" if summary.best_value is None else f"{summary.best_value:.4f}",
-            f"{summary.created_at:%Y-%m-%d %H:%M}",
-        )
-    print_table(console, table)
+    best = [each.best_value for each in summaries]
+    begun = [f"{each.created_at:%Y-%m-%d %H:%M}" for each in summaries]
+    columns = [
+        ShownColumn("study", [each.name for each in summaries], is_text=True),
+        ShownColumn("trials", [f"{_finished(each)}/{each.budget}" for each in summaries]),
+        *(
+            ShownColumn(state.value, [str(each.counts.get(state, 0)) for each in summaries])
+            for state in FINISHED
+        ),
+        ShownColumn("best (observed)", ["" if value is None else f"{value:.4f}" for value in best]),
+        ShownColumn("begun (UTC)", begun, rank=1),
+    ]
+    print_columns(console, columns)
+
+
+def _finished(summary: StudySummary) -> int:
+    return sum(summary.counts.get(state, 0) for state in FINISHED)
 
 
 def status(console: Console, value: Mapping[str, Any]) -> None:
@@ -154,23 +153,16 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
 
 def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:
     """Print one line per data set that a study file can name."""
-    table = make_table(console)
-    table.add_column("dataset")
-    table.add_column("task")
-    for name in ("rows", "held out", "features", "classes"):
-        table.add_column(name, justify="right")
-    table.add_column("source")
-    for info in infos:
-        table.add_row(
-            info.name,
-            info.task,
-            str(info.rows),
-            str(info.held_out_rows or ""),
-            str(info.features),
-            str(info.classes or ""),
-            info.source,
-        )
-    print_table(console, table)
+    columns = [
+        ShownColumn("dataset", [info.name for info in infos], is_text=True),
+        ShownColumn("task", [info.task for info in infos], rank=1, is_text=True),
+        ShownColumn("rows", [str(info.rows) for info in infos]),
+        ShownColumn("held_out", [str(info.held_out_rows or "") for info in infos]),
+        ShownColumn("features", [str(info.features) for info in infos]),
+        ShownColumn("classes", [str(info.classes or "") for info in infos]),
+        ShownColumn("source", [info.source for info in infos], is_text=True),
+    ]
+    print_columns(console, columns)
 
 
 def next_steps(console: Console, commands: Sequence[str]) -> None:

@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
-from rich.markup import escape
 
-from selection.report.cells import count_of, show_value
-from selection.report.terminal.layout import make_table, print_table, say
+from selection.report.cells import count_of
+from selection.report.terminal.layout import ShownColumn, fits, params_text, print_columns, say
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
     against_line,
@@ -26,6 +25,8 @@ from selection.report.verdict import (
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
     from selection.workflows.assess import Assessment
+
+MOST_CONFUSIONS = 10
 
 
 def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
@@ -44,7 +45,7 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
     if not assessment.is_finished:
         budget = assessment.spec.budget
         say(console, f"the study goes on: {total} of {budget} trials are finished so far")
-    params = ", ".join(f"{name} = {show_value(value)}" for name, value in best.params.items())
+    params = params_text(best.params)
     named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
     say(console, named)
     for line in winner_lines(assessment, best):
@@ -79,24 +80,15 @@ def _print_details(console: Console, result: Mapping[str, Any]) -> None:
         shown = ", ".join(f"{name} {score:.4g}" for name, score in result["scores"].items())
         say(console, f"on the same rows: {shown}")
         return
-    names = [line["name"] for line in result["per_class"]]
-    table = make_table(console)
-    table.add_column("class")
-    for name in ("rows", "precision", "recall", "f1"):
-        table.add_column(name, justify="right")
-    for line in result["per_class"]:
-        shares = (_share(line[name]) for name in ("precision", "recall", "f1"))
-        table.add_row(escape(line["name"]), str(line["rows"]), *shares)
+    classes = result["per_class"]
+    columns = [ShownColumn("class", [line["name"] for line in classes], is_text=True)]
+    columns.append(ShownColumn("rows", [str(line["rows"]) for line in classes]))
+    for name in ("precision", "recall", "f1"):
+        columns.append(ShownColumn(name, [_share(line[name]) for line in classes]))
     console.print()
-    print_table(console, table)
+    print_columns(console, columns)
     console.print()
-    table = make_table(console)
-    table.add_column("true \\ predicted")
-    for name in names:
-        table.add_column(escape(name), justify="right")
-    for name, counts in zip(names, result["confusion"], strict=True):
-        table.add_row(escape(name), *map(str, counts))
-    print_table(console, table)
+    _print_confusion(console, [line["name"] for line in classes], result["confusion"])
     console.print()
     chances = result["calibration"]
     say(
@@ -104,6 +96,33 @@ def _print_details(console: Console, result: Mapping[str, Any]) -> None:
         f"calibration: NLL {chances['nll']:.4f}, Brier {chances['brier']:.4f} (0 to 2), "
         f"ECE {chances['ece']:.4f}",
     )
+
+
+def _print_confusion(
+    console: Console, names: Sequence[str], counts: Sequence[Sequence[int]]
+) -> None:
+    """Print the confusion matrix, or where it does not fit its largest confusions."""
+    true = ShownColumn("true \\ predicted", names, is_text=True)
+    predicted = [
+        ShownColumn(name, [str(line[index]) for line in counts]) for index, name in enumerate(names)
+    ]
+    if fits(console, [true, *predicted]):
+        print_columns(console, [true, *predicted])
+        return
+    pairs = sorted(
+        (-count, row, column)
+        for row, line in enumerate(counts)
+        for column, count in enumerate(line)
+        if row != column and count
+    )
+    shown = pairs[:MOST_CONFUSIONS]
+    table = [
+        ShownColumn("true", [names[row] for _, row, _ in shown], is_text=True),
+        ShownColumn("predicted", [names[column] for _, _, column in shown], is_text=True),
+        ShownColumn("rows", [str(-count) for count, _, _ in shown]),
+    ]
+    say(console, f"confusions, {len(shown)} of {len(pairs)} kinds, the most frequent first:")
+    print_columns(console, table)
 
 
 def _share(value: float | None) -> str:

@@ -8,6 +8,16 @@ HANG = 2
 KEPT = "\N{NO-BREAK SPACE}"
 
 
+def keep(text: str) -> str:
+    """Return text whose words wrap never parts."""
+    return text.replace(" ", KEPT)
+
+
+def plain(line: str) -> str:
+    """Return a line with ordinary spaces."""
+    return line.replace(KEPT, " ")
+
+
 def wrap(line: str, width: int, *, whole: str = "") -> str:
     """Return a line broken at words; what follows hangs under its text.
 
@@ -16,7 +26,7 @@ def wrap(line: str, width: int, *, whole: str = "") -> str:
     Units: width is in cells of the terminal.
     """
     if whole:
-        line = line.replace(whole, whole.replace(" ", KEPT))
+        line = line.replace(whole, keep(whole))
     text = line.lstrip(" ")
     indent = " " * (len(line) - len(text))
     lines = [indent]
@@ -26,5 +36,4 @@ def wrap(line: str, width: int, *, whole: str = "") -> str:
             lines.append(f"{indent}{' ' * HANG}{word}")
         else:
             lines[-1] = joined
-    broken = "\n".join(lines)
-    return broken.replace(whole.replace(" ", KEPT), whole) if whole else broken
+    return plain("\n".join(lines))
