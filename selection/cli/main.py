@@ -22,6 +22,9 @@ from selection.cli import (
     diagnose as diagnosis_verbs,
 )
 from selection.cli import (
+    init,
+)
+from selection.cli import (
     pages as view_verbs,
 )
 from selection.cli import (
@@ -63,6 +66,7 @@ def _common(
     """Take the options of all commands; main() reads them."""
 
 
+app.command(epilog="Example: selection init table.csv --target species")(init.init)
 app.command(epilog="Example: selection run studies/digits.toml")(run_verbs.run)
 app.command(epilog="Example: selection worker digits")(run_verbs.worker)
 
