@@ -52,7 +52,7 @@ app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
     no_args_is_help=True,
     rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     pretty_exceptions_enable=False,
 )
 db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
@@ -61,7 +61,7 @@ app.add_typer(db, name="db")
 
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option(help="Show the stack of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the stack of an error.")] = False,
 ) -> None:
     """Take the options of all commands; main() reads them."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from selection.report.cells import show_interval, show_number
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
@@ -41,13 +42,13 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:
         detail = "the winner is the default" if winner.number == 0 else "trial 0, never pruned"
-        default = f"{assessment.default.value:.4f}"
+        default = show_number(assessment.default.value)
         quantities.append(Quantity("default setting", "observed", default, detail))
     for name, baseline in assessment.baselines.items():
         beaten = "beaten by the winner" if baseline.is_beaten else "not shown to be beaten"
         note = f"; {baseline.note}" if baseline.note else ""
         quantities.append(
-            Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", beaten + note)
+            Quantity(f"baseline {name}", "observed", show_number(baseline.mean), beaten + note)
         )
     return quantities
 
@@ -57,7 +58,7 @@ def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
     folds = len(trial.fold_scores)
     bars = "" if error is None else f"standard error {error:.4f} over {folds} folds; "
     assert trial.value is not None, "a COMPLETE trial has a value"
-    return Quantity(view.spec.metric, "observed", f"{trial.value:.4f}", bars + why)
+    return Quantity(view.spec.metric, "observed", show_number(trial.value), bars + why)
 
 
 def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
@@ -66,10 +67,10 @@ def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
         return Quantity(view.spec.metric, "corrected", "none", assessment.why_uncorrected)
     left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
     detail = (
-        f"{_interval(correction.low, correction.high, correction.level)}; "
+        f"{show_interval(correction.low, correction.high, correction.level)}; "
         f"BBC-CV over {correction.trials_used} complete trials{left_out}"
     )
-    return Quantity(view.spec.metric, "corrected", f"{correction.estimate:.4f}", detail)
+    return Quantity(view.spec.metric, "corrected", show_number(correction.estimate), detail)
 
 
 def _held_out(view: StudyView) -> Quantity:
@@ -85,20 +86,14 @@ def _held_out(view: StudyView) -> Quantity:
     if not results:
         return Quantity(view.spec.metric, "held out", "-", f"claimed without a result{again}")
     newest = results[-1]
-    interval = _interval(newest["low"], newest["high"], newest["level"])
+    interval = show_interval(newest["low"], newest["high"], newest["level"])
     detail = f"{interval}; trial {newest['number']} on {newest['rows']} rows{again}"
-    return Quantity(view.spec.metric, "held out", f"{newest['score']:.4f}", detail)
+    return Quantity(view.spec.metric, "held out", show_number(newest["score"]), detail)
 
 
 def _nested(view: StudyView, assessment: Assessment) -> Quantity:
     scores = [outer.score for outer in assessment.nested]
     folds = assessment.spec.sections.cv.folds
     detail = f"the whole procedure on {len(scores)} of {folds} outer folds it never saw"
-    mean = f"{sum(scores) / len(scores):.4f}"
+    mean = show_number(sum(scores) / len(scores))
     return Quantity(view.spec.metric, "nested", mean, detail)
-
-
-def _interval(low: float | None, high: float | None, level: float) -> str:
-    if low is None or high is None:
-        return "without an interval: one group"
-    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"

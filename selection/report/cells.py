@@ -18,6 +18,25 @@ def show_value(value: Value) -> str:
     return str(value)
 
 
+def show_number(value: float, like: float | None = None) -> str:
+    """Return a score or a loss: four places, and fewer where it is large.
+
+    like is a number beside it, which decides on the places.
+    """
+    size = abs(value if like is None else like)
+    places = 4 if size < 10 else 2 if size < 1000 else 0
+    return f"{value:.{places}f}"
+
+
+def show_interval(low: float | None, high: float | None, level: float) -> str:
+    """Return an interval and its level."""
+    if low is None or high is None:
+        return "without an interval: one group"
+    widest = max(abs(low), abs(high))
+    bounds = f"[{show_number(low, like=widest)}, {show_number(high, like=widest)}]"
+    return f"{bounds} at {100 * level:g}%"
+
+
 def show_difference(difference: float) -> str:
     """Return the size of a difference with the two digits that a reader can use."""
     size = abs(difference)
@@ -34,7 +53,7 @@ def show_score(trial: Trial) -> str:
     if not trial.fold_scores or trial.state is TrialState.FAILED:
         return ""
     average, error = mean(trial.fold_scores), trial.standard_error
-    return f"{average:.4f}" if error is None else f"{average:.4f} +- {error:.4f}"
+    return _with_error(average, error)
 
 
 def show_state(trial: Trial) -> str:
@@ -57,6 +76,9 @@ def mean(scores: Sequence[float]) -> float:
 
 def show_fold_mean(value: FoldMean) -> str:
     """Return a mean over folds with its standard error."""
-    if value.standard_error is None:
-        return f"{value.mean:.4f}"
-    return f"{value.mean:.4f} +- {value.standard_error:.4f}"
+    return _with_error(value.mean, value.standard_error)
+
+
+def _with_error(mean: float, error: float | None) -> str:
+    shown = show_number(mean)
+    return shown if error is None else f"{shown} +- {show_number(error, like=mean)}"

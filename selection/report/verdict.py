@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from selection.report.cells import count_of, show_difference, show_score
+from selection.report.cells import count_of, show_difference, show_interval, show_number, show_score
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
@@ -78,7 +78,7 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
         newest = done[-1]
         interval = show_interval(newest["low"], newest["high"], newest["level"])
         lines.append(
-            f"{newest['metric']}, held out: {newest['score']:.4f} {interval} "
+            f"{newest['metric']}, held out: {show_number(newest['score'])} {interval} "
             f"for trial {newest['number']} on {newest['rows']} rows"
         )
     if evaluations[-1].result is None:
@@ -100,7 +100,7 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
         interval = show_interval(correction.low, correction.high, correction.level)
         among = count_of(correction.trials_used, "complete trial")
         corrected = (
-            f"{metric}, corrected: {correction.estimate:.4f} {interval} "
+            f"{metric}, corrected: {show_number(correction.estimate)} {interval} "
             f"(for the choice among {among})"
         )
     label = (
@@ -118,7 +118,7 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
         mean = sum(outer) / len(outer)
         done = "" if len(outer) == folds else f", {folds - len(outer)} still to come"
         lines.append(
-            f"{metric}, nested: {mean:.4f} over {len(outer)} outer folds{done} "
+            f"{metric}, nested: {show_number(mean)} over {len(outer)} outer folds{done} "
             "(the whole procedure, scored on rows it never saw)"
         )
     return lines
@@ -152,10 +152,10 @@ def _beside(mean: float, best: Trial) -> str:
     """Return an observed mean and how far it is from the winner's."""
     assert best.value is not None, "a winner is COMPLETE"
     difference = mean - best.value
-    if f"{abs(difference):.4f}" == f"{0:.4f}":
-        return f"{mean:.4f} (observed), the same"
+    if show_number(abs(difference), like=mean) == show_number(0.0, like=mean):
+        return f"{show_number(mean)} (observed), the same"
     word = "less" if difference < 0 else "more"
-    return f"{mean:.4f} (observed), {show_difference(difference)} {word}"
+    return f"{show_number(mean)} (observed), {show_difference(difference)} {word}"
 
 
 def _weight(competitor: Competitor, *, is_tie: bool) -> str:
@@ -213,11 +213,14 @@ def gap_line(result: Mapping[str, Any]) -> str:
     low, high = result["corrected_interval"]
     interval = show_interval(low, high, result["level"])
     gap = result["gap"]
-    if f"{abs(gap):.4f}" == f"{0:.4f}":
+    score = result["score"]
+    if show_number(abs(gap), like=score) == show_number(0.0, like=score):
         words = "the held-out score is the same"
     else:
-        words = f"the held-out score is {abs(gap):.4f} {'lower' if gap < 0 else 'higher'}"
-    return f"{result['metric']}, corrected: {result['corrected_estimate']:.4f} {interval}; {words}"
+        size = show_number(abs(gap), like=score)
+        words = f"the held-out score is {size} {'lower' if gap < 0 else 'higher'}"
+    corrected = show_number(result["corrected_estimate"])
+    return f"{result['metric']}, corrected: {corrected} {interval}; {words}"
 
 
 def against_line(result: Mapping[str, Any]) -> str:
@@ -234,13 +237,6 @@ def against_line(result: Mapping[str, Any]) -> str:
 def _overridden(assessment: Assessment) -> str:
     stated = assessment.spec.sections.selection.rule
     return "" if assessment.rule == stated else f" (the study file says {stated})"
-
-
-def show_interval(low: float | None, high: float | None, level: float) -> str:
-    """Return an interval and its level."""
-    if low is None or high is None:
-        return "without an interval: one group"
-    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
 
 
 def _pooled(metric: str) -> str:

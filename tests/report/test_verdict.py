@@ -8,6 +8,7 @@ from typing import Any, cast
 import pytest
 from sweep_bench import make_spec
 
+from selection.report.cells import show_interval, show_number, show_value
 from selection.report.verdict import detail_lines, winner_lines
 from selection.stats.paired_tests import Comparison, Posterior
 from selection.study.trial import Trial, TrialState
@@ -122,3 +123,18 @@ def test_the_statistics_stand_apart() -> None:
     assert "p = 0.378; chances 0.10 better, 0.89 equal, 0.01 worse" in details
     assert "BBC-CV" in details
     assert "[0.0200, 0.0400] over paired folds, [0.0300, 0.0400] out of bag" in details
+
+
+def test_large_scores_lose_the_places_that_nobody_can_use() -> None:
+    assert show_interval(16.3516, 21.0451, 0.95) == "[16.35, 21.05] at 95%"
+    assert show_interval(9.8765, 10.1234, 0.9) == "[9.88, 10.12] at 90%"
+    assert show_number(0.88171) == "0.8817"
+    assert show_number(123456.789) == "123457"
+    made = assessment(winner=trial(5, 18.488), metric="rmse", competitors=[])
+    assert "rmse, observed: 18.49 +- 0.00 over 2 folds" in words(made)[2]
+
+
+def test_short_values_are_shown_as_written_and_long_ones_to_three_digits() -> None:
+    assert [show_value(each) for each in (0.3125, 0.861099, 2.60812e-5, 1e-6, 256, "relu")] == [
+        "0.3125", "0.861", "2.61e-05", "1e-06", "256", "relu",
+    ]  # fmt: skip

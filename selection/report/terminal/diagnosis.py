@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from selection.report.cells import show_fold_mean, show_value
+from selection.report.cells import show_fold_mean, show_number, show_value
 from selection.report.terminal.layout import ShownColumn, params_text, print_columns, say
 from selection.report.values import layer_rows
 from selection.stats.fit_diagnosis import Diagnosis
@@ -83,7 +83,7 @@ def curve(
         ShownColumn(
             f"{metric}_observed", _cells(found, lambda own: show_fold_mean(own.validation_score))
         ),
-        ShownColumn("train", _cells(found, lambda own: f"{own.training_score.mean:.4f}")),
+        ShownColumn("train", _cells(found, lambda own: show_number(own.training_score.mean))),
         ShownColumn("loss", _cells(found, lambda own: f"{own.validation_loss.mean:.4g}")),
         ShownColumn("train_loss", _cells(found, lambda own: f"{own.training_loss.mean:.4g}")),
         ShownColumn("gap", _cells(found, lambda own: show_fold_mean(own.gap))),

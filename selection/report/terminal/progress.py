@@ -18,6 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from selection.report.cells import show_number
 from selection.report.terminal.layout import say
 from selection.report.terminal.progress_text import (
     Pace,
@@ -126,8 +127,10 @@ class SweepView:
 
     def _print_finished(self, budget: int, finished: Sequence[Trial]) -> None:
         said = [part for part in [counts(finished)] if part]
-        if (best := self._best(finished)) is not None:
-            said.append(f"best observed {self._metric} {best.value:.4f} (trial {best.number})")
+        best = self._best(finished)
+        if best is not None and best.value is not None:
+            score = show_number(best.value)
+            said.append(f"best observed {self._metric} {score} (trial {best.number})")
         self._print(f"trials {len(finished)}/{budget}: {', '.join(said) or 'none complete yet'}")
 
     def _print(self, line: str) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from selection.report.cells import mean, show_score, show_state, show_value
+from selection.report.cells import mean, show_number, show_score, show_state, show_value
 from selection.report.terminal.layout import (
     PLAIN_WIDTH,
     ShownColumn,
@@ -81,7 +81,9 @@ def _trial_columns(spec: StudySpec, shown: Sequence[Trial], ranked: int) -> list
         cells = [show_value(trial.params[name]) for trial in shown]
         is_constant = len(shown) > 1 and len(set(cells)) == 1
         columns.append(ShownColumn(name, cells, rank=index + (params + 1 if is_constant else 0)))
-    training = [f"{mean(trial.train_scores):.4f}" if trial.train_scores else "" for trial in shown]
+    training = [
+        show_number(mean(trial.train_scores)) if trial.train_scores else "" for trial in shown
+    ]
     columns += [
         ShownColumn(f"{spec.metric}_observed", [show_score(trial) for trial in shown]),
         ShownColumn("train", training, rank=params + 1),
@@ -116,7 +118,9 @@ def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
             ShownColumn(state.value, [str(each.counts.get(state, 0)) for each in summaries])
             for state in FINISHED
         ),
-        ShownColumn("best (observed)", ["" if value is None else f"{value:.4f}" for value in best]),
+        ShownColumn(
+            "best (observed)", ["" if value is None else show_number(value) for value in best]
+        ),
         ShownColumn("begun (UTC)", begun, rank=1),
     ]
     print_columns(console, columns)
@@ -145,7 +149,7 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
         again = f", re-used (n = {evaluations})" if evaluations > 1 else ""
         say(console, f"held-out set: {held_out['state']}{again}")
     if value["best"] is not None:
-        score = f"{value['best']['cv_mean']:.4f}"
+        score = show_number(value["best"]["cv_mean"])
         say(console, f"best {value['metric']}: {score} (observed), trial {value['best']['number']}")
     for warning in value["warnings"]:
         say(console, f"warning: {warning}")

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from selection.report.cells import count_of
+from selection.report.cells import count_of, show_interval, show_number
 from selection.report.terminal.layout import ShownColumn, fits, params_text, print_columns, say
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
     against_line,
     gap_line,
     held_out_lines,
-    show_interval,
     training_line,
     winner_lines,
 )
@@ -61,9 +60,12 @@ def evaluation(
     metric, number = result["metric"], result["number"]
     say(console, f"study {result['study']}: trial {number} on its held-out set")
     interval = show_interval(result["low"], result["high"], result["level"])
-    say(console, f"{metric}, held out: {result['score']:.4f} {interval} on {result['rows']} rows")
+    say(
+        console,
+        f"{metric}, held out: {show_number(result['score'])} {interval} on {result['rows']} rows",
+    )
     if len(result["seeds"]) > 1:
-        scores = " ".join(f"{score:.4f}" for score in result["seeds"])
+        scores = " ".join(show_number(score) for score in result["seeds"])
         say(console, f"the same setting from {len(result['seeds'])} seeds: {scores}")
     say(console, gap_line(result))
     say(console, training_line(result))
