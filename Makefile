@@ -10,11 +10,13 @@ UV_VERSION := 0.13.9
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-# The oldest torch that pyproject.toml allows, and the matching torchvision.
+# The oldest torch that pyproject.toml allows.
 OLDEST := .venv-oldest
-OLDEST_TORCH := torch==2.11.0 torchvision==0.26.0
+OLDEST_TORCH := torch==2.11.0
+# Stealing keeps tests of one file together, so that what they share is made once.
+PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser check \
+.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
 	lint types imports format lock clean
 
 help: ## List the targets
@@ -43,31 +45,31 @@ export: $(READY) ## Write a study's winner as files: make export NAME=digits TO=
 	$(BIN)/selection export $(NAME) --to $(TO)
 
 noise: $(READY) ## Rewrite docs/noise.md: what the verdict says of pure noise
-	$(BIN)/python benchmarks/noise.py > docs/noise.md
+	$(BIN)/python -m benchmarks.noise > docs/noise.md
 
 book: $(READY) ## Rewrite docs/book.md: the book's figures beside ours
-	$(BIN)/python benchmarks/book.py > docs/book.md.new
+	$(BIN)/python -m benchmarks.book > docs/book.md.new
 	@mv docs/book.md.new docs/book.md
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; half an hour; BENCH=--quick for a short look
 	@cat benchmarks/intro.md > docs/benchmarks.md.new
 	@for name in peers_table where_time_goes precision quality sweep_cost bookkeeping workers startup pages; do \
-		PYTHONPATH=tests:benchmarks $(BIN)/python benchmarks/$$name.py $(BENCH) >> docs/benchmarks.md.new || exit 1; \
+		$(BIN)/python -m benchmarks.$$name $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md
 
 gpu: $(READY) ## Benchmark a CUDA device and rewrite docs/gpu.md
-	$(BIN)/python benchmarks/gpu.py > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }
+	$(BIN)/python -m benchmarks.gpu > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }
 	@mv docs/gpu.md.new docs/gpu.md
 
 postgres: $(READY) ## Start a PostgreSQL server in data/postgres and print how to use it
-	@$(BIN)/python tests/postgres_server.py start data/postgres
+	@$(BIN)/python -m tests.postgres_server start data/postgres
 
 postgres-stop: $(READY) ## Stop it; its data stays
-	@$(BIN)/python tests/postgres_server.py stop data/postgres
+	@$(BIN)/python -m tests.postgres_server stop data/postgres
 
-test: $(READY) ## Run the test suite
-	$(BIN)/python -m pytest
+test: $(READY) ## Run the test suite, on all cores
+	$(BIN)/python -m pytest $(PARALLEL)
 
 # tests/conftest.py needs packages that this environment does not have.
 test-oldest: $(OLDEST)/.ready ## Run tests/train on the oldest supported torch
@@ -78,12 +80,15 @@ $(OLDEST)/.ready: pyproject.toml | $(BIN)/uv
 	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python $(OLDEST_TORCH) --editable . pytest hypothesis
 	@touch $@
 
-test-slow: $(READY) ## Run the tests marked slow
-	$(BIN)/python -m pytest -m slow
+test-slow: $(READY) ## Run the tests marked slow, on all cores
+	$(BIN)/python -m pytest -m slow $(PARALLEL)
 
 test-browser: $(READY) ## Run the tests in a real browser; installs Chromium where it can
-	$(BIN)/python tests/browser.py
+	$(BIN)/python -m tests.browser
 	$(BIN)/python -m pytest -m browser -rs
+
+test-wheel: $(READY) ## Build the wheel and use it in a fresh environment and an empty folder
+	.ci/wheel
 
 dashboard: $(READY) ## Serve Optuna Dashboard and our pages on this machine
 	$(BIN)/selection serve
@@ -110,5 +115,5 @@ lock: | $(BIN)/uv ## Rewrite requirements.lock to the newest versions allowed
 		pyproject.toml --output-file requirements.lock
 
 clean: ## Remove .venv and caches; databases and data stay
-	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache *.egg-info
+	rm -rf $(VENV) $(OLDEST) .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

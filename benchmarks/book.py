@@ -11,8 +11,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from book_page import page
-from book_runs import Run, run_study
+from benchmarks.book_page import page
+from benchmarks.book_runs import Run, run_study
 
 
 @dataclass(frozen=True)

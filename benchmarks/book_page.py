@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from book_runs import FinalFigures, Run, TrialFigures
-from book_tables import (
+from scipy import stats
+
+from benchmarks.book_runs import FinalFigures, Run, TrialFigures
+from benchmarks.book_tables import (
     activation_part,
     decay_part,
     degree_part,
@@ -24,8 +26,7 @@ from book_tables import (
     spread,
     table,
 )
-from machine import where_it_ran
-from scipy import stats
+from benchmarks.machine import where_it_ran
 
 LEVEL = 0.95
 Figure = Callable[[Run], float]

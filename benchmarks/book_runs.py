@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
+import selection
 from selection.data.sources import data_folder
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.stats.paired_tests import Comparison
 from selection.stats.selection_rules import rank
-from selection.store.leases import new_worker
 from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
@@ -31,15 +31,10 @@ from selection.train.device import Device, choose_device
 from selection.workflows.assess import Assessment, assess_study
 from selection.workflows.diagnose import diagnose_trial
 from selection.workflows.evaluate import evaluate, final_models
-from selection.workflows.run import run_procedure
 from selection.workflows.study_data import (
     StudyData,
-    enter_study,
     load_study_data,
-    make_trainer,
-    row_facts,
 )
-from selection.workflows.sweep import SweepNews, run_sweep
 
 FOLDER = Path(__file__).parents[1] / "studies" / "book"
 
@@ -103,23 +98,17 @@ class Run:
         return next(trial for trial in self.trials if trial.is_winner)
 
 
-class _Silence:
-    def show(self, news: SweepNews) -> None: ...
-
-    def say(self, line: str) -> None: ...
-
-
 def run_study(name: str, seed: int, evaluations: int) -> Run:
     """Run one study file at a seed; its first trials, so many as looks, meet the held-out rows."""
     begun = time.perf_counter()
     content = tomllib.loads((FOLDER / f"{name}.toml").read_text(encoding="utf-8"))
     content |= {"name": f"{content['name']}-{seed}", "seed": seed}
     spec = parse_study(content, f"{name}.toml")
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        open_repository(f"sqlite:///{folder}/book.db", create=True, write=True) as repository,
-    ):
-        trials = _measure(spec, repository, evaluations)
+    with tempfile.TemporaryDirectory() as folder:
+        storage = f"sqlite:///{folder}/book.db"
+        selection.run(spec, storage=storage, device="cpu", progress=False)
+        with open_repository(storage, write=True) as repository:
+            trials = _measure(spec, repository, evaluations)
     level = spec.sections.assessment.level
     return Run(name, seed, level, time.perf_counter() - begun, trials)
 
@@ -127,15 +116,7 @@ def run_study(name: str, seed: int, evaluations: int) -> Run:
 def _measure(spec: StudySpec, repository: Repository, evaluations: int) -> tuple[TrialFigures, ...]:
     device = choose_device("cpu")
     data = load_study_data(spec, data_folder())
-    study = enter_study(spec, data, repository.records, device)
-    repository.evidence.keep_rows(study, row_facts(data))
-    trainer = make_trainer(spec, data, device, 0)
-    view = _Silence()
-
-    def sweep() -> None:
-        run_sweep(spec, study, repository, trainer, new_worker(60.0, is_alone=True), view)
-
-    run_procedure(spec, study, data, repository, trainer, device, view.say, sweep)
+    study = repository.study(spec.name)
     assessment = assess_study(study, repository)
     finals = {
         number: _final(study, spec, data, repository, device, number)
@@ -162,16 +143,19 @@ def _final(
     asked = replace(assessment, winner=trial)
     reason = "the book has a figure of this setting"
     evidence = repository.evidence
-    result: Mapping[str, Any] = evaluate(
-        asked, data, evidence, repository.ledger, device, data_folder(), reason
-    )
+    result = evaluate(asked, data, evidence, repository.ledger, device, data_folder(), reason)
     (model,) = final_models(study, spec, data, trial, evidence, device)
     first = model.members[0].layers[0]
+    loss, score = result.training.running_loss, result.training.running_score
+    assert loss is not None, "the model was trained just now"
+    assert score is not None, "the model was trained just now"
+    assert loss[0] is not None, "training has not diverged"
+    assert score[0] is not None, "training has not diverged"
     return FinalFigures(
-        running_loss=result["training"]["running_loss"][0],
-        running_score=result["training"]["running_score"][0],
+        running_loss=loss[0],
+        running_score=score[0],
         weight_norm=float(np.linalg.norm(first.weight)),
-        scores={spec.metric: result["score"], **result.get("scores", {})},
+        scores={spec.metric: result.score, **(result.scores or {})},
     )
 
 

@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from book_runs import FinalFigures, Run, TrialFigures
 
+from benchmarks.book_runs import FinalFigures, Run, TrialFigures
 from selection.stats.paired_tests import (
     Comparison,
     corrected_resampled_t,

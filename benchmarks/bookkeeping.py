@@ -25,12 +25,11 @@ from pathlib import Path
 
 import numpy as np
 import optuna
-from machine import processor
 from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
-from postgres_server import throw_away_server
 
-from selection.store.cohorts import Limits
+from benchmarks.machine import processor
+from selection.store.claims import Limits, NewCohort
 from selection.store.leases import Worker, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
@@ -45,6 +44,7 @@ from selection.study.trial import (
     TrialResult,
     TrialState,
 )
+from tests.postgres_server import throw_away_server
 
 FOLDS, EPOCHS, ROWS, CLASSES = 5, 20, 32, 3
 COHORTS = (1, 16)
@@ -153,7 +153,7 @@ def _write_cohort(repository: Repository, study: StudyRecord, spec: StudySpec, c
     """Claim, begin and finish one cohort, as a sweep does."""
     is_alone = repository.database.address.path is not None
     claim = repository.cohorts.claim(study, _worker(is_alone=is_alone), Limits(10**9, count))
-    assert claim.lease is not None, "nobody else writes to the study"
+    assert isinstance(claim, NewCohort), "nobody else writes to the study"
     generator = np.random.default_rng(claim.lease.cohort)
     params = [_params(generator) for _ in range(count)]
     numbers = repository.cohorts.begin(study, claim.lease, params, spec.space)

@@ -2,7 +2,7 @@
 
 500 trials x 48,000 rows of accuracy. Both draw the same rows, choose by the mean over folds and
 score out-of-bag; the loop takes the rows of each bootstrap by their numbers. Rounds alternate.
-Run: python benchmarks/correction.py
+Run: python -m benchmarks.correction
 """
 
 from __future__ import annotations

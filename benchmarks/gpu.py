@@ -26,12 +26,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
-from gpu_busy import busy_shares, print_busy
-from gpu_loops import EAGER, VMAP
-from gpu_memory import print_squeezes, squeezes
-from gpu_pace import measure_rates, paces, print_paces
-from gpu_right import differences, print_differences
-from gpu_setup import (
+
+from benchmarks.gpu_busy import busy_shares, print_busy
+from benchmarks.gpu_loops import EAGER, VMAP
+from benchmarks.gpu_memory import print_squeezes, squeezes
+from benchmarks.gpu_pace import measure_rates, paces, print_paces
+from benchmarks.gpu_right import differences, print_differences
+from benchmarks.gpu_setup import (
     FEATURES,
     FOLDS,
     FULL,
@@ -48,10 +49,9 @@ from gpu_setup import (
     make_spec,
     note,
 )
-from gpu_sweeps import print_sweeps, sweeps
-from gpu_trainings import print_timings, times_ours, timings
-from machine import processor
-
+from benchmarks.gpu_sweeps import print_sweeps, sweeps
+from benchmarks.gpu_trainings import print_timings, times_ours, timings
+from benchmarks.machine import processor
 from selection.data.prepare import FoldData
 from selection.workflows.study_data import StudyData
 

@@ -6,8 +6,11 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-from gpu_pace import make_packs
-from gpu_setup import (
+from torch.autograd import DeviceType  # type: ignore[attr-defined]
+from torch.profiler import ProfilerActivity, profile, schedule
+
+from benchmarks.gpu_pace import make_packs
+from benchmarks.gpu_setup import (
     FOLDS,
     PRECISIONS,
     SEED,
@@ -18,9 +21,6 @@ from gpu_setup import (
     print_text,
     seconds_of,
 )
-from torch.autograd import DeviceType
-from torch.profiler import ProfilerActivity, profile, schedule
-
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision
 from selection.train.fit import Trainer

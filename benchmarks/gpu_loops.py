@@ -15,11 +15,11 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from gpu_setup import SEED, Workload, make_settings, note, seconds_of, workload_spec
 from torch import Tensor, nn
 from torch.func import functional_call, grad, vmap
 from torch.nn.functional import cross_entropy
 
+from benchmarks.gpu_setup import SEED, Workload, make_settings, note, seconds_of, workload_spec
 from selection.data.prepare import FoldData
 
 TIMED_EPOCHS = 3

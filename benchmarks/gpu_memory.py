@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from unittest import mock
 
 import torch
-from gpu_right import curves, farthest
-from gpu_setup import CALM, FOLDS, SEED, Size, make_settings, make_spec, note, print_text
 
+from benchmarks.gpu_right import curves, farthest
+from benchmarks.gpu_setup import CALM, FOLDS, SEED, Size, make_settings, make_spec, note, print_text
 from selection.data.prepare import FoldData
 from selection.study.trial import TrialState
 from selection.train.fit import Trainer

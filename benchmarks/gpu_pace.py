@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from gpu_setup import (
+
+from benchmarks.gpu_setup import (
     BATCH,
     CLASSES,
     FEATURES,
@@ -25,7 +26,6 @@ from gpu_setup import (
     print_text,
     seconds_of,
 )
-
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision, Setting
 from selection.train.fit import Trainer

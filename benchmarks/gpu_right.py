@@ -13,9 +13,18 @@ from unittest import mock
 
 import numpy as np
 import torch
-from gpu_setup import CALM, SEED, make_data, make_folds, make_settings, make_spec, note, print_text
 from numpy.typing import NDArray
 
+from benchmarks.gpu_setup import (
+    CALM,
+    SEED,
+    make_data,
+    make_folds,
+    make_settings,
+    make_spec,
+    note,
+    print_text,
+)
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 from selection.study.trial import TrialResult
@@ -62,7 +71,6 @@ def differences(device: torch.device, images: Sequence[FoldData]) -> list[Differ
     """Train small cohorts of which one trial is pruned after the first epoch, and compare."""
     spec = make_spec("differences", EPOCHS, metric="cross_entropy")
     folds = make_folds(make_data(spec, 1797, 64, levels=17), spec)
-    threads = torch.get_num_threads()
     found = [
         _difference(kind, folds, _kind_settings(values), device) for kind, values in KINDS.items()
     ]
@@ -74,8 +82,6 @@ def differences(device: torch.device, images: Sequence[FoldData]) -> list[Differ
             device,
         )
     )
-    # Training on a CPU leaves torch with one thread; later parts need all of them to build packs.
-    torch.set_num_threads(threads)
     return found
 
 

@@ -19,6 +19,7 @@ from selection.data.dataset import Dataset
 from selection.data.folds import fold_identity, fold_kind, make_splits
 from selection.data.prepare import FoldData, prepare_folds
 from selection.data.sources import data_folder
+from selection.study.data_facts import DataFacts
 from selection.study.setting import Precision, Setting
 from selection.study.spec import StudySpec, parse_study
 from selection.workflows.study_data import StudyData, load_study_data
@@ -122,18 +123,18 @@ def make_data(spec: StudySpec, rows: int, features: int, levels: int = 256) -> S
         held_out_rows=0,
     )
     plan = make_splits(dataset, spec)
-    facts = {
-        "rows": rows,
-        "held_out_rows": 0,
-        "features": features,
-        "inputs": features,
-        "outputs": CLASSES,
-        "class_counts": dataset.class_counts,
-        "fold_kind": fold_kind(dataset, spec),
-        "folds": [fold_identity(split) for split in plan.splits],
-        "duplicate_rows": 0,
-        "warnings": [],
-    }
+    facts = DataFacts(
+        rows=rows,
+        held_out_rows=0,
+        features=features,
+        inputs=features,
+        outputs=CLASSES,
+        class_counts=dataset.class_counts,
+        fold_kind=fold_kind(dataset, spec),
+        folds=tuple(fold_identity(split) for split in plan.splits),
+        duplicate_rows=0,
+        warnings=(),
+    )
     return StudyData(dataset, plan, facts)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from unittest import mock
 
 import torch
-from gpu_setup import FOLDS, PRECISIONS, Size, make_spec, note, print_text, seconds_of
 
+from benchmarks.gpu_setup import FOLDS, PRECISIONS, Size, make_spec, note, print_text, seconds_of
 from selection.store.database import writer_lock
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository

@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
-from gpu_loops import make_rows, peers
-from gpu_setup import (
+
+from benchmarks.gpu_loops import make_rows, peers
+from benchmarks.gpu_setup import (
     FOLDS,
     PRECISIONS,
     SEED,
@@ -27,7 +28,6 @@ from gpu_setup import (
     seconds_of,
     workload_spec,
 )
-
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision
 from selection.train.fit import Trainer

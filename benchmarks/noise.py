@@ -2,7 +2,7 @@
 
 Each study: 100 development rows, 10 features, labels drawn without regard to them, 30 trials, 5
 folds; once without pruning and once with the default pruner. Chance is 0.5. Writes Markdown.
-Run: python benchmarks/noise.py > docs/noise.md
+Run: python -m benchmarks.noise > docs/noise.md
 """
 
 from __future__ import annotations
@@ -15,15 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
-from selection.store.leases import new_worker
-from selection.store.repository import open_repository
+import selection
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import TrialState
-from selection.train.device import choose_device
-from selection.workflows.assess import Assessment, Correction, assess_study
-from selection.workflows.run import run_procedure
-from selection.workflows.study_data import enter_study, load_study_data, make_trainer, row_facts
-from selection.workflows.sweep import SweepNews, run_sweep
+from selection.workflows.assess import Assessment, Correction
 
 ROWS, HELD_OUT, FEATURES, TRIALS, FOLDS, CHANCE = 100, 100, 10, 30, 5, 0.5
 
@@ -42,12 +37,6 @@ class NoiseResult:
     def contains_chance(self) -> bool:
         """Say whether the corrected interval holds chance; without one nothing is said."""
         return self.correction is None or self.correction.low <= CHANCE <= self.correction.high
-
-
-class _Silence:
-    def show(self, news: SweepNews) -> None: ...
-
-    def say(self, line: str) -> None: ...
 
 
 def noise_results(seeds: int, pruner: str) -> Iterator[NoiseResult]:
@@ -105,19 +94,8 @@ def _spec(seed: int, pruner: str, folder: Path) -> StudySpec:
 
 
 def _assess(spec: StudySpec, folder: Path) -> Assessment:
-    device = choose_device("cpu")
-    data = load_study_data(spec, folder)
-    with open_repository(f"sqlite:///{folder}/s.db", create=True, write=True) as repository:
-        study = enter_study(spec, data, repository.records, device)
-        repository.evidence.keep_rows(study, row_facts(data))
-        trainer = make_trainer(spec, data, device, 0)
-        view = _Silence()
-
-        def sweep() -> None:
-            run_sweep(spec, study, repository, trainer, new_worker(60.0, is_alone=True), view)
-
-        run_procedure(spec, study, data, repository, trainer, device, view.say, sweep)
-        return assess_study(study, repository)
+    storage = f"sqlite:///{folder}/s.db"
+    return selection.run(spec, storage=storage, device="cpu", progress=False).assess()
 
 
 def main() -> None:
@@ -127,7 +105,7 @@ def main() -> None:
     seeds = parser.parse_args().seeds
     print("# The verdict on pure noise\n")
     print(
-        f"`python benchmarks/noise.py --seeds {seeds}`: {ROWS} development rows, {FEATURES} "
+        f"`python -m benchmarks.noise --seeds {seeds}`: {ROWS} development rows, {FEATURES} "
         f"features, labels drawn without regard\nto them, {TRIALS} trials, {FOLDS} folds. Chance "
         f'is {CHANCE}. A claim is "better than the baseline", of two baselines.'
     )

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 
 import torch
-from cases import Case, load_case, spec_of, work_of
-from peers import Outcome
 
+from benchmarks.cases import Case, load_case, spec_of, work_of
+from benchmarks.peers import Outcome
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository
 from selection.study.spec import StudySpec

@@ -24,10 +24,9 @@ from urllib.request import Request, urlopen
 
 import numpy as np
 import psutil
-from machine import where_it_ran
-from ratios import Ratio, ratio_of, verdict
-from worker_farm import Silent
 
+from benchmarks.machine import where_it_ran
+from benchmarks.ratios import Ratio, ratio_of, verdict
 from selection.serve.live import FRESH_SECONDS
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository
@@ -36,6 +35,7 @@ from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialS
 from selection.train.device import choose_device
 from selection.workflows.study_data import enter_study, load_study_data, row_facts
 from selection.workflows.sweep import run_sweep
+from tests.worker_farm import Silent
 
 EPOCHS, FOLDS, COHORT = 4, 3, 50
 LOADS = 20

@@ -1,6 +1,6 @@
 """Prints by how many MiB training one case grows the memory of a fresh process.
 
-Run: python benchmarks/peak_memory.py ours|a NUMBER [--quick]
+Run: python -m benchmarks.peak_memory ours|a NUMBER [--quick]
 """
 
 from __future__ import annotations
@@ -8,9 +8,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from cases import cases, part_of
-from ours import Ours
-from peers import optuna_with_loader
+from benchmarks.cases import cases, part_of
+from benchmarks.ours import Ours
+from benchmarks.peers import optuna_with_loader
 
 
 def main() -> None:

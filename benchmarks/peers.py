@@ -23,7 +23,6 @@ from typing import Any
 import numpy as np
 import optuna
 import torch
-from cases import Work, part_of
 from numpy.typing import NDArray
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import RandomizedSearchCV, cross_val_score
@@ -32,6 +31,7 @@ from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import DataLoader, TensorDataset
 
+from benchmarks.cases import Work, part_of
 from selection.data.prepare import FoldData
 from selection.study.setting import Setting
 
@@ -108,7 +108,7 @@ def train_resident(setting: Setting, fold: FoldData) -> float:
     score = 0.0
     for _ in range(setting.kind.epochs):
         model.train()
-        for rows in torch.randperm(len(targets)).split(setting.kind.batch_size):
+        for rows in torch.randperm(len(targets)).split(setting.kind.batch_size):  # type: ignore[no-untyped-call]
             _step(model, optimizer, features[rows], targets[rows])
         score = accuracy(model, *validation)
     return score
@@ -128,7 +128,7 @@ def _step(
     model: nn.Module, optimizer: torch.optim.Optimizer, features: Tensor, targets: Tensor
 ) -> None:
     optimizer.zero_grad()
-    cross_entropy(model(features), targets).backward()
+    cross_entropy(model(features), targets).backward()  # type: ignore[no-untyped-call]
     optimizer.step()
 
 

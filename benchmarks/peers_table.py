@@ -20,12 +20,12 @@ from pathlib import Path
 
 import optuna
 import torch
-from cases import Case, cases, load_case, part_of, spec_of, work_of
-from machine import where_it_ran
-from ours import Ours
-from peers import PEERS, Outcome, calibrated
-from ratios import Ratio, ratio_of, training_operations, verdict
 
+from benchmarks.cases import Case, cases, load_case, part_of, spec_of, work_of
+from benchmarks.machine import where_it_ran
+from benchmarks.ours import Ours
+from benchmarks.peers import PEERS, Outcome, calibrated
+from benchmarks.ratios import Ratio, ratio_of, training_operations, verdict
 from selection.study.spec import parse_study
 from selection.train.device import choose_device
 from selection.train.fit import Trainer
@@ -130,9 +130,11 @@ def gemm_share(case: Case, rounds: int, cores: int) -> tuple[float, Ratio]:
 
 def peak_megabytes(side: str, number: int, *, is_quick: bool) -> float:
     """Return by how much training grows a fresh process."""
-    script = Path(__file__).with_name("peak_memory.py")
-    command = [sys.executable, str(script), side, str(number), *["--quick"] * is_quick]
-    return float(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+    words = ["-m", "benchmarks.peak_memory", side, str(number), *["--quick"] * is_quick]
+    command = [sys.executable, *words]
+    root = Path(__file__).parents[1]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=root)
+    return float(done.stdout)
 
 
 def scaled_rate(case: Case, trials: int, folds: int) -> float:

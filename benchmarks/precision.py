@@ -9,9 +9,8 @@ from __future__ import annotations
 import argparse
 import time
 
-from cases import Case, cases, load_case, spec_of, work_of
-from ratios import Ratio, ratio_of, verdict
-
+from benchmarks.cases import Case, cases, load_case, spec_of, work_of
+from benchmarks.ratios import Ratio, ratio_of, verdict
 from selection.study.setting import Precision
 from selection.study.trial import TrialResult
 from selection.train.device import choose_device

@@ -14,11 +14,12 @@ from dataclasses import replace
 
 import optuna
 import torch
-from cases import FULL, Case, Work, spec_of
-from machine import where_it_ran
-from ours import Ours
-from peers import PEERS, Outcome, calibrated, train_with_loader
-from ratios import verdict
+
+from benchmarks.cases import FULL, Case, Work, spec_of
+from benchmarks.machine import where_it_ran
+from benchmarks.ours import Ours
+from benchmarks.peers import PEERS, Outcome, calibrated, train_with_loader
+from benchmarks.ratios import verdict
 
 TRIALS, EPOCHS, GOAL = 24, 9, 10.0
 PRUNER_OPTIONS = {"min_resource": 1, "reduction_factor": 3}

@@ -11,8 +11,8 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from machine import where_it_ran
-from ratios import verdict
+from benchmarks.machine import where_it_ran
+from benchmarks.ratios import verdict
 
 STUDY = """
 name = "startup"

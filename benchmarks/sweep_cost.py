@@ -26,8 +26,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from machine import processor
 
+from benchmarks.machine import processor
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository
 from selection.study.setting import Setting

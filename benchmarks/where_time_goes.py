@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 import torch
-from cases import Case, cases, load_case, spec_of, work_of
 from torch.profiler import ProfilerActivity, profile
 
+from benchmarks.cases import Case, cases, load_case, spec_of, work_of
 from selection.train.device import choose_device
 from selection.train.fit import Trainer
 from selection.train.pack import Pack

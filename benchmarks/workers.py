@@ -20,11 +20,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import sqlalchemy as sa
-from machine import processor
-from postgres_server import throw_away_server
 
-from selection.store.optuna_storage import trials as trials_table
+from benchmarks.machine import processor
+from selection.store.optuna_rows import trials as trials_table
 from selection.store.repository import open_repository
+from tests.postgres_server import throw_away_server
 
 STUDY = """
 name = "{name}"
@@ -82,7 +82,7 @@ def _rate(folder: Path, url: str, name: str, workers: int, trials: int) -> float
             ).where(columns.study_id == study.optuna_study_id)
             start, end = connection.execute(span).one()
     member_epochs = sum(trial.epochs * len(trial.fold_scores) for trial in found)
-    return member_epochs / (end - start).total_seconds()
+    return float(member_epochs / (end - start).total_seconds())
 
 
 def main() -> None:

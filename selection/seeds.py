@@ -1,4 +1,4 @@
-"""The one seed tree: every random number of a study hangs on the study's seed.
+"""The one seed tree: every random number of a study is derived from the study's seed.
 
 A seed is a pure function of (study seed, purpose, path). Paths hold repeat, fold, layer, epoch or
 step, never a trial number: two trials with the same params are the same trial.
@@ -25,7 +25,7 @@ Purpose = Literal[
 
 
 def seed_for(study_seed: int, purpose: Purpose, *path: int) -> int:
-    """Return the seed of one purpose at one place of the tree.
+    """Return the seed of one purpose at one path of the tree.
 
     Units: an integer in [0, 2**63).
     """

@@ -1,21 +1,24 @@
-"""Fixtures that several rooms share."""
+"""Fixtures that several packages share."""
 
 from __future__ import annotations
 
+import io
+import logging
 import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import torch
-from command_line import Cli, Outcome
-from postgres_server import throw_away_server
-from sweep_bench import Bench
-from worker_farm import Farm, open_farm
 
 from selection.cli.main import main
+from tests.command_line import Cli, Outcome
+from tests.postgres_server import throw_away_server
+from tests.sweep_bench import Bench
+from tests.worker_farm import Farm, open_farm
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -81,3 +84,16 @@ def other_bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
     made = Bench(tmp_path_factory.mktemp("other"))
     yield made
     made.database.close()
+
+
+@pytest.fixture
+def optuna_log() -> Iterator[io.StringIO]:
+    """What Optuna logs at the level that it has by itself."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    logger, level = logging.getLogger("optuna"), optuna.logging.get_verbosity()
+    logger.addHandler(handler)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    yield stream
+    optuna.logging.set_verbosity(level)
+    logger.removeHandler(handler)

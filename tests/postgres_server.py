@@ -3,7 +3,7 @@ test run that is thrown away.
 
 It listens on no network interface, only on a socket in a folder that nobody else may enter: that
 of its data or, where that path is too long for a socket, one below the temporary folder.
-Run: python tests/postgres_server.py start|stop FOLDER
+Run: python -m tests.postgres_server start|stop FOLDER
 """
 
 from __future__ import annotations
@@ -157,6 +157,7 @@ def _own(folder: Path) -> None:
 
 def _own_as_root(folder: Path) -> None:
     user = ensure_user_exists(SYSTEM_USER)
+    assert user is not None
     read = stat.S_IRGRP | stat.S_IROTH
     ensure_folder_permissions(PROGRAMS.parent, read)
     ensure_folder_permissions(PROGRAMS, read | stat.S_IXGRP | stat.S_IXOTH)

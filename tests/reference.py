@@ -21,7 +21,8 @@ from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
 from selection.train.initial import initial_layer
 
-ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "tanh": nn.Tanh}
+# nn.GELU under the name "gelu", and so on.
+ACTIVATIONS = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
 
 
 class HashDropout(nn.Module):
@@ -139,11 +140,11 @@ def train(
         model.train()
         order = training_order(seed, data, epoch)
         seen = []
-        for step, batch in enumerate(order.split(setting.kind.batch_size)):
+        for step, batch in enumerate(order.split(setting.kind.batch_size)):  # type: ignore[no-untyped-call]
             _set_keys(model, data, seed, epoch, step)
             outputs = model(features[batch])
             optimizer.zero_grad()
-            _loss(outputs, targets[batch]).backward()
+            _loss(outputs, targets[batch]).backward()  # type: ignore[no-untyped-call]
             optimizer.step()
             seen.append(outputs.detach())
         model.eval()
@@ -174,13 +175,13 @@ def layer_numbers(model: nn.Sequential, features: Tensor, targets: Tensor) -> ND
         outputs = layer(outputs)
         if isinstance(layer, nn.ReLU):
             units.append(outputs.detach())
-    _loss(outputs, targets).backward()
+    _loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
     linears = [layer for layer in model if isinstance(layer, nn.Linear)]
     dead = [float((unit == 0).all(dim=0).double().mean()) for unit in units]
     dead += [float("nan")] * (len(linears) - len(dead))
     return np.array(
         [
-            [float(linear.weight.grad.norm()), float(linear.weight.detach().norm()), share]
+            [float(_gradient(linear).norm()), float(linear.weight.detach().norm()), share]
             for linear, share in zip(linears, dead, strict=True)
         ]
     )
@@ -190,6 +191,11 @@ def _set_keys(model: nn.Sequential, data: FoldData, seed: int, epoch: int, step:
     drops = [layer for layer in model if isinstance(layer, HashDropout)]
     for layer, drop in enumerate(drops):
         drop.key = dropout_key(seed, data.repeat, data.fold, layer, epoch, step)
+
+
+def _gradient(linear: nn.Linear) -> torch.Tensor:
+    assert linear.weight.grad is not None
+    return linear.weight.grad
 
 
 def _loss(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -16,7 +16,8 @@ from typing import Any, TypeVar
 
 import psutil
 import sqlalchemy as sa
-from command_line import start
+
+from tests.command_line import start
 
 TRIALS, COHORT = 8, 2
 # Cohorts that train for seconds, under leases that outlast a slow start.
@@ -159,6 +160,6 @@ class Team:
 def is_alive(pid: int) -> bool:
     """Say whether a process runs; one that only waits to be asked how it ended does not."""
     try:
-        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+        return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False

@@ -13,18 +13,22 @@ from pathlib import Path
 import psutil
 import pytest
 import sqlalchemy as sa
-from command_line import Cli
-from postgres_server import stop_server, throw_away_server
-from team_bench import is_alive, wait_for
 
-SCRIPT = Path(__file__).with_name("postgres_server.py")
+from tests.command_line import Cli
+from tests.postgres_server import stop_server, throw_away_server
+from tests.team_bench import is_alive, wait_for
+
+ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.slow
 
 
 def tell(folder: Path, verb: str) -> subprocess.CompletedProcess[str]:
     """Do what `make postgres` and `make postgres-stop` do, in another folder."""
-    words = [sys.executable, str(SCRIPT), verb, "data/postgres"]
-    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=120)
+    words = [sys.executable, "-m", "tests.postgres_server", verb, "data/postgres"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(
+        words, cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
 
 
 def started_url(folder: Path) -> str:
@@ -105,7 +109,7 @@ def test_server_listens_on_no_network_interface(folder: Path) -> None:
         assert connection.exec_driver_sql("SHOW listen_addresses").scalar() == ""
         socket_folder = connection.exec_driver_sql("SHOW unix_socket_directories").scalar()
     engine.dispose()
-    assert Path(socket_folder).stat().st_mode & 0o077 == 0
+    assert Path(str(socket_folder)).stat().st_mode & 0o077 == 0
 
 
 def test_folder_that_is_not_a_server_is_refused_in_one_line(tmp_path: Path) -> None:

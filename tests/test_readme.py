@@ -9,10 +9,10 @@ from typing import get_args
 
 import pytest
 import typer.testing
-from command_line import STUDY, Cli
 
 from selection.cli.main import app
 from selection.study.fields import Section, StudySections
+from tests.command_line import STUDY, Cli
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -87,7 +87,7 @@ def test_every_target_shown_is_listed(target: str) -> None:
     assert re.search(rf"^{target}\b", listed.stdout, re.MULTILINE)
 
 
-def test_every_verb_is_in_the_readme() -> None:
+def test_every_command_is_in_the_readme() -> None:
     result = typer.testing.CliRunner().invoke(app, ["--help"])
     commands = re.findall(r"^  ([a-z-]+)  ", result.output.split("Commands:")[1], re.MULTILINE)
     assert len(commands) >= 8

@@ -13,13 +13,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sweep_bench import Bench
 
 from selection.data import fashion_mnist
 from selection.data.fashion_mnist import IdxFile
 from selection.stats.selection_rules import rank
 from selection.study.spec import StudySpec, parse_study, read_study
 from selection.study.trial import Trial, TrialState
+from tests.sweep_bench import Bench
 
 ROOT = Path(__file__).parents[1] / "studies"
 FILES = sorted(ROOT.rglob("*.toml"))

@@ -209,7 +209,7 @@ class Farm:
 def open_farm(folder: Path) -> Iterator[Farm]:
     """Open a farm; its workers end with it. The folder takes what they say."""
     process = subprocess.Popen(
-        [sys.executable, "-W", "error", str(Path(__file__)), str(folder)],
+        [sys.executable, "-W", "error", "-m", "tests.worker_farm", str(folder)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from selection.cli.options import DEFAULT_STORAGE, AsJson, Name, Storage, command, print_json
+from selection.api.defaults import DEFAULT_STORAGE
+from selection.cli.options import AsJson, Name, Storage, command, print_json
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -65,9 +66,10 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a study; what it did to the held-out set stays in the ledger."""
-    from selection.store.copies import delete_study, study_size
     from selection.store.database import writer_lock
+    from selection.store.delete_study import delete_study
     from selection.store.repository import open_repository
+    from selection.store.study_tables import study_size
 
     lock = writer_lock(storage) if yes else nullcontext()
     with lock, open_repository(storage, write=yes) as repository:
@@ -92,7 +94,7 @@ def copy(
     as_json: AsJson = False,
 ) -> None:
     """Copy a study to another database, with all its trials, models and evaluations."""
-    from selection.store.copies import copy_study
+    from selection.store.copy_study import copy_study
     from selection.store.database import open_database, writer_lock
     from selection.store.repository import open_repository
 

@@ -1,31 +1,28 @@
-"""The commands that look into a study: diagnose, curve."""
+"""The commands that look into a study: diagnose, validation curve."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from selection.api.defaults import DEFAULT_STORAGE
 from selection.cli.options import (
-    DEFAULT_STORAGE,
     AsJson,
     Device,
     DeviceOption,
     Format,
     FormatOption,
-    Name,
+    OptionalName,
     Storage,
     print_csv,
     print_json,
     say,
 )
-from selection.errors import ErrorDetail, StudyStateError
 
 if TYPE_CHECKING:
-    from selection.store.study_record import StudyRecord
-    from selection.study.trial import Trial
     from selection.train.fit import EpochNews
 
 # How often a curve in training says how far it is.
@@ -37,54 +34,31 @@ TrialOption = Annotated[
 
 
 def diagnose(
-    name: Name,
+    name: OptionalName = None,
     trial: TrialOption = None,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Say whether a trial under- or overfits, by which rule, and what to do about it."""
+    from selection.api.run import open_study
     from selection.report import values
-    from selection.report.terminal import diagnosis as diagnosis_text
-    from selection.report.terminal import text
-    from selection.stats.selection_rules import rank
-    from selection.store.repository import open_repository
-    from selection.workflows.diagnose import baseline_lines, diagnose_trial
+    from selection.report.terminal import diagnosis, text
 
-    with open_repository(storage) as repository:
-        study = repository.study(name)
-        spec, trials = study.spec(), repository.records.trials(study, with_curves=False)
-        chosen = _complete_trial(study, trials, trial)
-        ranked = rank(trials, is_minimised=spec.is_minimised)
-        found = diagnose_trial(study, spec, repository, chosen, ranked)
-        baselines = baseline_lines(study, spec, repository)
-        folds = repository.records.curves(study, chosen.number)
-    if found is None:
-        rule = "a diagnosis needs the targets of the rows"
-        hint = "selection run FILE adds them to a study of an earlier version."
-        raise StudyStateError(ErrorDetail(f"study {name}", rule, "none on record", hint))
+    study = open_study(name, storage=storage)
+    found = study.diagnose(trial)
+    folds = study.fold_results(found.trial.number)
     if as_json:
-        value = values.diagnosis_value(found)
-        lines = {
-            each: {
-                "loss": values.fold_mean_value(line.loss),
-                "score": values.fold_mean_value(line.score),
-            }
-            for each, line in baselines.items()
-        }
-        layers = values.layer_rows(folds)
-        print_json(
-            {"study": name, "trial": chosen.number, **value, "baselines": lines, "layers": layers}
-        )
+        print_json(values.diagnosed_value(study.name, found, folds))
         return
-    console = text.make_console()
-    diagnosis_text.diagnosis(console, name, chosen, found, baselines, spec.metric)
-    diagnosis_text.layers(console, folds)
+    console, metric = text.make_console(), study.spec.metric
+    diagnosis.diagnosis(console, study.name, found.trial, found.diagnosis, found.baselines, metric)
+    diagnosis.layers(console, folds)
 
 
 def curve(
-    name: Name,
     over: Annotated[str, typer.Option("--over", help="A hyperparameter, or rows.")],
     values: Annotated[str, typer.Option("--values", help="Its values, with commas between.")],
+    name: OptionalName = None,
     trial: TrialOption = None,
     device: Device = DeviceOption.AUTO,
     form: FormatOption = Format.TABLE,
@@ -92,61 +66,24 @@ def curve(
     as_json: AsJson = False,
 ) -> None:
     """Train the winner again with one thing changed, on the same folds, and keep the curve."""
-    from selection.data.sources import data_folder
-    from selection.report.diagnosis_view import curve_title
-    from selection.report.terminal import diagnosis as diagnosis_text
-    from selection.report.terminal import text
+    from selection.api.run import open_study
+    from selection.report.terminal import diagnosis, text
     from selection.report.values import curve_value
-    from selection.store.repository import open_repository
-    from selection.train.device import choose_device
-    from selection.workflows.diagnose import diagnose_points
-    from selection.workflows.study_data import check_rows, load_study_data
-    from selection.workflows.validation_curve import Subject, read_values, trace_curve
+    from selection.workflows.validation_curve import read_values
 
     form = Format.JSON if as_json else form
-    asked = read_values(over, values)
-    with open_repository(storage, write=True) as repository:
-        study = repository.study(name)
-        trials = repository.records.trials(study, with_curves=False)
-        spec, chosen = study.spec(), _complete_trial(study, trials, trial)
-        data = load_study_data(spec, data_folder())
-        check_rows(study, data)
-        subject = Subject(spec, study, data, chosen, over)
-        chosen_device = choose_device(device.value)
-        points = trace_curve(subject, asked, repository, chosen_device, _make_watch(over), say)
-        found = diagnose_points(study, spec, repository, points)
+    asked, study = read_values(over, values), open_study(name, storage=storage)
+    found = study.curve_points(
+        over, asked, trial, device=device.value, watch=_make_watch(over), say=say
+    )
+    points, diagnoses = [point for point, _ in found], [own for _, own in found]
+    metric = study.spec.metric
     if form is Format.TABLE:
-        title = curve_title(chosen.number, over)
-        print(f"study {name}: {title} ({len(points[0].folds)} folds)")
-        diagnosis_text.curve(text.make_console(), points, found, spec.metric)
+        diagnosis.curve(text.make_console(), study.name, points, diagnoses, metric)
     elif form is Format.JSON:
-        print_json(curve_value(points, found, spec.metric))
+        print_json(curve_value(points, diagnoses, metric))
     else:
-        print_csv(curve_value(points, found, spec.metric))
-
-
-def _complete_trial(study: StudyRecord, trials: Sequence[Trial], number: int | None) -> Trial:
-    """Return a complete trial: the one asked for, or the winner by the rule of the study.
-
-    Raises: StudyStateError.
-    """
-    from selection.study.trial import TrialState
-    from selection.workflows.assess import choose_winner
-
-    if number is None:
-        spec = study.spec()
-        chosen = choose_winner(study, spec, trials, spec.sections.selection.rule)
-    else:
-        chosen = next((trial for trial in trials if trial.number == number), None)
-    if chosen is not None and chosen.state is TrialState.COMPLETE:
-        return chosen
-    where = f"study {study.name}"
-    if number is None:
-        got = "no complete trial"
-    else:
-        got = f"trial {number}, which is {chosen.state.value}" if chosen else f"no trial {number}"
-    hint = "Look at selection trials."
-    raise StudyStateError(ErrorDetail(where, "this needs a complete trial", got, hint))
+        print_csv(curve_value(points, diagnoses, metric))
 
 
 def _make_watch(over: str) -> Callable[[EpochNews], None]:

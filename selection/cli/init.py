@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from selection.cli.options import DEFAULT_STORAGE, AsJson, command, print_json
+from selection.api.defaults import DEFAULT_STORAGE
+from selection.cli.options import AsJson, command, print_json
 from selection.errors import ErrorDetail, StudyFileError
 
 

@@ -15,36 +15,9 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
-from selection.cli import (
-    database as record_verbs,
-)
-from selection.cli import (
-    diagnose as diagnosis_verbs,
-)
-from selection.cli import (
-    init,
-)
-from selection.cli import (
-    pages as view_verbs,
-)
-from selection.cli import (
-    result as verdict_verbs,
-)
-from selection.cli import (
-    run as run_verbs,
-)
-from selection.cli.options import (
-    DEFAULT_STORAGE,
-    AsJson,
-    Format,
-    FormatOption,
-    Name,
-    OptionalName,
-    Storage,
-    print_csv,
-    print_json,
-    say,
-)
+import selection
+from selection.cli import database, diagnose, init, pages, result, run, study
+from selection.cli.options import AsJson, print_json, say
 from selection.errors import SelectionError
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
 
@@ -59,99 +32,44 @@ db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_mar
 app.add_typer(db, name="db")
 
 
+def _version(is_asked: bool) -> None:
+    """Print the version and end."""
+    if is_asked:
+        typer.echo(f"selection {selection.__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def _common(
     debug: Annotated[bool, typer.Option("--debug", help="Show the stack of an error.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Take the options of all commands; main() reads them."""
 
 
 app.command(epilog="Example: selection init table.csv --target species")(init.init)
-app.command(epilog="Example: selection run studies/digits.toml")(run_verbs.run)
-app.command(epilog="Example: selection worker digits")(run_verbs.worker)
+app.command(epilog="Example: selection run studies/digits.toml")(run.run)
+app.command(epilog="Example: selection worker digits")(run.worker)
 
 
-@app.command(epilog="Example: selection status digits")
-def status(
-    name: OptionalName = None, storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False
-) -> None:
-    """Say how far a study is."""
-    from selection.report import values
-    from selection.report.terminal import text
-    from selection.store.repository import open_repository
-
-    with open_repository(storage) as repository:
-        study = repository.newest_study() if name is None else repository.study(name)
-        trials = repository.records.trials(study, with_curves=False)
-        seconds = repository.records.elapsed_seconds(study)
-        evaluations = repository.ledger.evaluations(study)
-        running = repository.leases.running(study)
-    value = values.status_value(study, trials, seconds, evaluations, running)
-    if as_json:
-        print_json(value)
-    else:
-        text.status(text.make_console(), value)
-
-
-@app.command(epilog="Example: selection trials digits -f csv > trials.csv")
-def trials(
-    name: Name,
-    form: FormatOption = Format.TABLE,
-    storage: Storage = DEFAULT_STORAGE,
-    as_json: AsJson = False,
-) -> None:
-    """Print every trial of a study."""
-    from selection.report import values
-    from selection.report.terminal import text
-    from selection.store.repository import open_repository
-
-    form = Format.JSON if as_json else form
-    with open_repository(storage) as repository:
-        study = repository.study(name)
-        found = repository.records.trials(study, with_curves=False)
-    if form is Format.TABLE:
-        text.leaderboard(text.make_console(), study, found)
-    elif form is Format.JSON:
-        print_json([values.trial_value(trial) for trial in found])
-    else:
-        print_csv(values.trial_rows(study, found))
-
-
-@app.command(epilog="Example: selection learning-curves digits --trial 3 -f csv")
-def learning_curves(
-    name: Name,
-    trial: Annotated[int, typer.Option(min=0, help="Number of the trial.")],
-    form: FormatOption = Format.TABLE,
-    storage: Storage = DEFAULT_STORAGE,
-    as_json: AsJson = False,
-) -> None:
-    """Print the learning curves of one trial, per fold and epoch."""
-    from selection.report import values
-    from selection.report.terminal import text
-    from selection.store.repository import open_repository
-
-    form = Format.JSON if as_json else form
-    with open_repository(storage) as repository:
-        folds = repository.records.curves(repository.study(name), trial)
-    if form is Format.TABLE:
-        text.curves(text.make_console(), folds)
-    elif form is Format.JSON:
-        print_json(values.curve_values(folds))
-    else:
-        print_csv(values.curve_values(folds))
-
-
-app.command(epilog="Example: selection best digits")(verdict_verbs.best)
-app.command(epilog="Example: selection diagnose digits --trial 3")(diagnosis_verbs.diagnose)
+app.command(epilog="Example: selection status digits")(study.status)
+app.command(epilog="Example: selection trials digits -f csv > trials.csv")(study.trials)
+app.command("learning-curves", epilog="Example: selection learning-curves digits --trial 3 -f csv")(
+    study.curves
+)
+app.command(epilog="Example: selection best digits")(study.best)
+app.command(epilog="Example: selection diagnose digits --trial 3")(diagnose.diagnose)
 app.command(
     "validation-curve",
     epilog="Example: selection validation-curve digits --over width --values 8,32,128",
-)(diagnosis_verbs.curve)
-app.command(epilog="Example: selection evaluate digits")(verdict_verbs.evaluate)
-app.command(epilog="Example: selection export digits --to exports")(verdict_verbs.export)
-app.command(epilog="Example: selection predict exports --input new_rows.csv")(verdict_verbs.predict)
-app.command(epilog="Example: selection serve --port 8080")(view_verbs.serve)
-app.command(epilog="Example: selection report digits --to report.html")(view_verbs.report)
+)(diagnose.curve)
+app.command(epilog="Example: selection evaluate digits")(result.evaluate)
+app.command(epilog="Example: selection export digits --to exports")(result.export)
+app.command(epilog="Example: selection predict exports --input new_rows.csv")(result.predict)
+app.command(epilog="Example: selection serve --port 8080")(pages.serve)
+app.command(epilog="Example: selection report digits --to report.html")(pages.report)
 
 
 @app.command(epilog="Example: selection datasets")
@@ -169,12 +87,12 @@ def datasets(as_json: AsJson = False) -> None:
         text.data_sets(text.make_console(), found)
 
 
-app.command(epilog="Example: selection studies --json")(record_verbs.studies)
-app.command(epilog="Example: selection doctor --fix")(record_verbs.doctor)
-app.command(epilog="Example: selection copy digits --to sqlite:///copy.db")(record_verbs.copy)
-app.command(epilog="Example: selection delete digits --yes")(record_verbs.delete)
-db.command(epilog="Example: selection db upgrade")(record_verbs.upgrade)
-db.command(epilog="Example: selection db check --json")(record_verbs.check)
+app.command(epilog="Example: selection studies --json")(database.studies)
+app.command(epilog="Example: selection doctor --fix")(database.doctor)
+app.command(epilog="Example: selection copy digits --to sqlite:///copy.db")(database.copy)
+app.command(epilog="Example: selection delete digits --yes")(database.delete)
+db.command(epilog="Example: selection db upgrade")(database.upgrade)
+db.command(epilog="Example: selection db check --json")(database.check)
 
 
 def main() -> None:

@@ -14,7 +14,8 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-DEFAULT_STORAGE = "sqlite:///selection.db"
+from selection.api.defaults import DEFAULT_STORAGE, STORAGE_VARIABLE
+
 # The width of a terminal that does not say its own.
 NARROW = 80
 
@@ -37,7 +38,7 @@ class DeviceOption(StrEnum):
 
 Storage = Annotated[
     str,
-    typer.Option(envvar="SELECTION_STORAGE", help="Database URL: SQLite or PostgreSQL."),
+    typer.Option(envvar=STORAGE_VARIABLE, help="Database URL: SQLite or PostgreSQL."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Name = Annotated[str, typer.Argument(help="Name of a study.")]
@@ -60,7 +61,7 @@ def command(*words: str, storage: str) -> str:
     elif shutil.which("selection") is None:
         program = [os.path.relpath(sys.argv[0])]
     given: list[str] = []
-    if "SELECTION_STORAGE" not in os.environ and storage != DEFAULT_STORAGE:
+    if STORAGE_VARIABLE not in os.environ and storage != DEFAULT_STORAGE:
         from selection.store.address import read_address
 
         # Without its password, which a screen and a log would keep.

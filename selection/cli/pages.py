@@ -1,4 +1,4 @@
-"""The commands that show studies: serve, report."""
+"""The commands that show studies as pages: serve, report."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Annotated
 
 import typer
 
-from selection.cli.options import DEFAULT_STORAGE, AsJson, Name, Storage, command, print_json
+from selection.api.defaults import DEFAULT_STORAGE
+from selection.cli.options import AsJson, OptionalName, Storage, command, print_json
 
 
 def serve(
@@ -42,8 +43,8 @@ def serve(
 
 
 def report(
-    name: Name,
-    to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")],
+    name: OptionalName = None,
+    to: Annotated[Path, typer.Option("--to", help="The HTML file to write.")] = Path("report.html"),
     force: Annotated[
         bool, typer.Option("--force", help="Replace a file that is no report.")
     ] = False,
@@ -51,23 +52,15 @@ def report(
     as_json: AsJson = False,
 ) -> None:
     """Write all that is known of a study as one HTML file that needs no network."""
-    from selection.report.html.pictures import Pictures
-    from selection.report.html.report_file import check_file, report_file, write_report
-    from selection.report.study_view import view_study
-    from selection.store.repository import open_repository
-    from selection.workflows.assess import assess_study
+    from selection.api.run import open_study
 
-    check_file(to, force=force)
-    with open_repository(storage) as repository:
-        study = repository.study(name)
-        view, assessment = view_study(study, repository), assess_study(study, repository)
-        evaluate = _evaluate_command(name, storage=storage)
-        text = report_file(view, assessment, repository, Pictures(), evaluate)
-    write_report(to, text)
+    study = open_study(name, storage=storage)
+    evaluate = _evaluate_command(study.name, storage=storage)
+    file = study.report(to, force=force, command=evaluate)
     if as_json:
-        print_json({"study": name, "file": str(to), "bytes": len(text.encode())})
+        print_json({"study": study.name, "file": str(to), "bytes": file.stat().st_size})
     else:
-        print(f"study {name} in {to}")
+        print(f"study {study.name} in {to}")
 
 
 def _evaluate_command(name: str, *, storage: str) -> str:

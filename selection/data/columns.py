@@ -17,6 +17,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selection.errors import DataError, ErrorDetail, show
+from selection.metrics import metrics_of
 
 FEATURE_HINT = "Add the column to categorical or to drop, or correct the value."
 
@@ -130,7 +131,8 @@ def _whole_numbers(column: pd.Series[Any], where: str) -> NDArray[np.int64]:
     broken = np.flatnonzero(values != np.floor(values))
     if broken.size:
         got = f"{values[broken[0]]} in row {_row(column, broken[0])}"
-        hint = "Choose a regression metric: rmse, mae or r2."
+        *names, last = metrics_of("regression")
+        hint = f"Choose a regression metric: {', '.join(names)} or {last}."
         raise DataError(ErrorDetail(where, "classes are words or whole numbers", got, hint))
     return values.astype(np.int64)
 

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from selection.data.rows import hash_rows
 from selection.data.sources import data_set_info
 from selection.data.split import border_warnings, split_source
-from selection.study.setting import Task
+from selection.metrics import Task
 from selection.study.spec import StudySpec
 
 
@@ -71,12 +72,14 @@ class Dataset:
         )
 
 
-def load_development(spec: StudySpec, folder: Path) -> Dataset:
+def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> Dataset:
     """Return the development rows of a study; the data folder holds fetched files.
+
+    frame is the table of a study of arrays.
 
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
-    parts = split_source(spec, folder)
+    parts = split_source(spec, folder, frame)
     kept = parts.rows(parts.development)
     return Dataset(
         name=kept.name,

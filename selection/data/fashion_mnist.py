@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.rows import Part
-from selection.errors import DataError, ErrorDetail
+from selection.errors import DataError, ErrorDetail, install_command
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,11 @@ def _from_torchvision(work: Path) -> Path:
             from torchvision import datasets  # imported here only: it takes seconds, and torch
 
             datasets.FashionMNIST(root=str(work), download=True)
+    except ModuleNotFoundError as error:
+        if error.name != "torchvision":
+            raise _NotHereError(f"torchvision's download ({_one_line(error)})") from None
+        reason = f"torchvision's download (not installed: {install_command('images')})"
+        raise _NotHereError(reason) from None
     except Exception as error:  # what torchvision and the network may raise is not documented
         raise _NotHereError(f"torchvision's download ({_one_line(error)})") from None
     finally:

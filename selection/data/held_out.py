@@ -1,12 +1,14 @@
 """The locked door: the held-out rows of a study.
 
-Only final.py may import this room, and the import contract says so. What stands here is read once
-the ledger has been written.
+Only workflows/evaluate.py may import this module, and an import contract holds it to that. It is
+called once the ledger has been written.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+
+import pandas as pd
 
 from selection.data.dataset import Dataset
 from selection.data.rows import Rows
@@ -16,7 +18,9 @@ from selection.errors import DataError, ErrorDetail
 from selection.study.spec import StudySpec
 
 
-def open_held_out(spec: StudySpec, development: Dataset, folder: Path) -> Rows:
+def open_held_out(
+    spec: StudySpec, development: Dataset, folder: Path, frame: pd.DataFrame | None = None
+) -> Rows:
     """Return the held-out rows of a study, their classes numbered as the development rows' are.
 
     Raises: DataError if they are not those the study began with, cannot be read, or have a class
@@ -24,7 +28,7 @@ def open_held_out(spec: StudySpec, development: Dataset, folder: Path) -> Rows:
     """
     if is_official(spec):
         return read_named(str(spec.sections.data.dataset), spec.seed, folder, "held_out")
-    parts = split_source(spec, folder)
+    parts = split_source(spec, folder, frame)
     if parts.held_out_identity != development.held_out_fingerprint:
         rule = "held-out rows must stay as they were when the study began"
         hint = "Put the data back, or give the study another name."

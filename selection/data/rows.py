@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.study.setting import Task
+from selection.metrics import Task
 
 Part = Literal["development", "held_out"]
 

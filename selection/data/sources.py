@@ -18,7 +18,7 @@ from selection.data import fashion_mnist
 from selection.data.rows import Part, Rows
 from selection.data.synthetic import HELD_OUT_ROWS, make_rows
 from selection.errors import DataError, ErrorDetail, nearest_name, show
-from selection.study.setting import Task
+from selection.metrics import Task
 
 
 @dataclass(frozen=True)

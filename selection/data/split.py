@@ -11,6 +11,7 @@ from math import ceil
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
@@ -18,6 +19,7 @@ from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
 from selection.errors import DataError, ErrorDetail, location_name, show
+from selection.metrics import metrics_of
 from selection.seeds import seed32_for
 from selection.study.fields import HeldOutColumn
 from selection.study.spec import StudySpec
@@ -47,15 +49,17 @@ class Parts:
         return part.rows(class_names) if isinstance(part, Table) else part
 
 
-def split_source(spec: StudySpec, folder: Path) -> Parts:
+def split_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> Parts:
     """Find the rows of a study and split off those that are held out.
+
+    frame is the table of a study of arrays.
 
     A fraction is stratified by class, takes whole groups, or the latest rows of a time series.
 
     Raises: DataError if the rows cannot be had, do not fit the metric or held_out, or if either
     side would be empty or lack a class.
     """
-    source = _open_source(spec, folder)
+    source = _open_source(spec, folder, frame)
     keys = source.keys(is_stratified=_is_stratified(spec))
     numbers = np.arange(keys.count, dtype=np.int64)
     if is_official(spec):
@@ -96,14 +100,14 @@ def border_warnings(parts: Parts) -> tuple[str, ...]:
     return (f"{len(shared)} groups have development rows and held-out rows",)
 
 
-def _open_source(spec: StudySpec, folder: Path) -> Rows | Table:
+def _open_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None) -> Rows | Table:
     """Return the rows that a study may split; an official held-out set is not among them."""
     data = spec.sections.data
     if data.dataset is None:
         if data.held_out == "official":
             hint = "Give a fraction, or { column = ..., value = ... }."
             raise DataError(_held_out_error(spec, "a table has no official held-out set", hint))
-        return open_table(data, spec.task)
+        return open_table(data, spec.task, frame)
     info = data_set_info(data.dataset)
     if data.held_out == "official" and not info.held_out_rows:
         rule = f"{info.name} has no official held-out set"
@@ -113,12 +117,9 @@ def _open_source(spec: StudySpec, folder: Path) -> Rows | Table:
         raise DataError(_held_out_error(spec, rule, "Give a fraction, such as 0.2."))
     if info.task != spec.task:
         at = location_name(spec.name, ("search", "metric"))
-        needed = "classification" if info.classes else "regression"
-        some = "accuracy" if info.classes else "rmse"
-        rule = f"{info.name} needs a metric of {needed}"
-        raise DataError(
-            ErrorDetail(at, rule, show(spec.metric), f"Choose another, such as {some}.")
-        )
+        rule = f"{info.name} needs a metric of {info.task}"
+        hint = f"Choose another, such as {metrics_of(info.task)[0]}."
+        raise DataError(ErrorDetail(at, rule, show(spec.metric), hint))
     return read_named(info.name, spec.seed, folder)
 
 

@@ -10,13 +10,12 @@ from collections.abc import Iterable
 
 from selection.data.columns import readable
 from selection.data.table_profile import TableProfile
-from selection.study.fields import Metric
 
 MOST_FOLDS = 5
 IMBALANCED = 0.7
 
 
-def metric_for(profile: TableProfile) -> Metric:
+def metric_for(profile: TableProfile) -> str:
     """Return a metric that fits the target."""
     if profile.task == "regression":
         return "rmse"

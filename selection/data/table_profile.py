@@ -23,8 +23,8 @@ from selection.data.columns import (
 )
 from selection.data.tables import FILL, TARGET_RULE, open_table
 from selection.errors import DataError, ErrorDetail, show
+from selection.metrics import Task
 from selection.study.fields import DataSection
-from selection.study.setting import Task
 
 MOST_CLASSES = 20
 MOST_CATEGORIES = 20

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selection.data.arrays import IN_MEMORY
 from selection.data.columns import (
     category_names,
     check_two_classes,
@@ -33,9 +34,9 @@ from selection.data.columns import (
     text_values,
 )
 from selection.data.rows import RowKeys, Rows
-from selection.errors import DataError, ErrorDetail, nearest_name, show
+from selection.errors import DataError, ErrorDetail, install_command, nearest_name, show
+from selection.metrics import Task, metrics_of
 from selection.study.fields import DataSection, HeldOutColumn
-from selection.study.setting import Task
 
 SUFFIXES = (".csv", ".parquet")
 TARGET_RULE = "the target must have no missing values"
@@ -125,19 +126,28 @@ class Table:
 
     def identity(self) -> str:
         """Return the SHA-256 of every cell of these rows, as the file writes them."""
+        if self.section.path == IN_MEMORY:
+            return _hash_columns(self.frame)
         cells = self.frame.astype(str)
         content = [list(cells.columns), cells.to_numpy(dtype=object).tolist()]
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()
 
 
-def open_table(section: DataSection, task: Task) -> Table:
+def open_table(section: DataSection, task: Task, frame: pd.DataFrame | None = None) -> Table:
     """Read the file of a table and check that the study's columns are there.
+
+    frame is the table of a study of arrays.
 
     Raises: DataError if it cannot be read, or names are unknown, doubled or used twice.
     """
     assert section.path is not None
-    path = Path(section.path)
-    frame = _read_frame(_read_bytes(path), path)
+    if frame is None:
+        if section.path == IN_MEMORY:
+            rule = "the rows of a study of arrays are in no file"
+            hint = "Open it in Python: selection.open_study(NAME, X, y)."
+            raise DataError(ErrorDetail("[data] path", rule, "no arrays", hint))
+        path = Path(section.path)
+        frame = _read_frame(_read_bytes(path), path)
     _check_names(frame, section, section.path)
     return Table(frame, section, task)
 
@@ -203,7 +213,8 @@ class _Columns:
                     check_two_classes(found, self._where(name))
                     return codes, found
                 return self._known_codes(name, codes, found, known), known
-            hint = "Choose a classification metric, such as accuracy, or another target."
+            some = metrics_of("classification")[0]
+            hint = f"Choose a classification metric, such as {some}, or another target."
             return numeric_values(self.frame[name], self._where(name), hint), ()
         except DataError as error:
             self.details += error.details
@@ -251,7 +262,7 @@ def _read_frame(content: bytes, path: Path) -> pd.DataFrame:
     try:
         frame = read(content)
     except ImportError:
-        hint = "Install it: pip install 'selection[parquet]'."
+        hint = f"Install it: {install_command('parquet')}."
         raise DataError(
             ErrorDetail(where, "Parquet needs pyarrow", "none installed", hint)
         ) from None
@@ -360,6 +371,19 @@ def _check_missing(
             errors.append(ErrorDetail(where, rule, ", ".join(broken), hint))
     if errors:
         raise DataError(*errors)
+
+
+def _hash_columns(frame: pd.DataFrame) -> str:
+    """Return the SHA-256 of a frame: numbers by value, other cells by their text."""
+    digest = hashlib.sha256(json.dumps(list(frame.columns)).encode())
+    for name in frame.columns:
+        column = frame[name]
+        if pd.api.types.is_numeric_dtype(column.dtype):
+            values = column.to_numpy(dtype="<f8", na_value=np.nan)
+            digest.update(b"numbers" + values.tobytes())
+        else:
+            digest.update(json.dumps(list(map(str, column))).encode())
+    return digest.hexdigest()
 
 
 def _missing_target(where: str, broken: list[str]) -> ErrorDetail:

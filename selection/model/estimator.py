@@ -17,7 +17,7 @@ from sklearn.metrics import accuracy_score, r2_score
 from selection.data.columns import category_names
 from selection.data.prepare import Preparation
 from selection.stats.scores import log_softmax
-from selection.study.setting import Activation
+from selection.study.activations import ActivationName
 from selection.train.mlp import predict
 from selection.train.weights import LayerWeights
 
@@ -104,7 +104,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if not np.isfinite(prepared).all():
             row = int(np.flatnonzero(~np.isfinite(prepared).all(axis=1))[0])
             raise ValueError(f"features must be in the range of float32, unlike row {row + 1}")
-        activation: Activation = self.document["activation"]
+        activation: ActivationName = self.document["activation"]
         outputs = predict(member.layers, activation, prepared)
         if self.class_names:
             return outputs

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from selection.data.prepare import preparation_from_json, preparation_to_json
 from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember, make_model
-from selection.study.setting import Activation
+from selection.study.activations import ActivationName
 from selection.train.weights import decode_weights, encode_weights
 
 FORMAT = "selection-model"
@@ -52,7 +52,7 @@ class _Document(_Part):
     """Check the shape of a document, and that its parts speak of the same columns."""
 
     study: str
-    activation: Activation
+    activation: ActivationName
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]

@@ -14,11 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.errors import ErrorDetail, ExportError
+from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
+from selection.study.activations import ACTIVATIONS, Formula
 
 OPSET, IR_VERSION = 19, 9
-_OPERATORS = {"relu": "Relu", "sigmoid": "Sigmoid", "tanh": "Tanh"}
 
 
 def encode_onnx(model: AnyModel) -> bytes:
@@ -29,7 +29,7 @@ def encode_onnx(model: AnyModel) -> bytes:
     try:
         import onnx
     except ImportError:
-        hint = "Install it: pip install 'selection[onnx]'."
+        hint = f"Install it: {install_command('onnx')}."
         raise ExportError(
             ErrorDetail("--format onnx", "ONNX needs the package onnx", "none installed", hint)
         ) from None
@@ -103,13 +103,23 @@ class _Graph:
 
     def _member(self, index: int, member: ModelMember) -> str:
         """Add one MLP behind its preparation and return the name of its outputs."""
+        activation = ACTIVATIONS[self.model.document["activation"]].onnx
         unit = self._prepare(member)
         for depth, layer in enumerate(member.layers):
             weight, bias = self._constant(layer.weight), self._constant(layer.bias)
             unit = self._node("Gemm", [unit, weight, bias], transB=1)  # (N, H)
             if depth < len(member.layers) - 1:
-                unit = self._node(_OPERATORS[self.model.document["activation"]], [unit])
+                unit = self._apply(activation, unit)
         return unit
+
+    def _apply(self, formula: Formula, unit: str) -> str:
+        """Add the nodes of an activation and return the name of its outputs."""
+        if isinstance(formula, str):
+            return unit
+        if isinstance(formula, float):
+            return self._constant(np.float32(formula))
+        operator, *inputs = formula
+        return self._node(operator, [self._apply(each, unit) for each in inputs])
 
     def _prepare(self, member: ModelMember) -> str:
         preparation = member.preparation

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selection.report.cells import show_interval, show_number
+from selection.report.cells import mean, show_interval, show_number
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial
-from selection.workflows.assess import Assessment
+from selection.workflows.assess import Assessment, Baseline
 
 
 @dataclass(frozen=True)
@@ -34,38 +34,43 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
         return []
     quantities = [
         _corrected(view, assessment),
-        _observed(view, winner, "optimistic: the winner was chosen by it"),
+        _observed(view, winner, "optimistic, because it chose the winner"),
     ]
     is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
     quantities.insert(0 if is_evaluated else 2, _held_out(view))
     if assessment.nested:
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:
-        detail = "the winner is the default" if winner.number == 0 else "trial 0, never pruned"
+        is_winner = winner.number == 0
+        detail = "the winner is the default" if is_winner else "trial 0, which is never pruned"
         default = show_number(assessment.default.value)
         quantities.append(Quantity("default setting", "observed", default, detail))
-    for name, baseline in assessment.baselines.items():
-        beaten = "beaten by the winner" if baseline.is_beaten else "not shown to be beaten"
-        note = f"; {baseline.note}" if baseline.note else ""
-        quantities.append(
-            Quantity(f"baseline {name}", "observed", show_number(baseline.mean), beaten + note)
-        )
+    quantities += [
+        Quantity(f"baseline {name}", "observed", show_number(baseline.mean), _verdict(baseline))
+        for name, baseline in assessment.baselines.items()
+    ]
     return quantities
+
+
+def _verdict(baseline: Baseline) -> str:
+    verdict = "better" if baseline.is_beaten else "not shown to be better"
+    note = f"; {baseline.note}" if baseline.note else ""
+    return f"the winner is {verdict}{note}"
 
 
 def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
     error = trial.standard_error
     folds = len(trial.fold_scores)
-    bars = "" if error is None else f"standard error {error:.4f} over {folds} folds; "
+    spread = "" if error is None else f"standard error {show_number(error)} over {folds} folds; "
     assert trial.value is not None, "a COMPLETE trial has a value"
-    return Quantity(view.spec.metric, "observed", show_number(trial.value), bars + why)
+    return Quantity(view.spec.metric, "observed", show_number(trial.value), spread + why)
 
 
 def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
     correction = assessment.correction
     if correction is None:
         return Quantity(view.spec.metric, "corrected", "none", assessment.why_uncorrected)
-    left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
+    left_out = f" ({correction.trials_left_out} left out)" if correction.trials_left_out else ""
     detail = (
         f"{show_interval(correction.low, correction.high, correction.level)}; "
         f"BBC-CV over {correction.trials_used} complete trials{left_out}"
@@ -77,23 +82,22 @@ def _held_out(view: StudyView) -> Quantity:
     results = [
         evaluation.result for evaluation in view.evaluations if evaluation.result is not None
     ]
-    rows = view.study.facts["held_out_rows"]
+    rows = view.study.facts.held_out_rows
     evaluations = len(view.evaluations)
-    again = f"; re-used (n = {evaluations})" if evaluations > 1 else ""
+    again = f"; evaluated {evaluations} times" if evaluations > 1 else ""
     if not evaluations:
-        detail = f"{rows} rows, never opened by this study" if rows else "no rows are held out"
+        detail = f"{rows} rows, never opened by this study" if rows else "no rows were held out"
         return Quantity(view.spec.metric, "held out", "-", detail)
     if not results:
-        return Quantity(view.spec.metric, "held out", "-", f"claimed without a result{again}")
+        return Quantity(view.spec.metric, "held out", "-", f"opened, but without a result{again}")
     newest = results[-1]
-    interval = show_interval(newest["low"], newest["high"], newest["level"])
-    detail = f"{interval}; trial {newest['number']} on {newest['rows']} rows{again}"
-    return Quantity(view.spec.metric, "held out", show_number(newest["score"]), detail)
+    interval = show_interval(newest.low, newest.high, newest.level)
+    detail = f"{interval}; trial {newest.number} on {newest.rows} rows{again}"
+    return Quantity(view.spec.metric, "held out", show_number(newest.score), detail)
 
 
 def _nested(view: StudyView, assessment: Assessment) -> Quantity:
     scores = [outer.score for outer in assessment.nested]
     folds = assessment.spec.sections.cv.folds
-    detail = f"the whole procedure on {len(scores)} of {folds} outer folds it never saw"
-    mean = show_number(sum(scores) / len(scores))
-    return Quantity(view.spec.metric, "nested", mean, detail)
+    detail = f"the whole procedure over {len(scores)} of {folds} outer folds, which it never saw"
+    return Quantity(view.spec.metric, "nested", show_number(mean(scores)), detail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from selection.stats.fit_diagnosis import FoldMean
@@ -69,6 +70,12 @@ def says_more(trial: Trial) -> bool:
     return bool(trial.reason) and not is_plain
 
 
+def finite_mean(scores: Sequence[float]) -> float | None:
+    """Return the mean of scores; None without any, or where one is not defined."""
+    average = mean(scores) if scores else math.nan
+    return average if math.isfinite(average) else None
+
+
 def mean(scores: Sequence[float]) -> float:
     """Return the mean of scores."""
     return sum(scores) / len(scores)
@@ -82,3 +89,8 @@ def show_fold_mean(value: FoldMean) -> str:
 def _with_error(mean: float, error: float | None) -> str:
     shown = show_number(mean)
     return shown if error is None else f"{shown} +- {show_number(error, like=mean)}"
+
+
+def show_share(value: float | None) -> str:
+    """Return a share of a per-class table, which may not be defined."""
+    return "n/a" if value is None else f"{value:.4f}"

@@ -47,23 +47,23 @@ class StoredCurve:
         title = curve_title(self.number, self.over)
         return title[0].upper() + title[1:]
 
-    def caption(self, metric: str) -> str:
-        """Say what the chart of this curve shows."""
-        folds = max(len(point.folds) for point in self.points)
-        drawn = (
-            f"Observed validation {metric} and training {metric}, the mean over {folds} folds; "
-            "bars are one standard error over folds."
-        )
+    @property
+    def folds(self) -> int:
+        return max(len(point.folds) for point in self.points)
+
+    @property
+    def setting(self) -> str:
+        """Say what the points have in common, and which are not drawn."""
         if self.over == ROWS:
             fixed = (
                 f"Nested subsets of the training rows with the setting of trial {self.number}, on "
-                "the same validation rows; all sizes take about as many updates."
+                "the same validation rows; all sizes take about the same number of updates."
             )
         else:
             fixed = f"All hyperparameters but {self.over} are those of trial {self.number}."
         failed = [show_value(each.value) for each in self.points if not each.is_complete]
-        left_out = f" Left out, as it failed to train: {', '.join(failed)}." if failed else ""
-        return f"{drawn} {fixed}{left_out}"
+        left_out = f" Left out, because training failed: {', '.join(failed)}." if failed else ""
+        return f"{fixed}{left_out}"
 
 
 def show_diagnosis(view: StudyView, repository: Repository, trial: Trial) -> ShownDiagnosis | None:

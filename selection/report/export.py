@@ -11,8 +11,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import util
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ import tomli_w
 import yaml
 
 from selection.data.folds import fold_fingerprint
-from selection.errors import ErrorDetail, ExportError
+from selection.errors import ErrorDetail, ExportError, install_command, nearest_name, show
 from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
@@ -56,6 +57,32 @@ class Winner:
     assessment: Assessment
     trial: Trial
     model: StoredModel | None
+
+
+def installed_formats() -> list[str]:
+    """Return the formats whose packages are installed."""
+    return [name for name in FORMATS if name not in EXTRAS or util.find_spec(EXTRAS[name])]
+
+
+def missing_formats() -> list[str]:
+    """Return a line for each format that is left out for want of its package."""
+    missing = [name for name in FORMATS if name not in installed_formats()]
+    return [f"{FORMATS[name][0]} left out: {install_command(name)}" for name in missing]
+
+
+def check_formats(names: Sequence[str]) -> list[str]:
+    """Return formats that are known, each once.
+
+    Raises: ExportError.
+    """
+    for name in names:
+        if name not in FORMATS:
+            rule, hint = "the format must be known", nearest_name(name, FORMATS)
+            raise ExportError(ErrorDetail("format", rule, show(name), hint))
+    if not names:
+        hint = f"Known: {', '.join(FORMATS)}."
+        raise ExportError(ErrorDetail("format", "a format must be named", "none", hint))
+    return list(dict.fromkeys(names))
 
 
 def make_files(winner: Winner, formats: Collection[str]) -> dict[str, bytes]:
@@ -146,7 +173,7 @@ def study_content(winner: Winner) -> dict[str, Any]:
         "rule": assessment.rule,
         "data_fingerprint": study.data_fingerprint,
         "held_out_fingerprint": study.held_out_fingerprint,
-        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
+        "fold_fingerprint": fold_fingerprint(study.facts.folds),
         "versions": _versions(winner),
     }
     again = parse_study(content, "best.toml")
@@ -167,7 +194,7 @@ def _best(winner: Winner) -> dict[str, Any]:
         "seed": assessment.spec.seed,
         "data_fingerprint": study.data_fingerprint,
         "held_out_fingerprint": study.held_out_fingerprint,
-        "fold_fingerprint": fold_fingerprint(study.facts["folds"]),
+        "fold_fingerprint": fold_fingerprint(study.facts.folds),
         "versions": _versions(winner),
         "environment": dict(study.environment),
         "study_file": study_content(winner),
@@ -192,7 +219,7 @@ def _parquet(winner: Winner) -> bytes:
     try:
         table.to_parquet(buffer, engine="pyarrow", index=False)
     except ImportError:
-        hint = "Install it: pip install 'selection[parquet]'."
+        hint = f"Install it: {install_command('parquet')}."
         raise ExportError(
             ErrorDetail("--format parquet", "Parquet needs pyarrow", "none installed", hint)
         ) from None

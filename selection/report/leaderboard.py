@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from selection.report.cells import finite_mean
 from selection.report.study_view import StudyView
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState, Value
@@ -17,7 +18,7 @@ RANK = "rank"
 
 @dataclass(frozen=True)
 class Order:
-    """Say which trials are asked for, and in which order; pages count from 1."""
+    """Say which trials a reader wants to see, and in which order; pages are counted from 1."""
 
     sort: str = RANK
     is_descending: bool = False
@@ -27,7 +28,7 @@ class Order:
 
 @dataclass(frozen=True, eq=False)
 class Leaderboard:
-    """Hold one page of trials; rank is the place by observed mean, None unless complete."""
+    """Hold one page of trials; rank is by observed mean, from 1, and None unless complete."""
 
     order: Order
     rows: Sequence[tuple[int | None, Trial]]
@@ -36,7 +37,7 @@ class Leaderboard:
 
 
 def leaderboard(view: StudyView, order: Order, rows: int = ROWS) -> Leaderboard:
-    """Return the page asked for; one that there is not becomes the nearest there is."""
+    """Return the page asked for, or the nearest one where there is no such page."""
     indices = {trial.number: index for index, trial in enumerate(view.ranked, start=1)}
     chosen = [trial for trial in view.trials if order.state in (None, trial.state)]
     if order.sort == RANK:
@@ -64,17 +65,12 @@ def observed(trial: Trial) -> float | None:
     """Return the mean of the fold scores there are: a pruned trial's is that of its last epoch."""
     if trial.state is TrialState.FAILED:
         return None
-    return _mean(trial.fold_scores)
+    return finite_mean(trial.fold_scores)
 
 
 def training(trial: Trial) -> float | None:
     """Return the mean training score over folds."""
-    return None if trial.state is TrialState.FAILED else _mean(trial.train_scores)
-
-
-def _mean(scores: Sequence[float]) -> float | None:
-    mean = sum(scores) / len(scores) if scores else math.nan
-    return mean if math.isfinite(mean) else None
+    return None if trial.state is TrialState.FAILED else finite_mean(trial.train_scores)
 
 
 def _sorted(

@@ -1,4 +1,4 @@
-"""MODEL_CARD.md: what a model is, what it scored, and how often its held-out rows were seen.
+"""MODEL_CARD.md: what a model is, what it scored, and how often its held-out set was opened.
 
 Every number says whether it is observed, corrected or held out.
 Source: Mitchell et al. (2019), "Model cards for model reporting".
@@ -10,11 +10,12 @@ import html
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from selection.report.cells import show_value
+from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.values import held_out_value
 from selection.report.verdict import openings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
+from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -24,14 +25,14 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     study, spec = assessment.study, assessment.spec
     sections = [
         f"# {_text(study.name)}: trial {trial.number}",
-        f"An MLP for {spec.task}, chosen among {_finished(assessment)} by the rule "
+        f"An MLP for {spec.task}, chosen from {_finished(assessment)} by the rule "
         f"`{assessment.rule}` ({RULES[assessment.rule]}).",
         "## Setting",
         _table(["hyperparameter", "value"], _setting_rows(assessment, trial)),
         "## Scores",
         _table(["score", spec.metric, "interval", "what it is"], _score_rows(assessment, trial)),
         *_baseline_section(assessment),
-        "## Held-out ledger",
+        "## Evaluations of the held-out set",
         _ledger(assessment),
         *_details(assessment, trial),
         "## Data",
@@ -76,34 +77,36 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
         else [
             "corrected",
             f"{correction.estimate:.4f}",
-            _interval(correction.low, correction.high, correction.level),
-            f"BBC-CV on out-of-fold rows, over {correction.trials_used} complete trials; "
-            f"{correction.trials_left_out} left out",
+            show_interval(correction.low, correction.high, correction.level),
+            "the observed score without the optimism of the choice: BBC-CV over "
+            f"{correction.trials_used} complete trials ({correction.trials_left_out} left out)",
         ],
         [
             "observed",
             f"{trial.value:.4f}",
             "" if error is None else f"+- {error:.4f} (standard error)",
-            "mean over folds; optimistic: the trial was chosen by it",
+            f"mean over {len(trial.fold_scores)} folds; optimistic, because it chose the trial",
         ],
     ]
     outer = [fold.score for fold in assessment.nested]
     if outer:
-        mean, what = sum(outer) / len(outer), f"the whole procedure over {len(outer)} outer folds"
-        rows.append(["nested", f"{mean:.4f}", "", what])
+        what = f"mean of the whole procedure over {len(outer)} outer folds, which it never saw"
+        rows.append(["nested", f"{mean(outer):.4f}", "", what])
     result = _newest(assessment.evaluations, trial)
     if result is not None:
         rows.append(
             [
                 "held out",
-                f"{result['score']:.4f}",
-                _interval(result["low"], result["high"], result["level"]),
-                f"{result['rows']} rows; covers the sampling of these rows only",
+                f"{result.score:.4f}",
+                show_interval(result.low, result.high, result.level),
+                f"on {result.rows} rows; the interval covers the sampling of these rows only",
             ]
         )
-        if len(result["seeds"]) > 1:
-            shown = " ".join(f"{score:.4f}" for score in result["seeds"])
-            rows.append(["held out, seeds", shown, "", "the same setting from other seeds"])
+        if len(result.seeds) > 1:
+            shown = " ".join(f"{score:.4f}" for score in result.seeds)
+            rows.append(
+                ["held out, by seed", shown, "", "the same setting trained from several seeds"]
+            )
     return rows
 
 
@@ -117,7 +120,7 @@ def _baseline_section(assessment: Assessment) -> list[str]:
         ]
         for name, baseline in assessment.baselines.items()
     ]
-    header = ["baseline", "observed", "the winner's advantage", "beaten"]
+    header = ["baseline", "observed", "the winner's observed advantage", "is the winner better?"]
     return ["## Baselines", _table(header, rows)] if rows else []
 
 
@@ -128,7 +131,10 @@ def _ledger(assessment: Assessment) -> str:
         lines.append("Never opened by this study.")
     else:
         if state["evaluations"] > 1:
-            lines.append(f"**Re-used (n = {state['evaluations']}).**")
+            lines.append(
+                f"**Re-used (n = {state['evaluations']}): only the first evaluation was of rows "
+                "that nobody had seen.**"
+            )
         rows = [
             [
                 str(evaluation["evaluation"]),
@@ -140,30 +146,30 @@ def _ledger(assessment: Assessment) -> str:
             ]
             for evaluation in state["ledger"]
         ]
-        lines.append(_table(["look", "claimed", "trial", "rule", "state", "reason"], rows))
+        lines.append(_table(["evaluation", "opened at", "trial", "rule", "state", "reason"], rows))
     if others := openings(assessment.openings_by_others):
-        lines.append(f"Besides, {_text(others)}.")
+        lines.append(f"Note: {_text(others)}.")
     return "\n\n".join(lines)
 
 
 def _details(assessment: Assessment, trial: Trial) -> list[str]:
     result = _newest(assessment.evaluations, trial)
-    if result is None or "per_class" not in result:
+    if result is None or result.classes is None:
         return []
     rows = [
         [
-            _text(line["name"]),
-            str(line["rows"]),
-            *(_share(line[name]) for name in ("precision", "recall", "f1")),
+            _text(line.name),
+            str(line.rows),
+            *map(show_share, (line.precision, line.recall, line.f1)),
         ]
-        for line in result["per_class"]
+        for line in result.classes.per_class
     ]
-    chances = result["calibration"]
+    chances = result.classes.calibration
     return [
-        "## Held-out classes",
+        "## Held-out scores by class",
         _table(["class", "rows", "precision", "recall", "F1"], rows),
-        f"Calibration on the held-out rows: NLL {chances['nll']:.4f}, Brier "
-        f"{chances['brier']:.4f} (0 to 2), ECE {chances['ece']:.4f}.",
+        f"Calibration on the held-out rows: NLL {chances.nll:.4f}, Brier "
+        f"{chances.brier:.4f} (0 to 2), ECE {chances.ece:.4f}.",
     ]
 
 
@@ -172,14 +178,14 @@ def _data_rows(assessment: Assessment) -> list[list[str]]:
     facts = study.facts
     return [
         ["source", _text(str(data.dataset or data.path))],
-        ["development rows", str(facts["rows"])],
-        ["held-out rows", str(facts["held_out_rows"])],
-        ["features", str(facts["features"])],
+        ["development rows", str(facts.rows)],
+        ["held-out rows", str(facts.held_out_rows)],
+        ["features", str(facts.features)],
         ["preparation", data.prepare],
-        ["folds", f"{facts['fold_kind']}, {len(facts['folds'])}"],
+        ["folds", f"{facts.fold_kind}, {len(facts.folds)}"],
         ["data fingerprint", f"`{study.data_fingerprint}`"],
         ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],
-        *(["warning", _text(warning)] for warning in facts["warnings"]),
+        *(["warning", _text(warning)] for warning in facts.warnings),
     ]
 
 
@@ -204,7 +210,7 @@ def _several(values: Sequence[float | None]) -> str:
     return " ".join("undefined" if value is None else f"{value:.4f}" for value in values)
 
 
-def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> Mapping[str, Any] | None:
+def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> HeldOutResult | None:
     """Return the newest result of this trial."""
     done = [
         each.result
@@ -220,18 +226,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _text(value: str) -> str:
-    """Return words of the user's so that they stay text in Markdown and HTML."""
+    """Return a text of the user's, escaped so that it stays text in Markdown and HTML."""
     escaped = html.escape(value, quote=False)
     for mark in "\\`*_[]|#":
         escaped = escaped.replace(mark, f"\\{mark}")
     return escaped
-
-
-def _interval(low: float | None, high: float | None, level: float) -> str:
-    if low is None or high is None:
-        return "none: one group"
-    return f"{low:.4f} to {high:.4f} ({100 * level:g}%)"
-
-
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
     from selection.store.study_record import StudyRecord, StudySummary
     from selection.workflows.assess import Assessment, Baseline
+    from selection.workflows.diagnose import DiagnosedTrial
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
@@ -133,11 +134,11 @@ def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
     newest = done[-1] if done else None
     return {
         "state": evaluations[-1].state,
-        "score": newest and newest["score"],
-        "low": newest and newest["low"],
-        "high": newest and newest["high"],
+        "score": newest and newest.score,
+        "low": newest and newest.low,
+        "high": newest and newest.high,
         "evaluations": len(evaluations),
-        "number": newest and newest["number"],
+        "number": newest and newest.number,
         "ledger": [
             {
                 "evaluation": each.evaluation,
@@ -180,10 +181,10 @@ def status_value(
             }
             for cohort in running
         ],
-        "rows": study.facts["rows"],
-        "held_out_rows": study.facts["held_out_rows"],
+        "rows": study.facts.rows,
+        "held_out_rows": study.facts.held_out_rows,
         "held_out": held_out_value(evaluations),
-        "warnings": list(study.facts["warnings"]),
+        "warnings": list(study.facts.warnings),
     }
 
 
@@ -247,6 +248,22 @@ def diagnosis_value(found: Diagnosis) -> dict[str, Any]:
             "low": _number(found.gap_low),
             "high": _number(found.gap_high),
         },
+    }
+
+
+def diagnosed_value(
+    study: str, found: DiagnosedTrial, folds: Sequence[FoldResult]
+) -> dict[str, Any]:
+    """Return what `diagnose --json` prints; folds are those of the trial."""
+    return {
+        "study": study,
+        "trial": found.trial.number,
+        **diagnosis_value(found.diagnosis),
+        "baselines": {
+            name: {"loss": fold_mean_value(line.loss), "score": fold_mean_value(line.score)}
+            for name, line in found.baselines.items()
+        },
+        "layers": layer_rows(folds),
     }
 
 

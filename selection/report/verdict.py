@@ -5,15 +5,17 @@ Every score says whether it is observed, corrected or held out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
+from selection.metrics import METRICS
 from selection.report.cells import count_of, show_difference, show_interval, show_number, show_score
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
+    from selection.study.held_out_result import HeldOutResult
     from selection.workflows.assess import Assessment, Baseline, Competitor
 
 MOST_NAMED = 10
@@ -63,7 +65,7 @@ def openings(others: Sequence[Evaluation]) -> str:
 
 def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     """Return what the ledger says of the held-out rows; evaluate is the command that goes on."""
-    rows = assessment.study.facts["held_out_rows"]
+    rows = assessment.study.facts.held_out_rows
     lines = []
     if others := openings(assessment.openings_by_others):
         lines.append(others)
@@ -76,10 +78,10 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
         return lines
     if done:
         newest = done[-1]
-        interval = show_interval(newest["low"], newest["high"], newest["level"])
+        interval = show_interval(newest.low, newest.high, newest.level)
         lines.append(
-            f"{newest['metric']}, held out: {show_number(newest['score'])} {interval} "
-            f"for trial {newest['number']} on {newest['rows']} rows"
+            f"{newest.metric}, held out: {show_number(newest.score)} {interval} "
+            f"for trial {newest.number} on {newest.rows} rows"
         )
     if evaluations[-1].result is None:
         lines.append(
@@ -197,40 +199,41 @@ def _bounds(baseline: Baseline) -> str:
     return bounds
 
 
-def training_line(result: Mapping[str, Any]) -> str:
+def training_line(result: HeldOutResult) -> str:
     """Say what the final model is and how long it was trained."""
-    training = result["training"]
-    count = len(training["updates"])
-    what = "refit on all development rows" if result["model"] == "refit" else f"{count} fold models"
-    updates = sum(training["updates"]) / count
-    return f"model: {what}, {training['epochs']} epochs, {updates:.0f} updates"
+    training = result.training
+    count = len(training.updates)
+    what = "refit on all development rows" if result.model == "refit" else f"{count} fold models"
+    updates = sum(training.updates) / count
+    return f"model: {what}, {training.epochs} epochs, {updates:.0f} updates"
 
 
-def gap_line(result: Mapping[str, Any]) -> str:
+def gap_line(result: HeldOutResult) -> str:
     """Say how the held-out score compares with the corrected estimate."""
-    if result["corrected_estimate"] is None:
+    if result.corrected_estimate is None or result.corrected_interval is None:
         return "no corrected estimate to compare with"
-    low, high = result["corrected_interval"]
-    interval = show_interval(low, high, result["level"])
-    gap = result["gap"]
-    score = result["score"]
+    low, high = result.corrected_interval
+    interval = show_interval(low, high, result.level)
+    gap = result.score - result.corrected_estimate
+    score = result.score
     if show_number(abs(gap), like=score) == show_number(0.0, like=score):
         words = "the held-out score is the same"
     else:
         size = show_number(abs(gap), like=score)
         words = f"the held-out score is {size} {'lower' if gap < 0 else 'higher'}"
-    corrected = show_number(result["corrected_estimate"])
-    return f"{result['metric']}, corrected: {corrected} {interval}; {words}"
+    corrected = show_number(result.corrected_estimate)
+    return f"{result.metric}, corrected: {corrected} {interval}; {words}"
 
 
-def against_line(result: Mapping[str, Any]) -> str:
+def against_line(result: HeldOutResult) -> str:
     """Say how the model compares with the one of an earlier evaluation, row by row."""
-    against = result["against"]
-    is_clear = against["p"] <= 1 - result["level"]
+    against = result.against
+    assert against is not None, "there is an earlier evaluation"
+    is_clear = against.p <= 1 - result.level
     verdict = "a clear difference" if is_clear else "no clear difference"
     return (
-        f"against trial {against['number']} of evaluation {against['evaluation']}: "
-        f"{against['gained']} rows gained, {against['lost']} lost: {verdict}"
+        f"against trial {against.number} of evaluation {against.evaluation}: "
+        f"{against.gained} rows gained, {against.lost} lost: {verdict}"
     )
 
 
@@ -241,4 +244,4 @@ def _overridden(assessment: Assessment) -> str:
 
 def _pooled(metric: str) -> str:
     """Say what is averaged: ranks of different models cannot be pooled."""
-    return "mean over folds" if metric == "roc_auc" else "folds pooled"
+    return "folds pooled" if METRICS[metric].pooling == "rows" else "mean over folds"

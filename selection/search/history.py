@@ -15,6 +15,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from selection.search.pruners import Ladders, make_pruner
+from selection.study.optuna_log import quiet_optuna
 from selection.study.optuna_names import distribution_json, to_optuna
 from selection.study.space import SearchSpace, nearest_inside
 from selection.study.spec import StudySpec
@@ -28,9 +29,6 @@ _STATES = {
 
 # The id of the only study of an in-memory storage.
 _STUDY_ID = 0
-
-# Optuna says at INFO that an in-memory study was created: once per cohort, to nobody.
-optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
 class History:
@@ -105,12 +103,13 @@ def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:
 
 def new_study(spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
     """Return an in-memory study without trials, for a pruner where no sampler is named."""
-    return optuna.create_study(
-        storage=InMemoryStorage(),
-        study_name=spec.name,
-        direction="minimize" if spec.is_minimised else "maximize",
-        sampler=sampler or optuna.samplers.RandomSampler(seed=0),
-    )
+    with quiet_optuna():
+        return optuna.create_study(
+            storage=InMemoryStorage(),
+            study_name=spec.name,
+            direction="minimize" if spec.is_minimised else "maximize",
+            sampler=sampler or optuna.samplers.RandomSampler(seed=0),
+        )
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:

@@ -1,6 +1,6 @@
-"""Our pages, their JSON and their downloads, under /selection/, and Optuna Dashboard at the root.
+"""The routes: our pages, JSON and downloads under /selection/, and Optuna Dashboard at the root.
 
-Every answer is read from the record; nothing here trains, and nothing opens the held-out set.
+Every answer is read from the database; nothing here trains or opens the held-out set.
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ from selection.study.trial import TrialState
 
 ROOT = "/selection/"
 LIVE_SECONDS, QUIET_SECONDS = 2, 10
-# A browser may keep a file of ours for good: its address changes with its content.
+# A browser may keep a static file forever: its address changes with its content.
 KEEP = {"Cache-Control": "public, max-age=31536000, immutable"}
-# Another server may be another program, whose pages differ.
+# A page of another server process may be of another version of this program.
 THIS_SERVER = uuid4().hex
 NEVER_KEEP = {"Cache-Control": "no-store"}
 
@@ -113,19 +113,19 @@ class Pages:
 
     def study(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
-        answer = self._app_state.assessments.get(view)
+        known = self._app_state.assessments.get(view)
         query = dict(request.query_params)
         order = _order(query, sortable(view.spec))
-        is_waiting = bool(view.ranked) and answer.assessment is None
+        is_waiting = bool(view.ranked) and known.assessment is None
         poll = LIVE_SECONDS if view.is_training or is_waiting else QUIET_SECONDS
-        shown = (view.study.uuid, view.version, answer.assessment is not None)
-        version = (shown, view.counts, view.running, view.lately, answer.waiting, query)
+        shown = (view.study.uuid, view.version, known.assessment is not None)
+        version = (shown, view.counts, view.running, view.lately, known.waiting, query)
 
         def page(etag: str) -> str:
             return html.render(
                 "study.html",
                 **self._links(view.study.optuna_study_id),
-                **self._app_state.study_values(view, answer, order, query),
+                page=self._app_state.study_page(view, known, order, query),
                 base=f"{ROOT}studies/{_segment(view)}/",
                 states=list(TrialState),
                 link=partial(_link, query),
@@ -143,11 +143,10 @@ class Pages:
         number = request.path_params["number"]
         if not re.fullmatch(r"[0-9]{1,9}", number):
             raise HTTPException(404, "There is no such trial.")
-        found = self._app_state.trial_values(view, int(number))
         page = html.render(
             "trial.html",
             **self._links(view.study.optuna_study_id),
-            **found,
+            page=self._app_state.trial_page(view, int(number)),
             base=f"{ROOT}studies/{_segment(view)}/",
         )
         return Response(page, media_type="text/html", headers=NEVER_KEEP)
@@ -156,7 +155,7 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         name, query = request.path_params["figure"], dict(request.query_params)
         if name not in CHARTS:
-            raise HTTPException(404, f"Charts of a study are {', '.join(CHARTS)}.")
+            raise HTTPException(404, f"No such chart. The charts are {', '.join(CHARTS)}.")
         text = self._app_state.chart(view, name, query)
         return Response(text, media_type="application/json", headers=NEVER_KEEP)
 
@@ -164,7 +163,7 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         file = unquote(request.path_params["file"])
         if file not in DOWNLOADS:
-            raise HTTPException(404, f"Downloads of a study are {', '.join(DOWNLOADS)}.")
+            raise HTTPException(404, f"No such file. The downloads are {', '.join(DOWNLOADS)}.")
         content, kind = make_download(self._app_state, view, file)
         headers = {"Content-Disposition": f'attachment; filename="{file}"', **NEVER_KEEP}
         return Response(content, media_type=kind, headers=headers)
@@ -217,7 +216,7 @@ class Pages:
 
 
 def _live(request: Request, version: Any, page: Callable[[str], str]) -> Response:
-    """Answer with a page, or with nothing where the browser has it as it is."""
+    """Answer with a page, or with 304 where the browser has this version of it."""
     etag = f'"{_hash(version)}"'
     headers = {"ETag": etag, "Cache-Control": "no-cache"}
     if request.headers.get("if-none-match") == etag:
@@ -235,7 +234,7 @@ def _json(value: Any, status: int = 200) -> Response:
 
 
 def _order(query: Mapping[str, str], sortable: list[str]) -> Order:
-    """Return the order a reader asks for; what makes no sense is as if it was not asked."""
+    """Return the order a reader asks for; a choice that makes no sense is ignored."""
     sort, state, page = (query.get(name, "") for name in ("sort", "state", "page"))
     return Order(
         sort=sort if sort in sortable else RANK,

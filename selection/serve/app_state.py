@@ -1,8 +1,8 @@
-"""What requests are answered from: the open database, and what was read and computed of it."""
+"""What every request shares: the open database, and the caches of what was read and computed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -10,32 +10,31 @@ from selection.report.diagnosis_view import show_diagnosis
 from selection.report.html.pictures import Pictures
 from selection.report.html.render import study_segment
 from selection.report.html.report_file import report_file
-from selection.report.html.study_page import answer_values, fact_values, winner_of
-from selection.report.html.trial_page import find_trial, trial_values
+from selection.report.html.stored_curves import show_curves
+from selection.report.html.study_page import StudyPage, study_answer, study_facts, winner_of
+from selection.report.html.trial_page import TrialPage, find_trial, trial_page
 from selection.report.leaderboard import Order, leaderboard
-from selection.report.plots import figures
-from selection.report.plots.charts import (
+from selection.report.plots.chart_source import (
     CHOICES,
     ChartSource,
+    Query,
+    Subject,
     contour_params,
     curve_trials,
-    curve_values,
-    draw,
-    study_charts,
 )
+from selection.report.plots.charts import charts_of, draw
+from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
-from selection.serve.assessment_cache import Answer, AssessmentCache
+from selection.serve.assessment_cache import AssessmentCache, KnownAssessment
 from selection.serve.chart_cache import ChartCache
 from selection.serve.dashboard import additions
 from selection.serve.live import LiveStudies
 from selection.store.repository import Repository
 from selection.workflows.assess import Assessment, assess_study, rule_to_export
 
-DASHBOARD_LEADERS = 5
-
 
 class AppState:
-    """Answer what pages ask of one open database.
+    """Hold one open database with its caches, and make what pages show from them.
 
     evaluate returns the command that opens the held-out set of the study of that name.
     """
@@ -48,35 +47,38 @@ class AppState:
         self._pictures = Pictures()
         self._evaluate = evaluate
 
-    def study_values(
-        self, view: StudyView, answer: Answer, order: Order, query: Mapping[str, str]
-    ) -> dict[str, Any]:
-        """Return all that the page of a study says."""
-        assessment = answer.assessment
+    def study_page(
+        self, view: StudyView, known: KnownAssessment, order: Order, query: Query
+    ) -> StudyPage:
+        """Return all that the page of a study says.
+
+        Raises: StorageError where a row is damaged.
+        """
+        assessment = known.assessment
         winner = winner_of(view, assessment)
         diagnosis = None
         if assessment is not None and winner is not None:
             diagnosis = show_diagnosis(view, self.repository, winner)
         evaluate = self._evaluate(view.study.name)
-        names = list(view.spec.space)
-        return {
-            "view": view,
-            **answer_values(view, assessment, diagnosis, waiting=answer.waiting, evaluate=evaluate),
-            "board": leaderboard(view, order),
-            "names": names,
-            "charts": study_charts(view, query),
-            "curves": curve_trials(view, query),
-            **curve_values(view, self.repository),
-            "contour": contour_params(view, query) if len(names) > 1 else ("", ""),
-            **fact_values(view, self.repository.evidence.rows(view.study)),
-        }
+        return StudyPage(
+            view=view,
+            answer=study_answer(
+                view, assessment, diagnosis, waiting=known.waiting, evaluate=evaluate
+            ),
+            board=leaderboard(view, order),
+            charts=charts_of("study", Subject(view, query)),
+            curve_trials=curve_trials(view, query),
+            contour=contour_params(view, query),
+            stored_curves=show_curves(view, self.repository),
+            facts=study_facts(view, self.repository.evidence.rows(view.study)),
+        )
 
-    def trial_values(self, view: StudyView, number: int) -> dict[str, Any]:
+    def trial_page(self, view: StudyView, number: int) -> TrialPage:
         """Return all that the page of a trial says.
 
-        Raises: StudyStateError without such a trial.
+        Raises: StudyStateError without such a trial; StorageError where a row is damaged.
         """
-        return trial_values(view, self.repository, find_trial(view, number), self._pictures)
+        return trial_page(view, self.repository, find_trial(view, number), self._pictures)
 
     def assessment_to_export(self, view: StudyView) -> Assessment:
         """Return the assessment that exports are of; it is waited for.
@@ -93,15 +95,13 @@ class AppState:
         evaluate = self._evaluate(view.study.name)
         return report_file(view, assessment, self.repository, self._pictures, evaluate)
 
-    def chart(self, view: StudyView, name: str, query: Mapping[str, str]) -> str:
-        """Return a chart as JSON; null where there is nothing to show, or no such chart."""
+    def chart(self, view: StudyView, name: str, query: Query) -> str:
+        """Return a chart of CHARTS as JSON; null where there is nothing to show."""
         chosen = {word: query[word] for word in CHOICES if word in query}
         key = (view.study.uuid, name, tuple(chosen.items()))
-        answer = self.assessments.get(view)
-        version = (view.version, answer.assessment is not None)
-        source = ChartSource(view, answer.assessment, self.repository)
-
-        make = partial(draw, name, chosen, source)
+        assessment = self.assessments.get(view).assessment
+        version = (view.version, assessment is not None)
+        make = partial(draw, name, ChartSource(view, assessment, self.repository), chosen)
         return self._charts.get(key, version, make, is_busy=view.is_training)
 
     def dashboard_additions(self, study_id: int | None) -> dict[str, dict[str, Any]]:
@@ -119,13 +119,9 @@ class AppState:
             every[study.uuid] = additions(metric, note, charts)
         return every
 
-    def _dashboard_charts(self, view: StudyView) -> dict[str, Any]:
-        leaders = view.ranked[:DASHBOARD_LEADERS]
-        if not leaders:
+    def _dashboard_charts(self, view: StudyView) -> dict[str, Figure | None]:
+        if not view.ranked:
             return {}
-        records = self.repository.records
-        curves = {trial.number: records.curves(view.study, trial.number) for trial in leaders}
-        return {
-            "learning-curves": figures.learning_band(view.spec, curves),
-            "fold-scores": figures.leader_folds(view.spec, view.ranked[: 2 * DASHBOARD_LEADERS]),
-        }
+        source = ChartSource(view, None, self.repository)
+        charts = charts_of("dashboard", Subject(view))
+        return {each.name: draw(each.name, source, each.query) for each in charts}

@@ -1,4 +1,8 @@
-"""Draws charts when they are asked for, and seldom enough that a sweep beside does not notice."""
+"""The charts that pages asked for, as JSON, drawn again only when something has changed.
+
+While workers train, a chart is drawn again only after a pause, so that drawing does not slow down a
+sweep on the same machine.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +13,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-# While workers train, a chart that took a second to draw stays for a hundred, and any for so many:
-# the sweep needs the processor more.
+# While workers train, a chart is kept for 100 times as long as it took to draw, and for at least
+# 15 seconds.
 PAUSE_PER_SECOND, LEAST_PAUSE_SECONDS = 100.0, 15.0
 MOST_CHARTS = 256
 
@@ -25,14 +29,14 @@ class CachedChart:
     seconds: float
 
     def may_stay(self, version: Any, *, is_busy: bool) -> bool:
-        """Say whether it may be shown: nothing is new, or it is too early to draw again."""
+        """Say whether it may still be shown: nothing is new, or it is too early to draw again."""
         age = time.monotonic() - self.drawn_at
         pause = max(PAUSE_PER_SECOND * self.seconds, LEAST_PAUSE_SECONDS)
         return self.version == version or (is_busy and age < pause)
 
 
 class ChartCache:
-    """Keep drawings by what they show; one is drawn at a time."""
+    """Keep charts by what they show; one is drawn at a time."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()

@@ -1,15 +1,15 @@
 """Optuna Dashboard on our database, with a note and two charts added to each study of ours.
 
-They are added to what the dashboard reads, not to the database: they are never old, a database that
-may not be written shows them too, and nothing is stored twice.
+They are added to what the dashboard reads, not to the database: they are always up to date, a
+database that may not be written to shows them too, and nothing is stored twice.
 """
 
 from __future__ import annotations
 
 import json
 import re
-import threading
 from collections.abc import Callable, Iterable, Mapping
+from contextvars import ContextVar
 from typing import Any
 
 from optuna.storages import get_storage
@@ -17,30 +17,33 @@ from optuna.study._frozen import FrozenStudy
 from optuna_dashboard import wsgi
 
 from selection.store.optuna_storage import BatchedStorage
-from selection.store.study_event import UUID_ATTR
+from selection.store.study_transaction import UUID_ATTR
 
 # Where Optuna and its dashboard look for them, in the system attributes of a study.
 METRIC_NAMES = "study:metric_names"
 NOTE_VERSION, NOTE_TEXT, PLOT = "dashboard:note_ver", "dashboard:note_str:0", "dashboard:plot_data:"
 STUDY_PATH = re.compile(r"/api/studies/(\d{1,18})")
 
-# Returns system attributes by the uuid of each study of ours; the one study with this number of
-# Optuna's is asked for in full.
+# The study that the request being answered is about. The dashboard reads all studies to find one
+# and does not tell the storage which; charts, which are slow to draw, are added to that one only.
+requested_study: ContextVar[int | None] = ContextVar("requested_study", default=None)
+
+# Returns system attributes by the uuid of each study of ours; charts are among those of the one
+# study with this number of Optuna's.
 Additions = Callable[[int | None], Mapping[str, Mapping[str, Any]]]
 
 
 class DashboardStorage(BatchedStorage):
-    """Be the database for the dashboard."""
+    """Let the dashboard read the database, with what is added to each study."""
 
     def __init__(self, url: str, additions: Additions, *, write: bool) -> None:
         super().__init__(url, write=write)
         self._additions = additions
-        self.asked = threading.local()
 
     def get_all_studies(self) -> list[FrozenStudy]:
-        """Return every study; those of ours have what was added, where nobody wrote the same."""
+        """Return every study, ours with additions; an attribute that somebody wrote is kept."""
         studies = super().get_all_studies()
-        every = self._additions(getattr(self.asked, "study_id", None))
+        every = self._additions(requested_study.get())
         for study in studies:
             added = dict(every.get(study.user_attrs.get(UUID_ATTR, ""), {}))
             if NOTE_VERSION in study.system_attrs:
@@ -60,12 +63,14 @@ def dashboard_app(storage: DashboardStorage) -> Callable[..., Iterable[bytes]]:
     dashboard = wsgi(get_storage(storage))
 
     def app(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-        # Of this study alone are charts drawn; the dashboard reads all studies to find it.
         found = STUDY_PATH.fullmatch(environ.get("PATH_INFO", ""))
-        storage.asked.study_id = None if found is None else int(found[1])
-        # The dashboard takes for granted what every browser sends.
+        token = requested_study.set(None if found is None else int(found[1]))
+        # The dashboard relies on this header, which every browser sends.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
-        answer: Iterable[bytes] = dashboard(environ, start_response)
-        return answer
+        try:
+            answer: Iterable[bytes] = dashboard(environ, start_response)
+            return answer
+        finally:
+            requested_study.reset(token)
 
     return app

@@ -1,6 +1,6 @@
-"""What can be taken from a study's page as a file. Nothing is trained; no name becomes a path.
+"""The files that a study's page offers for download. Nothing is trained; no name becomes a path.
 
-The files are those of `selection export`; the model is there once `selection evaluate` has made it.
+They are those of `selection export`; the model is there once `selection evaluate` has made it.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from selection.workflows.assess import Assessment, trial_to_export
 # By name: what it is, the format it comes from, its media type.
 DOWNLOADS: Mapping[str, tuple[str, str, str]] = {
     "best.toml": ("the winner as a study file", "toml", "application/toml"),
-    "best.json": ("the winner and how sure it is", "json", "application/json"),
+    "best.json": ("the winner, its scores and how certain they are", "json", "application/json"),
     "trials.csv": ("every trial", "csv", "text/csv; charset=utf-8"),
     "report.html": ("this page as one file", "", "text/html; charset=utf-8"),
-    "model.zip": ("the final model with its weights and card", "", "application/zip"),
+    "model.zip": ("the final model, its weights and its model card", "", "application/zip"),
 }
 
 
@@ -43,7 +43,7 @@ def make_download(app_state: AppState, view: StudyView, name: str) -> tuple[byte
 
     Raises: StudyStateError where the study has no winner, or no final model yet.
     """
-    # It brings torch, which a server that is only looked at can do without.
+    # It imports torch, which a server that only shows pages does not need.
     from selection.report.export import Winner, make_files
 
     _, form, kind = DOWNLOADS[name]

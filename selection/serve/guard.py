@@ -20,8 +20,8 @@ from starlette.responses import PlainTextResponse, RedirectResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 READING = ("GET", "HEAD")
-# What --allow-edit lets Optuna Dashboard write. Its other edits would undo what we promise: a
-# rename copies the study and deletes ours, a told trial has no folds.
+# What --allow-edit lets Optuna Dashboard write. Its other edits would break a study of ours: a
+# rename copies the study and deletes ours, and a trial completed by hand has no folds.
 EDITS = (
     ("PUT", re.compile(r"/api/studies/\d+/note")),
     ("PUT", re.compile(r"/api/studies/\d+/\d+/note")),
@@ -48,7 +48,7 @@ class Rules:
 
 
 def is_loopback(host: str) -> bool:
-    """Say whether a host to listen on can be reached from this machine alone."""
+    """Say whether a host to listen on can be reached only from this machine."""
     if host == "localhost":
         return True
     try:
@@ -101,7 +101,7 @@ class Guard:
         """Return the answer to a request that goes no further."""
         headers = Headers(scope=scope)
         if not self._is_trusted(headers.get("host", "")):
-            rule = "this server answers to the names of its own machine"
+            rule = "this server answers only requests for the names of its own machine"
             return PlainTextResponse(f"Host: {rule}.", status_code=400)
         if self._rules.token is not None and (asked := self._ask_token(scope, headers)):
             return asked
@@ -111,14 +111,14 @@ class Guard:
         if not self._rules.allow_edit:
             text = f"{method}: this server only reads. Start it with --allow-edit to write notes."
             return PlainTextResponse(text, status_code=405, headers={"Allow": "GET, HEAD"})
-        if not any(method == verb and path.fullmatch(scope["path"]) for verb, path in EDITS):
-            text = f"{method}: this server writes notes alone. Use the selection command."
+        if not any(method == allowed and path.fullmatch(scope["path"]) for allowed, path in EDITS):
+            text = f"{method}: this server writes only notes. Use the selection command."
             return PlainTextResponse(text, status_code=403)
         origin = headers.get("origin")
         if origin is not None and origin.partition("://")[2] != headers["host"]:
-            return PlainTextResponse("Origin: another site may not write.", status_code=403)
+            return PlainTextResponse("Origin: another site must not write.", status_code=403)
         if headers.get("content-type", "").partition(";")[0] != "application/json":
-            return PlainTextResponse("Content-Type: a note is JSON.", status_code=415)
+            return PlainTextResponse("Content-Type: a note must be JSON.", status_code=415)
         return None
 
     def _is_trusted(self, host: str) -> bool:
@@ -151,8 +151,8 @@ class Guard:
         if secrets.compare_digest(_cookie(headers).encode(), token.encode()):
             return None
         text = (
-            "This server can be reached from other machines, so it asks for the token that it "
-            "printed when it started: add ?token=TOKEN to the address once."
+            "This server can be reached from other machines, so it asks for a token. It printed "
+            "the token when it started: add ?token=TOKEN to the address once."
         )
         return PlainTextResponse(text, status_code=401)
 

@@ -1,4 +1,4 @@
-"""Keeps what is known of each study between requests, so that finished trials are read once."""
+"""Each study as it stands, kept between requests so that a finished trial is read only once."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.trial import Trial
 
-# Pages that ask together share one reading.
+# Requests that come together share one reading of the database.
 FRESH_SECONDS = 0.5
 
 
 class LiveStudies:
-    """Hold a watch for each study of a database."""
+    """Read the studies of a database again and again, each by its own LiveStudy."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
@@ -48,18 +48,18 @@ class LiveStudies:
     def view(self, study: StudyRecord) -> StudyView:
         """Return a study as it stands."""
         with self._lock:
-            watch = self._studies.setdefault(study.uuid, LiveStudy(self._repository))
-        return watch.view(study)
+            live = self._studies.setdefault(study.uuid, LiveStudy(self._repository))
+        return live.view(study)
 
 
 class LiveStudy:
-    """Read one study again and again, at the cost of what is new."""
+    """Read one study again and again; each time only what is new is read."""
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._lock = threading.Lock()
         self._finished: list[Trial] = []
-        # Every trial of the cohorts below this one has ended and is known.
+        # Every trial of a cohort before this one has ended and has been read.
         self._first_open = 0
         self._seconds = 0.0
         self._view: StudyView | None = None
@@ -75,9 +75,10 @@ class LiveStudy:
 
     def _read(self, study: StudyRecord) -> StudyView:
         records = self._repository.records
-        # Before the finished ones: a trial that ends in between is then in both, not in neither.
+        # Read before the finished ones, so that a trial that ends in between is in both lists and
+        # not in neither.
         pending = records.pending(study, since=self._first_open)
-        self._learn(study)
+        self._read_finished(study)
         known = {trial.number for trial in self._finished}
         pending = [trial for trial in pending if trial.number not in known]
         running = self._repository.leases.running(study)
@@ -96,16 +97,16 @@ class LiveStudy:
             lately=records.finished_within(study, LATELY_SECONDS) if running else 0,
         )
 
-    def _learn(self, study: StudyRecord) -> None:
-        """Read the trials that have ended since, and the time that it took."""
+    def _read_finished(self, study: StudyRecord) -> None:
+        """Read the trials that have ended since the last reading, and the seconds of training."""
         records = self._repository.records
         known = {trial.number for trial in self._finished}
         numbers = records.finished_numbers(study, since=self._first_open)
-        news = [number for number in numbers if number not in known]
-        if not news:
+        new = [number for number in numbers if number not in known]
+        if not new:
             return
-        # What is everything is asked for as such: a list of so many numbers would be slow.
-        wanted = news if known else None
+        # All trials are asked for without their numbers: a long list of numbers would be slow.
+        wanted = new if known else None
         found = records.trials(study, with_curves=False, numbers=wanted)
         seconds = records.elapsed_seconds(study)
         for trial in found:

@@ -1,4 +1,4 @@
-"""Listens, says where, and answers until it is stopped."""
+"""The server's process: listen on a port, print the addresses, answer until stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from selection.serve.guard import Rules
 from selection.store.database import open_database
 from selection.store.repository import repository_of
 
-# How long a stop waits for answers that are on their way.
+# How long stopping waits for answers that are still being sent.
 GRACE_SECONDS = 2
 
 
@@ -27,11 +27,11 @@ def serve_database(
     evaluate: Callable[[str], str],
     say: Callable[[str], None],
 ) -> None:
-    """Serve a database until SIGINT or SIGTERM; evaluate as in Desk.
+    """Serve a database until SIGINT or SIGTERM; evaluate as in AppState.
 
     Raises: StorageError where the database cannot be opened.
     """
-    # The dashboard logs every parameter importance that it cannot compute.
+    # The dashboard logs an error for every importance that it cannot compute.
     logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
     with open_database(url, create=False, write=False) as database:
         app_state = AppState(repository_of(database), evaluate)
@@ -56,7 +56,7 @@ def serve_database(
 def listen(host: str, port: int) -> socket.socket:
     """Return a socket that listens on a free port.
 
-    Raises: ServeError where it is taken, or the host is not this machine's.
+    Raises: ServeError where it is taken, or the host is not a name of this machine.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -76,8 +76,8 @@ def _say_where(listener: socket.socket, rules: Rules, say: Callable[[str], None]
     if rules.token is not None:
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else shown
         query = f"?token={rules.token}"
-        say("other machines can reach this server, so it asks each browser for a token, once")
+        say("other machines can reach this server, so it asks each browser once for a token")
     say(f"model selection:  http://{shown}:{port}{ROOT}{query}")
     say(f"Optuna Dashboard: http://{shown}:{port}/dashboard{query}")
-    what = "writes notes alone" if rules.allow_edit else "only reads"
-    say(f"it {what}; Ctrl-C ends it")
+    what = "writes only notes" if rules.allow_edit else "only reads"
+    say(f"the server {what}; press Ctrl-C to stop it")

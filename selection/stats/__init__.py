@@ -1,1 +1,1 @@
-"""Pure arithmetic on arrays: who wins and how sure; no torch, no SQL, no files."""
+"""Pure arithmetic on arrays: which trial wins, and how certain that is. No torch, SQL or files."""

@@ -1,7 +1,7 @@
-"""The winner's score without the optimism of having been chosen: BBC-CV.
+"""The winner's score corrected for having been chosen: BBC-CV.
 
-Rows are resampled; the rule chooses in-bag, and the chosen trial is scored on the rows that were
-not drawn. No model is trained again. What was pruned cannot enter, and is counted elsewhere.
+Rows are resampled; the rule chooses on the drawn rows, and the chosen trial is scored on the rows
+that were not drawn. No model is trained again. Pruned trials have no predictions and take no part.
 Source: Tsamardinos, Greasidou, Borboudakis (2018), "Bootstrapping the out-of-sample predictions for
 efficient and accurate cross-validation".
 """
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.metrics import METRICS
 from selection.stats.intervals import bootstrap_counts
 from selection.stats.scores import Floats, weighted_scores
 
@@ -24,7 +25,7 @@ Choose = Callable[[Floats], NDArray[np.int64]]
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Hold what is true of the development rows, whoever predicts them.
+    """Hold the development rows: targets, folds and groups.
 
     Shape: targets (N,); folds (R, N), the fold that validates each row in each repeat, -1 for
     none; groups (N,) or None.
@@ -57,8 +58,8 @@ def draw_out_of_bag(
 ) -> Draws:
     """Choose in-bag and score out-of-bag, bootstrap by bootstrap.
 
-    choose is given the in-bag scores of every trial on every fold, (b, T, J), and returns the
-    winners, (b,): so the rule chooses as it does on the whole record.
+    choose takes the in-bag scores of every trial on every fold, (b, T, J), and returns the winners,
+    (b,), by the same rule as on the whole record.
     Shape: predictions (R, T, N) or (R, T, N, C), reduced by scores.reduce_outputs; competitors
     (R, N) or (R, N, C).
     """
@@ -99,10 +100,10 @@ def fold_scores(rows: Rows, predictions: NDArray[Any], weights: NDArray[Any]) ->
 def pooled_scores(rows: Rows, predictions: NDArray[Any], weights: NDArray[Any]) -> Floats:
     """Return the score of every trial over all its out-of-fold rows, averaged over repeats.
 
-    ROC AUC is averaged over folds instead: ranks given by different models cannot be pooled.
+    A metric whose folds cannot be pooled, such as ROC AUC, is averaged over folds instead.
     Shape: predictions (R, T, N[, C]), weights (B, N) -> (B, T).
     """
-    if rows.metric == "roc_auc":
+    if METRICS[rows.metric].pooling == "folds":
         scores = fold_scores(rows, predictions, weights)  # (B, T, J)
         defined = np.isfinite(scores)
         with np.errstate(invalid="ignore"):

@@ -1,11 +1,10 @@
-"""Does a trial underfit or overfit? A stated rule over its learning curves, and what follows.
+"""Does a trial underfit or overfit? A stated rule over its learning curves, and advice.
 
-Two losses a and b are compared fold by fold as (a - b) / (a + b), which says how many times as
-large a is and stays between -1 and 1: no single fold with a huge or a tiny loss decides. The
-verdict is about losses in eval mode without the penalty, not about rank: the best trial of a study
-may overfit.
-Source: Goodfellow, Bengio, Courville (2016), section 5.2, for the two words; Nadeau and Bengio
-(2003) for the interval. The limits are ours.
+Two losses a and b are compared fold by fold as (a - b) / (a + b). This measures their ratio and
+stays between -1 and 1, so no single fold with a huge or a tiny loss decides. The verdict is about
+losses in eval mode without the penalty, not about rank: the best trial of a study may overfit.
+Source: Goodfellow, Bengio, Courville (2016), section 5.2, for the two terms; Nadeau and
+Bengio (2003) for the interval. The limits are our own choice.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.metrics import Task
 from selection.stats.paired_tests import corrected_resampled_t
-from selection.study.setting import Task
 from selection.study.trial import LearningCurve, mean_over_folds
 
 MATERIAL = 1.5  # validation loss / training loss from which a gap matters
@@ -33,7 +32,7 @@ Floats = NDArray[np.float64]
 
 
 class Verdict(StrEnum):
-    """Name what the losses say of a trial."""
+    """Name the verdict on a trial."""
 
     UNDERFIT = "underfit"
     BALANCED = "balanced"
@@ -74,7 +73,7 @@ class Diagnosis:
 
 @dataclass(frozen=True)
 class _Quotient:
-    """Hold how many times as large one loss is as another, over folds, with its interval."""
+    """Hold the ratio of one loss to another over folds, with its interval."""
 
     times: float
     low: float
@@ -82,7 +81,7 @@ class _Quotient:
     note: str
 
     def is_at_least(self, limit: float) -> bool:
-        """Say whether one loss is larger beyond chance, and by as much as matters."""
+        """Return whether one loss is larger beyond chance, and by at least the limit."""
         return self.low > 1 and self.times >= limit
 
     def __str__(self) -> str:
@@ -95,14 +94,14 @@ class _Quotient:
 
 @dataclass(frozen=True)
 class _Scale:
-    """Hold what it takes to compare two losses over paired folds."""
+    """Hold the numbers needed to compare two losses over paired folds."""
 
     negligible: float
     ratio: float
     level: float
 
     def quotient(self, above: Floats, below: Floats) -> _Quotient:
-        """Return above / below, where less than a negligible loss counts as that. Shape: (J,)."""
+        """Return above / below; smaller losses count as the negligible loss. Shape: (J,)."""
         floor = max(self.negligible, float(np.finfo(np.float64).tiny))
         above, below = np.maximum(above, floor), np.maximum(below, floor)
         shares = (above - below) / (above + below)
@@ -113,7 +112,7 @@ class _Scale:
         return _Quotient(times, least, most, note)
 
     def interval(self, values: Floats) -> tuple[float, float]:
-        """Return the interval of a mean over folds; without any spread it is one point."""
+        """Return the interval of a mean over folds; without spread it is a single point."""
         found = corrected_resampled_t(values.tolist(), self.ratio, self.level)
         return (
             found.mean if found.low is None else found.low,
@@ -129,20 +128,20 @@ def diagnose(
     ratio: float,
     level: float,
 ) -> Diagnosis:
-    """Say whether a trial underfits or overfits; the first rule that holds gives the verdict.
+    """Return whether a trial underfits or overfits; the first rule that holds gives the verdict.
 
     1. underfit: its training loss is at least 1.1 times the validation loss of the best reference.
     2. overfit: its validation loss is at least 1.5 times its training loss.
-    3. overfit: its validation loss is at least 1.1 times what it was at the epoch of its lowest
-       mean, and its training loss is not above what it was then.
+    3. overfit: its validation loss is at least 1.1 times its lowest mean over folds, and its
+       training loss is not higher than at that epoch.
     4. balanced: validation is under 1.5 times training, training under 1.1 times the reference.
-    5. inconclusive: all else, one fold, and losses that are not finite.
-    "At least" asks this of the mean over folds, and that its interval lies above 1; "under" holds
-    for the whole interval.
+    5. inconclusive: everything else, one fold, and losses that are not finite.
+    "At least" means that the mean over folds reaches the limit and its interval lies above 1;
+    "under" means that the whole interval lies under the limit.
     curves are those of a complete trial, by fold. references are the last validation losses, by
-    fold, of other complete trials or baselines of the study, by name; the best of many is a lucky
-    one, so few make the safer verdict. ratio is compare.validation_ratio, negligible is of
-    negligible_loss.
+    fold, of other complete trials or baselines of the study, by name; the best of many is partly
+    luck, so few references are safer. ratio is that of paired_tests.validation_ratio, negligible
+    that of negligible_loss.
 
     Raises: ValueError where the folds of a reference are not paired.
     """
@@ -150,7 +149,7 @@ def diagnose(
     training = _column(curves, "training_loss")
     validation = _column(curves, "validation_loss")
     low, high = None, None
-    with np.errstate(all="ignore"):  # what is not a number is inconclusive
+    with np.errstate(all="ignore"):  # a loss that is not finite is inconclusive
         gaps = validation[-1] - training[-1]
         verdict, rule, advice = _judge(training, validation, _best(references, len(curves)), scale)
         if len(curves) > 1:
@@ -180,8 +179,8 @@ def over_folds(values: Floats) -> FoldMean:
 def negligible_loss(task: Task, targets: NDArray[Any], *, is_standardized: bool) -> float:
     """Return the loss below which two losses count as equal.
 
-    It is 1% of what the best constant prediction has: of its cross-entropy, or of its RMSE, squared
-    here. is_standardized says that losses are in units of a standardised target. Shape: (N,).
+    It is 1% of the cross-entropy of the best constant prediction, or the square of 1% of its RMSE.
+    is_standardized means that losses are in units of a standardised target. Shape: (N,).
     """
     if task == "regression":
         variance = 1.0 if is_standardized else float(np.var(targets))
@@ -214,7 +213,7 @@ def _judge(
         rule = "a loss of its learning curves is not a finite number"
         return Verdict.INCONCLUSIVE, rule, "Look at its learning curves: its training diverged."
     if training.shape[1] < 2:
-        rule = "one fold alone has no spread to judge by"
+        rule = "one fold has no spread to judge by"
         return Verdict.INCONCLUSIVE, rule, "Judge it on two folds or more."
     gap = scale.quotient(validation[-1], training[-1])
     gap_text = (
@@ -256,7 +255,7 @@ def _rise(training: Floats, validation: Floats, scale: _Scale) -> tuple[str, str
     """Return the rule and the advice where validation rises while training does not."""
     best = int(validation.mean(axis=1).argmin())
     rise = scale.quotient(validation[-1], validation[best])
-    # Where both have risen, training became unstable: that is no overfitting.
+    # If both have risen, training became unstable, which is not overfitting.
     if not rise.is_at_least(RISEN) or training[-1].mean() > training[best].mean():
         return None
     rule = (
@@ -267,7 +266,7 @@ def _rise(training: Floats, validation: Floats, scale: _Scale) -> tuple[str, str
 
 
 def _more_fit(training: Floats) -> str:
-    """Return what may lower the training loss: more epochs where it still falls."""
+    """Return advice on lowering the training loss: more epochs if it still falls."""
     before = training[-1 - len(training) // 4].mean()
     if training[-1].mean() < FALLING * before:
         return "Its training loss still falls: try more epochs or a higher learning rate."

@@ -5,7 +5,6 @@ Source: Wilson (1927); Efron and Tibshirani (1993).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -17,16 +16,12 @@ BLOCK = 128
 
 def wilson(hits: int, rows: int, level: float) -> tuple[float, float]:
     """Return Wilson's interval of a share."""
-    z = float(stats.norm.ppf((1 + level) / 2))
-    share = hits / rows
-    centre = share + z * z / (2 * rows)
-    half = z * math.sqrt(share * (1 - share) / rows + z * z / (4 * rows * rows))
-    scale = 1 + z * z / rows
-    return max(0.0, (centre - half) / scale), min(1.0, (centre + half) / scale)
+    interval = stats.binomtest(hits, rows).proportion_ci(level, method="wilson")
+    return float(interval.low), float(interval.high)
 
 
 def percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]:
-    """Return the central interval of resampled scores; those not defined are left out."""
+    """Return the central interval of resampled scores, without those that are undefined."""
     low, high = np.nanquantile(draws, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 
@@ -36,8 +31,8 @@ def bootstrap_counts(
 ) -> Iterator[NDArray[np.int16]]:
     """Yield how often each row is drawn in each bootstrap, a block of bootstraps at a time.
 
-    Rows are drawn with replacement; with groups, whole groups are, since rows of one group are
-    not independent. Shape: (b, N), b bootstraps in this block.
+    Rows are drawn with replacement. With groups, whole groups are drawn, because rows of one group
+    are not independent. Shape: (b, N), b bootstraps in this block.
     """
     generator = np.random.default_rng(seed)
     codes = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]

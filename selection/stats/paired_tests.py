@@ -1,7 +1,7 @@
 """Two models on the same folds or on the same rows: is the difference more than chance?
 
-Folds share training rows, so their differences are correlated and a naive t test finds far too
-much. Nothing here knows what a trial is.
+Folds share training rows, so their differences are correlated, and an uncorrected t test finds
+differences far too often.
 Source: Nadeau and Bengio (2003); Benavoli, Corani, Demsar, Zaffalon (2017); McNemar (1947).
 """
 
@@ -37,7 +37,7 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Posterior:
-    """Hold the chances that the first model is worse, practically equal, and better."""
+    """Hold the probabilities that the first model is worse, practically equal and better."""
 
     worse: float
     equal: float
@@ -45,7 +45,7 @@ class Posterior:
 
 
 def validation_ratio(folds: int, *, is_time_series: bool) -> float:
-    """Return validation rows / training rows: the correlation that folds owe to shared rows.
+    """Return validation rows / training rows, which measures how far folds share rows.
 
     In a time series split k trains on the k + 1 parts before it: the mean ratio is returned.
     """
@@ -57,7 +57,7 @@ def validation_ratio(folds: int, *, is_time_series: bool) -> float:
 def paired_differences(first: Sequence[float], second: Sequence[float]) -> list[float]:
     """Return first - second, fold by fold, to 12 digits of the scores.
 
-    So two differences that only the rounding of the scores tells apart are equal.
+    Two differences that differ only by the rounding of the scores become equal.
 
     Raises: ValueError where the folds are not paired.
     """
@@ -88,7 +88,7 @@ def corrected_resampled_t(differences: Sequence[float], ratio: float, level: flo
 
 
 def correlated_bayes(differences: Sequence[float], ratio: float, rope: float) -> Posterior:
-    """Return the posterior chances under a region of practical equivalence [-rope, rope].
+    """Return the posterior probabilities under a region of practical equivalence [-rope, rope].
 
     The posterior of the mean is Student's t with df = J - 1, mean(d), s_d^2 (1/J + n_val/n_train).
     """
@@ -113,7 +113,7 @@ def exact_mcnemar(only_first: int, only_second: int) -> float:
 
 
 def _spread(differences: Sequence[float]) -> float:
-    """Return s with ddof = 1; what only rounding tells from equal numbers counts as equal."""
+    """Return s with ddof = 1; numbers that differ only by rounding count as equal."""
     values = np.asarray(differences, dtype=np.float64)
     if np.ptp(values) <= ROUNDING * np.abs(values).max():
         return 0.0

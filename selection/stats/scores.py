@@ -1,15 +1,27 @@
-"""Every metric we offer under row weights, for many models and many weightings at once.
+"""Every metric of the registry under row weights, for many models and many weightings at once.
 
 A bootstrap is a weighting, out-of-bag rows are a weighting, and plain scores have weight 1. A class
-without weight is left out of a mean over classes. scikit-learn is the oracle of every function.
+without weight is left out of a mean over classes. Tests compare every metric with scikit-learn.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import special
+
+from selection.metrics import (
+    METRICS,
+    ClassCounts,
+    ExplainedVariance,
+    MeanOverClasses,
+    MeanOverRows,
+    RankArea,
+    RowValue,
+)
 
 Floats = NDArray[np.float64]
 
@@ -18,23 +30,23 @@ def reduce_outputs(metric: str, outputs: NDArray[Any], targets: NDArray[Any]) ->
     """Return what a metric needs of one model's outputs, row by row.
 
     Shape: outputs (N, C) logits, or (N, 1) predictions in units of the target; targets (N,) ->
-    (N,), or (N, C) chances for a ROC AUC over several classes.
+    (N,), or (N, C) probabilities for a ROC AUC over several classes.
     """
-    match metric:
-        case "accuracy":
-            hits: NDArray[Any] = outputs.argmax(axis=1) == targets
-            return hits
-        case "balanced_accuracy" | "macro_f1":
-            codes: NDArray[Any] = outputs.argmax(axis=1).astype(np.int16)
-            return codes
-        case "cross_entropy":
-            return -log_softmax(outputs)[np.arange(len(targets)), targets.astype(np.int64)]
-        case "roc_auc":
+    reduced: NDArray[Any]
+    match METRICS[metric].computation:
+        case MeanOverRows("hit"):
+            reduced = outputs.argmax(axis=1) == targets
+        case MeanOverRows("negative_log_likelihood"):
+            lines = np.arange(len(targets))
+            reduced = -log_softmax(outputs)[lines, targets.astype(np.int64)]
+        case MeanOverClasses():
+            reduced = outputs.argmax(axis=1).astype(np.int16)
+        case RankArea():
             chances = np.exp(log_softmax(outputs))
-            return chances[:, 1] if outputs.shape[1] == 2 else chances
-        case "rmse" | "mae" | "r2":
-            return outputs[:, 0].astype(np.float64)
-    raise AssertionError(f"metric {metric} is refused by the study file")
+            reduced = chances[:, 1] if outputs.shape[1] == 2 else chances
+        case MeanOverRows() | ExplainedVariance():
+            reduced = outputs[:, 0].astype(np.float64)
+    return reduced
 
 
 def weighted_scores(
@@ -48,36 +60,24 @@ def weighted_scores(
     Shape: reduced (T, N) or (T, N, C), targets (N,), weights (B, N) -> (B, T).
     """
     with np.errstate(divide="ignore", invalid="ignore"):
-        match metric:
-            case "accuracy":
-                # Sums of whole numbers below 2^24 are exact in float32, at twice the speed.
-                kind = np.float32 if reduced.shape[1] < 2**17 else np.float64
-                hits = weights.astype(kind) @ reduced.T.astype(kind)
-                shares: Floats = hits.astype(np.float64) / _total(weights)
-                return shares
-            case "cross_entropy":
-                return _sums(weights, reduced) / _total(weights)
-            case "mae":
-                return _sums(weights, np.abs(_errors(reduced, targets))) / _total(weights)
-            case "rmse":
-                squares = _sums(weights, np.square(_errors(reduced, targets)))
-                return np.sqrt(squares / _total(weights))
-            case "r2":
-                return _r2(reduced, targets.astype(np.float64), weights)
-            case "balanced_accuracy":
-                return _balanced_accuracy(reduced, targets, weights)
-            case "macro_f1":
-                return _macro_f1(reduced, targets, weights)
-            case "roc_auc":
+        match METRICS[metric].computation:
+            case MeanOverRows(value, is_rooted):
+                means: Floats = _row_sums(value, reduced, targets, weights) / _total(weights)
+                if is_rooted:
+                    np.sqrt(means, out=means)
+                return means
+            case MeanOverClasses(rate):
+                return _mean_over_classes(rate, reduced, targets, weights)
+            case RankArea():
                 return _roc_auc(reduced, targets, weights)
-    raise AssertionError(f"metric {metric} is refused by the study file")
+            case ExplainedVariance():
+                return _r2(reduced, targets.astype(np.float64), weights)
 
 
 def log_softmax(outputs: NDArray[Any]) -> Floats:
-    """Return the logarithms of the chances of each class. Shape: (N, C)."""
-    shifted: Floats = outputs.astype(np.float64) - outputs.max(axis=1, keepdims=True)
-    shifted -= np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    return shifted
+    """Return the log probabilities of the classes in float64. Shape: (N, C)."""
+    logs: Floats = special.log_softmax(outputs.astype(np.float64), axis=1)
+    return logs
 
 
 def _total(weights: NDArray[Any]) -> Floats:
@@ -89,6 +89,24 @@ def _sums(weights: NDArray[Any], rows: NDArray[Any]) -> Floats:
     """Shape: (B, N), (T, N) -> (B, T)."""
     sums: Floats = weights.astype(np.float64) @ rows.T.astype(np.float64)
     return sums
+
+
+def _row_sums(
+    value: RowValue, reduced: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
+) -> Floats:
+    """Return the sums of one value per row. Shape: (T, N), (N,), (B, N) -> (B, T)."""
+    match value:
+        case "hit":
+            # Sums of whole numbers below 2^24 are exact in float32, at twice the speed.
+            kind = np.float32 if reduced.shape[1] < 2**17 else np.float64
+            hits: Floats = (weights.astype(kind) @ reduced.T.astype(kind)).astype(np.float64)
+            return hits
+        case "negative_log_likelihood":
+            return _sums(weights, reduced)
+        case "squared_error":
+            return _sums(weights, np.square(_errors(reduced, targets)))
+        case "absolute_error":
+            return _sums(weights, np.abs(_errors(reduced, targets)))
 
 
 def _errors(reduced: NDArray[Any], targets: NDArray[Any]) -> Floats:
@@ -108,32 +126,44 @@ def _r2(reduced: NDArray[Any], targets: Floats, weights: NDArray[Any]) -> Floats
     return np.where(_total(weights) > 0, score, np.nan)
 
 
-def _balanced_accuracy(codes: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]) -> Floats:
-    recalls, present = [], []
-    for label in np.unique(targets):
-        rows = np.flatnonzero(targets == label)
-        of_class = _total(weights[:, rows])  # (B, 1)
-        recalls.append(_sums(weights[:, rows], codes[:, rows] == label) / of_class)
-        present.append(of_class > 0)
-    return _mean_over_classes(recalls, present)
+class _Counts:
+    """Count the weights of one class, as metrics.ClassCounts names them, when they are asked for.
+
+    Shape: hits and predicted (B, T), true (B, 1).
+    """
+
+    def __init__(
+        self, label: int, codes: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
+    ) -> None:
+        self._label, self._codes, self._weights = label, codes, weights
+        self._rows = np.flatnonzero(targets == label)
+
+    @property
+    def hits(self) -> Floats:
+        return _sums(self._weights[:, self._rows], self._codes[:, self._rows] == self._label)
+
+    @property
+    def true(self) -> Floats:
+        return _total(self._weights[:, self._rows])
+
+    @property
+    def predicted(self) -> Floats:
+        return _sums(self._weights, self._codes == self._label)
 
 
-def _macro_f1(codes: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]) -> Floats:
-    scores, present = [], []
-    for label in np.union1d(targets, codes):
-        rows = np.flatnonzero(targets == label)
-        hits = _sums(weights[:, rows], codes[:, rows] == label)
-        named = _sums(weights, codes == label) + _total(weights[:, rows])  # predicted + true
-        scores.append(2.0 * hits / named)
-        present.append(named > 0)
-    return _mean_over_classes(scores, present)
-
-
-def _mean_over_classes(scores: list[Floats], present: list[NDArray[np.bool_]]) -> Floats:
-    total = sum(
-        np.where(is_there, score, 0.0) for score, is_there in zip(scores, present, strict=True)
-    )
-    mean: Floats = total / np.sum(np.broadcast_arrays(*present), axis=0)
+def _mean_over_classes(
+    rate: Callable[[ClassCounts], Any],
+    codes: NDArray[Any],
+    targets: NDArray[Any],
+    weights: NDArray[Any],
+) -> Floats:
+    total, present = np.zeros((2, len(weights), len(codes)))
+    for label in np.union1d(targets, np.flatnonzero(np.bincount(codes.ravel()))):
+        rates = rate(_Counts(label, codes, targets, weights))  # (B, T)
+        is_defined = np.isfinite(rates)
+        total += np.where(is_defined, rates, 0.0)
+        present += is_defined
+    mean: Floats = total / present
     return mean
 
 
@@ -154,7 +184,7 @@ def _roc_auc(chances: NDArray[Any], targets: NDArray[Any], weights: NDArray[Any]
 
 
 def _area(column: Floats, is_positive: NDArray[np.bool_], weights: NDArray[Any]) -> Floats:
-    """Return the chance that a positive row ranks above a negative one, ties counted half.
+    """Return the probability that a positive row ranks above a negative one; ties count half.
 
     Shape: (N,), (N,), (N, B) -> (B,); NaN where one side has no weight.
     """
@@ -167,7 +197,7 @@ def _area(column: Floats, is_positive: NDArray[np.bool_], weights: NDArray[Any])
     by_rank[positive] = 0  # negatives are left
     first = np.searchsorted(ordered, ordered[positive], side="left")
     last = np.searchsorted(ordered, ordered[positive], side="right")
-    # Negatives are summed between the ranks of positives only, not rank by rank.
+    # Negatives are summed only between the ranks of positives, which are fewer than all ranks.
     bounds = np.unique(np.concatenate([[0], first, last, [len(ordered)]]))
     between = np.add.reduceat(by_rank, bounds[:-1], axis=0)
     below = np.zeros((len(bounds), weights.shape[1]))

@@ -1,7 +1,7 @@
-"""Who wins: the stated rules by which complete trials are compared.
+"""The stated rules by which the winner is chosen among complete trials.
 
-Only COMPLETE trials rank; a pruned trial has no cross-validated score and never wins. The rules are
-written once, over many resamplings of the folds at a time: the record is one of them.
+Only COMPLETE trials are ranked; a pruned trial has no cross-validated score and never wins. Each
+rule is written once, for many resamplings of the folds at a time; the record is one of them.
 Source: Breiman, Friedman, Olshen, Stone (1984) for the rule of one standard error.
 """
 
@@ -26,16 +26,16 @@ RULES: dict[Rule, str] = {
 
 
 def rank(trials: Sequence[Trial], *, is_minimised: bool) -> list[Trial]:
-    """Return the COMPLETE trials, best mean over folds first; of equals the earlier number."""
+    """Return the COMPLETE trials, best mean over folds first; ties go to the earlier number."""
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
     sign = 1.0 if is_minimised else -1.0
     return sorted(complete, key=lambda trial: (sign * _score(trial), trial.number))
 
 
 def simplicity_ranks(settings: Sequence[Setting], inputs: int, outputs: int) -> NDArray[np.int64]:
-    """Return the place of each setting in the order of simplicity, 0 for the simplest.
+    """Return the rank of each setting by simplicity, 0 for the simplest.
 
-    Equally simple settings share a place. Shape: (T,).
+    Equally simple settings share a rank. Shape: (T,).
     """
     keys = [_complexity(setting, inputs, outputs) for setting in settings]
     ranks = {key: index for index, key in enumerate(sorted(set(keys)))}
@@ -49,7 +49,7 @@ def choose(
     *,
     is_minimised: bool,
 ) -> NDArray[np.int64]:
-    """Return the winner of each resampling; of equals the first.
+    """Return the winner of each resampling; ties go to the first.
 
     A score that is NaN (a class absent from a resampled fold) is left out of its mean.
     Shape: fold_scores (B, T, J), simplicity (T,) -> (B,).

@@ -6,7 +6,7 @@ password.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +17,7 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
-from selection.errors import ErrorDetail, StorageError, UnreachableError, show
+from selection.errors import ErrorDetail, StorageError, UnreachableError, install_command, show
 
 SPELLINGS = "Write sqlite:///FILE.db or postgresql+psycopg://USER@HOST/DATABASE."
 KEEP_SECRET = "Keep it in a libpq service or password file: postgresql+psycopg:///?service=NAME."
@@ -127,7 +127,6 @@ def require_server(address: Address, workers: int) -> None:
         )
 
 
-NO_ROOM = ("the disk must have room", "Free some space and run the same command again.")
 # A server that restarts, ends a connection, or ends one of two transactions that wait for each
 # other, may answer when it is asked again.
 AWAY_STATES = ("08", "57P01", "57P02", "57P03", "25P03")
@@ -137,38 +136,30 @@ REACHABLE = (
     "Start the server, or check host, user and database.",
 )
 BUSY = ("the server must answer in time", "Try again when it has less to do.")
-# What a database says, the rule behind it, and the fix; the first that is found counts.
-_SAYINGS = (
-    (
-        "file is not a database",
+# Rule and hint by the start of SQLite's error name or of PostgreSQL's SQLSTATE.
+DISK_FULL = ("the disk must have room", "Free some space and run the same command again.")
+RULES: Mapping[str, tuple[str, str]] = {
+    "SQLITE_NOTADB": (
         "the file must be an SQLite database",
         "Name another file, or restore a copy.",
     ),
-    ("malformed", "the database must be undamaged", "Restore a copy of the file."),
-    (
-        "unable to open database file",
+    "SQLITE_CORRUPT": ("the database must be undamaged", "Restore a copy of the file."),
+    "SQLITE_CANTOPEN": (
         "the database file must be readable",
-        "Check the folder and whose it is.",
+        "Check that the folder exists and who owns the file.",
     ),
-    (
-        "readonly database",
+    "SQLITE_READONLY": (
         "the database must be writable",
         "Make the file writable, or copy it elsewhere.",
     ),
-    (
-        "read-only transaction",
-        "the database must be writable",
-        "Name a server that takes writes.",
-    ),
-    (
-        "database is locked",
+    "SQLITE_BUSY": (
         "one process writes an SQLite database at a time",
-        "Wait for the other, or use PostgreSQL for several workers.",
+        "Wait for the other process, or use PostgreSQL for several workers.",
     ),
-    ("is full", *NO_ROOM),
-    ("No space left", *NO_ROOM),
-    ("[53100]", *NO_ROOM),
-)
+    "SQLITE_FULL": DISK_FULL,
+    "25006": ("the database must be writable", "Name a server that accepts writes."),
+    "53100": DISK_FULL,
+}
 
 
 @contextmanager
@@ -189,11 +180,10 @@ def errors_at(address: Address) -> Iterator[None]:
             if _sqlstate(cause).startswith(BUSY_STATES):
                 rule, hint = BUSY
             raise UnreachableError(ErrorDetail(str(address), rule, got, hint)) from None
-        for saying, rule, hint in _SAYINGS:
-            if saying in f"{got} [{_sqlstate(cause)}]":
-                raise address.error(rule, got, hint) from None
-        rule = "the database must do what it is asked"
-        raise address.error(rule, got, "Run selection db check.") from None
+        code = _sqlstate(cause) or _sqlite_error_name(cause)
+        fallback = ("the database must do what it is asked", "Run selection db check.")
+        rule, hint = next((RULES[key] for key in RULES if code.startswith(key)), fallback)
+        raise address.error(rule, got, hint) from None
     except OSError as error:
         rule = "the folder of the database must be ours to use"
         hint = "Check whose it is, or name another."
@@ -202,12 +192,17 @@ def errors_at(address: Address) -> Iterator[None]:
         if "psycopg" not in f"{error.name} {error}" and "pq wrapper" not in str(error):
             raise
         rule = "PostgreSQL needs the package psycopg"
-        hint = 'Install it: pip install "selection[postgres]".'
+        hint = f"Install it: {install_command('postgres')}."
         raise address.error(rule, "no such package", hint) from None
 
 
 def _sqlstate(error: BaseException | None) -> str:
     return getattr(getattr(error, "orig", None), "sqlstate", None) or ""
+
+
+def _sqlite_error_name(error: BaseException | None) -> str:
+    """Return what SQLite calls the error, such as SQLITE_READONLY_DBMOVED; empty for others."""
+    return getattr(getattr(error, "orig", None), "sqlite_errorname", None) or ""
 
 
 def _is_passing(error: BaseException | None) -> bool:

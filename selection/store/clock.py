@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
-
-from selection.store.codec import utc_now
 
 
 def database_now(connection: Connection) -> datetime:
@@ -20,3 +18,8 @@ def database_now(connection: Connection) -> datetime:
     now = connection.scalar(sa.select(sa.func.timezone("utc", sa.func.clock_timestamp())))
     assert isinstance(now, datetime), "a server knows what time it is"
     return now
+
+
+def utc_now() -> datetime:
+    """Return the time as the tables keep it: UTC without a zone."""
+    return datetime.now(UTC).replace(tzinfo=None)

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from hashlib import sha256
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,11 +18,7 @@ from selection.study.trial import (
     FoldResult,
     LayerCurves,
     LearningCurve,
-    Trial,
-    TrialResult,
 )
-
-MAX_POINTS = 20
 
 
 @dataclass(frozen=True)
@@ -125,40 +119,6 @@ def score_from_row(score: float | None) -> float:
     return math.nan if score is None else score
 
 
-def thinned_points(means: tuple[float, ...]) -> dict[int, float]:
-    """Return at most 20 fold means by epoch, counted from 1; the first and the last always."""
-    last = len(means) - 1
-    count = min(len(means), MAX_POINTS)
-    indices = [round(index * last / (count - 1)) if count > 1 else 0 for index in range(count)]
-    return {index + 1: means[index] for index in indices}
-
-
-def shown_attrs(result: TrialResult) -> dict[str, Any]:
-    """Return the numbers of a finished trial that Optuna's tools show as user attributes.
-
-    What is not finite is left out: JSON has no word for it.
-    """
-    scores = tuple(fold.score for fold in result.folds)
-    summary = Trial(number=0, state=result.state, params={}, cohort=0, fold_scores=scores)
-    numbers: dict[str, float | None] = {
-        f"fold_{index}": score for index, score in enumerate(scores)
-    }
-    numbers["cv_standard_error"] = summary.standard_error
-    if result.folds:
-        numbers["train_score"] = float(np.mean([fold.train_score for fold in result.folds]))
-    finite = {
-        name: number
-        for name, number in numbers.items()
-        if number is not None and math.isfinite(number)
-    }
-    return {**finite, "epochs": result.epochs}
-
-
 def _number(score: float) -> float | None:
     # SQLite keeps -0.0 as 0.0, which would look like damage.
     return None if math.isnan(score) else score + 0.0
-
-
-def utc_now() -> datetime:
-    """Return the time as the tables keep it: UTC without a zone."""
-    return datetime.now(UTC).replace(tzinfo=None)

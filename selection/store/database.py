@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from types import TracebackType
 
 import sqlalchemy as sa
+from filelock import FileLock, Timeout
 from sqlalchemy.engine import Connection, Engine
 
 from selection.store.address import Address, errors_at, read_address, require_file
@@ -168,27 +169,40 @@ def writer_lock(url: str) -> Iterator[None]:
     if address.path is None:
         yield
         return
+    # By whatever name the file is known, it has one lock.
+    path = Path(f"{address.path.resolve()}.lock")
+    lock = FileLock(path, timeout=0, thread_local=False, preserve_lock_file=True, on_acquired=_sign)
     try:
-        # By whatever name the file is known, it has one lock.
-        lock = f"{address.path.resolve()}.lock"
-        descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        lock.acquire()
+    except Timeout:
+        got = f"process {_holder(path)} writing to it"
+        rule = "one process writes an SQLite database at a time"
+        hint = "Wait for it, or use PostgreSQL for several workers."
+        raise address.error(rule, got, hint) from None
     except OSError as error:
         rule = "the folder of the database must be writable"
         hint = "Name a database in a folder of yours."
         raise address.error(rule, error.strerror or "no access", hint) from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            got = f"process {os.pread(descriptor, 32, 0).decode() or 'unknown'} writing to it"
-            rule = "one process writes an SQLite database at a time"
-            hint = "Wait for it, or use PostgreSQL for several workers."
-            raise address.error(rule, got, hint) from None
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, str(os.getpid()).encode(), 0)
         yield
     finally:
-        os.close(descriptor)
+        lock.release()
+
+
+def _sign(descriptor: int) -> None:
+    """Write into the file of a lock which process holds it; Windows hides the first byte."""
+    os.ftruncate(descriptor, 0)
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    os.write(descriptor, f" {os.getpid()}".encode())
+
+
+def _holder(path: Path) -> str:
+    """Return the process that holds a lock, as its file says."""
+    for start in (0, 1):
+        with suppress(OSError), path.open("rb", buffering=0) as file:
+            file.seek(start)
+            return file.read(32).decode(errors="replace").strip() or "unknown"
+    return "unknown"
 
 
 @contextmanager
@@ -202,7 +216,7 @@ def _probe(address: Address, *, write: bool) -> Iterator[Engine]:
 
 def _build(address: Address, engine: Engine) -> None:
     """Make Optuna's tables where they are missing, then bring ours to the newest revision."""
-    with exclusive(engine):
+    with exclusive(engine), _removed_on_failure(address, engine):
         revisions = read_revisions(engine)
         if revisions.optuna is not None:
             _refuse_other_optuna(address, revisions.optuna)
@@ -211,6 +225,29 @@ def _build(address: Address, engine: Engine) -> None:
         make_optuna_tables(address.secret_url)
         with _probe(address, write=True) as writer:
             upgrade_to_head(writer)
+
+
+@contextmanager
+def _removed_on_failure(address: Address, engine: Engine) -> Iterator[None]:
+    """Leave no half-made SQLite file where there was none, or an empty one, before.
+
+    Only for the process that holds the lock of `exclusive`: no other is making tables then.
+    """
+    if address.path is None:
+        yield
+        return
+    # A connection from before the lock may be to a file that another process has removed.
+    engine.dispose()
+    is_new = not address.path.exists() or address.path.stat().st_size == 0
+    try:
+        yield
+    except BaseException:
+        engine.dispose()
+        if is_new:
+            for suffix in ("", "-wal", "-shm", "-journal"):
+                with suppress(OSError):
+                    os.remove(f"{address.path}{suffix}")
+        raise
 
 
 def _refuse_unusable(address: Address, revisions: Revisions) -> None:

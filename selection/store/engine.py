@@ -125,7 +125,8 @@ def _set_journal(connection: SqliteConnection, mode: str) -> None:
             connection.execute(f"PRAGMA journal_mode={mode}")
         except OperationalError as error:
             # SQLite does not wait by itself while another process changes the mode.
-            if "locked" not in str(error) or time.monotonic() > deadline:
+            is_busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
+            if not is_busy or time.monotonic() > deadline:
                 raise
             time.sleep(0.02)
         else:

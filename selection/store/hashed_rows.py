@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from selection.store.database import Database
-from selection.store.study_event import study_event
 from selection.store.study_record import StudyRecord
+from selection.store.study_transaction import study_transaction
 
 
 class HashedRows:
@@ -43,7 +43,7 @@ class HashedRows:
         """Insert all rows, or none where the first is there already: another process was sooner."""
         key = {column.name: rows[0][column.name] for column in table.primary_key}
         is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
-        with study_event(self._database, study) as connection:
+        with study_transaction(self._database, study) as connection:
             if connection.execute(sa.select(*table.primary_key).where(is_same)).first() is None:
                 hashed = [{**row, "row_hash": row_hash(row)} for row in rows]
                 connection.execute(sa.insert(table), hashed)

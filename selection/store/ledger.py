@@ -7,7 +7,7 @@ claim without a result stays to be seen. The ledger outlives the studies it spea
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -20,13 +20,15 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
 from selection.errors import ErrorDetail, RefusedError
-from selection.store.codec import decode_outputs, encode_outputs, utc_now
+from selection.store.clock import utc_now
+from selection.store.codec import decode_outputs, encode_outputs
 from selection.store.database import Database
-from selection.store.study_event import state_error, study_event
 from selection.store.study_record import StudyRecord
+from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
 from selection.store.trial_reader import ENDED, own_rows
 from selection.study.fields import Rule
+from selection.study.held_out_result import HeldOutResult
 
 CLAIMED, EVALUATED = "claimed", "evaluated"
 
@@ -48,7 +50,7 @@ class Evaluation:
     state: str
     claimed_at: datetime
     evaluated_at: datetime | None
-    result: Mapping[str, Any] | None
+    result: HeldOutResult | None
     outputs: NDArray[np.float32] | None
 
 
@@ -120,7 +122,7 @@ class Ledger:
             "state": CLAIMED,
             "claimed_at": utc_now(),
         }
-        with study_event(self._database, study) as connection:
+        with study_transaction(self._database, study) as connection:
             is_sqlite = connection.dialect.name == "sqlite"
             insert = sqlite.insert if is_sqlite else postgresql.insert
             statement = insert(ledger_table).on_conflict_do_nothing()
@@ -154,7 +156,7 @@ class Ledger:
         self,
         study: StudyRecord,
         evaluation: int,
-        result: Mapping[str, Any],
+        result: HeldOutResult,
         outputs: NDArray[np.float32],
     ) -> None:
         """Write what came out of a claim."""
@@ -165,7 +167,7 @@ class Ledger:
             .values(
                 state=EVALUATED,
                 evaluated_at=utc_now(),
-                result_json=json.dumps(result, allow_nan=False),
+                result_json=json.dumps(result.to_json(), allow_nan=False),
                 outputs_columns=outputs.shape[1],
                 outputs=encode_outputs(outputs),
             )
@@ -184,7 +186,8 @@ def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:
     got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
     hint = "Another evaluation is recorded for good: --again --reason TEXT."
     where = f"study {first.study_name}"
-    return RefusedError(ErrorDetail(where, "the held-out set is opened once", got, hint))
+    detail = ErrorDetail(where, "the held-out set is opened once", got, hint)
+    return RefusedError(detail, result=first.result)
 
 
 def is_opened(connection: Connection, study: StudyRecord) -> bool:
@@ -217,6 +220,10 @@ def _evaluation(row: Any) -> Evaluation:
         state=row.state,
         claimed_at=row.claimed_at.replace(tzinfo=UTC),
         evaluated_at=None if row.evaluated_at is None else row.evaluated_at.replace(tzinfo=UTC),
-        result=None if row.result_json is None else json.loads(row.result_json),
+        result=_result(row.result_json),
         outputs=None if row.outputs is None else decode_outputs(row.outputs, row.outputs_columns),
     )
+
+
+def _result(text: str | None) -> HeldOutResult | None:
+    return None if text is None else HeldOutResult.from_json(json.loads(text))

@@ -5,10 +5,8 @@ Tables come into being here and nowhere else. A migration knows nothing of the r
 
 from __future__ import annotations
 
-import fcntl
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -18,13 +16,24 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from filelock import FileLock
 from optuna.storages._rdb import models
 from sqlalchemy.engine import Connection, Engine
 
 from selection.store.address import sqlite_path
 from selection.store.tables import VERSION_TABLE
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "alembic"
+
+def find_scripts(folder: Path) -> Path:
+    """Return the folder of our migrations, given the folder of this package.
+
+    A wheel carries them inside the package; a checkout has them in the repository's root.
+    """
+    inside = folder / "alembic"
+    return inside if inside.is_dir() else folder.parents[1] / "alembic"
+
+
+SCRIPTS = find_scripts(Path(__file__).resolve().parent)
 OPTUNA_SCRIPTS = Path(models.__file__).parent / "alembic"
 # Any number will do, as long as every process takes the same one.
 ADVISORY_KEY = 0x73656C656374
@@ -62,17 +71,12 @@ def optuna_head() -> str | None:
 def exclusive(engine: Engine) -> Iterator[None]:
     """Let one process at a time make or upgrade tables; the others wait.
 
-    A server has advisory locks for this. For SQLite the folder is locked, which leaves no file
-    behind: a file that is about to be made cannot be locked, and SQLite's own locks do not span
-    the several transactions that Optuna needs.
+    A server has advisory locks for this. For SQLite a file beside the database is locked: SQLite's
+    own locks do not span the several transactions that Optuna needs.
     """
     if engine.dialect.name == "sqlite":
-        folder = os.open(sqlite_path(engine.url).parent, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            fcntl.flock(folder, fcntl.LOCK_EX)
+        with _file_lock(Path(f"{sqlite_path(engine.url).resolve()}.build.lock")):
             yield
-        finally:
-            os.close(folder)
         return
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.exec_driver_sql(f"SELECT pg_advisory_lock({ADVISORY_KEY})")
@@ -80,6 +84,19 @@ def exclusive(engine: Engine) -> Iterator[None]:
             yield
         finally:
             connection.exec_driver_sql(f"SELECT pg_advisory_unlock({ADVISORY_KEY})")
+
+
+@contextmanager
+def _file_lock(path: Path) -> Iterator[None]:
+    """Hold the lock of a file that is removed afterwards."""
+    with FileLock(path):
+        try:
+            yield
+        finally:
+            # Removed while it is locked: a process that waits for it then sees that it is gone and
+            # makes a new one. Windows removes no open file; there FileLock does it.
+            with suppress(OSError):
+                path.unlink()
 
 
 def alembic_config(connection: Connection) -> Config:

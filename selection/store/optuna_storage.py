@@ -8,58 +8,56 @@ Source: optuna/storages/_rdb/storage.py, version 5.0, whose rows these are.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cache
 from typing import Any
 
 import sqlalchemy as sa
-from optuna.distributions import BaseDistribution, distribution_to_json, json_to_distribution
 from optuna.storages import RDBStorage
-from optuna.storages._rdb import models
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 from sqlalchemy.orm import scoped_session, sessionmaker
 
 from selection.store.engine import engine_arguments
+from selection.store.optuna_rows import (
+    Ending,
+    StoredTrial,
+    attr_rows,
+    external_value,
+    from_frozen,
+    from_utc,
+    insert,
+    intermediate_rows,
+    param_rows,
+    read_attr,
+    read_params,
+    studies,
+    to_utc,
+    trial_intermediates,
+    trial_params,
+    trial_user_attrs,
+    trial_values,
+    trials,
+    upsert,
+    value_rows,
+)
 
 KNOWN_REVISION = "v3.2.0.a"
 
-studies: sa.Table = models.StudyModel.__table__
-study_user_attrs: sa.Table = models.StudyUserAttributeModel.__table__
-trials: sa.Table = models.TrialModel.__table__
-trial_params: sa.Table = models.TrialParamModel.__table__
-trial_values: sa.Table = models.TrialValueModel.__table__
-trial_intermediates: sa.Table = models.TrialIntermediateValueModel.__table__
-trial_user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
 
+class JoinedStorage(RDBStorage):
+    """Optuna's own storage inside one open transaction.
 
-@dataclass(frozen=True)
-class Ending:
-    """Hold what Optuna's tables keep of a trial that ends."""
+    It shares the state of an open storage: Optuna's constructor would connect a second time, and on
+    SQLite wait for the transaction that it is to join.
+    """
 
-    trial_id: int
-    state: OptunaState
-    value: float | None
-    intermediate_values: Mapping[int, float]
-    user_attrs: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class StoredTrial:
-    """Hold one trial as Optuna's tables have it. Units: times are UTC, with their zone."""
-
-    trial_id: int
-    state: OptunaState
-    value: float | None
-    started_at: datetime | None
-    completed_at: datetime | None
-    params: Mapping[str, Any]
-    user_attrs: Mapping[str, Any]
+    def __init__(self, storage: RDBStorage, connection: Connection) -> None:
+        vars(self).update(vars(storage))
+        self.scoped_session = scoped_session(
+            sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
+        )
 
 
 class BatchedStorage(RDBStorage):
@@ -86,13 +84,8 @@ class BatchedStorage(RDBStorage):
         return connection.execute(query.with_for_update()).first() is not None
 
     def joined(self, connection: Connection) -> RDBStorage:
-        """Return Optuna's own storage with all its methods inside the connection's transaction."""
-        twin = RDBStorage.__new__(RDBStorage)
-        twin.__dict__.update(self.__dict__)
-        twin.scoped_session = scoped_session(
-            sessionmaker(bind=connection, join_transaction_mode="create_savepoint")
-        )
-        return twin
+        """Return Optuna's own storage, whose methods all join the connection's transaction."""
+        return JoinedStorage(self, connection)
 
     def create_trials(
         self, connection: Connection, study_id: int, templates: Sequence[FrozenTrial]
@@ -112,17 +105,18 @@ class BatchedStorage(RDBStorage):
                 "number": first + index,
                 "study_id": study_id,
                 "state": template.state,
-                "datetime_start": _to_utc(template.datetime_start),
+                "datetime_start": to_utc(template.datetime_start),
             }
             for index, template in enumerate(templates)
         ]
-        insert = sa.insert(trials).returning(trials.c.trial_id, trials.c.number)
-        ids_by_number = {number: trial_id for trial_id, number in connection.execute(insert, rows)}
+        returning = sa.insert(trials).returning(trials.c.trial_id, trials.c.number)
+        inserted = connection.execute(returning, rows)
+        ids_by_number = {number: trial_id for trial_id, number in inserted}
         numbered = [(ids_by_number[row["number"]], row["number"]) for row in rows]
         named = [(numbered[index][0], template) for index, template in enumerate(templates)]
-        _insert(connection, trial_params, [row for item in named for row in _param_rows(*item)])
-        attrs = [row for trial_id, template in named for row in _attr_rows(trial_id, template)]
-        _upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
+        insert(connection, trial_params, [row for item in named for row in param_rows(*item)])
+        attrs = [row for trial_id, template in named for row in attr_rows(trial_id, template)]
+        upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
         return numbered
 
     def locked_states(
@@ -168,12 +162,12 @@ class BatchedStorage(RDBStorage):
         ended = [{"id": ending.trial_id, "ended": ending.state} for ending in endings]
         count = connection.execute(update, ended).rowcount
         assert count == len(endings), "a trial ended twice"
-        values = [row for ending in endings for row in _value_rows(ending)]
-        _upsert(connection, trial_values, ("trial_id", "objective"), values)
-        points = [row for ending in endings for row in _intermediate_rows(ending)]
-        _upsert(connection, trial_intermediates, ("trial_id", "step"), points)
-        attrs = [row for ending in endings for row in _attr_rows(ending.trial_id, ending)]
-        _upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
+        values = [row for ending in endings for row in value_rows(ending)]
+        upsert(connection, trial_values, ("trial_id", "objective"), values)
+        points = [row for ending in endings for row in intermediate_rows(ending)]
+        upsert(connection, trial_intermediates, ("trial_id", "step"), points)
+        attrs = [row for ending in endings for row in attr_rows(ending.trial_id, ending)]
+        upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
 
     @staticmethod
     def _finish_one_by_one(storage: RDBStorage, endings: Sequence[Ending]) -> None:
@@ -200,15 +194,15 @@ class BatchedStorage(RDBStorage):
         if not self.is_batched:
             frozen = self.joined(connection).get_all_trials(study_id, deepcopy=False)
             chosen = (trial for trial in frozen if numbers is None or trial.number in numbers)
-            return [_from_frozen(trial) for trial in chosen]
+            return [from_frozen(trial) for trial in chosen]
         asked = trials.c.study_id == study_id
         if numbers is not None:
             asked &= trials.c.number.in_(numbers)
         params: dict[int, dict[str, Any]] = {}
         attrs: dict[int, dict[str, Any]] = {}
         if attr is not None:
-            params = _read_params(connection, asked)
-            attrs = _read_attr(connection, asked, attr)
+            params = read_params(connection, asked)
+            attrs = read_attr(connection, asked, attr)
         on_value = (trial_values.c.trial_id == trials.c.trial_id) & (trial_values.c.objective == 0)
         query = (
             sa.select(trials, trial_values.c.value, trial_values.c.value_type)
@@ -220,9 +214,9 @@ class BatchedStorage(RDBStorage):
             StoredTrial(
                 trial_id=row.trial_id,
                 state=row.state,
-                value=_external_value(row.value, row.value_type),
-                started_at=_from_utc(row.datetime_start),
-                completed_at=_from_utc(row.datetime_complete),
+                value=external_value(row.value, row.value_type),
+                started_at=from_utc(row.datetime_start),
+                completed_at=from_utc(row.datetime_complete),
                 params=params.get(row.trial_id, {}),
                 user_attrs=attrs.get(row.trial_id, {}),
             )
@@ -235,120 +229,3 @@ def make_optuna_tables(url: str) -> None:
     storage = RDBStorage(url, skip_compatibility_check=True)
     storage.remove_session()
     storage.engine.dispose()
-
-
-def _to_utc(local: datetime | None) -> datetime | None:
-    """Return Optuna's local time as its tables keep it: UTC without a zone."""
-    return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
-
-
-def _from_utc(stored: datetime | None) -> datetime | None:
-    return None if stored is None else stored.replace(tzinfo=UTC)
-
-
-def _param_rows(trial_id: int, template: FrozenTrial) -> Iterator[dict[str, Any]]:
-    for name, value in template.params.items():
-        distribution = template.distributions[name]
-        yield {
-            "trial_id": trial_id,
-            "param_name": name,
-            "param_value": distribution.to_internal_repr(value),
-            "distribution_json": _distribution_text(distribution),
-        }
-
-
-def _attr_rows(trial_id: int, source: FrozenTrial | Ending) -> Iterator[dict[str, Any]]:
-    for key, value in source.user_attrs.items():
-        yield {"trial_id": trial_id, "key": key, "value_json": json.dumps(value)}
-
-
-def _value_rows(ending: Ending) -> Iterator[dict[str, Any]]:
-    if ending.value is not None:
-        value, kind = models.TrialValueModel.value_to_stored_repr(ending.value)
-        yield {
-            "trial_id": ending.trial_id,
-            "objective": 0,
-            "value": value,
-            "value_type": kind,
-        }
-
-
-def _intermediate_rows(ending: Ending) -> Iterator[dict[str, Any]]:
-    model = models.TrialIntermediateValueModel
-    for step, point in ending.intermediate_values.items():
-        value, kind = model.intermediate_value_to_stored_repr(point)
-        yield {
-            "trial_id": ending.trial_id,
-            "step": step,
-            "intermediate_value": value,
-            "intermediate_value_type": kind,
-        }
-
-
-def _insert(connection: Connection, table: sa.Table, rows: list[dict[str, Any]]) -> None:
-    if rows:
-        connection.execute(sa.insert(table), rows)
-
-
-def _upsert(
-    connection: Connection, table: sa.Table, key: tuple[str, ...], rows: list[dict[str, Any]]
-) -> None:
-    """Insert rows, or put them in the place of rows with the same key, as Optuna's setters do."""
-    if not rows:
-        return
-    is_sqlite = connection.dialect.name == "sqlite"
-    insert = sqlite.insert(table) if is_sqlite else postgresql.insert(table)
-    news = {name: insert.excluded[name] for name in rows[0] if name not in key}
-    connection.execute(insert.on_conflict_do_update(index_elements=key, set_=news), rows)
-
-
-@cache
-def _distribution_text(distribution: BaseDistribution) -> str:
-    return distribution_to_json(distribution)
-
-
-@cache
-def _distribution(text: str) -> BaseDistribution:
-    return json_to_distribution(text)
-
-
-def _read_params(
-    connection: Connection, asked: sa.ColumnElement[bool]
-) -> dict[int, dict[str, Any]]:
-    columns = (trial_params.c.trial_id, trial_params.c.param_name, trial_params.c.param_value)
-    query = (
-        sa.select(*columns, trial_params.c.distribution_json)
-        .join(trials, trials.c.trial_id == trial_params.c.trial_id)
-        .where(asked)
-    )
-    params: dict[int, dict[str, Any]] = {}
-    for trial_id, name, value, text in connection.execute(query):
-        params.setdefault(trial_id, {})[name] = _distribution(text).to_external_repr(value)
-    return params
-
-
-def _read_attr(
-    connection: Connection, asked: sa.ColumnElement[bool], key: str
-) -> dict[int, dict[str, Any]]:
-    query = (
-        sa.select(trial_user_attrs.c.trial_id, trial_user_attrs.c.value_json)
-        .join(trials, trials.c.trial_id == trial_user_attrs.c.trial_id)
-        .where(asked, trial_user_attrs.c.key == key)
-    )
-    return {trial_id: {key: json.loads(text)} for trial_id, text in connection.execute(query)}
-
-
-def _external_value(value: float | None, kind: Any) -> float | None:
-    return None if kind is None else models.TrialValueModel.stored_repr_to_value(value, kind)
-
-
-def _from_frozen(trial: FrozenTrial) -> StoredTrial:
-    return StoredTrial(
-        trial_id=trial._trial_id,
-        state=trial.state,
-        value=None if not trial.values else trial.values[0],
-        started_at=trial.datetime_start and trial.datetime_start.astimezone(UTC),
-        completed_at=trial.datetime_complete and trial.datetime_complete.astimezone(UTC),
-        params=trial.params,
-        user_attrs=trial.user_attrs,
-    )

@@ -17,21 +17,22 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
 
 from selection.errors import ErrorDetail, StudyStateError
-from selection.store.codec import decode_fold, utc_now
+from selection.store.clock import utc_now
+from selection.store.codec import decode_fold
 from selection.store.database import Database
-from selection.store.optuna_storage import studies, trials
-from selection.store.study_event import (
-    UUID_ATTR,
-    find_study,
-    our_studies,
-    state_error,
-    study_event,
-)
+from selection.store.optuna_rows import studies, trials
 from selection.store.study_record import (
     StudyRecord,
     StudySummary,
     record_from_row,
     summarise,
+)
+from selection.store.study_transaction import (
+    UUID_ATTR,
+    find_study,
+    our_studies,
+    state_error,
+    study_transaction,
 )
 from selection.store.tables import study_table, trial_table
 from selection.store.trial_reader import (
@@ -41,6 +42,8 @@ from selection.store.trial_reader import (
     read_trials,
     training_seconds,
 )
+from selection.study.data_facts import DataFacts
+from selection.study.optuna_log import quiet_optuna
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial
 
@@ -60,7 +63,7 @@ class Records:
         spec: StudySpec,
         data_fingerprint: str,
         held_out_fingerprint: str | None,
-        facts: Mapping[str, Any],
+        facts: DataFacts,
         environment: Mapping[str, Any],
     ) -> StudyRecord:
         """Begin a study.
@@ -73,7 +76,7 @@ class Records:
             "spec_fingerprint": spec.fingerprint,
             "data_fingerprint": data_fingerprint,
             "held_out_fingerprint": held_out_fingerprint,
-            "facts_json": json.dumps(facts),
+            "facts_json": json.dumps(facts.to_json()),
             "environment_json": json.dumps(environment),
             "created_at": utc_now(),
         }
@@ -81,7 +84,8 @@ class Records:
         with self._database.writing() as connection:
             storage = self._storage.joined(connection)
             try:
-                study_id = storage.create_new_study([direction], spec.name)
+                with quiet_optuna():
+                    study_id = storage.create_new_study([direction], spec.name)
             except DuplicatedStudyError:
                 is_ours = find_study(connection, studies.c.study_name == spec.name) is not None
                 raise _name_taken(spec.name, is_ours=is_ours) from None
@@ -98,7 +102,7 @@ class Records:
     def keep_file(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
         """Keep a study file that changed in nothing that any trial depends on."""
         values = {"spec_json": json.dumps(spec.to_json()), "spec_fingerprint": spec.fingerprint}
-        with study_event(self._database, study) as connection:
+        with study_transaction(self._database, study) as connection:
             is_it = study_table.c.uuid == study.uuid
             connection.execute(sa.update(study_table).where(is_it).values(values))
             kept = find_study(connection, is_it)

@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from selection.study.data_facts import DataFacts
 from selection.study.space import SearchSpace
 from selection.study.space_file import read_space
 from selection.study.spec import StudySpec, parse_study
@@ -29,12 +30,19 @@ class StudyRecord:
     spec_fingerprint: str
     data_fingerprint: str
     held_out_fingerprint: str | None
-    facts: Mapping[str, Any]
+    facts: DataFacts
     environment: Mapping[str, Any]
     created_at: datetime
 
     def spec(self) -> StudySpec:
-        """Return the study file as it was when the study began."""
+        """Return the study file as it was when the study began, parsed once.
+
+        Raises: StudyFileError where this version refuses it.
+        """
+        return self._spec
+
+    @cached_property
+    def _spec(self) -> StudySpec:
         return parse_study(dict(self.spec_json), self.name)
 
     @cached_property
@@ -84,7 +92,7 @@ def record_from_row(row: Any) -> StudyRecord:
         spec_fingerprint=row.spec_fingerprint,
         data_fingerprint=row.data_fingerprint,
         held_out_fingerprint=row.held_out_fingerprint,
-        facts=json.loads(row.facts_json),
+        facts=DataFacts.from_json(json.loads(row.facts_json)),
         environment=json.loads(row.environment_json),
         created_at=row.created_at.replace(tzinfo=UTC),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from itertools import groupby
 from operator import itemgetter
@@ -13,7 +13,8 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
 from selection.store.codec import FoldRow, decode_curve, score_from_row
-from selection.store.optuna_storage import BatchedStorage, StoredTrial
+from selection.store.optuna_rows import StoredTrial, trials
+from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, trial_table
 from selection.study.optuna_names import from_optuna
@@ -68,6 +69,25 @@ def own_rows(study: StudyRecord) -> sa.Select[Any]:
     """Return the query for our rows of a study's trials, by number."""
     query = sa.select(trial_table).where(trial_table.c.study_uuid == study.uuid)
     return query.order_by(trial_table.c.number)
+
+
+def unfinished_rows(
+    connection: Connection, study: StudyRecord, condition: sa.ColumnElement[bool]
+) -> Sequence[Any]:
+    """Return our rows of unfinished trials that meet a condition, with state, by number."""
+    query = (
+        own_rows(study)
+        .add_columns(trials.c.state)
+        .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+        .where(trials.c.state.in_(UNFINISHED), condition)
+    )
+    return connection.execute(query).all()
+
+
+def greatest(connection: Connection, study: StudyRecord, column: sa.Column[int]) -> int | None:
+    """Return the greatest number or cohort of a study's trials, which an index knows at once."""
+    query = sa.select(sa.func.max(column)).where(trial_table.c.study_uuid == study.uuid)
+    return connection.scalar(query)
 
 
 def read_fold_rows(

@@ -7,21 +7,25 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.store.codec import encode_fold, shown_attrs, thinned_points
-from selection.store.optuna_storage import BatchedStorage, Ending
-from selection.store.study_event import state_error
+from selection.store.codec import encode_fold
+from selection.store.optuna_rows import Ending
+from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
+from selection.store.study_transaction import state_error
 from selection.store.tables import fold_table, trial_table
 from selection.store.trial_reader import OPTUNA_STATES, OUTSIDE_ATTR
 from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
 from selection.study.space import SearchSpace, nearest_inside, value_to_json
-from selection.study.trial import Params, TrialResult, TrialState
+from selection.study.trial import Params, Trial, TrialResult, TrialState
+
+MAX_POINTS = 20
 
 
 def templates(cohort: Sequence[Params], space: SearchSpace) -> list[FrozenTrial]:
@@ -115,6 +119,35 @@ def ending(trial_id: int, result: TrialResult) -> Ending:
         intermediate_values=thinned_points(result.fold_means),
         user_attrs=shown_attrs(result),
     )
+
+
+def thinned_points(means: tuple[float, ...]) -> dict[int, float]:
+    """Return at most 20 fold means by epoch, counted from 1; the first and the last always."""
+    last = len(means) - 1
+    count = min(len(means), MAX_POINTS)
+    indices = [round(index * last / (count - 1)) if count > 1 else 0 for index in range(count)]
+    return {index + 1: means[index] for index in indices}
+
+
+def shown_attrs(result: TrialResult) -> dict[str, Any]:
+    """Return the numbers of a finished trial that Optuna's tools show as user attributes.
+
+    What is not finite is left out: JSON has no word for it.
+    """
+    scores = tuple(fold.score for fold in result.folds)
+    summary = Trial(number=0, state=result.state, params={}, cohort=0, fold_scores=scores)
+    numbers: dict[str, float | None] = {
+        f"fold_{index}": score for index, score in enumerate(scores)
+    }
+    numbers["cv_standard_error"] = summary.standard_error
+    if result.folds:
+        numbers["train_score"] = float(np.mean([fold.train_score for fold in result.folds]))
+    finite = {
+        name: number
+        for name, number in numbers.items()
+        if number is not None and math.isfinite(number)
+    }
+    return {**finite, "epochs": result.epochs}
 
 
 def _own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""When a study takes no more trials."""
+"""When a study is finished."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from selection.study.trial import Trial
 
 
 def is_finished(spec: StudySpec, trials: Sequence[Trial], seconds: float) -> bool:
-    """Say whether a study takes no more trials: its budget of trials or of seconds is spent."""
+    """Return whether the budget of a study, in trials or in seconds, is spent."""
     finished = sum(trial.state.is_finished for trial in trials)
     limit = spec.sections.search.timeout_seconds
     is_late = finished > 0 and 0 < limit <= seconds and finished == len(trials)

@@ -9,34 +9,18 @@ import math
 import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from selection.study.setting import Activation, Init, OptimizerName, Precision
+from selection.metrics import DEFAULT_METRIC, MetricName
+from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.pruners import PrunerName
+from selection.study.section import Section
+from selection.study.setting import Init, OptimizerName, Precision
 
-REGRESSION_METRICS = ("rmse", "mae", "r2")
-MINIMISED_METRICS = ("cross_entropy", "rmse", "mae")
 MAX_NAME_CHARACTERS = 512
 
-Metric = Literal[
-    "accuracy",
-    "balanced_accuracy",
-    "cross_entropy",
-    "macro_f1",
-    "roc_auc",
-    "rmse",
-    "mae",
-    "r2",
-]
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
-
-
-class Section(BaseModel):
-    """Refuse unknown keys, coercions and infinities in every section alike."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, allow_inf_nan=False, arbitrary_types_allowed=False
-    )
 
 
 class HeldOutColumn(Section):
@@ -97,7 +81,7 @@ class ModelSection(Section):
 
     features: int | None = Field(default=None, ge=1)
     hidden_layers: int | None = Field(default=None, ge=0, le=4)
-    activation: Activation = "relu"
+    activation: ActivationName = DEFAULT_ACTIVATION
     init: Init = "default"
     std: float = Field(default=0.01, gt=0.0)
 
@@ -117,11 +101,9 @@ class TrainingSection(Section):
 class SearchSection(Section):
     """Say how the space is searched and when to stop."""
 
-    metric: Metric = "accuracy"
+    metric: MetricName = DEFAULT_METRIC
     sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
-    pruner: Literal[
-        "successive_halving", "hyperband", "median", "percentile", "patient", "threshold", "none"
-    ] = "successive_halving"
+    pruner: PrunerName = "successive_halving"
     pruner_options: dict[str, int | float] = Field(default_factory=dict)
     trials: int = Field(default=24, ge=1)
     cohort: int = Field(default=8, ge=1)
@@ -198,12 +180,12 @@ class StudySections(Section):
 
 
 def is_whole(value: object) -> bool:
-    """Say whether value is an integer (True and False are not)."""
+    """Return whether value is an integer (True and False are not)."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def is_number(value: object) -> bool:
-    """Say whether value is a finite number (True and False are not)."""
+    """Return whether value is a finite number (True and False are not)."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return False
     try:

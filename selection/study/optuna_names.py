@@ -1,7 +1,7 @@
-"""Says a search space in Optuna's words, without importing Optuna.
+"""Translates a search space to Optuna's names, without importing Optuna.
 
-A dimension becomes the JSON of one of Optuna's distributions and a value one of its scalars; the
-store writes both and search/ reads both, so that they can never disagree.
+A dimension becomes the JSON of one of Optuna's distributions and a value one of its scalars. The
+store writes both and search/ reads both, so they have one definition.
 Source: optuna.distributions, version 5.0.
 """
 
@@ -22,7 +22,7 @@ def distribution_json(dimension: Dimension) -> str:
 
 
 def to_optuna(dimension: Dimension, value: Value) -> Scalar:
-    """Return a point of the dimension as Optuna's scalar: a tuple is named by its JSON text."""
+    """Return a point of the dimension as Optuna's scalar; a tuple becomes its JSON text."""
     if isinstance(dimension, Choices):
         return json.dumps(value) if isinstance(value, tuple) else value
     assert isinstance(value, int | float)

@@ -2,40 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
-from selection.errors import ErrorDetail, location_name, nearest_name, show
-from selection.study.fields import PER_LAYER_FIELDS, StudySections, is_number, is_whole
+from selection.errors import ErrorDetail, location_name, show
+from selection.study.fields import PER_LAYER_FIELDS, StudySections
+from selection.study.pruners import option_errors
 from selection.study.space import Choices, Range, SearchSpace
 from selection.study.trial import Params
-
-PRUNER_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "successive_halving": ("min_resource", "reduction_factor", "min_early_stopping_rate"),
-    "hyperband": ("min_resource", "reduction_factor"),
-    "median": ("n_startup_trials", "n_warmup_steps", "interval_steps", "n_min_trials"),
-    "percentile": (
-        "percentile",
-        "n_startup_trials",
-        "n_warmup_steps",
-        "interval_steps",
-        "n_min_trials",
-    ),
-    "patient": ("patience", "min_delta"),
-    "threshold": ("lower", "upper", "n_warmup_steps", "interval_steps"),
-    "none": (),
-}
-NEEDED_OPTIONS: Mapping[str, tuple[str, ...]] = {
-    "percentile": ("percentile",),
-    "patient": ("patience",),
-}
-REAL_OPTIONS = ("percentile", "min_delta", "lower", "upper")
-LOWEST_OPTION: Mapping[str, int] = {
-    "min_resource": 1,
-    "reduction_factor": 2,
-    "interval_steps": 1,
-    "n_min_trials": 1,
-}
 
 
 def rule_errors(
@@ -94,7 +67,7 @@ def _search_errors(sections: StudySections, space: SearchSpace, where: str) -> l
 def _possible(
     name: str, sections: StudySections, space: SearchSpace, constants: Params
 ) -> list[Any]:
-    """Return every value a categorical field may take in this study."""
+    """Return every value, or the range of values, that a hyperparameter may have in this study."""
     if name in space:
         dimension = space[name]
         return list(dimension.options) if isinstance(dimension, Choices) else [dimension]
@@ -112,7 +85,7 @@ def _optimizer_errors(
     optimizers = _possible("optimizer", sections, space, constants)
     errors = []
     if optimizers == ["adam"] and ("weight_decay" in space or "weight_decay" in constants):
-        rule = "adam puts its penalty into the gradient, and that is called l2"
+        rule = "weight_decay needs sgd or adamw; the penalty of adam is called l2"
         hint = "Write l2, or choose adamw for decoupled weight decay."
         errors.append(
             ErrorDetail(location_name(where, ("space", "weight_decay")), rule, "adam", hint)
@@ -135,7 +108,7 @@ def _layer_errors(
     default: Params,
     where: str,
 ) -> list[ErrorDetail]:
-    """Refuse lists per layer whose length is not the depth."""
+    """Return the lists per layer whose length differs from the depth."""
     depths = _depths(sections, space, constants, default)
     is_stated = _possible("hidden_layers", sections, space, constants) != [None]
     errors = []
@@ -172,42 +145,13 @@ def _depths(
 def _pruner_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
     search = sections.search
     at = location_name(where, ("search", "pruner_options"))
-    known = PRUNER_OPTIONS[search.pruner]
-    errors = []
-    for name, value in search.pruner_options.items():
-        if name not in known:
-            hint = nearest_name(name, known) if known else "Remove it."
-            errors.append(ErrorDetail(at, f"{search.pruner} must know the option", name, hint))
-            continue
-        is_right = is_number(value) if name in REAL_OPTIONS else is_whole(value)
-        lowest = LOWEST_OPTION.get(name, 0)
-        if not is_right or (name not in ("lower", "upper") and value < lowest):
-            rule = (
-                f"{name} must be a {'' if name in REAL_OPTIONS else 'whole '}number from {lowest}"
-            )
-            errors.append(ErrorDetail(at, rule, show(value), "Fix this value."))
-        elif name == "percentile" and value > 100:
-            errors.append(
-                ErrorDetail(at, "percentile is at most 100", show(value), "Fix this value.")
-            )
-    for name in NEEDED_OPTIONS.get(search.pruner, ()):
-        if name not in search.pruner_options:
-            hint = f"Write pruner_options = {{ {name} = ... }}."
-            errors.append(ErrorDetail(at, f"{search.pruner} needs {name}", "nothing", hint))
-    lower, upper = (search.pruner_options.get(name) for name in ("lower", "upper"))
-    if lower is not None and upper is not None and lower >= upper:
-        got = f"lower = {lower}, upper = {upper}"
-        errors.append(ErrorDetail(at, "lower must be below upper", got, "Swap them."))
-    if search.pruner == "threshold" and not {"lower", "upper"} & set(search.pruner_options):
-        hint = "Write pruner_options = { lower = ... }."
-        errors.append(ErrorDetail(at, "threshold needs lower or upper", "neither", hint))
-    return errors
+    return option_errors(search.pruner, search.pruner_options, at)
 
 
 def _rung_errors(
     sections: StudySections, space: SearchSpace, constants: Params, where: str
 ) -> list[ErrorDetail]:
-    """Refuse a first rung beyond the last epoch: Hyperband has no bracket then, halving no rung."""
+    """Refuse a first rung after the last epoch: no trial would ever reach it."""
     search = sections.search
     epochs = _possible("epochs", sections, space, constants)
     most = max(each.high if isinstance(each, Range) else each for each in epochs)
@@ -227,5 +171,5 @@ def _fold_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
         return [ErrorDetail(at, f"{kind} needs groups", "no groups", hint)]
     if groups is not None and kind not in (None, "group", "stratified_group"):
         hint = 'Write kind = "group", or remove groups.'
-        return [ErrorDetail(at, "rows of one group stay in one fold", show(kind), hint)]
+        return [ErrorDetail(at, "groups need kind group or stratified_group", show(kind), hint)]
     return []

@@ -1,4 +1,4 @@
-"""A setting: every number the training of one trial depends on, with nothing left open.
+"""A setting: every number that the training of one trial depends on.
 
 Params hold only what is searched; a setting also holds the constants of the study file. Equal
 settings give equal scores, whatever their trial numbers.
@@ -10,11 +10,11 @@ import itertools
 from dataclasses import dataclass
 from typing import Literal
 
-Activation = Literal["relu", "sigmoid", "tanh"]
+from selection.study.activations import ActivationName
+
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["float32", "tf32", "bfloat16"]
-Task = Literal["classification", "regression"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Kind:
     """Hold what all members of one pack must have in common."""
 
     hidden_layers: int
-    activation: Activation
+    activation: ActivationName
     init: Init
     optimizer: OptimizerName
     nesterov: bool
@@ -36,8 +36,8 @@ class Setting:
     """Hold one MLP and its training.
 
     Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
-    l2 is the penalty that adam puts into the gradient. Biases are never decayed. features is how
-    many of the inputs are seen, the first ones; 0 is all.
+    l2 is the penalty that adam adds to the gradient. Biases are never decayed. features is the
+    number of inputs that are used, counted from the first; 0 means all.
     """
 
     kind: Kind
@@ -51,7 +51,7 @@ class Setting:
     features: int = 0
 
     def seen_inputs(self, inputs: int) -> int:
-        """Return how many of so many inputs this MLP sees."""
+        """Return how many of the given number of inputs this MLP uses."""
         return min(self.features, inputs) if self.features else inputs
 
     def count_parameters(self, inputs: int, outputs: int) -> int:

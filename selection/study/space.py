@@ -1,7 +1,7 @@
 """The search space: where each searched hyperparameter may lie.
 
-A space is a plain mapping from name to Range or Choices. It knows nothing of samplers; search/
-translates it.
+A space is a plain mapping from name to Range or Choices. It does not depend on samplers; search/
+translates it for them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from selection.study.trial import Params, Value
 
 @dataclass(frozen=True)
 class Range:
-    """Hold an interval [low, high] of integers or floats, both ends in it."""
+    """Hold an interval of integers or floats that includes both ends."""
 
     low: float
     high: float
@@ -33,7 +33,7 @@ class Range:
         if self.step is not None:
             low, high, step = (Decimal(str(number)) for number in (self.low, self.high, self.step))
             steps = min(round((Decimal(str(inside)) - low) / step), int((high - low) / step))
-            # In decimals: 0.1 + 2 * 0.1 is to be the 0.3 that a study file says.
+            # In decimals: 0.1 + 2 * 0.1 must equal the 0.3 of a study file.
             inside = float(low + steps * step)
         return round(inside) if self.integer else float(inside)
 
@@ -74,17 +74,17 @@ def most_of(dimension: Dimension) -> float:
 def nearest_inside(space: SearchSpace, params: Params) -> dict[str, Value]:
     """Return the params moved to the nearest point of the space.
 
-    The default setting may lie outside (no weight decay, where the range is logarithmic);
-    samplers and Optuna's tools can only be shown points inside.
+    The default setting may lie outside (no weight decay, where the range is logarithmic), but
+    samplers and Optuna's tools only accept points inside.
     """
     return {name: dimension.nearest(params[name]) for name, dimension in space.items()}
 
 
 def value_to_json(value: Value) -> Any:
-    """Return the value as JSON knows it: tuples become lists."""
+    """Return the value as JSON: a tuple becomes a list."""
     return list(value) if isinstance(value, tuple) else value
 
 
 def value_from_json(value: Any) -> Value:
-    """Return the value as selection knows it: lists become tuples."""
+    """Return the value read from JSON: a list becomes a tuple."""
     return tuple(value) if isinstance(value, list) else value

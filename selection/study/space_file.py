@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
+from selection.errors import (
+    ErrorDetail,
+    StudyFileError,
+    location_name,
+    nearest_name,
+    show,
+    value_error,
+)
 from selection.study.fields import (
     PER_LAYER_FIELDS,
     REAL_FIELDS,
@@ -50,18 +58,22 @@ def read_space(
 
 
 def checked_value(name: str, value: Any, at: str) -> Value:
-    """Return the value of one hyperparameter; raise if the name's own rule is broken."""
+    """Return the value of one hyperparameter.
+
+    Raises: StudyFileError if it breaks the rule of that hyperparameter.
+    """
     section = section_of(name)
     try:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:
-        rule = error.errors()[0]["msg"].replace("Input should be", "must be")
-        is_list = isinstance(value, list) and name not in PER_LAYER_FIELDS
-        hint = f"Write {{ choices = {show(value)} }}." if is_list else "Fix this value."
-        raise StudyFileError(ErrorDetail(at, rule, show(value), hint)) from None
+        first = {**error.errors()[0], "input": value}
+        found = value_error(first, at)
+        if isinstance(value, list) and name not in PER_LAYER_FIELDS:
+            found = replace(found, hint=f"Write {{ choices = {show(value)} }}.")
+        raise StudyFileError(found) from None
 
 
-def value_error(name: str, value: Any, at: str) -> ErrorDetail | None:
+def wrong_value(name: str, value: Any, at: str) -> ErrorDetail | None:
     """Return what is wrong with the value of one hyperparameter, or None."""
     try:
         checked_value(name, value, at)
@@ -82,13 +94,13 @@ def _read_choices(name: str, entry: Mapping[str, Any], at: str) -> Choices:
     extra = [key for key in entry if key != "choices"]
     if extra:
         raise StudyFileError(
-            ErrorDetail(at, "choices stands alone", extra[0], f"Remove {extra[0]}.")
+            ErrorDetail(at, "choices must be the only key", extra[0], f"Remove {extra[0]}.")
         )
     listed = entry["choices"]
     if not isinstance(listed, list) or not listed:
         hint = "Write choices = [a, b]."
         raise StudyFileError(
-            ErrorDetail(at, "choices must be a list with a value in it", show(listed), hint)
+            ErrorDetail(at, "choices must be a non-empty list", show(listed), hint)
         )
     options = tuple(checked_value(name, option, at) for option in listed)
     if len(set(options)) < len(options):
@@ -104,7 +116,7 @@ def _read_range(name: str, entry: Mapping[str, Any], at: str) -> Range:
             hint = nearest_name(key, (*RANGE_KEYS, "choices"))
             raise StudyFileError(ErrorDetail(at, "the key must be known", key, hint))
     if name not in (*WHOLE_FIELDS, *REAL_FIELDS):
-        rule = "a range needs a number, and this is a word"
+        rule = "a range needs a hyperparameter whose values are numbers"
         raise StudyFileError(ErrorDetail(at, rule, show(dict(entry)), "Write { choices = [...] }."))
     whole = name in WHOLE_FIELDS
     _check_ends(entry, whole, at)

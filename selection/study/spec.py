@@ -1,7 +1,6 @@
-"""Reads a study file: typed, unknown keys refused, all errors at once, one fingerprint.
+"""Reads and checks a study file, and turns params into settings.
 
-A StudySpec is the only thing the other rooms know of a study file. It turns params into settings.
-Source of the keys: the README's study file.
+Other packages know a study file only as a StudySpec. All errors of a file are raised at once.
 """
 
 from __future__ import annotations
@@ -15,18 +14,21 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from selection.errors import ErrorDetail, StudyFileError, location_name, nearest_name, show
-from selection.study.fields import (
-    MINIMISED_METRICS,
-    REGRESSION_METRICS,
-    StudySections,
-    section_of,
+from selection.errors import (
+    ErrorDetail,
+    StudyFileError,
+    errors_of,
+    location_name,
+    nearest_name,
+    show,
 )
-from selection.study.file_errors import errors_of
+from selection.metrics import METRICS, Task
+from selection.study.activations import DEFAULT_ACTIVATION
+from selection.study.fields import StudySections, section_of, space_names
 from selection.study.rules import rule_errors
-from selection.study.setting import Kind, Setting, Task
+from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
-from selection.study.space_file import read_space, value_error
+from selection.study.space_file import read_space, wrong_value
 from selection.study.trial import Params, Value
 
 
@@ -53,15 +55,15 @@ class StudySpec:
 
     @property
     def task(self) -> Task:
-        return "regression" if self.metric in REGRESSION_METRICS else "classification"
+        return METRICS[self.metric].task
 
     @property
     def is_minimised(self) -> bool:
-        return self.metric in MINIMISED_METRICS
+        return METRICS[self.metric].is_minimised
 
     @property
     def budget(self) -> int:
-        """The number of trials; a grid has no more of them than points, and the default."""
+        """The number of trials; a grid has at most one per point, and one for the default."""
         if self.sections.search.sampler != "grid":
             return self.sections.search.trials
         points = 1
@@ -71,7 +73,7 @@ class StudySpec:
         return min(self.sections.search.trials, points if is_on_grid else points + 1)
 
     def to_json(self) -> dict[str, Any]:
-        """Return the study as JSON, defaults filled in, so that equal studies are equal."""
+        """Return the study as JSON with its defaults, so that equal studies compare equal."""
         return self.sections.model_dump(mode="json")
 
     @property
@@ -81,10 +83,10 @@ class StudySpec:
         return hashlib.sha256(text.encode()).hexdigest()
 
     def setting(self, params: Params) -> Setting:
-        """Return what params and the constants of the file make together.
+        """Return the setting that params and the constants of the file give.
 
-        Fields without effect (momentum under adam, dropout without a hidden layer) are set to one
-        value, so that settings are equal exactly when their scores are.
+        Fields without effect (momentum under adam, dropout without a hidden layer) get one fixed
+        value, so that settings that give equal scores are equal.
         """
         values = _Values(self.sections, self.constants, params)
         widths, dropout = _layers(values)
@@ -93,7 +95,7 @@ class StudySpec:
         init = values["init"]
         kind = Kind(
             hidden_layers=len(widths),
-            activation=values["activation"] if widths else "relu",
+            activation=values["activation"] if widths else DEFAULT_ACTIVATION,
             init=init,
             optimizer=optimizer,
             nesterov=bool(values["nesterov"] and momentum > 0),
@@ -131,7 +133,7 @@ class _Values:
 
 
 def section_value(sections: StudySections, name: str) -> Any:
-    """Return the value a hyperparameter has where [space] does not speak of it."""
+    """Return the value of a hyperparameter that [space] does not mention."""
     for section in (sections.model, sections.training):
         if name in type(section).model_fields:
             return getattr(section, name)
@@ -141,7 +143,7 @@ def section_value(sections: StudySections, name: str) -> Any:
 
 
 def most_features(spec: StudySpec) -> int:
-    """Return the largest number of features that a trial may have; 0 where none is named."""
+    """Return the largest number of features that a trial may use; 0 means all."""
     usual = spec.setting(spec.default).features
     if "features" in spec.space:
         return max(usual, int(most_of(spec.space["features"])))
@@ -149,7 +151,7 @@ def most_features(spec: StudySpec) -> int:
 
 
 def usual_learning_rate(optimizer: str) -> float:
-    """Return the learning rate that a study has where it names none."""
+    """Return the default learning rate of an optimizer."""
     return 0.1 if optimizer == "sgd" else 0.001
 
 
@@ -174,7 +176,7 @@ def read_study(path: Path) -> StudySpec:
         reason = error.strerror or "an unreadable file"
         raise StudyFileError(
             ErrorDetail(
-                where, "the study file must be readable", reason, "Name a file of studies/."
+                where, "the study file must be readable", reason, "Give the path of a study file."
             )
         ) from None
     except UnicodeDecodeError:
@@ -200,7 +202,7 @@ def parse_study(content: dict[str, Any], where: str) -> StudySpec:
     try:
         sections = StudySections.model_validate(content)
     except ValidationError as error:
-        errors += errors_of(error, StudySections, where)
+        errors += errors_of(error, StudySections, where, space_names())
     raw_space = content.get("space", {})
     space, constants, space_errors = read_space(
         raw_space if isinstance(raw_space, dict) else {}, where
@@ -227,8 +229,10 @@ def _read_default(
         at = location_name(where, ("search", f"default.{name}"))
         if name not in space:
             hint = nearest_name(name, space) if space else "Remove it."
-            errors.append(ErrorDetail(at, "default sets what [space] searches", show(value), hint))
-        elif error := value_error(name, value, at):
+            errors.append(
+                ErrorDetail(at, "default may only set what [space] searches", show(value), hint)
+            )
+        elif error := wrong_value(name, value, at):
             errors.append(error)
         else:
             given[name] = tuple(value) if isinstance(value, list) else value

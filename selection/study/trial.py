@@ -1,6 +1,6 @@
 """Trials and their scores as frozen plain values.
 
-Nothing here computes or stores; every other room hands these values on.
+These values are passed between packages; nothing here trains or stores.
 """
 
 from __future__ import annotations
@@ -64,12 +64,12 @@ class LearningCurve:
 
 @dataclass(frozen=True, eq=False)
 class LayerCurves:
-    """Hold what one member's layers did, against epochs; the last layer is that of the outputs.
+    """Hold the diagnostics of one member's layers against epochs; the last layer is the output.
 
     Shape: points is (T, L, 3) float64, columns as in LAYER_COLUMNS. Taken in eval mode after each
-    epoch, on the training rows that are scored: norms of weights, and of the gradient of the mean
-    loss by them (biases and the penalty left out); the share of ReLU units that are 0 for every
-    row, NaN where there are none.
+    epoch, on the training rows that are scored: the norms of the weights and of the gradient of the
+    mean loss with respect to them, without biases and penalty; the share of units that are 0 for
+    every row, NaN for activations that are not 0 below 0.
     """
 
     points: NDArray[np.float64]
@@ -81,9 +81,9 @@ class LayerCurves:
 
 @dataclass(frozen=True, eq=False)
 class FoldResult:
-    """Hold what one member (trial, repeat, fold) left behind.
+    """Hold the result of one member (trial, repeat, fold).
 
-    layers are there if the study asked for them.
+    layers is None unless the study asks for diagnostics.
 
     Shape: outputs is (N_validation, C) logits, (N_validation, 1) predictions in units of the
     target for regression, in the order of the split's validation rows; None unless the trial is
@@ -130,7 +130,7 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """Hold one trial as the record knows it, without curves and predictions."""
+    """Hold one trial of the record, without curves and predictions."""
 
     number: int
     state: TrialState
@@ -167,9 +167,9 @@ def fold_means(curves: list[LearningCurve]) -> tuple[float, ...]:
 
 
 def mean_over_folds(scores: NDArray[np.float64]) -> float:
-    """Return the mean over folds, with the same bits wherever it is taken.
+    """Return the mean over folds, bit for bit the same wherever it is computed.
 
     Shape: (K,).
     """
-    # NumPy adds strided and contiguous numbers in another order.
+    # NumPy sums strided and contiguous arrays in different orders.
     return float(np.mean(np.ascontiguousarray(scores)))

@@ -1,7 +1,7 @@
 """The development rows on the device, and the minibatches in which each fold sees its own.
 
-One minibatch per fold and step, shared by all trials of that fold: the order is a function of
-(study seed, repeat, fold, epoch) only.
+One minibatch per fold and step is shared by all trials of that fold. The order of rows is a
+function of (study seed, repeat, fold, epoch) only.
 """
 
 from __future__ import annotations
@@ -14,24 +14,24 @@ from torch import Tensor
 from torch.nn.functional import one_hot
 
 from selection.data.prepare import FoldData
+from selection.metrics import Task
 from selection.seeds import seed_for
-from selection.study.setting import Task
 from selection.train.dropout import dropout_key, noise
 
-# Steps whose rows and noise take less than this together are gathered at once.
+# Steps are gathered together as long as their rows and noise take less than this.
 BLOCK_BYTES = 2**20
-# Training rows are scored after each epoch as precisely as validation rows: on as many of them, and
-# on at least so many, evenly spread.
+# After each epoch as many training rows as validation rows are scored, evenly spread, and at least
+# this many.
 SCORED_ROWS = 512
-# Rows that are coded at once: the codes are eight bytes wide on the way.
+# Rows that are coded at once: codes take eight bytes each until they are cast.
 CODED_ROWS = 8192
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Hold one matrix per fold, of which folds that agree share one.
+    """Hold one matrix per fold; folds with equal matrices share one.
 
-    Where levels are given, values are codes of one byte that count through them.
+    Where levels are given, values are indices into them, of one byte each.
     Shape: values (U * N, W); the matrix of fold k begins at row starts[k]; levels (L,), L <= 256.
     """
 
@@ -179,9 +179,9 @@ class Minibatch:
 
 
 class Epoch:
-    """Lay out one epoch of the given folds (places in rows, longest first).
+    """Lay out one epoch of the given folds (indices into rows, longest first).
 
-    units says how many units of each hidden layer need dropout noise, 0 for none.
+    units holds the number of units of each hidden layer that need dropout noise, 0 for none.
     """
 
     def __init__(
@@ -217,17 +217,17 @@ class Epoch:
 
     @property
     def whole_steps(self) -> int:
-        """How many steps have a full minibatch of every fold; they are the first."""
+        """The number of steps, counted from the first, with a full minibatch of every fold."""
         return self.sizes[-1] // self.batch_size
 
     def load(self, other: Epoch) -> None:
-        """Take over another epoch of the same folds, in the tensors of this one."""
+        """Copy another epoch of the same folds into the tensors of this one."""
         pairs = zip(self._tensors(), other._tensors(), strict=True)
         for own, new in pairs:
             own.copy_(new)
 
     def minibatch_at(self, step: Tensor) -> Minibatch:
-        """Gather a whole step whose number the device knows. Shape: step (1,) int64."""
+        """Gather a whole step whose number is on the device. Shape: step (1,) int64."""
         (batch,) = self._gather(
             self._feature_rows.index_select(0, step),
             self._wanted_rows.index_select(0, step),
@@ -239,7 +239,7 @@ class Epoch:
     def minibatches(self, start: int = 0) -> Iterator[tuple[int, Minibatch]]:
         """Yield each step's minibatch and the column in the order of the epoch where it begins.
 
-        start is the first step that is wanted.
+        start is the first step to yield.
         """
         for first, last, folds, size in self._blocks(start):
             span = (slice(first, last), slice(0, folds), slice(0, size))

@@ -1,31 +1,29 @@
 """A bucket: F folds x T trials of one kind, padded to the widths of the widest, as stacked tensors.
 
 Forward and backward are written out, about five products a step. Padded units stay exactly zero.
-Members are ordered fold by fold, and units lie before rows: rows are many and a multiple of what a
-processor computes at once, where units and classes are few and odd. In bfloat16 the products of
-hidden layers are rounded; weights and everything about outputs stay float32.
-Nothing here knows of trial numbers, pruning or storage.
+Members are ordered fold by fold, and units come before rows: rows are many and a multiple of what a
+processor computes at once, while units and classes are few and often odd. In bfloat16 the products
+of hidden layers are rounded; weights and everything about outputs stay float32.
+Trial numbers, pruning and storage are not known here.
 """
 
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
+from selection.train.activations import FUNCTIONS
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import dropped_bias, keep_mask, threshold
 from selection.train.initial import initial_layer
 from selection.train.optimizer import Layer, make_optimizer
 from selection.train.products import add_product, affine, first
-
-_ops: Any = torch.ops.aten
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +38,7 @@ class Drop:
 class Bucket:
     """Hold the weights of F x T members and move them step by step.
 
-    folds are places in rows.folds, the fold with most training rows first.
+    folds are indices into rows.folds, the fold with most training rows first.
     """
 
     def __init__(
@@ -48,6 +46,8 @@ class Bucket:
     ) -> None:
         self.settings = list(settings)
         self.kind = settings[0].kind
+        self.activation = ACTIVATIONS[self.kind.activation]
+        self._function = FUNCTIONS[self.kind.activation]
         self.folds = list(folds)
         self.like = rows.like
         self.work = rows.work
@@ -63,7 +63,7 @@ class Bucket:
 
     @property
     def dropped_units(self) -> list[int]:
-        """How many units of each hidden layer need noise; 0 where no member drops any."""
+        """The number of units of each hidden layer that need noise; 0 where no member drops any."""
         pairs = zip(self.layers[:-1], self._drops, strict=True)
         return [layer.weight.shape[1] if drop.is_used else 0 for layer, drop in pairs]
 
@@ -73,7 +73,7 @@ class Bucket:
         members = [fold * old + trial for fold in range(len(self.folds)) for trial in trials]
         index = torch.tensor(members, device=self.like.device)
         self.settings = [self.settings[trial] for trial in trials]
-        # One by one: there need not be room for all of them twice.
+        # One layer at a time, so that memory need not hold all of them twice.
         for layer in self.layers:
             layer.weight = layer.weight[index]
             layer.bias = layer.bias[index]
@@ -116,7 +116,7 @@ class Bucket:
         """Yield each hidden layer's units in eval mode. Shape: (1, D, B) -> (T, H, B)."""
         unit = features
         for layer in layers[:-1]:
-            unit = self._activate(affine(layer.weight, layer.bias, unit))
+            unit = self._function.forward(affine(layer.weight, layer.bias, unit))
             yield unit
 
     def step(self, batch: Minibatch) -> Tensor:
@@ -127,20 +127,20 @@ class Bucket:
         members = batch.folds * self.trials
         layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
-        hidden: list[Tensor] = []
+        kept: list[Tensor] = []
         masks: list[Tensor | None] = []
         for index, layer in enumerate(layers[:-1]):
             noise = self._noise(index, batch)
             mask = None
-            if noise is not None and self.kind.activation == "relu":
+            if noise is not None and self.activation.is_zero_below_zero:
                 base = dropped_bias(noise, self._drops[index].below, self._bias(index, members))
-                unit = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
+                taken = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
             else:
-                unit = affine(layer.weight, layer.bias, inputs[-1])
-            if noise is not None and self.kind.activation != "relu":
-                mask = keep_mask(noise, self._drops[index].below).to(self.work)
-            self._activate(unit)
-            hidden.append(unit)
+                taken = affine(layer.weight, layer.bias, inputs[-1])  # (M', H, B)
+                if noise is not None:
+                    mask = keep_mask(noise, self._drops[index].below).to(self.work)
+            unit = self._function.forward(taken)
+            kept.append(taken)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
         outputs = self.outputs(layers[-1], inputs[-1])  # (M', C, B)
@@ -157,7 +157,7 @@ class Bucket:
             if index == 0 and self.seen is not None:
                 first(self.layers[0].weight, members).mul_(first(self.seen, members))
             if below is not None:
-                delta = self._pass_back(below, hidden[index - 1], masks[index - 1])
+                delta = self._pass_back(below, kept[index - 1], masks[index - 1])
         return outputs
 
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
@@ -202,14 +202,14 @@ class Bucket:
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
     def _padding(self, index: int) -> float:
-        """Return the bias of padded units, which makes them 0: sigmoid(0) is not, unlike others."""
-        is_hidden = index < self.kind.hidden_layers
-        return -math.inf if is_hidden and self.kind.activation == "sigmoid" else 0.0
+        """Return the bias that makes padded units exactly 0."""
+        return self.activation.zero_input if index < self.kind.hidden_layers else 0.0
 
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive.
 
-        seen says which inputs a member may use, None where all use all. Shape: (M, 1, D).
+        seen marks the inputs that a member uses; None if all members use all of them.
+        Shape: (M, 1, D).
         """
         width = self.layers[0].weight.shape[2]
         limits = [setting.seen_inputs(width) for setting in self.settings]
@@ -233,16 +233,6 @@ class Bucket:
         column = torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
         return column.to(self.like.device, self.like.dtype)
 
-    def _activate(self, unit: Tensor) -> Tensor:
-        """Apply the activation in place. Shape: (M', H, B)."""
-        match self.kind.activation:
-            case "relu":
-                return unit.relu_()
-            case "tanh":
-                return unit.tanh_()
-            case "sigmoid":
-                return unit.sigmoid_()
-
     def cast(self, layers: Sequence[Layer]) -> list[Layer]:
         """Return layers in the number format of their products."""
         if self.work == self.like.dtype:
@@ -257,9 +247,9 @@ class Bucket:
         return affine(layer.weight, layer.bias, unit.to(layer.weight.dtype))
 
     def _scale(self, index: int, members: int) -> Tensor | None:
-        """Return what the rows of a layer are to be multiplied by because of the dropout below it.
+        """Return the factor on the rows of a layer that dropout below it needs.
 
-        It is applied to weights and to gradients of outputs, which are fewer than units.
+        It is applied to weights and to gradients of outputs, which are smaller than the rows.
         Shape: (M', 1, 1).
         """
         if index == 0 or not self._drops[index - 1].is_used:
@@ -292,17 +282,11 @@ class Bucket:
             gradient = torch.softmax(outputs, dim=2).sub_(wanted.unsqueeze(1))
         return gradient.mul_(factor).flatten(0, 1)
 
-    def _pass_back(self, delta: Tensor, unit: Tensor, mask: Tensor | None) -> Tensor:
+    def _pass_back(self, delta: Tensor, kept: Tensor, mask: Tensor | None) -> Tensor:
         """Take a gradient back through dropout and activation, in place. Shape: (M', H, B)."""
         if mask is not None:
             delta.mul_(mask)
-        match self.kind.activation:
-            case "relu":
-                _ops.threshold_backward.grad_input(delta, unit, 0.0, grad_input=delta)
-            case "tanh":
-                _ops.tanh_backward.grad_input(delta, unit, grad_input=delta)
-            case "sigmoid":
-                _ops.sigmoid_backward.grad_input(delta, unit, grad_input=delta)
+        self._function.backward(delta, kept)
         return delta
 
 

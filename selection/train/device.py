@@ -1,9 +1,11 @@
-"""Chooses the device, its worker threads, and what counts as running out of its memory."""
+"""Chooses the device and its worker threads, and recognises errors of too little memory."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import cache
 from typing import Literal
 
@@ -38,14 +40,28 @@ def choose_device(name: DeviceName) -> Device:
 
 
 def make_workers(device: Device) -> ThreadPoolExecutor:
-    """Return the threads that train packs side by side: one per core, or one for a GPU.
+    """Return the threads that train packs side by side: one per core, or one for a GPU."""
+    return ThreadPoolExecutor(count_workers(device))
 
-    On a CPU each pack computes on one core: packs need not wait for each other at every product.
+
+@contextmanager
+def torch_settings(precision: Precision, device: Device) -> Iterator[None]:
+    """Set what torch keeps for the whole process while packs train, and restore it afterwards.
+
+    On a CPU each pack computes on one core, so packs do not wait for each other at every product.
+    CUDA rounds products of float32 to TF32 where the study asks for it.
     """
-    count = count_workers(device)
+    threads, rounding = torch.get_num_threads(), torch.get_float32_matmul_precision()
+    _cores()  # remembered before it is changed
     if device.type == "cpu":
         torch.set_num_threads(1)
-    return ThreadPoolExecutor(count)
+    else:
+        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_float32_matmul_precision(rounding)
 
 
 def count_workers(device: Device) -> int:
@@ -53,18 +69,13 @@ def count_workers(device: Device) -> int:
     return _cores() if device.type == "cpu" else 1
 
 
-def work_format(precision: Precision, device: Device) -> torch.dtype:
-    """Return the number format of hidden layers, and let CUDA round its products to TF32 or not.
-
-    On a CPU tf32 is float32.
-    """
-    if device.type == "cuda":
-        torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
+def work_format(precision: Precision) -> torch.dtype:
+    """Return the number format of hidden layers; that of tf32 is float32."""
     return torch.bfloat16 if precision == "bfloat16" else torch.float32
 
 
 def share_of_machine(workers: int, device: Device) -> list[dict[str, str]]:
-    """Return the environment of each of so many processes that train beside each other.
+    """Return the environment of each of several processes that train side by side.
 
     The threads are divided among them, and they take turns on the GPUs.
     """
@@ -84,7 +95,7 @@ def _cores() -> int:
 
 
 def is_out_of_memory(error: RuntimeError) -> bool:
-    """Say whether a RuntimeError means that memory ran out, on a GPU or in the host."""
+    """Return whether a RuntimeError means that memory ran out, on a GPU or in the host."""
     texts = ("can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED")
     is_named = any(text in str(error) for text in texts)
     if isinstance(error, torch.OutOfMemoryError) or is_named:
@@ -95,7 +106,7 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def describe_device(device: Device) -> dict[str, str | int]:
-    """Return what the record should say of the device: results are repeatable on the same one."""
+    """Return the facts of the device for the record: results repeat exactly on the same device."""
     if device.type == "cuda":
         return {"device": torch.cuda.get_device_name(device), "threads": _cores()}
     return {"device": "cpu", "threads": _cores()}

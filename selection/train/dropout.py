@@ -1,8 +1,8 @@
 """Counter-based dropout: a mask is a hash of (study seed, repeat, fold, layer, step, row, unit).
 
-No generator state exists, so a mask never depends on who else is in the pack; all trials of a fold
-see the same noise and differ in their probability only. One 32-bit word decides each unit: its
-upper 23 bits, as a float, because a float has room for no more and compares much faster.
+There is no generator state, so a mask never depends on the other members of the pack; all trials of
+a fold share the same noise and differ only in their probability. The upper 23 bits of one 32-bit
+word decide each unit, as a float: a float holds no more of them, and compares much faster.
 Source: the finaliser of MurmurHash3 (Appleby, public domain) over row and unit, then a product, a
 shift and a product over each pair; products wrap around and shifts keep the sign.
 """
@@ -47,7 +47,7 @@ def noise(keys: Tensor, rows: int, units: int) -> Tensor:
 
 
 def threshold(probability: float) -> float:
-    """Return the noise below which a unit is dropped: half-way between two steps of the grid."""
+    """Return the noise below which a unit is dropped, half-way between two points of the grid."""
     return (min(round(probability * 2**23), 2**23 - 1) - 2**22 - 0.5) * GRID
 
 
@@ -63,7 +63,7 @@ def keep_mask(noise: Tensor, below: Tensor) -> Tensor:
 def dropped_bias(noise: Tensor, below: Tensor, bias: Tensor) -> Tensor:
     """Return the bias of units that are kept, and one far below 0 for those that are dropped.
 
-    relu then makes them 0 in the pass that it takes anyway, forward and backward.
+    An activation that is 0 below 0 then drops them at no extra cost, forward and backward.
     Shape: noise (F, H, B), below (T, 1, 1), bias (F * T, H, 1) -> (F * T, H, B).
     """
     margin = noise.unsqueeze(1) - below
@@ -72,7 +72,7 @@ def dropped_bias(noise: Tensor, below: Tensor, bias: Tensor) -> Tensor:
 
 
 def _finalise(word: Tensor) -> Tensor:
-    """Scramble 32-bit words in place, so that each output bit hangs on every input bit."""
+    """Scramble 32-bit words in place, so that each output bit depends on every input bit."""
     word ^= word >> 16
     word *= FIRST_FACTOR
     word ^= word >> 13

@@ -1,8 +1,8 @@
 """Trains one cohort in lockstep: every trial on every fold, epoch by epoch.
 
-After each epoch the caller decides on the fold means which trials go on; diverged, pruned and
+After each epoch the caller decides from the fold means which trials continue; diverged, pruned and
 finished trials leave their packs at once. The training of a trial is a pure function of its
-setting, so a pack that ran out of memory is split and replayed without any trial noticing.
+setting, so a pack that ran out of memory can be split and replayed with the same results.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import torch
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
-from selection.study.setting import Precision, Setting, Task
+from selection.metrics import Task
+from selection.study.setting import Precision, Setting
 from selection.study.trial import (
     CURVE_COLUMNS,
     LAYER_COLUMNS,
@@ -29,7 +30,13 @@ from selection.study.trial import (
     mean_over_folds,
 )
 from selection.train.batches import Rows, load_rows
-from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
+from selection.train.device import (
+    count_workers,
+    is_out_of_memory,
+    make_workers,
+    torch_settings,
+    work_format,
+)
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.pack_set import PackSet
@@ -42,7 +49,7 @@ Watch = Callable[["EpochNews"], None]
 
 @dataclass(frozen=True)
 class EpochNews:
-    """Say how far a cohort is: the epoch just done and what still trains."""
+    """Hold the progress of a cohort: the epoch just done, and how much still trains."""
 
     epoch: int
     epochs: int
@@ -77,11 +84,12 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         max_members: int = 0,
     ) -> None:
-        work = work_format(precision, device) if dtype == torch.float32 else dtype
+        work = work_format(precision) if dtype == torch.float32 else dtype
         self.rows: Rows = load_rows(folds, task, device, dtype, work)
         self.workers = make_workers(device)
         self.cores = count_workers(device)
-        # There a cohort may train in less time than a sampler needs to propose the next.
+        self.precision = precision
+        # On a GPU a cohort may train in less time than a sampler needs to propose the next one.
         self.asks_ahead = device.type == "cuda"
         self.metric = metric
         self.seed = seed
@@ -96,17 +104,18 @@ class Trainer:
     ) -> list[TrialResult]:
         """Train all settings on all folds and return their results in the same order.
 
-        decide is told (epoch, {place: mean validation score}) of the trials that are not finished
-        after this epoch, and returns the places to prune.
+        decide takes the epoch and the mean validation scores of the trials that are not finished
+        after it, by their index in settings, and returns the indices to prune.
         """
-        return _Cohort(self, settings).train(decide, watch)
+        with torch_settings(self.precision, self.rows.like.device):
+            return _Cohort(self, settings).train(decide, watch)
 
 
 @dataclass(frozen=True, eq=False)
 class _Block:
-    """Hold what one epoch of a pack gave.
+    """Hold the results of one epoch of a pack.
 
-    Shape: points (F, T, 6); layers (F, L, 3) for each trial, none where they are not asked for.
+    Shape: points (F, T, 6); layers (F, L, 3) for each trial, empty without diagnostics.
     """
 
     points: NDArray[np.float64]
@@ -114,7 +123,7 @@ class _Block:
 
 
 def _train_epoch(pack: Pack, *, has_diagnostics: bool) -> _Block | None:
-    """Take a pack through one epoch; None if memory ran out on the way."""
+    """Train a pack for one epoch; return None if memory ran out."""
     try:
         with device_lock(pack.rows.like.device):
             pack.train_epoch()
@@ -159,7 +168,7 @@ class _Cohort:
         return [run.result for run in self.runs if run.result is not None]
 
     def _advance(self, living: Sequence[int], epoch: int) -> None:
-        """Train and evaluate every pack for this epoch and note what came out."""
+        """Train and evaluate every pack for this epoch and keep the results."""
         rows = self.trainer.rows
         points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
         layers = {trial: self._room_for_layers(trial) for trial in living}
@@ -192,7 +201,7 @@ class _Cohort:
     def _fail_unsound(self, living: Sequence[int], epoch: int) -> None:
         """Fail every trial with a non-finite loss, or with a score that some fold does not have.
 
-        A fold without a score is never averaged away.
+        A mean over the other folds would hide it.
         """
         losses = [CURVE_COLUMNS.index(name) for name in CURVE_COLUMNS if name.endswith("_loss")]
         for trial in filter(self._is_living, living):

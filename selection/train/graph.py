@@ -1,8 +1,8 @@
 """Captured work as a CUDA graph: a GPU starts all of its kernels at once.
 
-A step of a pack is some thirty small kernels; started one by one from Python they take longer than
-they compute. A graph holds addresses: what it reads and writes must stay where it was during the
-capture. A pack's tensors do; cuBLAS workspaces are forced to (decision 21).
+A step of a pack is about thirty small kernels; started one by one from Python, starting them takes
+longer than computing. A graph holds addresses: the memory that it reads and writes must not move
+after the capture. A pack's tensors never do; cuBLAS workspaces are forced not to (decision 21).
 Source: torch.cuda.CUDAGraph, its notes on whole-network capture, and torch's own compiler
 (torch/_inductor/cudagraph_trees.py).
 """
@@ -118,7 +118,7 @@ def _without_gc() -> Iterator[None]:
 
 
 def has_graphs(device: torch.device) -> bool:
-    """Say whether steps can be captured on this device."""
+    """Return whether steps can be captured on this device."""
     return device.type == "cuda"
 
 

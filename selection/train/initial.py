@@ -1,6 +1,7 @@
 """Initial weights as a pure function of (study seed, repeat, fold, layer) and the true shape.
 
-Drawn on the CPU in float64 and then cast, so that every device and number format starts alike.
+Drawn on the CPU in float64 and then cast, so that every device and number format starts from the
+same weights.
 Source: D2L section 5.4; Glorot and Bengio 2010; torch.nn.Linear for "default".
 """
 

@@ -1,7 +1,7 @@
-"""What goes on inside the layers of a pack after an epoch: gradients, weights, dead units.
+"""Diagnostics of the layers of a pack after an epoch: gradients, weights, dead units.
 
-Taken by autograd in eval mode on the training rows that are scored; nothing here trains. A study
-that does not ask for it never comes here.
+Computed by autograd in eval mode on the training rows that are scored; nothing here trains. Used
+only where a study asks for diagnostics.
 Source: D2L section 5.4 (vanishing gradients); Glorot and Bengio (2010).
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from selection.study.activations import ACTIVATIONS
 from selection.train import metrics
 from selection.train.batches import Rows, take_features
 from selection.train.bucket import Bucket
@@ -18,10 +19,10 @@ from selection.train.plan import EVALUATION_ROWS
 
 
 def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
-    """Return what LAYER_COLUMNS names for each layer of one fold's members.
+    """Return the columns of LAYER_COLUMNS for each layer of one fold's members.
 
-    The gradient is that of the mean loss without the penalty, by the weights of the layer; a dead
-    unit is 0 for every row. Dead units are told of hidden layers under ReLU, NaN elsewhere.
+    The gradient is that of the mean loss without the penalty, with respect to the weights of the
+    layer. A dead unit is 0 for every row; the share is NaN where the activation cannot be dead.
 
     Shape: (T, L, 3) float64.
     """
@@ -44,7 +45,7 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
 
 
 def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, fold: int) -> list[Tensor]:
-    """Leave the gradient of the mean loss in the weights; return which hidden units ever fire.
+    """Leave the gradient of the mean loss in the weights; return which units are ever active.
 
     Shape: (T, H) of each hidden layer.
     """
@@ -64,9 +65,9 @@ def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, fold: int) -> lis
 
 
 def _gradient(bucket: Bucket, layers: list[Layer], position: int) -> Tensor:
-    """Return the gradient of one layer, without the inputs that a member does not see."""
+    """Return the gradient of one layer, 0 for inputs that a member does not use."""
     gradient: Tensor | None = layers[position].weight.grad
-    assert gradient is not None, "every weight has a part in the loss"
+    assert gradient is not None, "the loss depends on every weight"
     if position == 0 and bucket.seen is not None:
         return torch.mul(gradient, bucket.seen[: bucket.trials])
     return gradient
@@ -79,14 +80,14 @@ def _norm(weight: Tensor) -> Tensor:
 
 
 def _dead_shares(bucket: Bucket, alive: list[Tensor]) -> Tensor:
-    """Return the share of units that never fire. Shape: (L, T) float64."""
+    """Return the share of units that are never active. Shape: (L, T) float64."""
     shares = torch.full((len(alive) + 1, bucket.trials), torch.nan, dtype=torch.float64)
-    if bucket.kind.activation == "relu":
+    if ACTIVATIONS[bucket.kind.activation].is_zero_below_zero:
         widths = [setting.widths for setting in bucket.settings]
         for position, (fires, true) in enumerate(
             zip(alive, zip(*widths, strict=True), strict=True)
         ):
-            counts = fires.sum(dim=1).cpu().tolist()  # a padded unit never fires
+            counts = fires.sum(dim=1).cpu().tolist()  # a padded unit is never active
             dead = [1.0 - count / width for count, width in zip(counts, true, strict=True)]
             shares[position] = torch.tensor(dead, dtype=torch.float64)
     return shares.to(bucket.like.device)

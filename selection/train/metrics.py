@@ -1,16 +1,26 @@
 """Losses and scores of many members at once, from their outputs (T, C, N): classes before rows.
 
-scikit-learn is the oracle of every function here. A class that is absent where a score is taken
-does not count as 0: it is left out of the mean over classes.
+Tests compare every metric with scikit-learn. A class that is absent from the scored rows does not
+count as 0: it is left out of the mean over classes.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
-from selection.study.setting import Task
+from selection.metrics import (
+    METRICS,
+    ExplainedVariance,
+    MeanOverClasses,
+    MeanOverRows,
+    RankArea,
+    RowValue,
+    Task,
+)
 
 
 def loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
@@ -18,41 +28,43 @@ def loss(task: Task, outputs: Tensor, targets: Tensor) -> Tensor:
 
     Shape: outputs (T, C, N), targets (N,) -> (T,) float64.
     """
-    if task == "regression":
-        return mean(torch.square(outputs[:, 0] - targets))
-    return cross_entropy(outputs, targets)
-
-
-def cross_entropy(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Return the mean cross-entropy over rows. Shape: (T, C, N), (N,) -> (T,) float64."""
-    return -mean(_chosen(log_softmax(outputs, dim=1), targets))
+    value: RowValue = "squared_error" if task == "regression" else "negative_log_likelihood"
+    return mean_over_rows(value, outputs, targets)
 
 
 def score(metric: str, outputs: Tensor, targets: Tensor, unit: float = 1.0) -> Tensor:
-    """Return one of the scores a study may be about.
+    """Return the score of a metric, by the computation that its entry names.
 
     Shape: outputs (T, C, N), targets (N,) -> (T,) float64.
     Units: unit is the standard deviation that regression targets were divided by; RMSE and MAE are
     given in units of the target.
     """
-    match metric:
-        case "accuracy":
+    entry = METRICS[metric]
+    match entry.computation:
+        case MeanOverRows(value, is_rooted):
+            scores = mean_over_rows(value, outputs, targets)
+            scores = scores.sqrt() if is_rooted else scores
+        case MeanOverClasses(rate):
+            rates: Tensor = rate(count_classes(outputs, targets))  # (T, C)
+            scores = rates.nanmean(dim=1)
+        case RankArea():
+            scores = roc_auc(outputs, targets)
+        case ExplainedVariance():
+            scores = r2(outputs[:, 0], targets)
+    return scores * unit if entry.unit == "target" else scores
+
+
+def mean_over_rows(value: RowValue, outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return the mean over rows of one value per row. Shape: (T, C, N), (N,) -> (T,) float64."""
+    match value:
+        case "hit":
             return mean(hits(outputs, targets).double())
-        case "cross_entropy":
-            return cross_entropy(outputs, targets)
-        case "balanced_accuracy":
-            return balanced_accuracy(confusion(outputs, targets))
-        case "macro_f1":
-            return macro_f1(confusion(outputs, targets))
-        case "roc_auc":
-            return roc_auc(outputs, targets)
-        case "rmse":
-            return mean(torch.square(outputs[:, 0] - targets)).sqrt() * unit
-        case "mae":
-            return mean((outputs[:, 0] - targets).abs()) * unit
-        case "r2":
-            return r2(outputs[:, 0], targets)
-    raise AssertionError(f"metric {metric} is refused by the study file")
+        case "negative_log_likelihood":
+            return -mean(_chosen(log_softmax(outputs, dim=1), targets))
+        case "squared_error":
+            return mean(torch.square(outputs[:, 0] - targets))
+        case "absolute_error":
+            return mean((outputs[:, 0] - targets).abs())
 
 
 def mean(rows: Tensor) -> Tensor:
@@ -61,10 +73,10 @@ def mean(rows: Tensor) -> Tensor:
 
 
 def hits(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Say where the target is the predicted class: the first of those with the largest output.
+    """Return where the target is the predicted class: the first of those with the largest output.
 
-    Two maxima tell it many times faster than an argmax over classes. Shape: (T, C, N), (N,) ->
-    (T, N).
+    Two maxima are many times faster than an argmax over classes.
+    Shape: (T, C, N), (N,) -> (T, N).
     """
     chosen = _chosen(outputs, targets)
     classes = torch.arange(outputs.shape[1], device=targets.device)[:, None]
@@ -80,6 +92,21 @@ def _chosen(outputs: Tensor, targets: Tensor) -> Tensor:
     return outputs.gather(1, targets.expand(len(outputs), 1, -1))[:, 0]
 
 
+@dataclass(frozen=True, eq=False)
+class Counts:
+    """Hold counts of rows by class, as metrics.ClassCounts names them. Shape: (T, C) float64."""
+
+    hits: Tensor
+    true: Tensor
+    predicted: Tensor
+
+
+def count_classes(outputs: Tensor, targets: Tensor) -> Counts:
+    """Count the rows of each class. Shape: (T, C, N), (N,) -> (T, C)."""
+    counts = confusion(outputs, targets)
+    return Counts(counts.diagonal(dim1=1, dim2=2), counts.sum(dim=2), counts.sum(dim=1))
+
+
 def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
     """Count rows by true class and predicted class. Shape: (T, C, N), (N,) -> (T, C, C) float64."""
     members, classes, _ = outputs.shape
@@ -89,20 +116,6 @@ def confusion(outputs: Tensor, targets: Tensor) -> Tensor:
     return counts.view(members, classes, classes).double()
 
 
-def balanced_accuracy(counts: Tensor) -> Tensor:
-    """Return the mean recall over the classes present. Shape: (T, C, C) -> (T,)."""
-    of_class = counts.sum(dim=2)  # (T, C)
-    recall = counts.diagonal(dim1=1, dim2=2) / of_class
-    return torch.where(of_class > 0, recall, torch.nan).nanmean(dim=1)
-
-
-def macro_f1(counts: Tensor) -> Tensor:
-    """Return the mean F1 over the classes present or predicted. Shape: (T, C, C) -> (T,)."""
-    hits = counts.diagonal(dim1=1, dim2=2)  # (T, C)
-    named = counts.sum(dim=1) + counts.sum(dim=2)  # predicted + true; 2 hits / named = F1
-    return torch.where(named > 0, 2.0 * hits / named, torch.nan).nanmean(dim=1)
-
-
 def roc_auc(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return the area under the ROC curve; one-vs-rest mean over classes where there are several.
 
@@ -110,7 +123,7 @@ def roc_auc(outputs: Tensor, targets: Tensor) -> Tensor:
     Source: the rank statistic of Mann and Whitney, ties at their mean rank.
     """
     classes = outputs.shape[1]
-    # Along the last axis equal outputs have equal chances, wherever their rows stand: ties stay.
+    # Along the last axis equal outputs have equal probabilities in every row, so ties stay ties.
     chances = torch.softmax(outputs.double().transpose(1, 2).contiguous(), dim=-1)  # (T, N, C)
     if classes == 2:
         return _rank_area(chances[..., 1], targets == 1)

@@ -1,29 +1,28 @@
 """One MLP in eval mode: the arithmetic of a model that has left its pack.
 
-Sums are taken in float64 and rounded to float32 after each layer: in float32 the bits of a row
-would depend on where it stands among the rows of one call.
+Each layer is computed in float64 and rounded to float32: in float32 the bits of a row would depend
+on its position among the rows of one call.
 Source: torch.nn.functional.linear, whose weight is (out, in).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch.nn.functional import linear
 
-from selection.study.setting import Activation
+from selection.study.activations import ActivationName
+from selection.train.activations import FUNCTIONS
 from selection.train.weights import LayerWeights
 
 BLOCK_ROWS = 4096
-_ACTIVATE: dict[str, Any] = {"relu": torch.relu, "sigmoid": torch.sigmoid, "tanh": torch.tanh}
 
 
 def predict(
-    layers: Sequence[LayerWeights], activation: Activation, features: NDArray[np.float32]
+    layers: Sequence[LayerWeights], activation: ActivationName, features: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the outputs of one MLP. Shape: (N, D) -> (N, C)."""
     pairs = [
@@ -31,12 +30,14 @@ def predict(
         for layer in layers
     ]
     blocks = [np.empty((0, len(layers[-1].bias)), dtype=np.float32)]
+    activate = FUNCTIONS[activation].forward
     with torch.inference_mode():
         for first in range(0, len(features), BLOCK_ROWS):
             unit = torch.from_numpy(features[first : first + BLOCK_ROWS])
             for index, (weight, bias) in enumerate(pairs):
-                unit = linear(unit.double(), weight, bias).float()  # (B, H)
+                unit = linear(unit.double(), weight, bias)  # (B, H)
                 if index < len(pairs) - 1:
-                    unit = _ACTIVATE[activation](unit)
+                    unit = activate(unit)
+                unit = unit.float()
             blocks.append(unit.numpy())
     return np.concatenate(blocks)

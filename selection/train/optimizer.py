@@ -28,7 +28,7 @@ class Layer:
 
 
 class Optimizer:
-    """Update members in place. Rates are (M, 1, 1); states lie beside weights and biases."""
+    """Update members in place. Rates are (M, 1, 1); states are shaped like weights and biases."""
 
     state_tensors = 0
 
@@ -168,7 +168,7 @@ class Adam(Optimizer):
         super().__init__(settings, folds, like)
         self.is_decoupled = settings[0].kind.optimizer == "adamw"
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
-        # Written in place: what a graph has captured stays where it is.
+        # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
 
     def keep(self, members: Tensor) -> None:

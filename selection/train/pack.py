@@ -22,7 +22,7 @@ from selection.train.layers import layer_numbers
 from selection.train.plan import EVALUATION_ROWS, PackPlan
 from selection.train.products import first
 
-# A graph costs about as much to capture as a few steps, or a few evaluations, cost without it.
+# Capturing a graph costs about as much as a few steps, or a few evaluations, without one.
 FEW_STEPS = 8
 FEW_EPOCHS = 4
 
@@ -30,8 +30,8 @@ FEW_EPOCHS = 4
 class Pack:
     """Train and evaluate the members of one plan in lockstep.
 
-    trials are places in the cohort, in the order of all results; folds are places in rows, the
-    fold with most training rows first.
+    trials are indices into the cohort, in the order of all results; folds are indices into rows,
+    the fold with most training rows first.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class Pack:
         self._may_capture = False
 
     def free(self) -> None:
-        """Give all tensors back; the pack is of no use any more."""
+        """Free all tensors; the pack cannot be used afterwards."""
         self.keep(())
         self._running = self._order = self._points = self.rows.like.new_empty(0)
         self._outputs = []
@@ -114,7 +114,7 @@ class Pack:
                 index.copy_(outputs)
 
     def _is_worth_a_graph(self, epoch: Epoch) -> bool:
-        """Say whether enough whole steps are left, in this epoch and all after it."""
+        """Return whether enough whole steps are left, in this epoch and all later ones."""
         steps = epoch.whole_steps * (self._epochs - self.epoch + 1)
         return self._may_capture and steps > FEW_STEPS
 
@@ -124,7 +124,7 @@ class Pack:
         return self.rows.like.new_empty(shape)
 
     def _replay(self, epoch: Epoch) -> int:
-        """Take every whole step of an epoch by one graph; return how many there are."""
+        """Take every whole step of an epoch with one graph; return their number."""
         done = 0
         self._step.zero_()
         if self._graph is None or self._laid_out is None:
@@ -140,7 +140,7 @@ class Pack:
         return epoch.whole_steps
 
     def _counted_step(self, epoch: Epoch) -> None:
-        """Take the whole step that the device counts, in tensors that stay where they are."""
+        """Take the whole step whose number is on the device, in tensors that never move."""
         batch = epoch.minibatch_at(self._step)
         size = batch.features.size(2)
         columns = self._step * size + torch.arange(size, device=self._step.device)
@@ -151,7 +151,7 @@ class Pack:
     def evaluate(self) -> Tensor:
         """Return losses and scores after the epoch; columns as in CURVE_COLUMNS.
 
-        What is returned may be written over by the next call.
+        The next call may overwrite the result.
 
         Shape: (F, T, 6) float64, in the order of self.folds and self.trials.
         """
@@ -185,7 +185,7 @@ class Pack:
         return torch.stack([self._measure(line) for line in range(len(self.folds))])
 
     def layer_numbers(self) -> list[Tensor]:
-        """Return what goes on in the layers after the epoch, in the order of self.trials.
+        """Return the diagnostics of the layers after the epoch, in the order of self.trials.
 
         Shape: (F, L, 3) float64 each, in the order of self.folds.
         """
@@ -262,7 +262,7 @@ class Pack:
         return self._columns(fold, outputs, self._order[line, :count])
 
     def _columns(self, fold: int, outputs: Tensor, indices: Tensor) -> tuple[Tensor, Tensor]:
-        """Return loss and score of the rows in these places. Shape: (T, C, N) -> (T,) each."""
+        """Return loss and score of the rows at these indices. Shape: (T, C, N) -> (T,) each."""
         wanted = self.rows.targets[fold][indices]
         unit = self.rows.folds[fold].target_std
         return (
@@ -272,6 +272,6 @@ class Pack:
 
 
 def _widest(units: Sequence[Sequence[int]]) -> list[int]:
-    """Return the largest number of units in each place, over lists of unequal length."""
+    """Return the largest number of units of each layer, over lists of unequal length."""
     depth = max((len(each) for each in units), default=0)
     return [max(each[index] for each in units if len(each) > index) for index in range(depth)]

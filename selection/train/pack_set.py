@@ -1,4 +1,4 @@
-"""The packs of one cohort, and what becomes of them when memory runs out.
+"""The packs of one cohort, and how they are split when memory runs out.
 
 A pack that does not fit is replaced by halves, which replay its epochs. Training is a pure function
 of settings, so no trial notices; one fails only if a single member of it does not fit.
@@ -31,7 +31,7 @@ class PackSet:
         self._may_capture = True
 
     def build(self, plan: PackPlan, epochs: int = 0) -> None:
-        """Add a pack that has trained so many epochs; halve it as often as memory asks for it."""
+        """Add a pack trained for the given number of epochs; halve it until it fits into memory."""
         had_graphs = self._may_capture
         pack = self._replay(plan, epochs)
         if pack is None:
@@ -40,7 +40,7 @@ class PackSet:
             self.packs.append(pack)
 
     def split(self, packs: Sequence[Pack], epochs: int) -> list[Pack]:
-        """Replace packs that ran out of memory, and return what has taken their place."""
+        """Replace packs that ran out of memory by smaller ones, and return those."""
         plans, had_graphs = [pack.plan for pack in packs], self._may_capture
         for pack in packs:
             self._free(pack)
@@ -66,7 +66,7 @@ class PackSet:
         self.packs.remove(pack)
 
     def _replay(self, plan: PackPlan, epochs: int) -> Pack | None:
-        """Return the pack at an epoch; None if memory ran out, and then nothing of it is left."""
+        """Return the pack at an epoch; None if memory ran out, with all of it freed."""
         try:
             pack = Pack(plan, self._settings, self._rows, self._metric, self._seed)
             if not self._may_capture:
@@ -83,8 +83,8 @@ class PackSet:
     def _halve(self, plan: PackPlan, epochs: int, *, had_graphs: bool) -> None:
         """Replace a pack that ran out of memory by two of half the size.
 
-        A single member that ran out of it beside graphs is tried again without any, and so is all
-        that is trained after it.
+        A single member that does not fit beside CUDA graphs is tried again without them, and
+        everything after it is trained without them.
         """
         if self._rows.like.device.type == "cuda":
             torch.cuda.empty_cache()
@@ -101,7 +101,7 @@ class PackSet:
 
 
 def _keep(pack: Pack, living: Collection[int]) -> bool:
-    """Drop the other trials of a pack; False if memory ran out on the way."""
+    """Drop the other trials of a pack; return False if memory ran out."""
     try:
         pack.keep(living)
     except RuntimeError as error:

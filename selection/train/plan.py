@@ -1,4 +1,4 @@
-"""Decides which members train together: packs for every core, in them buckets of like widths.
+"""Decides which members train together: packs for every core, each of buckets of similar widths.
 
 The plan is a function of settings, rows, fixed limits and the number of packs that train side by
 side, never of timings or of free memory, so that a resumed study trains the very packs of the
@@ -18,10 +18,10 @@ from selection.study.setting import Setting
 from selection.train.batches import Rows
 from selection.train.optimizer import optimizer_class
 
-# One more bucket costs about this much per step, in operations that could have been done instead.
+# The cost of one more bucket per step, in floating-point operations that take as long.
 STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
-# On a CPU packs train side by side, one on each core, and are cut to like work: smaller than the
-# first of these, calls cost more than arithmetic; larger than the second, the cache is too small.
+# On a CPU packs train side by side, one on each core, and are cut to similar amounts of work: below
+# the first of these, calls cost more than arithmetic; above the second, the cache is too small.
 CPU_LEAST_WORK = 4e6
 CPU_MOST_WORK = 1.2e9
 # Rows that are evaluated at once.
@@ -32,7 +32,7 @@ CUDA_MEMORY_SHARE = 0.6
 
 @dataclass(frozen=True)
 class PackPlan:
-    """Name the members of one pack: buckets of trials (places in the cohort), folds (in rows)."""
+    """Hold the members of one pack: buckets of indices into the cohort, and indices of folds."""
 
     buckets: tuple[tuple[int, ...], ...]
     folds: tuple[int, ...]
@@ -73,7 +73,7 @@ def plan_packs(
 ) -> list[PackPlan]:
     """Return the packs of one cohort; max_members = 0 sizes them by device and memory.
 
-    cores says how many packs train side by side. Trials share a pack when they see the same
+    cores is the number of packs that train side by side. Trials share a pack when they see the same
     minibatches: equal batch size and epochs.
     """
     groups: dict[tuple[int, int], list[int]] = {}
@@ -117,13 +117,13 @@ def _step_work(indices: Sequence[int], settings: Sequence[Setting], rows: Rows) 
 def _cut(
     indices: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int
 ) -> tuple[int, int]:
-    """Return into how many parts the trials are cut, and how many folds a pack has, on a CPU."""
+    """Return the number of parts of the trials, and of folds per pack, on a CPU."""
     work = _step_work(indices, settings, rows) * len(rows.folds)
     packs = cores * math.ceil(work / (cores * CPU_MOST_WORK))
     packs = max(1, min(packs, int(work // CPU_LEAST_WORK)))
     if packs <= len(indices):
         return packs, len(rows.folds)
-    # Trials of one fold share its rows, so folds are parted first.
+    # Trials of one fold share its rows, so folds are separated first.
     parts = min(len(indices), math.ceil(packs / len(rows.folds)))
     return parts, max(1, len(rows.folds) * parts // packs)
 
@@ -131,7 +131,7 @@ def _cut(
 def _parts(
     indices: Sequence[int], count: int, settings: Sequence[Setting], rows: Rows
 ) -> list[list[int]]:
-    """Split trials into so many parts of like work."""
+    """Split trials into the given number of parts of similar work."""
     parts: list[list[int]] = [[] for _ in range(count)]
     loads = [0.0] * count
     for index in sorted(indices, key=lambda index: -padded_weights([settings[index]], rows)):
@@ -144,7 +144,7 @@ def _parts(
 def _plan_group(
     indices: Sequence[int], folds: int, settings: Sequence[Setting], rows: Rows
 ) -> list[PackPlan]:
-    """Return packs of at most so many folds, and the buckets of the trials in them."""
+    """Return packs of at most the given number of folds, with trials sorted into buckets."""
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
     for index in indices:
@@ -161,10 +161,10 @@ def _plan_group(
 def _buckets(
     indices: Sequence[int], settings: Sequence[Setting], rows: Rows, folds: int
 ) -> list[tuple[int, ...]]:
-    """Split trials of one kind, sorted by width, where padding costs more than a further bucket.
+    """Split trials of one kind, sorted by width, where padding costs more than another bucket.
 
     Dynamic programming over the distinct widths: best[j] = min over i of best[i] + cost(i..j).
-    Trials of the same widths are never parted: they cost least in the narrower of two buckets.
+    Trials of equal widths stay together: they cost least in the narrower of two buckets.
     """
     alike: dict[tuple[int, ...], list[int]] = {}
     for index in indices:

@@ -1,11 +1,11 @@
 """Batched matrix products of a pack: each member its own weights, each fold its own rows.
 
 Members are ordered fold by fold, and units lie before rows: an activation is (M, H, B). The rows
-that enter a first layer belong to a fold and are shared by its trials, whose weights then stand on
-each other as one tall matrix, so that each fold is one dense product.
+that enter a first layer belong to a fold and are shared by its trials. Their weights are stacked as
+one tall matrix, so that each fold is one dense product.
 
-Small networks spend as long in calls as in arithmetic, so views are made only where they are
-needed, and sizes are asked of tensors by size(0), which is much faster than len().
+Small networks spend as much time in calls as in arithmetic, so views are made only where they are
+needed, and sizes are read with size(0), which is much faster than len().
 """
 
 from __future__ import annotations
@@ -58,10 +58,10 @@ def add_gradient(out: Tensor, delta: Tensor, rows: Tensor, keep: float = 1.0) ->
 
 
 def first(tensor: Tensor, count: int) -> Tensor:
-    """Return the first so many members."""
+    """Return the first members, up to the given number."""
     return tensor if tensor.size(0) == count else tensor[:count]
 
 
 def _tall(members: Tensor, groups: int) -> Tensor:
-    """Stand the members that share rows on each other. Shape: (M, H, D) -> (G, M / G * H, D)."""
+    """Stack the members that share rows. Shape: (M, H, D) -> (G, M / G * H, D)."""
     return members if members.size(0) == groups else members.view(groups, -1, members.size(2))

@@ -1,7 +1,7 @@
-"""Trains one setting anew and keeps its weights: the model that leaves the study.
+"""Trains one setting again and keeps its weights: the final model of a study.
 
-The same engine, data order and dropout as in the sweep. What training saw on its way is all that is
-known of it: no row is scored here.
+Engine, data order and dropout are those of the sweep. No row is scored here: the only scores are
+the running ones of the training.
 """
 
 from __future__ import annotations
@@ -16,9 +16,16 @@ from torch import Tensor
 
 from selection.data.prepare import FoldData
 from selection.errors import DeviceError, ErrorDetail
-from selection.study.setting import Setting, Task
+from selection.metrics import Task
+from selection.study.setting import Setting
 from selection.train.batches import Rows, load_rows
-from selection.train.device import count_workers, is_out_of_memory, make_workers, work_format
+from selection.train.device import (
+    count_workers,
+    is_out_of_memory,
+    make_workers,
+    torch_settings,
+    work_format,
+)
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
@@ -27,9 +34,9 @@ from selection.train.weights import LayerWeights
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """Hold the weights of one member, how many updates made them, and how the last epoch went.
+    """Hold the weights of one member, the number of updates, and the result of the last epoch.
 
-    running_loss and running_score are of the last epoch, in train mode; NaN is no score.
+    running_loss and running_score are those of the last epoch, in train mode; NaN means no score.
     """
 
     layers: tuple[LayerWeights, ...]
@@ -59,13 +66,20 @@ def fit_members(
 
     Raises: DeviceError where memory runs out even for one member.
     """
-    work = work_format(setting.kind.precision, device)
-    rows = load_rows(folds, task, device, torch.float32, work)
-    # Where memory runs out, one member at a time is what is left to try.
-    packs = _train_all(setting, rows, metric, seed, 0) or _train_all(setting, rows, metric, seed, 1)
-    if packs is None:
-        rule, hint = "a final model must fit into memory", "Use a machine with more memory."
-        raise DeviceError(ErrorDetail("final model", rule, "too little of it", hint))
+    with torch_settings(setting.kind.precision, device):
+        work = work_format(setting.kind.precision)
+        rows = load_rows(folds, task, device, torch.float32, work)
+        # If memory runs out, try again with one member at a time.
+        packs = _train_all(setting, rows, metric, seed, 0)
+        packs = packs or _train_all(setting, rows, metric, seed, 1)
+        if packs is None:
+            rule, hint = "a final model must fit into memory", "Use a machine with more memory."
+            raise DeviceError(ErrorDetail("final model", rule, "too little of it", hint))
+        return _fitted(packs, setting, folds)
+
+
+def _fitted(packs: Sequence[Pack], setting: Setting, folds: Sequence[FoldData]) -> list[Fitted]:
+    """Return what was trained on each fold, in the order of the folds."""
     fitted: dict[int, Fitted] = {}
     for pack in packs:
         for line, fold in enumerate(pack.folds):

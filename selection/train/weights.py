@@ -1,6 +1,6 @@
-"""Weights as safetensors and back: numbers and their shapes, nothing that could be run.
+"""Weights as safetensors and back: numbers and their shapes, no executable content.
 
-Needs no torch. Names are member_M.layer_L.weight (out, in) and member_M.layer_L.bias (out).
+Does not need torch. Names are member_M.layer_L.weight (out, in) and member_M.layer_L.bias (out).
 Source: the safetensors format, version 0.
 """
 
@@ -38,7 +38,7 @@ def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
 def decode_weights(content: bytes, depths: Sequence[int]) -> list[list[LayerWeights]]:
     """Return the members of a safetensors file, given the number of layers of each.
 
-    Raises: ValueError if the file is damaged, lacks a tensor or has one too many.
+    Raises: ValueError if the file is damaged, lacks a tensor or has an extra one.
     """
     try:
         tensors = load(content)

@@ -1,6 +1,6 @@
 """Starts the workers of a study and keeps them running."""
 
-# By this variable a worker knows that it has a supervisor, which shows its progress.
+# Set for a worker that has a supervisor, which shows the progress in its place.
 SUPERVISED_VARIABLE = "SELECTION_SUPERVISED"
-# How such a worker exits after a bug of ours; its supervisor starts another.
+# Exit code of such a worker after an unexpected error; its supervisor starts another.
 CRASHED = 70

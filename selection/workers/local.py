@@ -1,7 +1,7 @@
-"""Starts worker processes on this machine and watches them until the study is spent.
+"""Runs the workers of a study as processes of this machine until the study is spent.
 
-A worker that dies is replaced. Signals are passed on. A worker whose supervisor is gone sees its
-standard input end, and stops.
+A worker that fails is replaced. Signals are passed on. A worker whose supervisor is gone notices
+that its standard input has ended, and stops.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ from selection.workers import SUPERVISED_VARIABLE
 
 POLL_SECONDS = 0.5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-MOST_DEATHS = 10
+MAX_FAILURES = 10
 STOP_SECONDS = 30.0
-READ_SECONDS = 5.0
+READER_SECONDS = 5.0
 
 
 class TeamView(Protocol):
-    """Show how far the workers of a study are together."""
+    """Show the progress of all workers of a study together."""
 
     def show_team(
         self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
@@ -49,9 +49,9 @@ class TeamView(Protocol):
 
 @dataclass(frozen=True)
 class Team:
-    """Say which workers to start: the words of their command, and the environment of each."""
+    """Hold the workers to start: the arguments of their command, and the environment of each."""
 
-    words: Sequence[str]
+    arguments: Sequence[str]
     environments: Sequence[Mapping[str, str]]
 
 
@@ -60,11 +60,11 @@ def supervise(
 ) -> None:
     """Keep the workers of a study running until each of them has nothing left to do.
 
-    Raises: StudyStateError or RefusedError where a worker says that it cannot go on, or dies again
-    and again; what is finished is kept.
+    Raises: StudyStateError or RefusedError if a worker reports that it cannot go on;
+    StudyStateError after too many failures in a row. Finished trials are kept.
     """
     slots = [
-        _WorkerSlot(f"worker {index}", team.words, environment, view.say)
+        _WorkerSlot(f"worker {index}", team.arguments, environment, view.say)
         for index, environment in enumerate(team.environments)
     ]
     progress = _Progress(budget, study, repository, view)
@@ -72,11 +72,11 @@ def supervise(
         while not all(slot.is_done for slot in slots):
             finished = progress.show()
             for slot in slots:
-                slot.tend(finished)
+                slot.update(finished)
             time.sleep(POLL_SECONDS)
         progress.show()
     finally:
-        # After an error as after an interrupt: they give back what they hold.
+        # After an error or an interrupt, too, so that workers release their cohorts.
         _stop(slots)
 
 
@@ -89,7 +89,7 @@ def _stop(slots: Sequence[_WorkerSlot]) -> None:
 
 
 class _Progress:
-    """Show the record and the leases as one view of all workers."""
+    """Read the record and the leases, and show them as one view of all workers."""
 
     def __init__(
         self, budget: int, study: StudyRecord, repository: Repository, view: TeamView
@@ -101,44 +101,47 @@ class _Progress:
         self._finished: list[Trial] = []
 
     def show(self) -> int:
-        """Show how far the study is, if the database answers; return its finished trials."""
+        """Show the progress if the database responds; return the number of finished trials."""
         records = self._repository.records
         with suppress(UnreachableError):
             if len(records.finished_numbers(self._study)) != len(self._finished):
                 trials = records.trials(self._study, with_curves=False)
                 self._finished = [trial for trial in trials if trial.state.is_finished]
-            # After the finished ones: a trial that ends in between then counts once, not twice.
+            # Read after the finished trials: one that ends in between counts once, not twice.
             running = self._repository.leases.running(self._study)
             self._view.show_team(self._budget, self._finished, running)
         return len(self._finished)
 
 
 class _WorkerSlot:
-    """Hold the place of one worker: the process that has it now, and how often it died."""
+    """Hold one worker's process and, each time it fails, start another after a pause."""
 
     def __init__(
         self,
         name: str,
-        words: Sequence[str],
+        arguments: Sequence[str],
         environment: Mapping[str, str],
         say: Callable[[str], None],
     ) -> None:
         self._name = name
-        self._words = words
+        self._arguments = arguments
         self._environment = environment
         self._say = say
-        self._deaths = 0
-        self._finished = 0
+        self._failures = 0
+        self._finished_at_failure = 0
         self._start_at = 0.0
         self._process: subprocess.Popen[str] | None = None
         self._last_line = ""
         self._reader: threading.Thread | None = None
         self.is_done = False
 
-    def tend(self, finished: int) -> None:
-        """Start the worker if it is due, or see how it ended.
+    def update(self, finished: int) -> None:
+        """Start the worker if it is time to, or handle its exit.
 
-        finished counts the trials of the study: where they grow, a death is not one in a row.
+        finished is the number of finished trials of the study. If it has grown since the last
+        failure, the next one is the first in a row again.
+
+        Raises: StudyStateError or RefusedError if the study must stop.
         """
         if self._process is None:
             if not self.is_done and time.monotonic() >= self._start_at:
@@ -153,7 +156,7 @@ class _WorkerSlot:
         if code in (1, 2, RefusedError.exit_code):
             raise self._error(code)
         if code:
-            self._on_exit(code, finished)
+            self._restart_later(code, finished)
 
     def signal(self, number: signal.Signals) -> None:
         """Send a signal to the worker, if there is one."""
@@ -161,7 +164,7 @@ class _WorkerSlot:
             self._process.send_signal(number)
 
     def wait(self, deadline: float) -> None:
-        """Wait until the worker has ended; end it at the deadline."""
+        """Wait until the worker has ended; kill it at the deadline."""
         if self._process is None:
             return
         try:
@@ -174,14 +177,14 @@ class _WorkerSlot:
 
     def _start(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "selection", *self._words],
+            [sys.executable, "-m", "selection", *self._arguments],
             env={**os.environ, **self._environment, SUPERVISED_VARIABLE: "1"},
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
             errors="replace",
-            # A Ctrl-C of the terminal is for the supervisor, which passes it on once.
+            # A Ctrl-C in the terminal reaches only the supervisor, which passes it on once.
             start_new_session=True,
         )
         self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
@@ -195,35 +198,36 @@ class _WorkerSlot:
 
     def _end_reading(self) -> None:
         if self._reader is not None:
-            # Whoever has inherited the pipe may keep it open.
-            self._reader.join(READ_SECONDS)
+            # Not for ever: a process that inherited the pipe may keep it open.
+            self._reader.join(READER_SECONDS)
         if self._process is not None:
             for pipe in (self._process.stdin, self._process.stderr):
                 if pipe is not None:
                     pipe.close()
 
-    def _on_exit(self, code: int, finished: int) -> None:
-        self._deaths = 1 if finished > self._finished else self._deaths + 1
-        self._finished = finished
-        how = _how_it_ended(code)
-        if self._deaths > MOST_DEATHS:
-            rule = f"a worker may die {MOST_DEATHS} times in a row"
-            hint = "Fix the cause and run the same command again; what is finished is kept."
-            raise StudyStateError(ErrorDetail(self._name, rule, f"one more, {how}", hint))
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._deaths - 1), LONGEST_PAUSE_SECONDS)
+    def _restart_later(self, code: int, finished: int) -> None:
+        has_progressed = finished > self._finished_at_failure
+        self._failures = 1 if has_progressed else self._failures + 1
+        self._finished_at_failure = finished
+        ending = _ending(code)
+        if self._failures > MAX_FAILURES:
+            rule = f"a worker may fail at most {MAX_FAILURES} times in a row"
+            got = f"{self._failures} failures, the last {ending}"
+            hint = "Fix the cause and run the same command again; finished trials are kept."
+            raise StudyStateError(ErrorDetail(self._name, rule, got, hint))
+        pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
         self._start_at = time.monotonic() + pause
-        self._say(f"{self._name} ended {how}; another starts in {pause:g} seconds")
+        self._say(f"{self._name} ended {ending}; restarting it in {pause:g} seconds")
 
     def _error(self, code: int) -> SelectionError:
         kind = RefusedError if code == RefusedError.exit_code else StudyStateError
-        hint = "What is finished is kept; then run the same command again."
-        got = self._last_line or _how_it_ended(code)
-        return kind(
-            ErrorDetail(self._name, "a worker must train until the study is spent", got, hint)
-        )
+        rule = "a worker must train until the study is spent"
+        hint = "Fix this and run the same command again; finished trials are kept."
+        got = self._last_line or f"one that ended {_ending(code)}"
+        return kind(ErrorDetail(self._name, rule, got, hint))
 
 
-def _how_it_ended(code: int) -> str:
+def _ending(code: int) -> str:
     if code < 0:
         return f"by signal {signal.Signals(-code).name}"
     return f"with exit code {code}"

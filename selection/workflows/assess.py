@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.errors import ErrorDetail, StudyStateError
+from selection.metrics import METRICS
 from selection.seeds import seed_for
 from selection.stats.bbc_cv import METHOD, Draws, Rows, draw_out_of_bag
 from selection.stats.intervals import percentiles
@@ -38,7 +39,6 @@ from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial, TrialState
 
 ROPE = 0.01
-UNBOUNDED_METRICS = ("cross_entropy", "rmse", "mae")
 
 
 @dataclass(frozen=True)
@@ -206,9 +206,7 @@ def choose_winner(
 
 def mlp_ends(study: StudyRecord) -> tuple[int, int]:
     """Return the number of inputs and outputs that every MLP of the study has."""
-    facts = study.facts
-    outputs = facts.get("outputs") or len(facts["class_counts"]) or 1
-    return int(facts.get("inputs", facts["features"])), int(outputs)
+    return study.facts.inputs, study.facts.outputs
 
 
 def _correct(
@@ -362,10 +360,10 @@ def _ratio(spec: StudySpec) -> float:
 
 
 def _rope(spec: StudySpec, winner: Trial | None) -> float:
-    """Return half the width of what counts as equal: 0.01, or 1% of a score without bounds."""
+    """Return half the width of what counts as equal: 0.01 of a share, 1% of any other score."""
     stated = spec.sections.assessment.rope
     if stated is not None:
         return stated
-    if spec.metric in UNBOUNDED_METRICS and winner is not None and winner.value is not None:
-        return ROPE * abs(winner.value)
-    return ROPE
+    if METRICS[spec.metric].has_absolute_rope or winner is None or winner.value is None:
+        return ROPE
+    return ROPE * abs(winner.value)

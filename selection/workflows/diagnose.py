@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.errors import ErrorDetail, StudyStateError
 from selection.stats.fit_diagnosis import Diagnosis, FoldMean, diagnose, negligible_loss, over_folds
 from selection.stats.paired_tests import validation_ratio
 from selection.stats.scores import Floats, log_softmax
+from selection.stats.selection_rules import rank
 from selection.store.curve_points import CurvePoint
 from selection.store.evidence import BaselineFold, RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState
+from selection.workflows.assess import choose_winner
 
 # A trial is held against so many of the best others.
 REFERENCES = 3
@@ -28,6 +31,69 @@ class BaselineLine:
 
     loss: FoldMean
     score: FoldMean
+
+
+@dataclass(frozen=True)
+class DiagnosedTrial:
+    """Hold the diagnosis of a trial, and the baselines beside it."""
+
+    trial: Trial
+    diagnosis: Diagnosis
+    baselines: Mapping[str, BaselineLine]
+
+    @property
+    def verdict(self) -> str:
+        return self.diagnosis.verdict.value
+
+    @property
+    def advice(self) -> str:
+        return self.diagnosis.advice
+
+
+def complete_trial(study: StudyRecord, repository: Repository, number: int | None) -> Trial:
+    """Return a complete trial: the one asked for, or the winner by the rule of the study.
+
+    Raises: StudyStateError.
+    """
+    trials = repository.records.trials(study, with_curves=False)
+    if number is None:
+        spec = study.spec()
+        chosen = choose_winner(study, spec, trials, spec.sections.selection.rule)
+    else:
+        chosen = next((trial for trial in trials if trial.number == number), None)
+    if chosen is not None and chosen.state is TrialState.COMPLETE:
+        return chosen
+    if number is None:
+        got = "no complete trial"
+    else:
+        got = f"trial {number}, which is {chosen.state.value}" if chosen else f"no trial {number}"
+    hint = "Look at selection trials."
+    where = f"study {study.name}"
+    raise StudyStateError(ErrorDetail(where, "this needs a complete trial", got, hint))
+
+
+def _require_diagnosis(study: StudyRecord, repository: Repository, trial: Trial) -> Diagnosis:
+    spec = study.spec()
+    trials = repository.records.trials(study, with_curves=False)
+    ranked = rank(trials, is_minimised=spec.is_minimised)
+    found = diagnose_trial(study, spec, repository, trial, ranked)
+    if found is None:
+        rule = "a diagnosis needs the targets of the rows"
+        hint = "selection run FILE adds them to a study of an earlier version."
+        raise StudyStateError(ErrorDetail(f"study {study.name}", rule, "none on record", hint))
+    return found
+
+
+def diagnose_complete(
+    study: StudyRecord, repository: Repository, number: int | None
+) -> DiagnosedTrial:
+    """Return the diagnosis of a complete trial, by default the winner, and its baselines.
+
+    Raises: StudyStateError if the trial is not complete; StorageError where a row is damaged.
+    """
+    trial = complete_trial(study, repository, number)
+    found = _require_diagnosis(study, repository, trial)
+    return DiagnosedTrial(trial, found, baseline_lines(study, study.spec(), repository))
 
 
 def diagnose_trial(

@@ -7,9 +7,8 @@ Nothing else in selection may import the door (data/held_out.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
-from importlib.metadata import version
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
 from selection.errors import DataError, ErrorDetail, StudyStateError
+from selection.metrics import METRICS, metrics_of
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
 from selection.seeds import seed_for
@@ -31,14 +31,19 @@ from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
 from selection.store.study_record import StudyRecord
-from selection.study.fields import REGRESSION_METRICS
+from selection.study.held_out_result import (
+    ClassReport,
+    HeldOutResult,
+    RowComparison,
+    TrainingSummary,
+)
 from selection.study.space import value_to_json
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial
 from selection.train.device import Device
 from selection.train.refit import Fitted, fit_members
 from selection.workflows.assess import Assessment, require_winner
-from selection.workflows.study_data import VERSIONS, StudyData
+from selection.workflows.study_data import StudyData, installed_versions
 
 
 def check_evaluation(assessment: Assessment, *, again: bool, unfinished: bool) -> None:
@@ -71,7 +76,7 @@ def evaluate(
     device: Device,
     folder: Path,
     reason: str,
-) -> Mapping[str, Any]:
+) -> HeldOutResult:
     """Claim the held-out rows, make the final model, score it on them and write the result.
 
     check_evaluation must have passed, and the rows must be those of the study.
@@ -92,7 +97,7 @@ def evaluate(
     ):
         raise refusal(ledger.evaluations(study))
     models = final_models(study, spec, data, winner, evidence, device)
-    rows = open_held_out(spec, data.dataset, folder)
+    rows = open_held_out(spec, data.dataset, folder, data.frame)
     outputs = _outputs(study, models, rows)
     result = _result(assessment, winner, models[0], rows, outputs)
     ledger.finish(study, evaluation, result, outputs[0])
@@ -117,8 +122,8 @@ def _result(
     model: AnyModel,
     rows: Rows,
     outputs: Sequence[NDArray[np.float32]],
-) -> dict[str, Any]:
-    """Return what `evaluate --json` prints and the ledger keeps."""
+) -> HeldOutResult:
+    """Return what `evaluate` prints and the ledger keeps."""
     spec, corrected = assessment.spec, assessment.correction
     scores = [_score(spec.metric, each, rows.target) for each in outputs]
     if not np.isfinite(scores).all():
@@ -126,26 +131,28 @@ def _result(
         hint = "Hold out rows of every class, in a study of another name."
         raise DataError(ErrorDetail(f"study {spec.name}", rule, "no number", hint))
     low, high = _interval(spec, outputs[0], rows)
-    return {
-        "study": assessment.study.name,
-        "number": winner.number,
-        "metric": spec.metric,
-        "score": scores[0],
-        "low": low,
-        "high": high,
-        "level": spec.sections.assessment.level,
-        "rows": len(rows),
-        "seeds": scores,
-        "evaluations": len(assessment.evaluations) + 1,
-        "corrected_estimate": corrected and corrected.estimate,
-        "gap": corrected and scores[0] - corrected.estimate,
-        "corrected_interval": corrected and [corrected.low, corrected.high],
-        "rule": assessment.rule,
-        "model": model.document["model"],
-        "training": model.document["training"],
-        **_details(spec, outputs[0], rows),
-        "against": _against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
-    }
+    is_regression = spec.task == "regression"
+    return HeldOutResult(
+        study=assessment.study.name,
+        number=winner.number,
+        metric=spec.metric,
+        score=scores[0],
+        low=low,
+        high=high,
+        level=spec.sections.assessment.level,
+        rows=len(rows),
+        seeds=tuple(scores),
+        evaluations=len(assessment.evaluations) + 1,
+        corrected_estimate=None if corrected is None else corrected.estimate,
+        gap=None if corrected is None else scores[0] - corrected.estimate,
+        corrected_interval=None if corrected is None else (corrected.low, corrected.high),
+        rule=assessment.rule,
+        model=model.document["model"],
+        training=TrainingSummary.from_json(model.document["training"]),
+        classes=None if is_regression else _class_report(outputs[0], rows),
+        scores=_regression_scores(outputs[0], rows) if is_regression else None,
+        against=_against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
+    )
 
 
 def final_models(
@@ -253,7 +260,7 @@ def _make_model(
             "running_score": [_number(fitted.running_score) for _, fitted in members],
         },
         "data_fingerprint": study.data_fingerprint,
-        "versions": {name: version(name) for name in VERSIONS},
+        "versions": installed_versions(),
     }
     document, weights = encode_model(facts, [member for member, _ in members])
     return StoredModel(seed, document, weights)
@@ -272,7 +279,7 @@ def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> f
 def _interval(
     spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return Wilson's interval of an accuracy, else that of resampled rows or groups.
+    """Return Wilson's interval of a share of rows, else that of resampled rows or groups.
 
     One group alone says nothing of others: it has no interval.
     """
@@ -280,7 +287,7 @@ def _interval(
     if rows.groups is not None and len(np.unique(rows.groups)) < 2:
         return None, None
     reduced = reduce_outputs(spec.metric, outputs, rows.target)
-    if spec.metric == "accuracy" and rows.groups is None:
+    if METRICS[spec.metric].counts_hits and rows.groups is None:
         return wilson(int(reduced.sum()), len(rows), section.level)
     seed = seed_for(spec.seed, "bootstrap", 1)
     draws = [
@@ -290,16 +297,18 @@ def _interval(
     return percentiles(np.concatenate(draws), section.level)
 
 
-def _details(spec: StudySpec, outputs: NDArray[np.float32], rows: Rows) -> dict[str, Any]:
+def _regression_scores(outputs: NDArray[np.float32], rows: Rows) -> dict[str, float]:
+    return {name: _score(name, outputs, rows.target) for name in metrics_of("regression")}
+
+
+def _class_report(outputs: NDArray[np.float32], rows: Rows) -> ClassReport:
     """Return what the one score hides."""
-    if spec.task == "regression":
-        return {"scores": {name: _score(name, outputs, rows.target) for name in REGRESSION_METRICS}}
     counts = confusion(rows.target, outputs.argmax(axis=1), len(rows.class_names))
-    return {
-        "per_class": [asdict(line) for line in class_scores(counts, rows.class_names)],
-        "confusion": counts.tolist(),
-        "calibration": asdict(calibration(np.exp(log_softmax(outputs)), rows.target)),
-    }
+    return ClassReport(
+        per_class=tuple(class_scores(counts, rows.class_names)),
+        confusion=tuple(tuple(line) for line in counts.tolist()),
+        calibration=calibration(np.exp(log_softmax(outputs)), rows.target),
+    )
 
 
 def _against_earlier(
@@ -308,7 +317,7 @@ def _against_earlier(
     winner: Trial,
     outputs: NDArray[np.float32],
     rows: Rows,
-) -> dict[str, Any] | None:
+) -> RowComparison | None:
     """Compare with the last earlier model of another trial, row by row, by McNemar's exact test."""
     earlier = [
         each for each in evaluations if each.outputs is not None and each.number != winner.number
@@ -320,10 +329,6 @@ def _against_earlier(
     was_right = before.outputs.argmax(axis=1) == rows.target
     is_right = outputs.argmax(axis=1) == rows.target
     gained, lost = int((is_right & ~was_right).sum()), int((was_right & ~is_right).sum())
-    return {
-        "evaluation": before.evaluation,
-        "number": before.number,
-        "gained": gained,
-        "lost": lost,
-        "p": exact_mcnemar(gained, lost),
-    }
+    return RowComparison(
+        before.evaluation, before.number, gained, lost, exact_mcnemar(gained, lost)
+    )

@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from selection.data.dataset import Dataset
-from selection.stats.classes import ClassScore, class_scores, confusion
+from selection.stats.classes import class_scores, confusion
 from selection.stats.scores import log_softmax
 from selection.store.evidence import RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
+from selection.study.class_scores import ClassScore
 from selection.study.trial import FoldResult
 
 LEAST_PIXELS = 64
@@ -190,7 +191,7 @@ def _predictions(
 
 def _class_names(study: StudyRecord) -> tuple[str, ...]:
     """Return the names of the classes by their index; () for regression."""
-    return tuple(study.facts["class_counts"])
+    return tuple(study.facts.class_counts)
 
 
 def _residuals(residuals: NDArray[np.float64]) -> Residuals:

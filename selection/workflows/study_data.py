@@ -6,13 +6,13 @@ Nothing here trains. A study that has begun keeps its file, its rows and its fol
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from selection.data.dataset import Dataset, load_development
 from selection.data.folds import (
@@ -24,10 +24,11 @@ from selection.data.folds import (
     make_splits,
 )
 from selection.data.prepare import prepare_folds
-from selection.errors import DataError, ErrorDetail, StudyStateError, location_name
+from selection.errors import DISTRIBUTION, DataError, ErrorDetail, StudyStateError, location_name
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, differences, most_features
 from selection.train.device import Device, describe_device
 from selection.train.fit import Trainer
@@ -39,24 +40,34 @@ MAY_CHANGE = (
     "search.max_consecutive_failures: ",
     "training.diagnostics: ",
 )
-VERSIONS = ("selection", "torch", "optuna", "scikit-learn", "numpy")
+PACKAGES = (DISTRIBUTION, "torch", "optuna", "scikit-learn", "numpy")
+
+
+def installed_versions() -> dict[str, str]:
+    """Return the versions that a result may depend on; ours by the name of its import."""
+    versions = {name: version(name) for name in PACKAGES}
+    return {"selection": versions.pop(DISTRIBUTION), **versions}
 
 
 @dataclass(frozen=True, eq=False)
 class StudyData:
-    """Hold the development rows of a study and their folds."""
+    """Hold the development rows of a study and their folds.
+
+    frame is the table that a study of arrays was given, held-out rows included.
+    """
 
     dataset: Dataset
     plan: FoldPlan
-    facts: Mapping[str, Any]
+    facts: DataFacts
+    frame: pd.DataFrame | None = None
 
 
-def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
+def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> StudyData:
     """Load the development rows and split them; nothing is written.
 
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
-    dataset = load_development(spec, folder)
+    dataset = load_development(spec, folder, frame)
     _check_features(spec, dataset)
     plan = make_splits(dataset, spec)
     folds = [fold_identity(split) for split in plan.splits]
@@ -67,19 +78,19 @@ def load_study_data(spec: StudySpec, folder: Path) -> StudyData:
             f"{duplicates} development rows have an exact copy in another fold: copies leak. "
             "Give copies one group, or drop them."
         )
-    facts = {
-        "rows": len(dataset),
-        "held_out_rows": dataset.held_out_rows,
-        "features": dataset.features.shape[1] + len(dataset.categories),
-        "inputs": dataset.inputs,
-        "outputs": len(dataset.class_names) or 1,
-        "class_counts": dataset.class_counts,
-        "fold_kind": fold_kind(dataset, spec),
-        "folds": folds,
-        "duplicate_rows": duplicates,
-        "warnings": warnings,
-    }
-    return StudyData(dataset, plan, facts)
+    facts = DataFacts(
+        rows=len(dataset),
+        held_out_rows=dataset.held_out_rows,
+        features=dataset.features.shape[1] + len(dataset.categories),
+        inputs=dataset.inputs,
+        outputs=len(dataset.class_names) or 1,
+        class_counts=dataset.class_counts,
+        fold_kind=fold_kind(dataset, spec),
+        folds=tuple(folds),
+        duplicate_rows=duplicates,
+        warnings=tuple(warnings),
+    )
+    return StudyData(dataset, plan, facts, frame)
 
 
 def _check_features(spec: StudySpec, dataset: Dataset) -> None:
@@ -120,7 +131,7 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
             "python": platform.python_version(),
             "machine": platform.machine(),
             **describe_device(device),
-            "versions": {name: version(name) for name in VERSIONS},
+            "versions": installed_versions(),
         }
         return records.create_study(
             spec, dataset.fingerprint, dataset.held_out_fingerprint, data.facts, environment
@@ -148,8 +159,8 @@ def check_rows(study: StudyRecord, data: StudyData) -> None:
     Raises: StudyStateError.
     """
     dataset = data.dataset
-    before = (study.data_fingerprint, study.held_out_fingerprint, list(study.facts["folds"]))
-    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts["folds"])
+    before = (study.data_fingerprint, study.held_out_fingerprint, study.facts.folds)
+    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts.folds)
     if before != now:
         where = f"study {study.name}"
         raise StudyStateError(

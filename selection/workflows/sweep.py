@@ -16,7 +16,7 @@ from typing import Protocol, TypeVar
 
 from selection.errors import LostCohortError, SelectionError
 from selection.search import CohortPruner, History, Proposer, shared_start
-from selection.store.cohorts import Claim, Limits
+from selection.store.claims import Limits, NewCohort, ResumedCohort, Spent, Wait
 from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import Lease, Progress, Worker
 from selection.store.repository import Repository
@@ -178,14 +178,15 @@ class _Sweep:
         claim = self._retry(
             lambda: self.repository.cohorts.claim(self.study, self.worker, self.limits)
         )
-        self.lease = claim.lease
-        if claim.lease is None:
-            if not claim.is_spent:
+        if isinstance(claim, Wait | Spent):
+            self.lease = None
+            if isinstance(claim, Wait):
                 time.sleep(WAIT_SECONDS)
-            return not claim.is_spent
+            return isinstance(claim, Wait)
+        self.lease = claim.lease
         try:
             with heartbeat(self.repository.leases, self.study, claim.lease) as held:
-                self._train(claim, claim.lease, held)
+                self._train(claim, held)
         except LostCohortError as error:
             self.leave()
             self.view.say(str(error))
@@ -198,13 +199,16 @@ class _Sweep:
             with suppress(SelectionError):
                 self.repository.cohorts.release(self.study, self.lease)
 
-    def _train(self, claim: Claim, lease: Lease, held: Heartbeat) -> None:
-        # Before the finished ones: a trial that ends in between is then in both, not in neither.
-        pending = self._pending() if claim.room else []
-        self._learn()
-        cohort = {trial.number: trial.params for trial in claim.trials}
-        if claim.room:
-            cohort = self._begin(claim, lease, pending)
+    def _train(self, claim: ResumedCohort | NewCohort, held: Heartbeat) -> None:
+        lease = claim.lease
+        if isinstance(claim, NewCohort):
+            # Before the finished ones: a trial that ends in between is in both, not in neither.
+            pending = self._pending()
+            self._learn()
+            cohort = self._begin(claim, pending)
+        else:
+            self._learn()
+            cohort = {trial.number: trial.params for trial in claim.trials}
         finished = tuple(self.finished)
         left = self.spec.budget - 1 - max(cohort)
         self.proposer.look_ahead(finished, min(self.limits.cohort, left), lease.cohort + 1)
@@ -245,9 +249,10 @@ class _Sweep:
         records = self.repository.records
         return self._retry(lambda: records.pending(self.study, since=self.first_unfinished))
 
-    def _begin(self, claim: Claim, lease: Lease, pending: Sequence[Trial]) -> dict[int, Params]:
+    def _begin(self, claim: NewCohort, pending: Sequence[Trial]) -> dict[int, Params]:
         """Ask for the next cohort and write it down."""
-        proposed = self.proposer.propose(self.finished, claim.room, lease.cohort, pending)
+        lease = claim.lease
+        proposed = self.proposer.propose(self.finished, claim.new_trials, lease.cohort, pending)
         numbers = self._retry(
             lambda: self.repository.cohorts.begin(self.study, lease, proposed, self.spec.space)
         )

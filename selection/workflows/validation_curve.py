@@ -62,36 +62,58 @@ def read_values(over: str, text: str) -> list[Scalar]:
 
     Raises: StudyFileError where the name is unknown, or a value breaks a rule of its own.
     """
-    known = [ROWS, *(name for name in space_names() if name not in CONSTANT_FIELDS)]
-    if over not in known:
-        rule = "a curve needs the name of a hyperparameter, or rows"
-        raise StudyFileError(ErrorDetail("--over", rule, show(over), nearest_name(over, known)))
+    _check_name(over, "--over")
     words = [word.strip() for word in text.split(",") if word.strip()]
-    values = [_read_value(over, word) for word in words]
-    if len(set(values)) < max(2, len(values)):
-        rule, hint = "a curve needs two values that differ, or more", "Write such as 8,32,128."
-        raise StudyFileError(ErrorDetail("--values", rule, show(text), hint))
-    return sorted(values, key=lambda value: (isinstance(value, str), value))
+    return _check_all(over, [_read_value(over, word) for word in words], "--values")
 
 
 def _read_value(over: str, word: str) -> Scalar:
-    at = f"--values {word}"
-    value: Scalar = {"true": True, "false": False}.get(word, word)
-    if over in (ROWS, *WHOLE_FIELDS, *REAL_FIELDS):
-        kind = float if over in REAL_FIELDS else int
-        try:
-            value = kind(word)
-        except ValueError:
-            rule = f"{over} must be a {'whole ' if kind is int else ''}number"
-            raise StudyFileError(ErrorDetail(at, rule, show(word), "Fix this value.")) from None
+    if over not in (ROWS, *WHOLE_FIELDS, *REAL_FIELDS):
+        return {"true": True, "false": False}.get(word, word)
+    kind = float if over in REAL_FIELDS else int
+    try:
+        return kind(word)
+    except ValueError:
+        rule = f"{over} must be a {'whole ' if kind is int else ''}number"
+        detail = ErrorDetail(f"--values {word}", rule, show(word), "Fix this value.")
+        raise StudyFileError(detail) from None
+
+
+def check_values(over: str, values: Sequence[Scalar]) -> list[Scalar]:
+    """Return the values of a curve in their order.
+
+    Raises: StudyFileError where the name is unknown, or a value breaks a rule of its own.
+    """
+    _check_name(over, "over")
+    return _check_all(over, values, "values")
+
+
+def _check_all(over: str, values: Sequence[Scalar], where: str) -> list[Scalar]:
+    checked = [_check_value(over, value, where) for value in values]
+    if len(set(checked)) < max(2, len(checked)):
+        rule, hint = "a curve needs two values that differ, or more", "Write such as 8,32,128."
+        raise StudyFileError(ErrorDetail(where, rule, ",".join(map(show, values)), hint))
+    return sorted(checked, key=lambda value: (isinstance(value, str), value))
+
+
+def _check_name(over: str, where: str) -> None:
+    known = [ROWS, *(name for name in space_names() if name not in CONSTANT_FIELDS)]
+    if over not in known:
+        rule = "a curve needs the name of a hyperparameter, or rows"
+        raise StudyFileError(ErrorDetail(where, rule, show(over), nearest_name(over, known)))
+
+
+def _check_value(over: str, value: Scalar, where: str) -> Scalar:
+    at = f"{where} {value}"
     if over == ROWS:
         if not isinstance(value, int) or value < 1:
-            raise StudyFileError(
-                ErrorDetail(at, "rows must be at least 1", word, "Fix this value.")
-            )
+            rule = "rows must be at least 1"
+            raise StudyFileError(ErrorDetail(at, rule, show(value), "Fix this value."))
         return value
+    if over in REAL_FIELDS and isinstance(value, int):
+        value = float(value)
     checked = checked_value(over, value, at)
-    assert not isinstance(checked, tuple), "one word is one value"
+    assert not isinstance(checked, tuple), "one value is no list"
     return checked
 
 

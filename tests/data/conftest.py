@@ -1,4 +1,4 @@
-"""Study files and tables for the tests of the data room."""
+"""Study files and tables for the tests of the data package."""
 
 from __future__ import annotations
 

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from test_fold_splits import dataset_of
 
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
 from selection.data.subsets import take_subset
 from selection.study.spec import StudySpec, parse_study
+from tests.data.test_folds import dataset_of
 
 
 def spec_of(seed: int = 0, *, task: str = "classification", **cv: Any) -> StudySpec:

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from sweep_bench import make_spec
 
 from selection.report.leaderboard import Order, leaderboard, sortable
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial, TrialState
+from tests.sweep_bench import make_spec
 
 SPEC = make_spec()
 

@@ -9,17 +9,22 @@ import pytest
 from rich.console import Console
 
 from selection.report.terminal.verdict import evaluation
+from selection.study.held_out_result import HeldOutResult
 
 NAMES = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Ankle boot"]
 
 
-def result(names: list[str]) -> dict[str, Any]:
+def result(names: list[str]) -> HeldOutResult:
     counts = [[90 if row == column else row for column in range(len(names))] for row in range(8)]
-    return {
+    value: dict[str, Any] = {
         "study": "s", "number": 3, "metric": "accuracy", "score": 0.9, "low": 0.88, "high": 0.92,
         "level": 0.95, "rows": 800, "seeds": [0.9], "corrected_estimate": 0.912, "gap": -0.012,
         "corrected_interval": [0.90, 0.92], "model": "refit", "against": None,
-        "training": {"updates": [460], "epochs": 20},
+        "rule": "best", "evaluations": 1,
+        "training": {
+            "rows": [800], "epochs": 20, "batch_size": 32, "batches_per_epoch": [23],
+            "updates": [460], "updates_in_cross_validation": 400.0,
+        },
         "per_class": [
             {"name": name, "rows": 100, "precision": 0.9, "recall": 0.9, "f1": 0.9}
             for name in names
@@ -27,6 +32,7 @@ def result(names: list[str]) -> dict[str, Any]:
         "confusion": counts,
         "calibration": {"nll": 0.33, "brier": 0.17, "ece": 0.0085},
     }  # fmt: skip
+    return HeldOutResult.from_json(value)
 
 
 def printed(width: int, names: list[str], *, is_terminal: bool = True) -> list[str]:

@@ -6,13 +6,13 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from sweep_bench import make_spec
 
 from selection.report.cells import show_interval, show_number, show_value
 from selection.report.verdict import detail_lines, winner_lines
 from selection.stats.paired_tests import Comparison, Posterior
 from selection.study.trial import Trial, TrialState
 from selection.workflows.assess import Assessment, Baseline, Competitor, Correction
+from tests.sweep_bench import make_spec
 
 
 def trial(number: int, mean: float) -> Trial:

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from serve_bench import add_curve, open_server
 from starlette.testclient import TestClient
-from sweep_bench import Bench, make_spec
 
 from selection.store.database import open_database
+from tests.serve.serve_bench import add_curve, open_server
+from tests.sweep_bench import Bench, make_spec
 
 
 def make_study(url: str, folder: Path) -> None:

@@ -9,7 +9,6 @@ from html.parser import HTMLParser
 from typing import Any
 
 from starlette.testclient import TestClient
-from sweep_bench import Bench
 
 from selection.serve.app import make_app
 from selection.serve.app_state import AppState
@@ -22,6 +21,7 @@ from selection.study.trial import Scalar
 from selection.train.device import choose_device
 from selection.workflows.study_data import StudyData
 from selection.workflows.validation_curve import Subject, trace_curve
+from tests.sweep_bench import Bench
 
 LOCAL = Rules(frozenset({"localhost"}), None, allow_edit=False)
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from serve_bench import open_server
 from starlette.testclient import TestClient
-from sweep_bench import Bench, make_spec
-from test_guard import EDIT
 
 from selection.store.database import open_database
+from tests.serve.serve_bench import open_server
+from tests.serve.test_guard import EDIT
+from tests.sweep_bench import Bench, make_spec
 
 
 def test_it_shows_a_note_two_charts_and_what_the_score_is(study_url: str) -> None:

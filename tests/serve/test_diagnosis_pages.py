@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
-from sweep_bench import Bench, make_spec
 
 from selection.store.repository import Repository, open_repository
 from selection.workflows.diagnose import diagnose_points
+from tests.serve.serve_bench import Page, cells, open_server, wait_for_answer
+from tests.sweep_bench import Bench, make_spec
 
 ROOT = "/selection/studies/iris/"
 
@@ -88,7 +88,7 @@ def test_stored_curves_are_shown_with_a_verdict_for_each_point(
                 interval = f" [{own.gap_low:.4f}, {own.gap_high:.4f}]"
                 assert line[4] == shown_mean(gap) + interval
                 assert f"{point.value}: {own.rule}" in Page(text).text
-    assert "all sizes take about as many updates" in page
+    assert "all sizes take about the same number of updates" in page
     assert "nested subsets of the training rows" in page.lower()
     assert "All trials against width" in page
 

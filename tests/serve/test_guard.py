@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from serve_bench import open_server
 from starlette.testclient import TestClient
 
 from selection.serve.guard import COOKIE, Rules, host_name, is_loopback, make_rules
+from tests.serve.serve_bench import open_server
 
 PATHS = ["/", "/dashboard", "/api/studies", "/selection/", "/selection/studies/iris/", "/nowhere"]
 NOTE = "/api/studies/1/note"
@@ -40,7 +40,7 @@ def test_only_reading_is_allowed(client: TestClient, method: str, path: str) -> 
 def test_a_foreign_host_is_refused(client: TestClient, path: str, host: str) -> None:
     answer = client.get(path, headers={"Host": host})
     assert answer.status_code == 400
-    assert "this server answers to the names of its own machine" in answer.text
+    assert "this server answers only requests for the names of its own machine" in answer.text
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_the_name_of_a_host_header(host: str, name: str) -> None:
 OPEN = Rules(frozenset({"localhost", "box"}), "s3cret", allow_edit=False)
 
 
-def test_without_the_token_nothing_is_told(sqlite_study: str) -> None:
+def test_without_the_token_nothing_is_shown(sqlite_study: str) -> None:
     with open_server(sqlite_study, OPEN) as client:
         for path in [*PATHS, "/selection/?token=other", "/selection/?token="]:
             answer = client.get(path, follow_redirects=False)

@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 import pytest
-from command_line import Cli
-from serve_bench import open_server
+
+from tests.command_line import Cli
+from tests.serve.serve_bench import open_server
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ def test_it_is_what_the_command_line_prints(
 
 
 @pytest.mark.parametrize("path", ["/nope", "/nope/trials", "/nope/best", "/iri"])
-def test_a_study_that_is_not_there_is_a_fault_in_json(study_url: str, path: str) -> None:
+def test_a_missing_study_is_an_error_in_json(study_url: str, path: str) -> None:
     with open_server(study_url) as client:
         answer = client.get(f"/selection/api/studies{path}")
     assert answer.status_code == 404

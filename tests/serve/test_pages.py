@@ -8,14 +8,14 @@ from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
-from serve_bench import Page, cells, open_server, wait_for_answer
 from starlette.testclient import TestClient
-from sweep_bench import Bench, make_spec
 
 from selection.report.plots.charts import CHARTS
 from selection.report.terminal import text
 from selection.study.trial import TrialState
 from selection.workflows.sweep import SweepNews
+from tests.serve.serve_bench import Page, cells, open_server, wait_for_answer
+from tests.sweep_bench import Bench, make_spec
 
 ROOT = "/selection/studies/iris/"
 
@@ -39,9 +39,8 @@ def test_every_link_of_every_page_leads_somewhere(study_url: str) -> None:
                 if target not in seen and target not in waiting and "sort=" not in target:
                     waiting.append(target)
     assert len([path for path in seen if "/trials/" in path]) == 9
-    assert {re.search(r"figures/([\w-]+)", path)[1] for path in seen if "/figures/" in path} == set(
-        CHARTS
-    )  # type: ignore[index]
+    drawn = {path.rsplit("/", 1)[1].partition(".json")[0] for path in seen if "/figures/" in path}
+    assert drawn == {name for name, entry in CHARTS.items() if entry.pages != ("dashboard",)}
     assert {path.rsplit("/", 1)[1] for path in seen if "/export/" in path} == {
         "best.toml",
         "best.json",
@@ -60,6 +59,8 @@ def test_a_study_between_two_cohorts_trains_and_after_the_last_one_is_finished(
             with open_server(bench.database.address.secret_url) as client:
                 status: Any = client.get("/selection/api/studies/iris").json()
                 seen[news.cohort] = (Page(client.get(ROOT).text).text, status)
+                (row,) = cells(client.get("/selection/").text, "Studies")
+                assert (row[0], row[5]) == ("iris", "1"), "one worker holds the study"
 
     bench.run(make_spec(), watch)
     assert list(seen) == [0, 1, 2]
@@ -69,7 +70,7 @@ def test_a_study_between_two_cohorts_trains_and_after_the_last_one_is_finished(
     line = f"cohort 0 is finished; the next one is asked for on {held['worker']}"
     assert line in between
     assert "iris training 4 of 9 trials" in between
-    assert "computed when no worker trains" in between
+    assert "computed when training ends" in between
     text.status(text.make_console(), status)
     assert f"training: {line}" in capsys.readouterr().out.replace("\n", " ")
     end, status = seen[2]
@@ -88,6 +89,9 @@ def test_the_answer_says_of_every_number_what_it_is(client: TestClient) -> None:
     assert f"[{low:.4f}, {high:.4f}] at 95%" in text
     assert f"baseline linear observed {best['baselines']['linear']['mean']:.4f}" in text
     assert f"default setting observed {best['default']['mean']:.4f}" in text
+    for name, baseline in best["baselines"].items():
+        verdict = "better" if baseline["is_beaten"] else "not shown to be better"
+        assert f"baseline {name} observed {baseline['mean']:.4f} the winner is {verdict}" in text
     assert "accuracy held out" in text
     assert "never opened by this study" in text
     assert re.search(
@@ -195,7 +199,7 @@ def test_a_trial_shows_its_folds_classes_and_mistakes(client: TestClient) -> Non
     assert "setosa 40" in text
     assert "precision recall F1" in text
     wrong = round((1 - trial["value"]) * 120)
-    assert text.count("taken for") == min(wrong, 12)
+    assert text.count("confidence 0.") == min(wrong, 12)
 
 
 @pytest.mark.parametrize("number", ["99", "-1", "x", "9" * 30, "9" * 5000, "%C2%B2", "1/", ""])
@@ -219,6 +223,16 @@ def test_charts_are_figures_or_nothing(client: TestClient, name: str) -> None:
         f"{ROOT}figures/{name}.json", params={"param": "no", "trial": "no", "over": "no"}
     )
     assert wrong.status_code == 200
+    nowhere = (
+        "scores-against",
+        "slice",
+        "confusion",
+        "point-curve",
+        "gradient-norm",
+        "weight-norm",
+        "dead-units",
+    )
+    assert (wrong.json() is None) == (name in nowhere)
 
 
 def test_our_pages_are_found_without_their_slash(client: TestClient) -> None:

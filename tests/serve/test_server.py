@@ -12,9 +12,9 @@ from pathlib import Path
 from urllib.error import HTTPError
 
 import pytest
-from command_line import Cli
 
 from selection.serve.server import listen
+from tests.command_line import Cli
 
 
 def start_server(url: str, *words: str) -> subprocess.Popen[str]:
@@ -34,7 +34,7 @@ def test_it_says_where_it_is_and_ends_when_told(sqlite_study: str, number: signa
     pattern = (
         r"model selection:  (http://127\.0\.0\.1:\d+/selection/)\n"
         r"Optuna Dashboard: (http://127\.0\.0\.1:\d+/dashboard)\n"
-        r"it only reads; Ctrl-C ends it\n"
+        r"the server only reads; press Ctrl-C to stop it\n"
     )
     found = re.fullmatch(pattern, text)
     assert found, text
@@ -51,7 +51,7 @@ def test_off_this_machine_it_asks_for_a_token_and_says_why(sqlite_study: str) ->
     text = said(process, 4)
     process.terminate()
     process.communicate(timeout=30)
-    assert "other machines can reach this server, so it asks each browser for a token" in text
+    assert "other machines can reach this server, so it asks each browser once for a token" in text
     tokens = re.findall(r"http://\S+\?token=(\S{20,})$", text, re.MULTILINE)
     assert len(set(tokens)) == 1
     assert len(tokens) == 2
@@ -71,7 +71,7 @@ def test_without_the_token_it_answers_nothing(sqlite_study: str) -> None:
     process.communicate(timeout=30)
 
 
-def test_a_port_that_is_taken_is_a_fault_in_one_line(cli: Cli, sqlite_study: str) -> None:
+def test_a_taken_port_is_an_error_in_one_line(cli: Cli, sqlite_study: str) -> None:
     with listen("127.0.0.1", 0) as taken:
         port = taken.getsockname()[1]
         outcome = cli("serve", "--port", port, "--storage", sqlite_study)
@@ -82,7 +82,7 @@ def test_a_port_that_is_taken_is_a_fault_in_one_line(cli: Cli, sqlite_study: str
     )
 
 
-def test_a_host_that_is_not_this_machine_is_a_fault_in_one_line(
+def test_a_host_that_is_not_this_machine_is_an_error_in_one_line(
     cli: Cli, sqlite_study: str
 ) -> None:
     outcome = cli("serve", "--host", "no.such.host.invalid", "--storage", sqlite_study)
@@ -90,7 +90,7 @@ def test_a_host_that_is_not_this_machine_is_a_fault_in_one_line(
     assert outcome.err.count("\n") == 1
 
 
-def test_a_database_that_is_not_there_is_a_fault_in_one_line(cli: Cli) -> None:
+def test_a_missing_database_is_an_error_in_one_line(cli: Cli) -> None:
     outcome = cli("serve", "--port", 0)
     assert outcome.code == 1
     assert outcome.err.count("\n") == 1

@@ -7,11 +7,15 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from selection.errors import ErrorDetail, StudyStateError
-from selection.store.cohorts import Cohorts, Limits
+from selection.store.claims import Limits, NewCohort, ResumedCohort
+from selection.store.cohorts import Cohorts
 from selection.store.curve_points import CurvePoint
 from selection.store.leases import Lease, Worker, new_worker, read_leases
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.study.class_scores import Calibration, ClassScore
+from selection.study.data_facts import DataFacts
+from selection.study.held_out_result import ClassReport, HeldOutResult, TrainingSummary
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import (
     CURVE_COLUMNS,
@@ -25,8 +29,53 @@ from selection.study.trial import (
     TrialState,
 )
 
-FACTS = {"rows": 1437, "classes": [0, 1], "warnings": ["a class is rare"], "mean": 0.1}
+FACTS = DataFacts(
+    rows=1437,
+    held_out_rows=360,
+    features=64,
+    inputs=64,
+    outputs=2,
+    class_counts={"b": 1400, "a, größer": 37},
+    fold_kind="stratified",
+    folds=("f" * 64, "0" * 64, "a" * 64),
+    duplicate_rows=3,
+    warnings=("a class is rare",),
+)
 ENVIRONMENT = {"python": "3.11", "device": "cpu"}
+RESULT = HeldOutResult(
+    study="example, größer ist besser",
+    number=7,
+    metric="accuracy",
+    score=0.1 + 0.2,
+    low=5e-324,
+    high=1.7976931348623157e308,
+    level=0.95,
+    rows=360,
+    seeds=(0.3, -0.0, 1e-17),
+    evaluations=1,
+    corrected_estimate=None,
+    gap=None,
+    corrected_interval=None,
+    rule="best",
+    model="refit",
+    training=TrainingSummary(
+        rows=(1437,),
+        epochs=3,
+        batch_size=32,
+        batches_per_epoch=(45,),
+        updates=(135,),
+        updates_in_cross_validation=108.5,
+        running_loss=(None,),
+        running_score=(1 / 3,),
+    ),
+    classes=ClassReport(
+        per_class=(ClassScore("a", 200, 2 / 3, 0.5, 0.25), ClassScore("b", 160, None, 0.0, None)),
+        confusion=((100, 100), (160, 0)),
+        calibration=Calibration(nll=0.7, brier=0.1, ece=1 / 3),
+    ),
+    scores=None,
+    against=None,
+)
 FOLDS, REPEATS = 3, 2
 
 
@@ -161,8 +210,8 @@ def begin_example(
     cohorts = Cohorts(records._database)
     worker = new_worker(600.0, is_alone=False)
     claim = cohorts.claim(study, worker, Limits(trials=10**6, cohort=count))
-    if claim.lease is None or claim.lease.cohort != cohort:
-        if claim.lease is not None:
+    if not isinstance(claim, NewCohort) or claim.lease.cohort != cohort:
+        if isinstance(claim, NewCohort | ResumedCohort):
             cohorts.release(study, claim.lease)
         raise StudyStateError(ErrorDetail(study.name, "the next cohort", str(claim), ""))
     asked = example_params(study.spec(), count) if params is None else params
@@ -200,7 +249,8 @@ def restart_example(records: Records, study: StudyRecord) -> list[tuple[int, Par
     """Take up the first cohort that is not finished, as the one process that is left alive."""
     worker = new_worker(600.0, is_alone=True)
     claim = Cohorts(records._database).claim(study, worker, Limits(trials=0, cohort=1))
-    return [(trial.number, trial.params) for trial in claim.trials]
+    found = claim.trials if isinstance(claim, ResumedCohort) else ()
+    return [(trial.number, trial.params) for trial in found]
 
 
 def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sqlite3
 import traceback
 from pathlib import Path
 
@@ -78,6 +79,25 @@ def test_password_that_a_driver_repeats_is_taken_out() -> None:
     said = sa.exc.OperationalError("SELECT", {}, Exception(f"bad: {CANARY}\nand more"))
     with pytest.raises(StorageError, match=r"got bad: \*\*\*\."), errors_at(address):
         raise said
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("SQLITE_NOTADB", "must be an SQLite database"),
+        ("SQLITE_CORRUPT_VTAB", "must be undamaged"),
+        ("SQLITE_CANTOPEN_ISDIR", "must be readable"),
+        ("SQLITE_READONLY_DBMOVED", "must be writable"),
+        ("SQLITE_BUSY_SNAPSHOT", "one process writes an SQLite database at a time"),
+        ("SQLITE_FULL", "the disk must have room"),
+        ("SQLITE_IOERR_READ", "must do what it is asked"),
+    ],
+)
+def test_what_sqlite_refuses_is_told_by_its_error_name(code: str, rule: str) -> None:
+    cause = sqlite3.OperationalError("in words that any version may change")
+    cause.sqlite_errorname = code
+    with pytest.raises(StorageError, match=rule), errors_at(read_address("sqlite:///study.db")):
+        raise sa.exc.OperationalError("SELECT", {}, cause)
 
 
 def test_folder_of_others_is_named() -> None:

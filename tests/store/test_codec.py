@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selection.store.codec import decode_fold, encode_fold, shown_attrs, thinned_points
+from selection.store.codec import decode_fold, encode_fold
+from selection.store.trial_writer import shown_attrs, thinned_points
 from selection.study.trial import (
     FoldResult,
     LayerCurves,
@@ -39,7 +40,7 @@ def test_member_comes_back_bit_for_bit(points: np.ndarray, outputs: np.ndarray |
         assert back.outputs is None
     else:
         assert back.outputs is not None
-        assert (back.outputs.shape, back.outputs.dtype) == (outputs.shape, np.float32)
+        assert (back.outputs.shape, back.outputs.dtype) == (outputs.shape, np.dtype(np.float32))
         assert back.outputs.tobytes() == outputs.tobytes()
 
 
@@ -54,7 +55,7 @@ def test_layers_come_back_bit_for_bit(points: np.ndarray) -> None:
     row = encode_fold("uuid", 1, FoldResult(2, 3, curve, None, LayerCurves(points)))
     back = decode_fold(row, outputs=False).layers
     assert back is not None
-    assert (back.points.dtype, back.points.shape) == (np.float64, points.shape)
+    assert (back.points.dtype, back.points.shape) == (np.dtype(np.float64), points.shape)
     assert back.points.tobytes() == points.tobytes()
     odd = LayerCurves(np.asfortranarray(points.astype(">f8")))
     assert encode_fold("uuid", 1, FoldResult(2, 3, curve, None, odd)) == row

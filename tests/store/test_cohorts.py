@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
-from store_examples import create_example, example_params, example_result, example_spec
 
 from selection.errors import (
     ErrorDetail,
@@ -27,8 +26,9 @@ from selection.errors import (
     StudyStateError,
     UnreachableError,
 )
+from selection.store.claims import Claim, Limits, NewCohort, ResumedCohort, Spent, Wait
 from selection.store.clock import database_now
-from selection.store.cohorts import Claim, Cohorts, Limits
+from selection.store.cohorts import Cohorts
 from selection.store.database import Database, open_database
 from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import (
@@ -41,8 +41,8 @@ from selection.store.leases import (
     read_leases,
 )
 from selection.store.ledger import Ledger
-from selection.store.optuna_storage import trial_params, trial_user_attrs
-from selection.store.optuna_storage import trials as optuna_trials
+from selection.store.optuna_rows import trial_params, trial_user_attrs
+from selection.store.optuna_rows import trials as optuna_trials
 from selection.store.process_identity import is_dead, this_process
 from selection.store.records import Records
 from selection.store.retry import LONGEST_PAUSE_SECONDS as LONGEST_WAIT
@@ -50,6 +50,7 @@ from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, metadata, trial_table
 from selection.study.trial import Trial, TrialResult, TrialState
+from tests.store.store_examples import create_example, example_params, example_result, example_spec
 
 TABLES = (
     *BaseModel.metadata.sorted_tables,
@@ -57,9 +58,8 @@ TABLES = (
 )
 LONG_AGO = datetime(2000, 1, 1)
 LIMITS = Limits(trials=6, cohort=2)
-WAIT = Claim()
-SPENT = Claim(is_spent=True)
-FAULT = ErrorDetail("postgresql:///none", "the server must be reachable", "no answer", "Start it.")
+WAIT, SPENT = Wait(), Spent()
+ERROR = ErrorDetail("postgresql:///none", "the server must be reachable", "no answer", "Start it.")
 
 
 @dataclass(frozen=True)
@@ -82,20 +82,31 @@ class StudyCase:
 
     def lease(self, worker: Worker, limits: Limits = LIMITS) -> Lease:
         """Claim, and return the lease that is given."""
-        lease = self.claim(worker, limits).lease
-        assert lease is not None
-        return lease
+        claim = self.claim(worker, limits)
+        assert isinstance(claim, NewCohort | ResumedCohort)
+        return claim.lease
+
+    def new_cohort(self, worker: Worker, limits: Limits = LIMITS) -> NewCohort:
+        """Claim, and return the new cohort that is given."""
+        claim = self.claim(worker, limits)
+        assert isinstance(claim, NewCohort)
+        return claim
+
+    def resume(self, worker: Worker, limits: Limits = LIMITS) -> ResumedCohort:
+        """Claim, and return the cohort that is given to be resumed."""
+        claim = self.claim(worker, limits)
+        assert isinstance(claim, ResumedCohort)
+        return claim
 
     def begin(self, lease: Lease, count: int = 2) -> list[int]:
         params = example_params(self.study.spec(), count)
         return self.cohorts.begin(self.study, lease, params, self.study.space)
 
     def train(self, worker: Worker, limits: Limits = LIMITS) -> tuple[Lease, list[int]]:
-        """Claim room and begin as many trials."""
-        claim = self.claim(worker, limits)
-        assert claim.lease is not None
-        assert claim.room > 0
-        return claim.lease, self.begin(claim.lease, claim.room)
+        """Claim a new cohort and begin its trials."""
+        claim = self.new_cohort(worker, limits)
+        assert claim.new_trials > 0
+        return claim.lease, self.begin(claim.lease, claim.new_trials)
 
     def finish(
         self, lease: Lease, numbers: list[int], state: TrialState = TrialState.COMPLETE
@@ -190,18 +201,17 @@ def child() -> Iterator[tuple[subprocess.Popen[str], str]]:
             process.kill()
 
 
-# Room for new cohorts.
+# New cohorts.
 
 
-def test_claim_reserves_room_for_a_cohort_or_for_what_is_left(case: StudyCase) -> None:
+def test_claim_reserves_a_whole_cohort_or_what_is_left(case: StudyCase) -> None:
     limits = Limits(trials=5, cohort=2)
-    for cohort, room in enumerate((2, 2, 1)):
-        claim = case.claim(someone(), limits)
-        assert claim.lease is not None
-        assert (claim.lease.cohort, claim.lease.attempt) == (cohort, 1)
-        assert (claim.room, claim.trials, claim.is_spent) == (room, (), False)
-        assert case.lease_rows()[cohort].trials == room
-        case.begin(claim.lease, room)
+    for cohort, count in enumerate((2, 2, 1)):
+        worker = someone()
+        claim = case.new_cohort(worker, limits)
+        assert claim == NewCohort(Lease(cohort, worker, attempt=1), count)
+        assert case.lease_rows()[cohort].trials == count
+        case.begin(claim.lease, count)
     assert case.claim(someone(), limits) == WAIT
 
 
@@ -270,14 +280,14 @@ def test_study_is_spent_only_when_nobody_trains(case: StudyCase) -> None:
     with unchanged(case.database):
         assert case.claim(someone(), limits) == SPENT
         assert case.claim(lease.worker, limits) == SPENT
-    assert case.claim(someone(), Limits(trials=3, cohort=2)).room == 1
+    assert case.new_cohort(someone(), Limits(trials=3, cohort=2)).new_trials == 1
 
 
 def test_study_without_a_budget_is_spent_at_once(case: StudyCase) -> None:
     assert case.claim(someone(), Limits(trials=0, cohort=2)) == SPENT
 
 
-def test_a_claim_told_twice_is_one_reservation(case: StudyCase) -> None:
+def test_a_repeated_claim_is_one_reservation(case: StudyCase) -> None:
     worker = someone()
     first = case.claim(worker)
     assert case.claim(worker) == first
@@ -311,9 +321,8 @@ def test_lease_that_ended_is_taken_up_by_the_next_attempt(case: StudyCase, home:
     asked = [dict(trial.params) for trial in case.trials()][:2]
     case.expire(0)
     worker = someone()
-    claim = case.claim(worker)
+    claim = case.resume(worker)
     assert claim.lease == Lease(0, worker, attempt=2)
-    assert (claim.room, claim.is_spent) == (0, False)
     assert [trial.number for trial in claim.trials] == numbers
     assert [dict(trial.params) for trial in claim.trials] == asked
     assert {trial.state for trial in claim.trials} == {TrialState.RUNNING}
@@ -331,7 +340,11 @@ def test_lease_that_ended_is_taken_up_by_the_next_attempt(case: StudyCase, home:
     ]
 
 
-@pytest.mark.parametrize("home", ["", "another-machine:1/1/1", this_process()])
+@pytest.mark.parametrize(
+    "home",
+    ["", "another-machine:1/1/1", this_process()],
+    ids=["unknown", "another machine", "this process"],
+)
 def test_living_lease_is_not_taken(case: StudyCase, home: str) -> None:
     limits = Limits(trials=2, cohort=2)
     case.train(someone(home), limits)
@@ -353,10 +366,9 @@ def test_only_what_is_not_finished_is_taken_up(case: StudyCase) -> None:
     case.finish(lease, [0])
     assert list(case.lease_rows()) == [0], "a cohort that is finished in part is still held"
     case.expire(0)
-    claim = case.claim(someone())
+    claim = case.resume(someone())
     assert [trial.number for trial in claim.trials] == [1]
     assert case.attempts() == [1, 2]
-    assert claim.lease is not None
     case.finish(claim.lease, [1])
     assert case.states() == [TrialState.COMPLETE] * 2
 
@@ -370,8 +382,7 @@ def test_worker_of_this_machine_that_was_killed_is_lost_at_once(case: StudyCase)
         process.kill()
         process.wait()
         assert is_dead(home)
-        claim = case.claim(someone(), limits)
-    assert claim.lease is not None
+        claim = case.resume(someone(), limits)
     assert claim.lease.attempt == 2
     assert case.lease_rows()[0].lost == 1
 
@@ -425,18 +436,16 @@ def test_worker_that_is_alone_takes_everything(case: StudyCase) -> None:
     case.lease(someone())
     alone = replace(someone(), is_alone=True)
     for cohort in range(2):
-        claim = case.claim(alone)
+        claim = case.resume(alone)
         assert claim.lease == Lease(cohort, alone, attempt=2)
         case.finish(claim.lease, [trial.number for trial in claim.trials])
-    claim = case.claim(alone)
-    assert claim.lease == Lease(2, alone, attempt=1)
-    assert claim.room == 2
+    assert case.claim(alone) == NewCohort(Lease(2, alone, attempt=1), 2)
 
 
 def test_own_lease_is_taken_again_and_not_counted_as_lost(case: StudyCase) -> None:
     worker = someone()
     lease, numbers = case.train(worker)
-    again = case.claim(worker)
+    again = case.resume(worker)
     assert again.lease == Lease(0, worker, attempt=2)
     assert [trial.number for trial in again.trials] == numbers
     assert case.lease_rows()[0].lost == 0
@@ -453,9 +462,8 @@ def test_reservation_of_a_dead_worker_is_handed_out_again(case: StudyCase, home:
     if not home:
         case.expire(1)
     worker = someone()
-    claim = case.claim(worker)
-    assert claim.lease == Lease(1, worker, attempt=1)
-    assert claim.room == 2
+    claim = case.new_cohort(worker)
+    assert claim == NewCohort(Lease(1, worker, attempt=1), 2)
     assert case.lease_rows()[1].lost == 0
     with unchanged(case.database), pytest.raises(LostCohortError):
         case.begin(lost)
@@ -481,16 +489,16 @@ def test_late_worker_whose_cohort_nobody_took_goes_on(case: StudyCase) -> None:
     assert case.states() == [TrialState.COMPLETE] * 2
 
 
-# Told twice, and told too late.
+# Repeated, and too late.
 
 
-def test_begin_told_twice_writes_once(case: StudyCase) -> None:
+def test_repeated_begin_writes_once(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     with unchanged(case.database):
         assert case.begin(lease) == numbers == [0, 1]
 
 
-def test_finish_told_twice_writes_once(case: StudyCase) -> None:
+def test_repeated_finish_writes_once(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     case.finish(lease, numbers)
     with unchanged(case.database):
@@ -498,7 +506,7 @@ def test_finish_told_twice_writes_once(case: StudyCase) -> None:
 
 
 @pytest.mark.parametrize("state", [TrialState.PRUNED, TrialState.FAILED])
-def test_finish_told_twice_of_other_ends_writes_once(case: StudyCase, state: TrialState) -> None:
+def test_repeated_finish_with_other_ends_writes_once(case: StudyCase, state: TrialState) -> None:
     lease, numbers = case.train(someone())
     case.finish(lease, numbers, state)
     with unchanged(case.database):
@@ -506,7 +514,7 @@ def test_finish_told_twice_of_other_ends_writes_once(case: StudyCase, state: Tri
     assert case.states() == [state] * 2
 
 
-def test_finish_told_twice_is_heard_after_a_look(case: StudyCase) -> None:
+def test_repeated_finish_is_heard_after_an_evaluation(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     case.finish(lease, numbers)
     case.evaluation()
@@ -600,8 +608,7 @@ def test_released_cohort_waits_for_any_worker(case: StudyCase) -> None:
     assert case.lease_rows() == {}
     with unchanged(case.database):
         case.release(lease)
-    claim = case.claim(someone())
-    assert claim.lease is not None
+    claim = case.resume(someone())
     assert claim.lease.attempt == 2
     assert [trial.number for trial in claim.trials] == numbers
     assert case.states() == [TrialState.RUNNING] * 2
@@ -649,9 +656,8 @@ def test_cohort_that_costs_too_many_workers_is_failed(case: StudyCase, max_retri
         lease = case.lease(someone(), limits)
         assert (lease.cohort, lease.attempt) == (0, lost + 2)
     case.expire(0)
-    claim = case.claim(someone(), limits)
-    assert claim.lease is not None
-    assert (claim.lease.cohort, claim.room) == (1, 2)
+    claim = case.new_cohort(someone(), limits)
+    assert (claim.lease.cohort, claim.new_trials) == (1, 2)
     assert list(case.lease_rows()) == [1]
     for trial in case.trials():
         assert trial.state is TrialState.FAILED
@@ -715,7 +721,7 @@ def test_one_trial_in_between_keeps_the_study_going(case: StudyCase, state: Tria
             n: example_result(n, ends[index + at], epochs=2) for at, n in enumerate(numbers)
         }
         case.cohorts.finish(case.study, lease, finished)
-    assert case.claim(someone(), limits).room == 2
+    assert case.new_cohort(someone(), limits).new_trials == 2
 
 
 def test_failing_study_still_takes_up_what_was_begun(case: StudyCase) -> None:
@@ -758,7 +764,7 @@ def test_time_of_parallel_cohorts_is_counted_once(case: StudyCase) -> None:
     spans(case, (0, 60), (0, 50), (30, 100), (40, 90))
     assert Records(case.database).elapsed_seconds(case.study) == 100
     assert case.claim(someone(), replace(LIMITS, timeout_seconds=100.0)) == SPENT
-    assert case.claim(someone(), replace(LIMITS, timeout_seconds=100.5)).room == 2
+    assert case.new_cohort(someone(), replace(LIMITS, timeout_seconds=100.5)).new_trials == 2
 
 
 def test_cohort_inside_another_adds_no_time(case: StudyCase) -> None:
@@ -784,15 +790,14 @@ def test_late_study_lets_running_cohorts_end(case: StudyCase) -> None:
     assert case.claim(someone(), limits) == WAIT
     assert case.renew(second)
     case.expire(1)
-    claim = case.claim(someone(), limits)
-    assert claim.lease is not None
+    claim = case.resume(someone(), limits)
     assert (claim.lease.cohort, claim.lease.attempt) == (1, 2)
     case.finish(claim.lease, others)
     assert case.claim(someone(), limits) == SPENT
 
 
 def test_late_study_has_its_first_cohort(case: StudyCase) -> None:
-    assert case.claim(someone(), replace(LIMITS, timeout_seconds=1e-9)).room == 2
+    assert case.new_cohort(someone(), replace(LIMITS, timeout_seconds=1e-9)).new_trials == 2
 
 
 # Watched.
@@ -866,10 +871,10 @@ def set_zone(database: Database, zone: str) -> None:
         assert connection.exec_driver_sql("SHOW timezone").scalar() == zone
 
 
-# After a look.
+# After an evaluation.
 
 
-def test_everything_is_refused_after_a_look(case: StudyCase) -> None:
+def test_everything_is_refused_after_an_evaluation(case: StudyCase) -> None:
     case.finish(*case.train(someone()))
     begun, numbers = case.train(someone())
     reserved = case.lease(someone())
@@ -964,14 +969,14 @@ def test_holding_says_that_the_lease_was_lost_and_asks_no_more(study: StudyRecor
 
 
 def test_holding_survives_a_database_that_fails(study: StudyRecord) -> None:
-    leases = MadeUpLeases(StorageError(FAULT), UnreachableError(FAULT), True)
+    leases = MadeUpLeases(StorageError(ERROR), UnreachableError(ERROR), True)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: len(leases.finished) > 3)
         held.tell(Progress())
 
 
 def test_holding_that_heard_no_answer_for_long_still_hears_of_a_loss(study: StudyRecord) -> None:
-    leases = MadeUpLeases(*[UnreachableError(FAULT)] * 5, False)
+    leases = MadeUpLeases(*[UnreachableError(ERROR)] * 5, False)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
 
@@ -1009,8 +1014,8 @@ def test_cohort_that_trains_longer_than_its_lease_stays_held(
     def moved_now(connection: sa.Connection) -> datetime:
         return database_now(connection) + passed
 
-    for room in ("leases", "cohorts"):
-        monkeypatch.setattr(f"selection.store.{room}.database_now", moved_now)
+    for module in ("leases", "claiming"):
+        monkeypatch.setattr(f"selection.store.{module}.database_now", moved_now)
     monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 0.02)
     limits = Limits(trials=2, cohort=2)
     lease, numbers = case.train(someone(), limits)
@@ -1068,7 +1073,7 @@ def test_what_succeeds_is_done_once(clock: MadeUpTime) -> None:
 
 
 def test_server_that_does_not_answer_is_asked_again(clock: MadeUpTime) -> None:
-    assessments: list[Any] = [UnreachableError(FAULT)] * 9 + [7]
+    assessments: list[Any] = [UnreachableError(ERROR)] * 9 + [7]
     said: list[str] = []
 
     def act() -> int:
@@ -1078,7 +1083,7 @@ def test_server_that_does_not_answer_is_asked_again(clock: MadeUpTime) -> None:
         return int(answer)
 
     assert retry(act, said.append) == 7
-    assert said == [f"{FAULT} Trying again for 300 seconds."]
+    assert said == [f"{ERROR} Trying again for 300 seconds."]
     assert clock.pauses == sorted(clock.pauses)
     assert clock.pauses[0] < 1
     assert clock.pauses[-1] == LONGEST_WAIT
@@ -1090,7 +1095,7 @@ def test_patience_ends(clock: MadeUpTime, seconds: float) -> None:
 
     def act() -> None:
         tries.append(clock.now)
-        raise UnreachableError(FAULT)
+        raise UnreachableError(ERROR)
 
     with pytest.raises(UnreachableError):
         retry(act, lambda line: None, seconds)
@@ -1104,7 +1109,7 @@ def test_other_errors_are_not_waited_for(clock: MadeUpTime, kind: type[Exception
 
     def act() -> None:
         tries.append(None)
-        raise kind(FAULT)
+        raise kind(ERROR)
 
     with pytest.raises(kind):
         retry(act, lambda line: None)

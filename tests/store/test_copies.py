@@ -19,7 +19,31 @@ import sqlalchemy as sa
 from optuna.storages import RDBStorage
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState as OptunaState
-from store_examples import (
+
+from selection.errors import RefusedError, StorageError, StudyStateError
+from selection.store import copy_study as copy_module
+from selection.store.clock import utc_now
+from selection.store.copy_study import StudyCopy, copy_study
+from selection.store.curve_points import CurvePoints
+from selection.store.database import Database, open_database
+from selection.store.delete_study import delete_study
+from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
+from selection.store.ledger import EVALUATED, Ledger
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.study_tables import StudySize, study_size
+from selection.store.tables import (
+    fold_table,
+    lease_table,
+    ledger_table,
+    metadata,
+    model_table,
+    study_table,
+    trial_table,
+)
+from selection.study.trial import TrialState
+from tests.store.store_examples import (
+    RESULT,
     begin_example,
     create_example,
     example_points,
@@ -31,27 +55,6 @@ from store_examples import (
     restart_example,
     same_members,
 )
-
-from selection.errors import RefusedError, StorageError, StudyStateError
-from selection.store import copies
-from selection.store.codec import utc_now
-from selection.store.copies import StudyCopy, StudySize, copy_study, delete_study, study_size
-from selection.store.curve_points import CurvePoints
-from selection.store.database import Database, open_database
-from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
-from selection.store.ledger import EVALUATED, Ledger
-from selection.store.records import Records
-from selection.store.study_record import StudyRecord
-from selection.store.tables import (
-    fold_table,
-    lease_table,
-    ledger_table,
-    metadata,
-    model_table,
-    study_table,
-    trial_table,
-)
-from selection.study.trial import TrialState
 
 KINDS = ("sqlite", "postgres")
 PAIRS = [(here, there) for here in KINDS for there in KINDS]
@@ -232,7 +235,7 @@ def evaluated_study(database: Database, name: str = "example", number: int = 0) 
     study = full_study(database, name)
     ledger, finished = Ledger(database), len(Records(database).finished_numbers(study))
     assert ledger.claim(study, number, "best", evaluation=1, reason="", finished=finished)
-    ledger.finish(study, 1, {"score": 0.1 + 0.2}, np.full((4, 3), 1 / 3, dtype=np.float32))
+    ledger.finish(study, 1, RESULT, np.full((4, 3), 1 / 3, dtype=np.float32))
     reason = "a label was wrong"
     assert ledger.claim(study, 1, "best", evaluation=2, reason=reason, finished=finished + 3)
     return study
@@ -283,8 +286,8 @@ def test_copy_has_every_row(
     pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = pair
-    monkeypatch.setattr(copies, "CHUNK_ROWS", 2)
-    monkeypatch.setattr(copies, "CHUNK_ROWS_WITH_BYTES", 4)
+    monkeypatch.setattr(copy_module, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(copy_module, "CHUNK_ROWS_WITH_BYTES", 4)
     # Ids of the target are not those of the source.
     full_study(target, "another")
     study = full_study(source)
@@ -328,7 +331,7 @@ def test_optuna_sees_the_same_study(pair: tuple[Database, Database]) -> None:
     assert any("a note" in attrs for attrs in seen)
 
 
-def test_house_reads_the_same_study(pair: tuple[Database, Database]) -> None:
+def test_selection_reads_the_same_study(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = evaluated_study(source)
     copy_study(source, study, target)
@@ -347,7 +350,7 @@ def test_house_reads_the_same_study(pair: tuple[Database, Database]) -> None:
     ]
 
 
-def test_copy_allows_no_second_look(pair: tuple[Database, Database]) -> None:
+def test_copy_allows_no_second_evaluation(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = evaluated_study(source)
     copy_study(source, study, target)
@@ -376,7 +379,7 @@ def test_trial_ids_grow_with_numbers(
     pair: tuple[Database, Database], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source, target = pair
-    monkeypatch.setattr(copies, "CHUNK_ROWS", 4)
+    monkeypatch.setattr(copy_module, "CHUNK_ROWS", 4)
     study = full_study(source)
     # Rows of a table come in any order.
     change(source, "UPDATE trials SET number = 8 - number")
@@ -425,7 +428,7 @@ def test_big_rows_are_held_a_few_at_a_time(pair: tuple[Database, Database]) -> N
     finally:
         tracemalloc.stop()
     assert copy.fold_rows == trials * MEMBERS
-    assert peak < 3 * copies.CHUNK_ROWS_WITH_BYTES * bytes_of_row
+    assert peak < 3 * copy_module.CHUNK_ROWS_WITH_BYTES * bytes_of_row
 
 
 def test_server_sends_a_few_rows_at_a_time(get_database: Callable[[str], Database]) -> None:
@@ -558,7 +561,7 @@ def test_failure_in_mid_copy_leaves_nothing(
         assert copy_study(source, study, target).trials == 9
 
 
-def test_fault_is_said_of_the_database_that_has_it(pair: tuple[Database, Database]) -> None:
+def test_error_names_the_database_that_has_it(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = full_study(source)
 
@@ -722,7 +725,7 @@ def test_ledgers_that_agree_are_one(with_ledger: Met) -> None:
     assert of_study(target, found_in(target, study)) == of_study(source, study)
 
 
-def test_source_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
+def test_source_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> None:
     source, study, target = with_ledger
     change(
         target,
@@ -733,7 +736,7 @@ def test_source_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
     assert of_study(target, found_in(target, study)) == of_study(source, study)
 
 
-def test_target_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
+def test_target_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> None:
     source, study, target = with_ledger
     rows = of_study(source, study)["selection_ledger"]
     change(
@@ -747,7 +750,7 @@ def test_target_that_knows_more_of_a_look_is_heard(with_ledger: Met) -> None:
     assert Ledger(target).evaluations(found)[0].state == EVALUATED
 
 
-def test_look_that_only_the_target_knows_stays(with_ledger: Met) -> None:
+def test_evaluation_that_only_the_target_knows_stays(with_ledger: Met) -> None:
     source, study, target = with_ledger
     change(source, "DELETE FROM selection_ledger")
     assert copy_study(source, study, target).ledger_rows == 0

@@ -14,7 +14,14 @@ import numpy as np
 import optuna
 import pytest
 import sqlalchemy as sa
-from store_examples import (
+
+from selection.errors import StorageError, StudyStateError
+from selection.store.curve_points import CurvePoint, CurvePoints
+from selection.store.database import Database, open_database
+from selection.store.doctor import examine
+from selection.store.records import Records
+from selection.store.tables import curve_table
+from tests.store.store_examples import (
     CURVES,
     FOLDS,
     REPEATS,
@@ -23,13 +30,6 @@ from store_examples import (
     example_spec,
     point_bits,
 )
-
-from selection.errors import StorageError, StudyStateError
-from selection.store.curve_points import CurvePoint, CurvePoints
-from selection.store.database import Database, open_database
-from selection.store.doctor import examine
-from selection.store.records import Records
-from selection.store.tables import curve_table
 
 MEMBERS = FOLDS * REPEATS
 
@@ -162,7 +162,7 @@ def test_deleting_through_optuna_takes_the_points_of_that_study_only(
 # A child says that it is ready, waits for the word, and keeps points of its own.
 CHILD = """
 import sys
-from store_examples import example_points
+from tests.store.store_examples import example_points
 from selection.store.curve_points import CurvePoints
 from selection.store.database import open_database
 from selection.store.records import Records
@@ -191,7 +191,7 @@ def test_of_two_processes_that_keep_one_point_the_first_wins(
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[2],
         )
         for seed in (0, 1)
     ]

@@ -13,12 +13,6 @@ from pathlib import Path
 import optuna
 import pytest
 import sqlalchemy as sa
-from store_examples import (
-    begin_example,
-    create_example,
-    example_result,
-    finish_example,
-)
 
 from selection.errors import StorageError
 from selection.store import database as database_module
@@ -31,6 +25,12 @@ from selection.store.database import (
 from selection.store.engine import build_engine
 from selection.store.migrations import our_history
 from selection.store.records import Records
+from tests.store.store_examples import (
+    begin_example,
+    create_example,
+    example_result,
+    finish_example,
+)
 
 
 def path_of(url: str) -> Path:
@@ -264,7 +264,9 @@ def test_absent_database_on_the_server_is_named(postgres_url: str) -> None:
 
 def test_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "psycopg", None)
-    assert 'pip install "selection[postgres]"' in refused("postgresql+psycopg://user@host/name")
+    assert "pip install 'selection-sweep[postgres]'" in refused(
+        "postgresql+psycopg://user@host/name"
+    )
 
 
 def test_broken_constraint_is_our_mistake_and_keeps_its_stack(made_sqlite_url: str) -> None:
@@ -274,7 +276,7 @@ def test_broken_constraint_is_our_mistake_and_keeps_its_stack(made_sqlite_url: s
             connection.exec_driver_sql(statement)
 
 
-def test_second_writer_is_refused_and_told_of_postgresql(made_sqlite_url: str) -> None:
+def test_second_writer_is_refused_and_pointed_to_postgresql(made_sqlite_url: str) -> None:
     with writer_lock(made_sqlite_url):
         with (
             pytest.raises(StorageError, match=f"process {os.getpid()} .* use PostgreSQL"),
@@ -305,6 +307,14 @@ def test_lock_of_a_killed_writer_is_free(sqlite_url: str) -> None:
         child.wait()
     with writer_lock(sqlite_url):
         pass
+
+
+def test_lock_says_who_holds_it(made_sqlite_url: str) -> None:
+    lock = Path(f"{path_of(made_sqlite_url)}.lock")
+    lock.write_text("a longer text of an earlier process")
+    with writer_lock(made_sqlite_url):
+        assert lock.read_text() == f" {os.getpid()}"
+    assert lock.exists()
 
 
 def test_server_needs_no_writer_lock() -> None:

@@ -17,23 +17,15 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import StudyDirection
+from selection.store.finding import Finding
 from sqlalchemy.engine import Connection
-from store_examples import (
-    begin_example,
-    create_example,
-    example_points,
-    example_result,
-    example_spec,
-    finish_example,
-    release_example,
-)
 
 from selection.store import doctor
 from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
-from selection.store.doctor import Finding, examine, fix
+from selection.store.doctor import examine, fix
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process
@@ -48,6 +40,16 @@ from selection.store.tables import (
     trial_table,
 )
 from selection.study.trial import CURVE_COLUMNS, TrialState
+from tests.store.store_examples import (
+    RESULT,
+    begin_example,
+    create_example,
+    example_points,
+    example_result,
+    example_spec,
+    finish_example,
+    release_example,
+)
 
 OURS = [table for table in metadata.sorted_tables if table.name.startswith("selection_")]
 THEIRS = [table for table in BaseModel.metadata.sorted_tables if table.name != "version_info"]
@@ -162,7 +164,7 @@ def study(database: Database, records: Records) -> StudyRecord:
         assert ledger.claim(other, 0, "best", evaluation=1, reason="", finished=1)
         if name == "looked":
             assert ledger.claim(other, 0, "best", evaluation=2, reason="again", finished=1)
-            ledger.finish(other, 2, {}, np.ones((2, 3), dtype=np.float32))
+            ledger.finish(other, 2, RESULT, np.ones((2, 3), dtype=np.float32))
         else:
             database.storage.delete_study(other.optuna_study_id)
     database.storage.create_new_study([StudyDirection.MINIMIZE], "of another tool")
@@ -172,7 +174,7 @@ def study(database: Database, records: Records) -> StudyRecord:
     return study
 
 
-def test_a_sound_record_has_no_finding_and_nothing_to_mend(
+def test_a_sound_record_has_no_finding_and_nothing_to_fix(
     database: Database, study: StudyRecord, records: Records
 ) -> None:
     found = {trial.state for trial in records.trials(study)}
@@ -377,7 +379,7 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
 
 
 @pytest.mark.parametrize(("where", "check", "break_it"), BROKEN.values(), ids=BROKEN)
-def test_what_cannot_be_mended_is_found_and_left_alone(
+def test_what_cannot_be_fixed_is_found_and_left_alone(
     database: Database, study: StudyRecord, where: str, check: str, break_it: Break
 ) -> None:
     with without_foreign_keys(database) as connection:
@@ -397,7 +399,7 @@ def test_a_trial_of_another_tool_may_have_no_number(database: Database, study: S
     assert checks(examine(database)) == [("example", "foreign"), ("example", "numbers")]
 
 
-def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRecord) -> None:
+def test_a_finding_reads_as_every_error_does(database: Database, study: StudyRecord) -> None:
     with without_foreign_keys(database) as connection:
         BROKEN["value, last bit"][2](connection, study)
         BROKEN["attempt, pruned"][2](connection, study)
@@ -407,8 +409,9 @@ def test_a_finding_reads_as_every_fault_does(database: Database, study: StudyRec
         "attempt in trials [1]. Restore a copy of the database.",
         "example: the value of a complete trial is finite, and the mean over its folds, but got "
         "another value in trials [0]. Restore a copy of the database.",
-        "looked: a claim on the held-out set must end with a result, but got evaluation 3 without one. "
-        "selection evaluate looked --again --reason TEXT puts another evaluation on record.",
+        "looked: a claim on the held-out set must end with a result, but got evaluation 3 "
+        "without one. selection evaluate looked --again --reason TEXT puts another evaluation on "
+        "record.",
     ]
 
 
@@ -568,7 +571,7 @@ def test_running_trials_of_a_dead_worker_wait_again(
 
 
 @pytest.mark.parametrize("seconds", [-1, 600])
-def test_a_lease_of_a_finished_cohort_is_no_fault(
+def test_a_lease_of_a_finished_cohort_is_no_finding(
     database: Database, study: StudyRecord, seconds: float
 ) -> None:
     with without_foreign_keys(database) as connection:
@@ -576,7 +579,7 @@ def test_a_lease_of_a_finished_cohort_is_no_fault(
     assert (examine(database), fix(database)) == ([], [])
 
 
-def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_fault(
+def test_a_dead_lease_of_waiting_trials_or_of_none_is_no_finding(
     database: Database, study: StudyRecord
 ) -> None:
     with without_foreign_keys(database) as connection:

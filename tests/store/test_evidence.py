@@ -11,7 +11,6 @@ import optuna
 import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
-from store_examples import ENVIRONMENT, FACTS, create_example, example_spec
 
 from selection.errors import StorageError, StudyStateError
 from selection.store.database import Database
@@ -27,6 +26,7 @@ from selection.store.tables import (
 )
 from selection.study.spec import parse_study
 from selection.study.trial import Params
+from tests.store.store_examples import ENVIRONMENT, FACTS, create_example, example_spec
 
 TABLES = tuple(
     metadata.tables[f"selection_{name}"] for name in ("rows", "baseline", "nested", "model")

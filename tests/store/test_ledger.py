@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -18,17 +19,6 @@ import pytest
 import sqlalchemy as sa
 from numpy.typing import NDArray
 from optuna.storages._rdb.models import BaseModel
-from store_examples import (
-    ENVIRONMENT,
-    FACTS,
-    begin_example,
-    create_example,
-    example_result,
-    example_spec,
-    finish_example,
-    release_example,
-    restart_example,
-)
 
 from selection.errors import RefusedError, StudyStateError
 from selection.store.database import Database, open_database
@@ -38,20 +28,22 @@ from selection.store.study_record import StudyRecord
 from selection.store.tables import ledger_table, metadata
 from selection.store.trial_reader import ENDED
 from selection.study.trial import TrialState
+from tests.store.store_examples import (
+    ENVIRONMENT,
+    FACTS,
+    RESULT,
+    begin_example,
+    create_example,
+    example_result,
+    example_spec,
+    finish_example,
+    release_example,
+    restart_example,
+)
 
-RESULT = {
-    "score": 0.1 + 0.2,
-    "low": 5e-324,
-    "high": 1.7976931348623157e308,
-    "gap": None,
-    "metric": "accuracy, größer ist besser",
-    "seeds": [0.3, -0.0, 1e-17],
-    "per_class": [{"name": "a", "precision": 2 / 3}, {"name": "b", "precision": None}],
-    "rows": 360,
-}
-RACERS, LOOKS = 20, 10
+RACERS, EVALUATIONS = 20, 10
 # One child imports selection and splits into many, which is faster than many children. Each racer
-# opens the database for itself, waits for the others before each look, and claims it. A racer's
+# opens the database for itself, waits for the others before each evaluation, and claims it. Its
 # number stands in its claim.
 CHILD = """
 import json, multiprocessing, sys
@@ -160,7 +152,7 @@ def test_claim_is_won_once(records: Records, ledger: Ledger, database: Database)
     assert [row[5] for row in before["selection_ledger"]] == [7]
 
 
-def test_finished_look_cannot_be_claimed_again(records: Records, ledger: Ledger) -> None:
+def test_finished_evaluation_cannot_be_claimed_again(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
@@ -181,7 +173,7 @@ def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
     with open_database(new_url, create=True, write=True) as database:
         study = create_example(Records(database))
     child = subprocess.run(
-        [sys.executable, "-W", "error", "-c", CHILD, new_url, str(RACERS), str(LOOKS)],
+        [sys.executable, "-W", "error", "-c", CHILD, new_url, str(RACERS), str(EVALUATIONS)],
         # Only a process without threads may split without fear.
         env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
         stdout=subprocess.PIPE,
@@ -192,9 +184,9 @@ def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
     )
     finished = json.loads(child.stdout)
     assert finished["codes"] == [0] * RACERS
-    assert len(finished["answers"]) == RACERS * LOOKS
+    assert len(finished["answers"]) == RACERS * EVALUATIONS
     winners = sorted((evaluation, number) for evaluation, number, won in finished["answers"] if won)
-    assert [evaluation for evaluation, _ in winners] == list(range(1, LOOKS + 1))
+    assert [evaluation for evaluation, _ in winners] == list(range(1, EVALUATIONS + 1))
     with open_database(new_url, create=False, write=False) as database:
         found = Ledger(database).evaluations(study)
     assert [(line.evaluation, line.number) for line in found] == winners
@@ -222,13 +214,13 @@ def test_finish_keeps_result_and_outputs_bit_for_bit(
     assert {name for name in left if left[name] != right[name]} == changed
 
 
-def test_look_is_finished_once(records: Records, ledger: Ledger, database: Database) -> None:
+def test_evaluation_is_finished_once(records: Records, ledger: Ledger, database: Database) -> None:
     study = create_example(records)
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs())
     before = contents(database)
     with pytest.raises(AssertionError, match="a claim is finished once"):
-        ledger.finish(study, 1, {"score": 1.0}, np.ones((2, 2), np.float32))
+        ledger.finish(study, 1, replace(RESULT, score=1.0), np.ones((2, 2), np.float32))
     assert contents(database) == before
 
 
@@ -247,12 +239,12 @@ def test_result_that_json_cannot_hold_leaves_the_claim(records: Records, ledger:
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     before = lines(ledger.evaluations(study))
     with pytest.raises(ValueError, match="not JSON compliant"):
-        ledger.finish(study, 1, {"score": float("nan")}, example_outputs())
+        ledger.finish(study, 1, replace(RESULT, score=float("nan")), example_outputs())
     assert lines(ledger.evaluations(study)) == before
     ledger.finish(study, 1, RESULT, example_outputs())
 
 
-def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Ledger) -> None:
+def test_evaluations_are_numbered_and_keep_their_reasons(records: Records, ledger: Ledger) -> None:
     study = create_example(records)
     ledger.claim(study, 7, "best", evaluation=1, reason="", finished=0)
     ledger.finish(study, 1, RESULT, example_outputs(5))
@@ -260,17 +252,17 @@ def test_looks_are_numbered_and_keep_their_reasons(records: Records, ledger: Led
     reason = "the first rows were mislabelled; größer, 'quoted' and\non two lines"
     assert ledger.claim(study, 3, "one_standard_error", evaluation=2, reason=reason, finished=0)
     assert [line.state for line in ledger.evaluations(study)] == [EVALUATED, CLAIMED]
-    ledger.finish(study, 2, {"score": 0.5}, example_outputs(9))
+    ledger.finish(study, 2, replace(RESULT, score=0.5), example_outputs(9))
     found = ledger.evaluations(study)
     assert lines(found[:1]) == first
     assert [line.evaluation for line in found] == [1, 2]
     assert (found[1].number, found[1].rule) == (3, "one_standard_error")
-    assert (found[1].reason, found[1].result) == (reason, {"score": 0.5})
+    assert (found[1].reason, found[1].result) == (reason, replace(RESULT, score=0.5))
     assert found[1].outputs is not None
     assert found[1].outputs.tobytes() == example_outputs(9).tobytes()
 
 
-def test_looks_are_told_in_order_whatever_their_order_of_writing(
+def test_evaluations_are_listed_in_order_whatever_their_order_of_writing(
     records: Records, ledger: Ledger
 ) -> None:
     study = create_example(records)
@@ -279,14 +271,14 @@ def test_looks_are_told_in_order_whatever_their_order_of_writing(
     assert [line.evaluation for line in ledger.evaluations(study)] == [1, 2, 10]
 
 
-def test_first_look_is_free(records: Records, ledger: Ledger) -> None:
+def test_first_evaluation_is_free(records: Records, ledger: Ledger) -> None:
     study, other = study_of(records, "first"), study_of(records, "second")
     ledger.check_first_evaluation(study)
     ledger.claim(other, 7, "best", evaluation=1, reason="", finished=0)
     ledger.check_first_evaluation(study)
 
 
-def test_second_look_is_refused_with_trial_and_time_of_the_first(
+def test_second_evaluation_is_refused_with_trial_and_time_of_the_first(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = create_example(records)
@@ -330,7 +322,7 @@ def test_ledger_outlives_its_study_and_warns_the_next(
     assert [line.number for line in ledger.openings_by_others(study)] == [9]
 
 
-def test_openings_by_others_are_told_in_order_of_time(
+def test_openings_by_others_are_listed_in_order_of_time(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     studies = [study_of(records, name) for name in ("late", "middle", "early")]
@@ -355,7 +347,7 @@ def test_studies_without_held_out_rows_have_nothing_in_common(
     ledger.check_first_evaluation(without)
 
 
-def test_look_goes_on_record_although_its_study_was_deleted_meanwhile(
+def test_evaluation_goes_on_record_although_its_study_was_deleted_meanwhile(
     records: Records, ledger: Ledger, database: Database
 ) -> None:
     study = create_example(records)

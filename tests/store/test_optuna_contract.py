@@ -25,10 +25,17 @@ class TestOptunaContract(StorageTestCase):
     def storage(self, database: Database) -> BatchedStorage:
         return database.storage
 
-    def test_pickle_storage(self, storage: BatchedStorage, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_pickle_storage(  # type: ignore[override]
+        self, storage: BatchedStorage, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         copies: list[BatchedStorage] = []
         loads = pickle.loads
-        monkeypatch.setattr(pickle, "loads", lambda data: copies.append(loads(data)) or copies[0])
+
+        def load(data: bytes) -> BatchedStorage:
+            copies.append(loads(data))
+            return copies[0]
+
+        monkeypatch.setattr(pickle, "loads", load)
         super().test_pickle_storage(storage)
         # The contract forgets the copy, which has connections and settings of its own.
         with copies[0].engine.connect() as connection:

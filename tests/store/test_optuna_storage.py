@@ -17,7 +17,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from selection.store.database import Database
-from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, Ending
+from selection.store.optuna_rows import Ending
+from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage
 
 # Both paths are compared here, so that each database is needed once.
 pytestmark = pytest.mark.parametrize(

@@ -12,7 +12,12 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy.exc import OperationalError
-from store_examples import (
+
+from selection.errors import LostCohortError
+from selection.store.cohorts import Cohorts
+from selection.store.database import check_database, open_database
+from selection.store.records import Records
+from tests.store.store_examples import (
     begin_example,
     create_example,
     example_result,
@@ -21,19 +26,15 @@ from store_examples import (
     release_example,
 )
 
-from selection.errors import LostCohortError
-from selection.store.cohorts import Cohorts
-from selection.store.database import check_database, open_database
-from selection.store.records import Records
-
 CHILDREN, TRIALS, SIZE = 5, 31, 2
 # A child says that it is ready, waits for the word, races, and prints what it won; once for each
 # database that it is given.
 CHILD = """
 import json, sys, time
-from store_examples import create_example, example_params, example_result
+from tests.store.store_examples import create_example, example_params, example_result
 from selection.errors import StudyStateError
-from selection.store.cohorts import Cohorts, Limits
+from selection.store.claims import Limits, Spent, Wait
+from selection.store.cohorts import Cohorts
 from selection.store.database import open_database
 from selection.store.leases import new_worker
 from selection.store.records import Records
@@ -53,11 +54,14 @@ for url in sys.argv[3:]:
         study = records.find_study("example")
         cohorts, worker = Cohorts(database), new_worker(60.0, is_alone=False)
         params = example_params(study.spec(), size)
-        while not (claim := cohorts.claim(study, worker, Limits(trials, size))).is_spent:
-            if claim.lease is None:
+        while True:
+            claim = cohorts.claim(study, worker, Limits(trials, size))
+            if isinstance(claim, Spent):
+                break
+            if isinstance(claim, Wait):
                 time.sleep(0.001)
                 continue
-            numbers = cohorts.begin(study, claim.lease, params[: claim.room], study.space)
+            numbers = cohorts.begin(study, claim.lease, params[: claim.new_trials], study.space)
             cohorts.finish(study, claim.lease, {n: example_result(n) for n in numbers})
             won["begun"].append(claim.lease.cohort)
             won["finished"] += numbers
@@ -87,7 +91,7 @@ def races(new_sqlite: Callable[[], str], new_postgres: Callable[[], str]) -> dic
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            cwd=Path(__file__).parent,
+            cwd=Path(__file__).parents[2],
         )
         for _ in range(CHILDREN)
     ]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import optuna
@@ -14,7 +16,16 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.trial import TrialState as OptunaState
-from store_examples import (
+
+from selection.errors import LostCohortError, StorageError, StudyStateError
+from selection.store.database import Database, open_database
+from selection.store.optuna_rows import trials as optuna_trials
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, metadata, trial_table
+from selection.study.spec import parse_study
+from selection.study.trial import FoldResult, LearningCurve, TrialState
+from tests.store.store_examples import (
     ENVIRONMENT,
     FACTS,
     FOLDS,
@@ -29,15 +40,6 @@ from store_examples import (
     restart_example,
     same_members,
 )
-
-from selection.errors import LostCohortError, StorageError, StudyStateError
-from selection.store.database import Database, open_database
-from selection.store.optuna_storage import trials as optuna_trials
-from selection.store.records import Records
-from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, metadata, trial_table
-from selection.study.spec import parse_study
-from selection.study.trial import FoldResult, LearningCurve, TrialState
 
 OURS = tuple(table for table in metadata.sorted_tables if table.name.startswith("selection_"))
 
@@ -64,6 +66,12 @@ def test_study_is_read_back_as_it_was_written(records: Records) -> None:
     assert list(read.space.items()) == list(spec.space.items())
     assert dict(read.spec().default) == dict(spec.default)
     assert read.members_per_trial == FOLDS * REPEATS
+
+
+def test_a_new_study_logs_nothing(records: Records, optuna_log: io.StringIO) -> None:
+    create_example(records)
+    assert optuna_log.getvalue() == ""
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
 
 
 def test_unknown_study_is_none(records: Records) -> None:
@@ -244,7 +252,8 @@ def test_optuna_reads_what_we_wrote(records: Records, database: Database) -> Non
         train = np.mean([fold.train_score for fold in result.folds])
         assert trial.user_attrs["train_score"] == pytest.approx(train, rel=1e-12)
         assert trial.user_attrs["epochs"] == result.epochs
-    shown._storage._backend.engine.dispose()
+    storage: Any = shown._storage
+    storage._backend.engine.dispose()
 
 
 def test_minimised_metric_gives_optuna_its_direction(records: Records, database: Database) -> None:
@@ -493,7 +502,7 @@ def test_number_of_statements_does_not_grow_with_the_cohort(
     assert counts[0] == counts[1]
 
 
-def test_no_trials_are_read_without_a_look_at_those_of_the_study(
+def test_no_trials_are_read_without_reading_those_of_the_study(
     records: Records, database: Database
 ) -> None:
     study = create_example(records)
@@ -512,7 +521,7 @@ def test_no_trials_are_read_without_a_look_at_those_of_the_study(
     assert len(statements) == 1
 
 
-def test_fold_means_follow_the_house_formula(records: Records) -> None:
+def test_fold_means_follow_one_formula(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
     curve = LearningCurve(np.full((4, 6), 0.1))

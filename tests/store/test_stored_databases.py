@@ -10,15 +10,17 @@ import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
-from sweep_bench import Bench
 
+import selection
 from selection.errors import StorageError
 from selection.store.database import check_database, open_database, upgrade_database
 from selection.store.doctor import examine, fix
 from selection.store.records import Records
 from selection.study.trial import TrialState
+from tests.sweep_bench import Bench
 
 STORED = Path(__file__).parent / "stored"
 NewUrl = Callable[[], str]
@@ -31,8 +33,8 @@ def load(url: str, revision: str) -> None:
         connection.close()
         return
     engine = sa.create_engine(url, isolation_level="AUTOCOMMIT")
-    with engine.connect() as connection:
-        connection.exec_driver_sql((STORED / f"{revision}.postgres.sql").read_text())
+    with engine.connect() as server:
+        server.exec_driver_sql((STORED / f"{revision}.postgres.sql").read_text())
     engine.dispose()
 
 
@@ -84,3 +86,23 @@ def test_an_older_database_is_refused_then_upgraded_and_trained_to_the_end(
         assert dict(trial.params) == pytest.approx(calm["params"])
         # Another machine wrote the first cohort.
         assert trial.value == pytest.approx(calm["value"], abs=0.02)
+
+
+def test_a_study_interrupted_under_the_version_before_ends_with_its_own_trials(
+    tmp_path: Path,
+) -> None:
+    """Version 0.1.0 was killed in the second of three cohorts; its tables are today's."""
+    storage = f"sqlite:///{tmp_path / 'old.db'}"
+    load(storage, "0.1.0")
+    old = selection.open_study("interrupted", storage=storage)
+    begun, spec = old.trials, old.spec
+    assert list(begun["state"]) == ["complete", "pruned", "running", "running"]
+    finished = selection.run(spec, storage=storage, progress=False).trials
+    other = f"sqlite:///{tmp_path / 'new.db'}"
+    whole = selection.run(spec, storage=other, progress=False).trials
+    assert list(finished.index) == list(range(spec.budget))
+    assert list(finished["value"][:1]) == list(begun["value"][:1])
+    for name in ("state", "epochs", "param_width"):
+        assert list(finished[name]) == list(whole[name]), name
+    # Another machine wrote the first cohort.
+    np.testing.assert_allclose(finished["value"], whole["value"], atol=0.02)

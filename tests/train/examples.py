@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from selection.data.prepare import FoldData
-from selection.study.setting import Kind, Setting
+from selection.study.setting import Kind, Setting, Task
 
 
 def make_setting(
@@ -43,6 +43,11 @@ def make_setting(
     )
 
 
+def task_of(folds: Sequence[FoldData]) -> Task:
+    """Return what these folds are of."""
+    return "classification" if folds[0].classes else "regression"
+
+
 def make_folds(
     rows: int = 103,
     features: int = 7,
@@ -60,7 +65,7 @@ def make_folds(
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(rows, features))
     signal = x[:, 0] - 0.5 * x[:, 1] ** 2 + 0.3 * rng.normal(size=rows)
-    cuts = np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]) if classes else []
+    cuts: Any = np.quantile(signal, np.linspace(0, 1, classes + 1)[1:-1]) if classes else []
     y: Any = np.digitize(signal, cuts).astype(np.int64) if classes else signal
     made = []
     for number, part in enumerate(np.array_split(rng.permutation(rows), folds)):

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from examples import make_folds, make_setting
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Precision, Setting
 from selection.study.trial import TrialResult, TrialState
 from selection.train import batches, graph, pack
@@ -24,6 +24,7 @@ from selection.train.fit import Decide, Trainer
 from selection.train.graph import StepGraph
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members
+from tests.train.examples import make_folds, make_setting, task_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,9 +60,8 @@ def train(
     precision: Precision = "float32",
 ) -> list[TrialResult]:
     chosen = folds or make_folds()
-    task = "classification" if chosen[0].classes else "regression"
     metric = "cross_entropy" if chosen[0].classes else "rmse"
-    trainer = Trainer(chosen, task, metric, SEED, device, precision=precision)
+    trainer = Trainer(chosen, task_of(chosen), metric, SEED, device, precision=precision)
     return trainer.train(settings, decide)
 
 
@@ -77,6 +77,7 @@ def assert_close(
         np.testing.assert_allclose(points(one), points(other), rtol=tolerance, atol=1e-6)
         for a, b in zip(one.folds, other.folds, strict=True):
             if b.outputs is not None:
+                assert a.outputs is not None
                 np.testing.assert_allclose(a.outputs, b.outputs, rtol=tolerance, atol=tolerance)
 
 
@@ -110,7 +111,7 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[StepGraph]]:
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 3])
 def test_every_kind_trains_as_on_the_cpu(
     captured: list[StepGraph], depth: int, activation: str, optimizer: str

@@ -13,18 +13,20 @@ from typing import Any, ClassVar
 
 import pytest
 import torch
-from examples import make_folds, make_setting
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.train import batches, pack
 from selection.train.batches import Rows, Table, load_rows
+from selection.train.bucket import Bucket
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan
+from tests.train.examples import make_folds, make_setting, task_of
 
 GPU = torch.device("cuda", 0)
 BATCH = 13  # of 68 training rows per fold: enough whole steps for a graph, and a smaller last one
@@ -39,11 +41,11 @@ CLASS_METRICS = ["accuracy", "balanced_accuracy", "macro_f1", "roc_auc", "cross_
 NUMBER_METRICS = ["rmse", "mae", "r2"]
 
 
-class StepWatcher(TorchDispatchMode):
+class StepWatcher(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Watch a step: all tensors must be on the GPU; outside are those it did not make itself."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.outside: dict[int, Any] = {}
         self._made: dict[int, Any] = {}
 
@@ -86,7 +88,7 @@ class FakeGraph:
     def _watch(self) -> dict[int, Any]:
         with StepWatcher() as seen:
             self.step()
-        return seen.outside
+        return dict(seen.outside)
 
 
 @pytest.fixture(autouse=True)
@@ -112,8 +114,7 @@ def load(
 
     # Whether rows can be coded depends on their values.
     monkeypatch.setattr(batches, "in_bytes", coded)
-    task = "classification" if folds[0].classes else "regression"
-    return load_rows(folds, task, GPU, torch.float32, work)
+    return load_rows(folds, task_of(folds), GPU, torch.float32, work)
 
 
 def train_pack(
@@ -146,7 +147,7 @@ def ragged(depth: int, **values: Any) -> list[Setting]:
 
 
 STEPS = [
-    *itertools.product((0, 1, 3), ("relu", "sigmoid", "tanh"), ["sgd"]),
+    *itertools.product((0, 1, 3), ACTIVATIONS, ["sgd"]),
     *itertools.product([2], ["relu"], [name for name in OPTIMIZERS if name != "sgd"]),
 ]
 
@@ -210,21 +211,21 @@ def test_members_that_see_other_inputs_stay_on_the_gpu(monkeypatch: pytest.Monke
 
 def test_a_step_that_looks_at_a_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load(monkeypatch, make_folds())
-    original = pack.Bucket.step
+    original = Bucket.step
 
-    def reading(self: pack.Bucket, batch: batches.Minibatch) -> Tensor:
+    def reading(self: Bucket, batch: batches.Minibatch) -> Tensor:
         outputs = original(self, batch)
         return outputs if bool(outputs.isfinite().all()) else outputs * 0.0
 
-    monkeypatch.setattr(pack.Bucket, "step", reading)
+    monkeypatch.setattr(Bucket, "step", reading)
     with pytest.raises(Exception, match="_local_scalar_dense"):
         train_pack(rows, ragged(1), "accuracy")
 
 
 def test_a_step_that_leaves_the_gpu_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load(monkeypatch, make_folds())
-    original = pack.Bucket.step
-    monkeypatch.setattr(pack.Bucket, "step", lambda *args: original(*args).cpu().to(GPU))
+    original = Bucket.step
+    monkeypatch.setattr(Bucket, "step", lambda *args: original(*args).cpu().to(GPU))
     with pytest.raises(AssertionError, match="in a captured step on cpu"):
         train_pack(rows, ragged(1), "accuracy")
 
@@ -233,13 +234,13 @@ def test_a_tensor_that_is_replaced_between_replays_is_found(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     rows = load(monkeypatch, make_folds())
-    original = pack.Bucket.step
+    original = Bucket.step
 
-    def moving(self: pack.Bucket, batch: batches.Minibatch) -> Tensor:
+    def moving(self: Bucket, batch: batches.Minibatch) -> Tensor:
         outputs = original(self, batch)
         self.optimizer.rate = self.optimizer.rate * 0.9
         return outputs
 
-    monkeypatch.setattr(pack.Bucket, "step", moving)
+    monkeypatch.setattr(Bucket, "step", moving)
     with pytest.raises(AssertionError, match="is not where it was"):
         train_pack(rows, ragged(1, optimizer="adam"), "accuracy")

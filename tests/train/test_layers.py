@@ -1,4 +1,4 @@
-"""What is told of layers beside autograd on one plain nn.Sequential."""
+"""What is recorded of layers, beside autograd on one plain nn.Sequential."""
 
 from __future__ import annotations
 
@@ -6,27 +6,36 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import torch
-from examples import make_folds, make_setting
 
+from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
-from selection.study.trial import LAYER_COLUMNS, TrialResult, TrialState
+from selection.study.trial import LAYER_COLUMNS, LayerCurves, TrialResult, TrialState
 from selection.train import layers, plan
 from selection.train.fit import Trainer
+from tests import reference
+from tests.train.examples import make_folds, make_setting, task_of
 
 SEED = 7
 CPU = torch.device("cpu")
 
 
-def train(settings: list[Setting], folds: list, decide: Any = None) -> list[TrialResult]:
-    task = "classification" if folds[0].classes else "regression"
+def train(settings: list[Setting], folds: list[FoldData], decide: Any = None) -> list[TrialResult]:
     metric = "accuracy" if folds[0].classes else "rmse"
-    trainer = Trainer(folds, task, metric, SEED, CPU, diagnostics=True, dtype=torch.float64)
+    trainer = Trainer(
+        folds, task_of(folds), metric, SEED, CPU, diagnostics=True, dtype=torch.float64
+    )
     return trainer.train(settings, decide) if decide else trainer.train(settings)
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+def layers_of(result: TrialResult) -> list[LayerCurves]:
+    found = [fold.layers for fold in result.folds if fold.layers is not None]
+    assert len(found) == len(result.folds)
+    return found
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 3])
 @pytest.mark.parametrize("classes", [3, 0])
 def test_layers_equal_autograd(
@@ -34,7 +43,12 @@ def test_layers_equal_autograd(
 ) -> None:
     monkeypatch.setattr(layers, "EVALUATION_ROWS", {"cpu": 20})  # several blocks, the last partial
     folds = make_folds(classes=classes, is_shared=False)
-    options = {"depth": depth, "activation": activation, "weight_decay": 0.1, "dropout": 0.3}
+    options: dict[str, Any] = {
+        "depth": depth,
+        "activation": activation,
+        "weight_decay": 0.1,
+        "dropout": 0.3,
+    }
     settings = [
         make_setting(**options),
         make_setting(widths=[30 - index for index in range(depth)], **options),
@@ -43,6 +57,8 @@ def test_layers_equal_autograd(
     for setting, result in zip(settings, train(settings, folds), strict=True):
         for data, fold in zip(folds, result.folds, strict=True):
             truth = reference.train(setting, data, "accuracy" if classes else "rmse", SEED)
+            assert fold.layers is not None
+            assert truth.layers is not None
             assert fold.layers.points.shape == (3, depth + 1, len(LAYER_COLUMNS))
             np.testing.assert_allclose(fold.layers.points[-1], truth.layers, rtol=1e-9)
 
@@ -55,6 +71,8 @@ def test_dead_units_are_counted_at_the_true_width() -> None:
     for setting, result in zip(settings, train(settings, folds), strict=True):
         for data, fold in zip(folds, result.folds, strict=True):
             truth = reference.train(setting, data, "accuracy", SEED)
+            assert fold.layers is not None
+            assert truth.layers is not None
             np.testing.assert_allclose(fold.layers.column("dead_share")[-1], truth.layers[:, 2])
             seen.add(float(truth.layers[0, 2]))
     assert any(0 < share < 1 for share in seen), f"no unit died: {seen}"
@@ -69,6 +87,7 @@ def test_looking_at_layers_changes_no_training() -> None:
         for one, other in zip(before.folds, after.folds, strict=True):
             assert one.curve.points.tobytes() == other.curve.points.tobytes()
             assert one.layers is None
+            assert other.layers is not None
             assert np.isfinite(other.layers.column("gradient_norm")).all()
 
 
@@ -88,8 +107,8 @@ def test_pruned_and_split_packs_keep_their_layers(monkeypatch: pytest.MonkeyPatc
     settings = [make_setting(), make_setting(depth=2)]
     pruned, whole = train(settings, make_folds(), lambda epoch, means: [0] if epoch == 2 else [])
     assert pruned.state is TrialState.PRUNED
-    assert [fold.layers.points.shape for fold in pruned.folds] == [(2, 2, 3)] * 3
-    assert [fold.layers.points.shape for fold in whole.folds] == [(3, 3, 3)] * 3
+    assert [layers.points.shape for layers in layers_of(pruned)] == [(2, 2, 3)] * 3
+    assert [layers.points.shape for layers in layers_of(whole)] == [(3, 3, 3)] * 3
     alone = train([settings[1]], make_folds())[0]
-    for one, other in zip(whole.folds, alone.folds, strict=True):
-        np.testing.assert_allclose(one.layers.points, other.layers.points, rtol=1e-12)
+    for one, other in zip(layers_of(whole), layers_of(alone), strict=True):
+        np.testing.assert_allclose(one.points, other.points, rtol=1e-12)

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import reference
 import sklearn.metrics as oracle
 import torch
-from examples import make_folds
 
 from selection.train import metrics
+from tests import reference
+from tests.train.examples import make_folds
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "cross_entropy", "macro_f1", "roc_auc"]
 
 
-def outputs_and_targets(classes: int, rows: int = 200, *, ties: bool = False) -> tuple:
+def outputs_and_targets(
+    classes: int, rows: int = 200, *, ties: bool = False
+) -> tuple[torch.Tensor, torch.Tensor]:
     generator = torch.Generator().manual_seed(4)
     outputs = torch.randn(3, max(classes, 1), rows, generator=generator, dtype=torch.float64)
     if ties:

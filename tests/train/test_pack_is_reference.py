@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import torch
-from examples import make_folds, make_setting
 
+from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
 from selection.train import fit
 from selection.train.fit import Trainer
+from tests import reference
+from tests.train.examples import make_folds, make_setting, task_of
 
 SEED = 7
-OPTIMIZERS = {
+OPTIMIZERS: dict[str, dict[str, Any]] = {
     "sgd": {"weight_decay": 0.1},
     "momentum": {"momentum": 0.9, "weight_decay": 0.1},
     "nesterov": {"momentum": 0.8, "nesterov": True, "weight_decay": 0.05},
@@ -29,16 +32,17 @@ METRICS = {3: "macro_f1", 2: "roc_auc", 0: "rmse"}
 
 def assert_equal_to_reference(
     settings: list[Setting],
-    folds: list,
+    folds: list[FoldData],
     metric: str,
     *,
     dtype: torch.dtype = torch.float64,
     tolerance: float = 1e-9,
     max_members: int = 0,
 ) -> None:
-    task = "classification" if folds[0].classes else "regression"
     cpu = torch.device("cpu")
-    trainer = Trainer(folds, task, metric, SEED, cpu, dtype=dtype, max_members=max_members)
+    trainer = Trainer(
+        folds, task_of(folds), metric, SEED, cpu, dtype=dtype, max_members=max_members
+    )
     results = trainer.train(settings)
     assert len(results) == len(settings)
     for setting, result in zip(settings, results, strict=True):
@@ -49,18 +53,20 @@ def assert_equal_to_reference(
             np.testing.assert_allclose(
                 fold.curve.points, truth.points, rtol=tolerance, atol=tolerance
             )
+            assert fold.outputs is not None
+            assert truth.outputs is not None
             np.testing.assert_allclose(fold.outputs, truth.outputs, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 @pytest.mark.parametrize("classes", [3, 2, 0])
 def test_every_kind_equals_plain_torch(
     classes: int, depth: int, activation: str, optimizer: str
 ) -> None:
     # Ragged widths, one member with dropout, a partial last batch, unequal folds.
-    options = {"depth": depth, "activation": activation, **OPTIMIZERS[optimizer]}
+    options: dict[str, Any] = {"depth": depth, "activation": activation, **OPTIMIZERS[optimizer]}
     settings = [
         make_setting(**options),
         make_setting(widths=[9 - index for index in range(depth)], dropout=0.3, **options),
@@ -82,7 +88,7 @@ def test_a_member_that_sees_the_first_features_equals_plain_torch(
     classes: int, depth: int, optimizer: str
 ) -> None:
     # In one bucket: none of them may learn from what only the others see.
-    options = {"depth": depth, "init": "xavier_normal", **OPTIMIZERS[optimizer]}
+    options: dict[str, Any] = {"depth": depth, "init": "xavier_normal", **OPTIMIZERS[optimizer]}
     settings = [make_setting(features=seen, **options) for seen in (1, 0, 3, 7)]
     folds = make_folds(classes=classes, is_shared=False)  # one fold has but 6 features
     assert_equal_to_reference(settings, folds, METRICS[classes])
@@ -106,7 +112,7 @@ def test_every_init_equals_plain_torch(init: str, depth: int) -> None:
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_two_hundred_steps_stay_within_1e_9(optimizer: str) -> None:
-    options = {"depth": 2, "batch_size": 8, "epochs": 23, **OPTIMIZERS[optimizer]}
+    options: dict[str, Any] = {"depth": 2, "batch_size": 8, "epochs": 23, **OPTIMIZERS[optimizer]}
     settings = [
         make_setting(widths=[9, 4], dropout=0.2, **options),
         make_setting(widths=[6, 7], **options),

@@ -7,7 +7,6 @@ from collections import Counter
 
 import pytest
 import torch
-from examples import make_folds, make_setting
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +20,7 @@ from selection.train.plan import (
     padded_weights,
     plan_packs,
 )
+from tests.train.examples import make_folds, make_setting
 
 CPU = torch.device("cpu")
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-import reference
 import safetensors.torch
 import torch
-from examples import make_folds, make_setting
 from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import load, save
 from torch import nn
 
 from selection.data.prepare import FoldData
+from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.train import plan
 from selection.train.batches import load_rows
@@ -26,6 +25,8 @@ from selection.train.mlp import BLOCK_ROWS, predict
 from selection.train.plan import plan_packs
 from selection.train.refit import Fitted, fit_members
 from selection.train.weights import LayerWeights, decode_weights, encode_weights
+from tests import reference
+from tests.train.examples import make_folds, make_setting, task_of
 
 SEED = 7
 CPU = torch.device("cpu")
@@ -38,8 +39,7 @@ OPTIMIZERS: dict[str, dict[str, Any]] = {
 
 
 def fit(setting: Setting, folds: Sequence[FoldData], seed: int = SEED) -> list[Fitted]:
-    task = "classification" if folds[0].classes else "regression"
-    return fit_members(setting, folds, task, metric_of(folds[0]), seed, CPU)
+    return fit_members(setting, folds, task_of(folds), metric_of(folds[0]), seed, CPU)
 
 
 def metric_of(data: FoldData) -> str:
@@ -99,7 +99,7 @@ def test_weights_equal_plain_torch(
     assert_equal_to_reference(setting, make_unequal_folds(classes, is_shared=depth == 1))
 
 
-@pytest.mark.parametrize("activation", ["sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "gelu"])
 def test_weights_of_other_activations_equal_plain_torch(activation: str) -> None:
     setting = make_setting(depth=2, activation=activation, learning_rate=0.3, dropout=0.1)
     assert_equal_to_reference(setting, make_unequal_folds())
@@ -205,13 +205,14 @@ def plain(
         linear.load_state_dict(state)
         stacked += [linear, reference.ACTIVATIONS[activation]()]
     with torch.no_grad():
-        return nn.Sequential(*stacked[:-1])(torch.tensor(features)).numpy()
+        outputs: torch.Tensor = nn.Sequential(*stacked[:-1])(torch.tensor(features))
+    return np.asarray(outputs.numpy())
 
 
 SHAPES = [(4, 3), (4, 1), (4, 5, 3), (7, 9, 4, 1), (31, 17, 2), (40, 64, 32, 10)]
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
 def test_predictions_equal_a_plain_sequential(sizes: tuple[int, ...], activation: Any) -> None:
     layers, features = make_layers(sizes), make_features(1500, sizes[0])
@@ -223,21 +224,25 @@ def test_predictions_equal_a_plain_sequential(sizes: tuple[int, ...], activation
 
 @pytest.mark.parametrize("count", [1, 4095, 4096, 4097])
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_the_first_rows_are_predicted_alike_however_many_follow(
-    sizes: tuple[int, ...], count: int
+    activation: str, sizes: tuple[int, ...], count: int
 ) -> None:
     assert BLOCK_ROWS == 4096
     layers, features = make_layers(sizes), make_features(4200, sizes[0])
-    whole = predict(layers, "tanh", features)
-    np.testing.assert_array_equal(predict(layers, "tanh", features[:count]), whole[:count])
+    whole = predict(layers, activation, features)
+    np.testing.assert_array_equal(predict(layers, activation, features[:count]), whole[:count])
 
 
 @pytest.mark.parametrize("sizes", SHAPES, ids=str)
-def test_rows_one_by_one_are_predicted_as_all_at_once(sizes: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_rows_one_by_one_are_predicted_as_all_at_once(
+    activation: str, sizes: tuple[int, ...]
+) -> None:
     layers, features = make_layers(sizes), make_features(4100, sizes[0])
-    whole = predict(layers, "tanh", features)
+    whole = predict(layers, activation, features)
     rows = [*range(0, 4000, 53), *range(4090, 4100)]
-    alone = [predict(layers, "tanh", features[row : row + 1])[0] for row in rows]
+    alone = [predict(layers, activation, features[row : row + 1])[0] for row in rows]
     np.testing.assert_array_equal(np.stack(alone), whole[rows])
 
 
@@ -337,7 +342,7 @@ def test_fewer_layers_than_the_file_has_are_a_value_error(depths: tuple[int, ...
         decode_weights(encode_weights(make_members(), {}), depths)
 
 
-@pytest.mark.parametrize("activation", ["relu", "sigmoid", "tanh"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_plain_torch_loads_the_file_and_gives_the_same_outputs(activation: Any) -> None:
     fitted = fit(make_setting(depth=2, activation=activation), make_unequal_folds())
     content = encode_weights([one.layers for one in fitted], {"format": "selection-model"})

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from examples import make_folds
 from torch import nn
 
 from selection.train.batches import training_order
 from selection.train.initial import initial_layer
+from tests.train.examples import make_folds
 
 FAN_IN, FAN_OUT = 300, 500
 

@@ -283,7 +283,7 @@ def test_packs_lock_a_gpu_and_train_side_by_side_on_a_cpu() -> None:
         found: list[bool] = []
 
         def evaluation() -> None:
-            held = device_lock(torch.device(device))
+            held: Any = device_lock(torch.device(device))
             is_lock = hasattr(held, "acquire")
             found.append(not is_lock or held.acquire(blocking=False))
             if is_lock and found[0]:

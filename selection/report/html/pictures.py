@@ -42,7 +42,7 @@ class Pictures:
 
 
 def _load(view: StudyView) -> Dataset | None:
-    """Return the rows, if they are pictures and on this machine: to look at a page fetches none."""
+    """Return the rows, if they are pictures and on this machine; a page never downloads any."""
     if not is_at_hand(view.spec.sections.data.dataset, data_folder()):
         return None
     try:

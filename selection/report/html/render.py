@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from selection.report.cells import says_more, show_value
+from selection.report.cells import says_more, show_share, show_value
 from selection.report.leaderboard import observed as observed_score
 from selection.report.leaderboard import training as training_score
 from selection.study.trial import Trial, Value
@@ -71,13 +71,10 @@ def score(value: float | None) -> str:
     return "" if value is None else f"{value:.4f}"
 
 
-def share(value: float | None) -> str:
-    """Return a share of a per-class table; one that is not defined has no number."""
-    return "n/a" if value is None else f"{value:.4f}"
-
-
 def duration(seconds: float) -> str:
-    """Return a time in the units that people count it in."""
+    """Return a time in the units that people use."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
     if seconds < 120:
         return f"{seconds:.0f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -114,7 +111,17 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    for each in (score, share, duration, observed, training, defined_score, param, says_more, zip):
+    for each in (
+        score,
+        show_share,
+        duration,
+        observed,
+        training,
+        defined_score,
+        param,
+        says_more,
+        zip,
+    ):
         environment.filters[each.__name__] = each
     for function in (json_in_html, inline, static_version, study_segment):
         environment.globals[function.__name__] = function

@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from markupsafe import Markup
 
 from selection.errors import ErrorDetail, ExportError
 from selection.report.html import render as html
 from selection.report.html.pictures import Pictures
-from selection.report.html.study_page import answer_values, fact_values
-from selection.report.html.trial_page import trial_values
-from selection.report.leaderboard import Order, leaderboard
-from selection.report.plots.charts import (
-    LAYER_CHARTS,
-    Chart,
-    ChartSource,
-    curve_values,
-    draw,
-    study_charts,
-)
+from selection.report.html.stored_curves import ShownCurves, show_curves
+from selection.report.html.study_page import StudyAnswer, StudyFacts, study_answer, study_facts
+from selection.report.html.trial_page import TrialPage, trial_page
+from selection.report.leaderboard import Leaderboard, Order, leaderboard
+from selection.report.plots.chart_source import Chart, ChartSource, Subject
+from selection.report.plots.charts import charts_of, draw
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
 from selection.store.repository import Repository
@@ -34,6 +30,30 @@ MOST_ROWS = 100
 # By this a report knows an older one, which it may replace.
 MARK = '<meta name="generator" content="selection report">'
 MARK_BYTES = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class DrawnChart:
+    """Hold a chart with its figure, and the id under which the file has it."""
+
+    id: str
+    chart: Chart
+    figure: Figure | None
+
+
+@dataclass(frozen=True, eq=False)
+class ReportPage:
+    """Hold all that a report says; winner is the page of the winner, drawn what has a figure."""
+
+    view: StudyView
+    answer: StudyAnswer
+    board: Leaderboard
+    drawn: Sequence[DrawnChart]
+    stored_curves: ShownCurves
+    curve_figures: Sequence[DrawnChart]
+    winner: TrialPage | None
+    facts: StudyFacts
+    made_at: datetime
 
 
 def report_file(
@@ -47,44 +67,37 @@ def report_file(
 
     Raises: StorageError where a row is damaged.
     """
-    winner = assessment.winner
-    charts = study_charts(view, {})
-    of_trial: dict[str, Any] = {"trial": None, "predictions": None, "mistakes": []}
-    diagnosis = None
-    if winner is not None:
-        of_trial = trial_values(view, repository, winner, pictures)
-        of_winner = ("confusion", *LAYER_CHARTS)
-        charts += [chart for chart in of_trial["charts"] if chart.name in of_winner]
-        diagnosis = of_trial["diagnosis"]
+    best = assessment.winner
+    winner = None if best is None else trial_page(view, repository, best, pictures)
+    diagnosis = None if winner is None else winner.diagnosis
+    charts = charts_of("study", Subject(view))
+    charts += [] if winner is None else winner.winner_charts
     source = ChartSource(view, assessment, repository)
-    drawn: list[tuple[str, Chart, Figure]] = []
-    for index, chart in enumerate(charts):
-        figure = draw(chart.name, chart.query, source)
-        if figure is not None:
-            drawn.append((f"figure-{index}", chart, figure))
-    curves = curve_values(view, repository)
-    figures = [(id, figure) for id, _, figure in drawn] + [
-        (curve.id, draw(curve.chart.name, curve.chart.query, source))
-        for curve in curves["stored_curves"]
-    ]
-    values = {
-        **of_trial,
-        **answer_values(view, assessment, diagnosis, waiting="", evaluate=evaluate),
-        **curves,
-        **fact_values(view, repository.evidence.rows(view.study)),
-    }
-    return html.render(
-        "report.html",
-        **{name: value for name, value in values.items() if name not in ("view", "charts")},
+    curves = show_curves(view, repository)
+    page = ReportPage(
         view=view,
+        answer=study_answer(view, assessment, diagnosis, waiting="", evaluate=evaluate),
         board=leaderboard(view, Order(), MOST_ROWS),
-        names=list(view.spec.space),
-        mark=Markup(MARK),
-        drawn=drawn,
-        figures=figures,
-        base="",
-        made_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
+        drawn=_draw_all(charts, source),
+        stored_curves=curves,
+        curve_figures=[
+            DrawnChart(each.id, each.chart, draw(each.chart.name, source, each.chart.query))
+            for each in curves.shown
+        ],
+        winner=winner,
+        facts=study_facts(view, repository.evidence.rows(view.study)),
+        made_at=datetime.now(UTC),
     )
+    return html.render("report.html", page=page, mark=Markup(MARK), base="")
+
+
+def _draw_all(charts: Sequence[Chart], source: ChartSource) -> list[DrawnChart]:
+    """Return the charts that have something to show."""
+    drawn = [
+        DrawnChart(f"figure-{index}", chart, draw(chart.name, source, chart.query))
+        for index, chart in enumerate(charts)
+    ]
+    return [each for each in drawn if each.figure is not None]
 
 
 def check_file(path: Path, *, force: bool) -> None:

@@ -8,9 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from selection.report.answer import answer
+from selection.report.answer import Quantity, answer
 from selection.report.cells import show_value
 from selection.report.diagnosis_view import ShownDiagnosis
+from selection.report.html.stored_curves import ShownCurves
+from selection.report.leaderboard import Leaderboard
+from selection.report.plots.chart_source import Chart
 from selection.report.study_view import StudyView
 from selection.report.verdict import detail_lines, held_out_lines, openings, winner_lines
 from selection.store.evidence import RowFacts
@@ -29,14 +32,51 @@ class Section:
     pairs: Pairs
 
 
-def answer_values(
+@dataclass(frozen=True, eq=False)
+class StudyAnswer:
+    """Hold who won and how good that is; while is_final is false, winner is the best so far."""
+
+    winner: Trial | None
+    is_final: bool
+    numbers: Sequence[Quantity]
+    lines: Sequence[str]
+    details: Sequence[str]
+    diagnosis: ShownDiagnosis | None
+
+
+@dataclass(frozen=True, eq=False)
+class StudyFacts:
+    """Hold what the study was made of; classes have their development rows by name."""
+
+    sections: Sequence[Section]
+    classes: Mapping[str, int]
+
+
+@dataclass(frozen=True, eq=False)
+class StudyPage:
+    """Hold all that the page of a study says as a reader asks for it.
+
+    curve_trials and contour are the choices of its charts.
+    """
+
+    view: StudyView
+    answer: StudyAnswer
+    board: Leaderboard
+    charts: Sequence[Chart]
+    curve_trials: Sequence[int]
+    contour: tuple[str, str] | None
+    stored_curves: ShownCurves
+    facts: StudyFacts
+
+
+def study_answer(
     view: StudyView,
     assessment: Assessment | None,
     diagnosis: ShownDiagnosis | None,
     *,
     waiting: str,
     evaluate: str,
-) -> dict[str, Any]:
+) -> StudyAnswer:
     """Return who won and how good that is; waiting says why there is no assessment yet."""
     winner = winner_of(view, assessment)
     lines: list[str] = []
@@ -46,14 +86,14 @@ def answer_values(
         lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
     elif assessment is not None:
         lines = [line for line in [openings(assessment.openings_by_others)] if line]
-    return {
-        "winner": winner,
-        "assessment": assessment,
-        "numbers": answer(view, assessment, waiting),
-        "lines": lines,
-        "details": details,
-        "diagnosis": diagnosis,
-    }
+    return StudyAnswer(
+        winner=winner,
+        is_final=assessment is not None,
+        numbers=answer(view, assessment, waiting),
+        lines=lines,
+        details=details,
+        diagnosis=diagnosis,
+    )
 
 
 def winner_of(view: StudyView, assessment: Assessment | None) -> Trial | None:
@@ -63,9 +103,8 @@ def winner_of(view: StudyView, assessment: Assessment | None) -> Trial | None:
     return view.ranked[0] if view.ranked else None
 
 
-def fact_values(view: StudyView, rows: RowFacts | None) -> dict[str, Any]:
+def study_facts(view: StudyView, rows: RowFacts | None) -> StudyFacts:
     """Return what the study was made of; rows are those of its evidence."""
-    facts = view.study.facts
     sections = [
         Section("Data", _data(view)),
         Section("Folds", _folds(view, rows)),
@@ -74,27 +113,25 @@ def fact_values(view: StudyView, rows: RowFacts | None) -> dict[str, Any]:
         Section("Search", _flat(view.study.spec_json["search"])),
         Section("Environment", _flat(view.study.environment)),
     ]
-    return {
-        "sections": [section for section in sections if section.pairs],
-        "classes": facts.get("class_counts") or {},
-    }
+    shown = [section for section in sections if section.pairs]
+    return StudyFacts(shown, view.study.facts.class_counts)
 
 
 def _data(view: StudyView) -> Pairs:
     study, facts = view.study, view.study.facts
     return [
         *_flat(study.spec_json["data"]),
-        ("development rows", str(facts["rows"])),
-        ("held-out rows", str(facts["held_out_rows"])),
-        ("features", str(facts["features"])),
-        ("rows with a copy in another fold", str(facts.get("duplicate_rows", "not counted"))),
+        ("development rows", str(facts.rows)),
+        ("held-out rows", str(facts.held_out_rows)),
+        ("features", str(facts.features)),
+        ("rows with a copy in another fold", str(facts.duplicate_rows)),
         ("fingerprint", study.data_fingerprint[:16]),
         ("study file's fingerprint", study.spec_fingerprint[:16]),
     ]
 
 
 def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
-    pairs = [("drawn", str(view.study.facts.get("fold_kind", view.spec.sections.cv.kind)))]
+    pairs = [("kind of folds", view.study.facts.fold_kind)]
     pairs += _flat(view.study.spec_json["cv"])
     if rows is not None:
         sizes = [np.bincount(folds[folds >= 0]).tolist() for folds in rows.folds]

@@ -1,343 +1,342 @@
-"""The charts of a study by name: which there are, what each shows, and how it is drawn.
+"""Every chart in one table: what it is called, what it shows, when it applies, how it is drawn.
 
-The live page asks for them one by one, the report file holds them all.
+The pages, the report file, the JSON of the server and Optuna Dashboard all draw what CHARTS names;
+a new chart is one more entry. The traces are made in the modules of figures beside this one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal
-from urllib.parse import urlencode
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
-from selection.report.diagnosis_view import (
-    MOST_CURVES,
-    StoredCurve,
-    judged_points,
-    stored_curves,
-)
+from selection.report.diagnosis_view import stored_curves
 from selection.report.plots import diagnosis_figures, figures
+from selection.report.plots.chart_source import (
+    Chart,
+    ChartSource,
+    Query,
+    Subject,
+    contour_params,
+    curve_trials,
+)
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
-from selection.stats.fit_diagnosis import Diagnosis
-from selection.store.curve_points import CurvePoint
-from selection.store.repository import Repository
-from selection.study.trial import FoldResult, Trial
-from selection.workflows.assess import Assessment
+from selection.study.trial import Trial
 from selection.workflows.out_of_fold import out_of_fold
 
-CURVE_TRIALS = 3
-MOST_CURVE_TRIALS = 6
-Query = Mapping[str, str]
-# The choices of a reader that charts know.
-CHOICES = ("param", "trial", "trials", "first", "second", "over")
-CHARTS = (
-    "history",
-    "competitors",
-    "curves-score",
-    "curves-loss",
-    "scores-against",
-    "slice",
-    "parallel",
-    "contour",
-    "importance",
-    "epochs",
-    "confusion",
-    "point-curve",
-    "gradient-norm",
-    "weight-norm",
-    "dead-units",
-)
-# Column, title and caption of each chart of layers.
-LAYER_CHARTS = {
-    "gradient-norm": (
-        "gradient_norm",
-        "Gradient norm by layer",
-        "The norm of the gradient of the mean loss by the weights of each layer, in eval mode "
-        "after the epoch",
-    ),
-    "weight-norm": (
-        "weight_norm",
-        "Weight norm by layer",
-        "The norm of the weights of each layer after the epoch",
-    ),
-    "dead-units": (
-        "dead_share",
-        "Dead ReLU units by layer",
-        "The share of ReLU units of each layer that are 0 for every scored training row, after "
-        "the epoch",
-    ),
-}
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+DASHBOARD_LEADERS = 5
+# Where a chart stands; "winner" is what a report shows of the winner, which has the study's curves.
+Page = Literal["study", "trial", "winner", "stored-curve", "dashboard"]
+
+
+def _once(_: Subject) -> list[Query]:
+    return [{}]
 
 
 @dataclass(frozen=True)
-class Chart:
-    """Name a chart, and say in a caption what it shows; query are its choices."""
+class ChartEntry:
+    """Define one chart.
 
-    name: str
+    title and caption may name {metric}, {folds}, {level} and the chart's choices; when returns the
+    choices of each such chart that a page shows, none where the chart does not apply; build
+    returns None where the study has nothing to show in it.
+    """
+
     title: str
     caption: str
-    query: Query = field(default_factory=dict)
-
-    @property
-    def address(self) -> str:
-        """The chart's place below the page of its study."""
-        return f"figures/{self.name}.json" + (f"?{urlencode(self.query)}" if self.query else "")
+    build: Callable[[ChartSource, Query], Figure | None]
+    when: Callable[[Subject], Sequence[Query]] = _once
+    pages: tuple[Page, ...] = ("study",)
 
 
-@dataclass(frozen=True, eq=False)
-class ShownCurve:
-    """Hold a stored curve as pages show it: its chart, and each point with its diagnosis."""
-
-    id: str
-    chart: Chart
-    points: Sequence[tuple[CurvePoint, Diagnosis | None]]
-
-
-@dataclass(frozen=True, eq=False)
-class ChartSource:
-    """Hold what charts are drawn from; curves and predictions are read when they are needed."""
-
-    view: StudyView
-    assessment: Assessment | None
-    repository: Repository
-
-    @property
-    def finished(self) -> list[Trial]:
-        return [trial for trial in self.view.trials if trial.state.is_finished]
-
-    @property
-    def winner(self) -> int | None:
-        """The winner by the study's rule, or the best trial so far."""
-        if self.assessment is not None and self.assessment.winner is not None:
-            return self.assessment.winner.number
-        return self.view.ranked[0].number if self.view.ranked else None
-
-
-def study_charts(view: StudyView, query: Query) -> list[Chart]:
-    """Return the charts of a study's page; query holds the reader's choices."""
-    metric, folds = view.spec.metric, view.study.members_per_trial
-    charts = [
-        Chart(
-            "history",
-            "Optimisation history",
-            f"Observed {metric} of every trial, the mean over {folds} folds; bars are one standard "
-            "error over folds. Pruned trials stand where they were stopped.",
-        ),
-        Chart(
-            "competitors",
-            "Who cannot be told from the winner",
-            "The winner's advantage over its nearest competitors on the same folds, observed, with "
-            "interval by the corrected resampled t test. An interval that holds 0 does not tell "
-            "the two apart.",
-        ),
+def charts_of(page: Page, subject: Subject) -> list[Chart]:
+    """Return the charts of a page, in the order of CHARTS."""
+    return [
+        make_chart(name, subject.view, query)
+        for name, entry in CHARTS.items()
+        if page in entry.pages
+        for query in entry.when(subject)
     ]
-    chosen = {"trials": ",".join(map(str, curve_trials(view, query)))}
-    charts += [
-        Chart(
-            f"curves-{kind}",
-            f"Learning curves: {kind}",
-            f"The {kind} of the chosen trials against epochs, one line per fold, in eval mode: "
-            "training dashed, validation solid.",
-            chosen,
-        )
-        for kind in ("score", "loss")
-    ]
-    charts += _space_charts(view, query)
-    charts.append(
-        Chart(
-            "epochs",
-            "Epochs spent",
-            "How many epochs each trial was trained before it was complete, pruned or failed.",
-        )
-    )
-    return charts
 
 
-def _space_charts(view: StudyView, query: Query) -> list[Chart]:
-    metric, names = view.spec.metric, list(view.spec.space)
-    charts = [
-        Chart(
-            "scores-against",
-            f"All trials against {name}",
-            f"Observed validation {metric} and training {metric} of the complete trials against "
-            f"{name}; the other hyperparameters differ from point to point. Lines join medians. "
-            f"To change {name} alone: selection validation-curve.",
-            {"param": name},
-        )
-        for name in figures.numeric_names(view.spec)
-    ]
-    charts += [
-        Chart(
-            "slice",
-            f"Slice: {name}",
-            f"Observed {metric} of the complete trials against {name}; colour is the trial number.",
-            {"param": name},
-        )
-        for name in names
-    ]
-    if len(names) > 1:
-        first, second = contour_params(view, query)
-        charts += [
-            Chart(
-                "parallel",
-                "Parallel coordinates",
-                f"One line per complete trial through its hyperparameters; the best {metric} is "
-                "drawn last.",
-            ),
-            Chart(
-                "contour",
-                f"Contour: {first} and {second}",
-                f"Observed {metric} between the complete trials, interpolated.",
-                {"first": first, "second": second},
-            ),
-            Chart(
-                "importance",
-                "Importance of hyperparameters",
-                f"How much of what separates good trials from the others each hyperparameter "
-                f"explains, in the observed {metric}, over this search space.",
-            ),
-        ]
-    return charts
+def make_chart(name: str, view: StudyView, query: Query, **words: str) -> Chart:
+    """Return a chart with these choices; words fill what else its texts name."""
+    entry = CHARTS[name]
+    known = {
+        "metric": view.spec.metric,
+        "folds": view.study.members_per_trial,
+        "level": f"{100 * view.spec.sections.assessment.level:g}%",
+        **query,
+        **words,
+    }
+    return Chart(name, entry.title.format(**known), entry.caption.format(**known), query)
 
 
-def trial_charts(
-    trial: Trial, folds: Sequence[FoldResult], *, has_predictions: bool
-) -> list[Chart]:
-    """Return the charts of a trial's page; folds are the trial's."""
-    chosen = {"trials": str(trial.number)}
-    charts = [
-        Chart(
-            f"curves-{kind}",
-            f"Learning curves: {kind}",
-            f"The {kind} against epochs, one line per fold, in eval mode: training dashed, "
-            "validation solid.",
-            chosen,
-        )
-        for kind in ("score", "loss")
-        if trial.epochs
-    ]
-    charts += [
-        Chart(
-            name,
-            title,
-            f"{caption}; the mean over folds. Layers are counted from the inputs.",
-            {"trial": str(trial.number)},
-        )
-        for name, (column, title, caption) in LAYER_CHARTS.items()
-        if diagnosis_figures.layer_means(folds, column) is not None
-    ]
-    if has_predictions:
-        charts.append(
-            Chart(
-                "confusion",
-                "Confusion of classes",
-                "Out-of-fold predictions: each row of the development set was predicted by the "
-                "model that had not seen it. Lines are true classes, columns predicted ones.",
-                {"trial": str(trial.number)},
-            )
-        )
-    return charts
-
-
-def curve_values(view: StudyView, repository: Repository) -> dict[str, Any]:
-    """Return the stored curves of a study: a chart and the judged points of each.
+def draw(name: str, source: ChartSource, query: Query) -> Figure | None:
+    """Return a chart of CHARTS as plotly's JSON; None where there is nothing to show in it.
 
     Raises: StorageError where a row is damaged.
     """
-    found = stored_curves(view, repository)
-    return {
-        "stored_curves": [
-            ShownCurve(
-                f"curve-{index}", _point_chart(view, curve), judged_points(view, repository, curve)
-            )
-            for index, curve in enumerate(found[:MOST_CURVES])
-        ],
-        "curves_left_out": max(0, len(found) - MOST_CURVES),
+    return CHARTS[name].build(source, query)
+
+
+def plotly_figure(
+    name: str, source: ChartSource, **choices: str | int | Sequence[int]
+) -> go.Figure | None:
+    """Return a chart of CHARTS for a notebook; choices are those of CHOICES.
+
+    Raises: StorageError where a row is damaged.
+    """
+    # Only a notebook needs it, and it takes a second to load.
+    import plotly.graph_objects as go
+
+    query = {
+        key: str(value) if isinstance(value, str | int) else ",".join(map(str, value))
+        for key, value in choices.items()
     }
+    figure = draw(name, source, query)
+    return None if figure is None else go.Figure(figure)
 
 
-def _point_chart(view: StudyView, curve: StoredCurve) -> Chart:
-    chosen = {"over": curve.over, "trial": str(curve.number)}
-    return Chart("point-curve", curve.title, curve.caption(view.spec.metric), chosen)
+def _learning_curves_of(subject: Subject) -> list[Query]:
+    if subject.trial is None:
+        return [{"trials": ",".join(map(str, curve_trials(subject.view, subject.query)))}]
+    return [{"trials": str(subject.trial.number)}] if subject.trial.epochs else []
 
 
-def curve_trials(view: StudyView, query: Query) -> list[int]:
-    """Return the trials whose learning curves are shown: those asked for, or the leaders."""
-    words = query.get("trials", "").replace(",", " ").split()
-    known = {trial.number for trial in view.trials if trial.epochs}
-    asked = [int(word) for word in words if word.isdecimal() and len(word) < 10]
-    found = [number for number in dict.fromkeys(asked) if number in known]
-    leaders = [trial.number for trial in view.ranked[:CURVE_TRIALS]]
-    return found[:MOST_CURVE_TRIALS] or leaders
+def _each_numeric_param(subject: Subject) -> list[Query]:
+    return [{"param": name} for name in figures.numeric_names(subject.view.spec)]
 
 
-def contour_params(view: StudyView, query: Query) -> tuple[str, str]:
-    """Return the two hyperparameters of the contour: those asked for, or the first two."""
-    names = list(view.spec.space)
-    first = query.get("first", "")
-    first = first if first in names else names[0]
-    others = [name for name in names if name != first]
-    second = query.get("second", "")
-    return first, second if second in others else others[0]
+def _each_param(subject: Subject) -> list[Query]:
+    return [{"param": name} for name in subject.view.spec.space]
 
 
-def draw(name: str, query: Query, source: ChartSource) -> Figure | None:
-    """Return a chart; None where the study has nothing to show in it, or no such chart."""
-    view, spec = source.view, source.view.spec
-    param = query.get("param", "")
-    match name:
-        case "history":
-            return figures.optimisation_history(spec, source.finished, source.winner)
-        case "competitors":
-            return None if source.assessment is None else figures.competitors(source.assessment)
-        case "curves-loss" | "curves-score":
-            records = source.repository.records
-            numbers = curve_trials(view, query)
-            curves = {number: records.curves(view.study, number) for number in numbers}
-            kind: Literal["loss", "score"] = "loss" if name == "curves-loss" else "score"
-            return figures.learning_curves(spec, curves, kind)
-        case "scores-against" if param in figures.numeric_names(spec):
-            return figures.scores_against(spec, source.finished, param)
-        case "slice" if param in spec.space:
-            return figures.slices(spec, source.finished).get(param)
-        case "parallel" if len(spec.space) > 1:
-            return figures.parallel_coordinates(spec, source.finished)
-        case "contour" if len(spec.space) > 1:
-            return figures.contour(spec, source.finished, *contour_params(view, query))
-        case "importance" if len(spec.space) > 1:
-            return figures.importance(spec, source.finished)
-        case "epochs":
-            return figures.epochs_spent(spec, source.finished)
-        case "confusion":
-            return _confusion(source, query.get("trial", ""))
-        case "point-curve":
-            return _point_curve(source, query.get("over", ""), query.get("trial", ""))
-        case _ if name in LAYER_CHARTS:
-            return _layers(source, LAYER_CHARTS[name][0], query.get("trial", ""))
-    return None
+def _many_params(subject: Subject) -> list[Query]:
+    return [{}] if len(subject.view.spec.space) > 1 else []
 
 
-def _confusion(source: ChartSource, number: str) -> Figure | None:
-    study = source.view.study
-    if number not in {str(trial.number) for trial in source.view.ranked}:
-        return None
-    found = out_of_fold(study, source.repository, int(number))
+def _chosen_params(subject: Subject) -> list[Query]:
+    chosen = contour_params(subject.view, subject.query)
+    return [] if chosen is None else [{"first": chosen[0], "second": chosen[1]}]
+
+
+def _with_predicted_classes(subject: Subject) -> list[Query]:
+    assert subject.trial is not None, "a chart of a trial"
+    return [{"trial": str(subject.trial.number)}] if subject.has_predicted_classes else []
+
+
+def _history(source: ChartSource, _: Query) -> Figure:
+    return figures.optimisation_history(source.view.spec, source.finished, source.winner)
+
+
+def _competitors(source: ChartSource, _: Query) -> Figure | None:
+    return None if source.assessment is None else figures.competitors(source.assessment)
+
+
+def _learning_curves(
+    kind: Literal["loss", "score"], source: ChartSource, query: Query
+) -> Figure | None:
+    folds = source.folds(curve_trials(source.view, query))
+    return figures.learning_curves(source.view.spec, folds, kind)
+
+
+def _scores_against(source: ChartSource, query: Query) -> Figure | None:
+    spec, param = source.view.spec, query.get("param", "")
+    is_numeric = param in figures.numeric_names(spec)
+    return figures.scores_against(spec, source.finished, param) if is_numeric else None
+
+
+def _slice(source: ChartSource, query: Query) -> Figure | None:
+    found = figures.slices(source.view.spec, source.finished)
+    return found.get(query.get("param", ""))
+
+
+def _parallel(source: ChartSource, _: Query) -> Figure | None:
+    spec = source.view.spec
+    return figures.parallel_coordinates(spec, source.finished) if len(spec.space) > 1 else None
+
+
+def _contour(source: ChartSource, query: Query) -> Figure | None:
+    chosen = contour_params(source.view, query)
+    return chosen and figures.contour(source.view.spec, source.finished, *chosen)
+
+
+def _importance(source: ChartSource, _: Query) -> Figure | None:
+    spec = source.view.spec
+    return figures.importance(spec, source.finished) if len(spec.space) > 1 else None
+
+
+def _epochs(source: ChartSource, _: Query) -> Figure:
+    return figures.epochs_spent(source.view.spec, source.finished)
+
+
+def _confusion(source: ChartSource, query: Query) -> Figure | None:
+    number = _trial_number(query, source, source.view.ranked)
+    found = None
+    if number is not None:
+        found = out_of_fold(source.view.study, source.repository, number)
     if found is None or found.counts is None:
         return None
-    return figures.confusion(list(study.facts["class_counts"]), found.counts.tolist())
+    return figures.confusion(list(source.view.study.facts.class_counts), found.counts.tolist())
 
 
-def _point_curve(source: ChartSource, over: str, number: str) -> Figure | None:
+def _point_curve(source: ChartSource, query: Query) -> Figure | None:
+    wanted = (query.get("over", ""), query.get("trial", ""))
     for curve in stored_curves(source.view, source.repository):
-        if (curve.over, str(curve.number)) == (over, number):
+        if (curve.over, str(curve.number)) == wanted:
             return diagnosis_figures.point_curve(source.view.spec, curve.points)
     return None
 
 
-def _layers(source: ChartSource, column: str, number: str) -> Figure | None:
-    study = source.view.study
-    if number not in {str(trial.number) for trial in source.view.trials if trial.epochs}:
+def _layers(column: str, source: ChartSource, query: Query) -> Figure | None:
+    trained = [trial for trial in source.view.trials if trial.epochs]
+    number = _trial_number(query, source, trained)
+    if number is None:
         return None
-    folds = source.repository.records.curves(study, int(number))
-    return diagnosis_figures.layer_curves(folds, column)
+    return diagnosis_figures.layer_curves(source.folds([number])[number], column)
+
+
+def _trial_number(query: Query, source: ChartSource, among: Sequence[Trial]) -> int | None:
+    """Return the trial asked for, without a choice the winner; None if it is not among these."""
+    asked = query.get("trial", str(source.winner))
+    return next((trial.number for trial in among if str(trial.number) == asked), None)
+
+
+def _learning_band(source: ChartSource, _: Query) -> Figure:
+    leaders = [trial.number for trial in source.view.ranked[:DASHBOARD_LEADERS]]
+    return figures.learning_band(source.view.spec, source.folds(leaders))
+
+
+def _fold_scores(source: ChartSource, _: Query) -> Figure:
+    return figures.leader_folds(source.view.spec, source.view.ranked[: 2 * DASHBOARD_LEADERS])
+
+
+def _learning_curves_entry(kind: Literal["loss", "score"]) -> ChartEntry:
+    return ChartEntry(
+        title=f"Learning curves: {kind}",
+        caption=f"The observed {kind} of each fold against epochs, in eval mode: training dashed, "
+        "validation solid.",
+        build=partial(_learning_curves, kind),
+        when=_learning_curves_of,
+        pages=("study", "trial"),
+    )
+
+
+def _layer_entry(column: str, title: str, what: str) -> ChartEntry:
+    def when(subject: Subject) -> list[Query]:
+        assert subject.trial is not None, "a chart of a trial"
+        is_known = diagnosis_figures.layer_means(subject.folds, column) is not None
+        return [{"trial": str(subject.trial.number)}] if is_known else []
+
+    caption = f"{what}; the mean over folds. Layers are counted from the inputs."
+    return ChartEntry(title, caption, partial(_layers, column), when, ("trial", "winner"))
+
+
+CHARTS: Mapping[str, ChartEntry] = {
+    "history": ChartEntry(
+        title="Optimisation history",
+        caption="Observed {metric} of every trial: the mean over {folds} folds, with bars of one "
+        "standard error. A pruned trial shows its score at the epoch where it was pruned.",
+        build=_history,
+    ),
+    "competitors": ChartEntry(
+        title="Which trials tie with the winner",
+        caption="The winner's observed advantage over its closest competitors on the same folds, "
+        "with {level} intervals by the corrected resampled t test. A trial whose interval "
+        "contains 0 ties with the winner.",
+        build=_competitors,
+    ),
+    "curves-score": _learning_curves_entry("score"),
+    "curves-loss": _learning_curves_entry("loss"),
+    "scores-against": ChartEntry(
+        title="All trials against {param}",
+        caption="Observed validation {metric} and training {metric} of the complete trials "
+        "against {param}; the other hyperparameters differ from point to point. Lines join "
+        "medians. To vary {param} alone, trace a validation curve.",
+        build=_scores_against,
+        when=_each_numeric_param,
+    ),
+    "slice": ChartEntry(
+        title="Slice: {param}",
+        caption="Observed {metric} of the complete trials against {param}; the colour is the "
+        "trial number.",
+        build=_slice,
+        when=_each_param,
+    ),
+    "parallel": ChartEntry(
+        title="Parallel coordinates",
+        caption="One line per complete trial through its hyperparameters; the trials with the "
+        "best observed {metric} are drawn on top.",
+        build=_parallel,
+        when=_many_params,
+    ),
+    "contour": ChartEntry(
+        title="Contour: {first} and {second}",
+        caption="Observed {metric}, interpolated between the complete trials.",
+        build=_contour,
+        when=_chosen_params,
+    ),
+    "importance": ChartEntry(
+        title="Importance of hyperparameters",
+        caption="How much each hyperparameter contributes to setting the trials with the best "
+        "observed {metric} apart from the others, within this search space.",
+        build=_importance,
+        when=_many_params,
+    ),
+    "epochs": ChartEntry(
+        title="Epochs spent",
+        caption="How many epochs each trial was trained before it was complete, pruned or failed.",
+        build=_epochs,
+    ),
+    "gradient-norm": _layer_entry(
+        "gradient_norm",
+        "Gradient norm by layer",
+        "The norm of the gradient of the mean loss with respect to each layer's weights, in eval "
+        "mode after the epoch",
+    ),
+    "weight-norm": _layer_entry(
+        "weight_norm",
+        "Weight norm by layer",
+        "The norm of each layer's weights after the epoch",
+    ),
+    "dead-units": _layer_entry(
+        "dead_share",
+        "Dead ReLU units by layer",
+        "The share of each layer's ReLU units that are 0 for every scored training row, after the "
+        "epoch",
+    ),
+    "confusion": ChartEntry(
+        title="Confusion matrix",
+        caption="Observed, from out-of-fold predictions: each development row is predicted by the "
+        "model that was not trained on it. Rows are true classes, columns are predicted classes.",
+        build=_confusion,
+        when=_with_predicted_classes,
+        pages=("trial", "winner"),
+    ),
+    "point-curve": ChartEntry(
+        title="{title}",
+        caption="Observed validation {metric} and training {metric}: the mean over {folds} folds, "
+        "with bars of one standard error. {setting}",
+        build=_point_curve,
+        pages=("stored-curve",),
+    ),
+    "learning-curves": ChartEntry(
+        title="Learning curves of the leaders",
+        caption="Observed {metric} against epochs: the mean over folds, in a band from the worst "
+        "fold to the best.",
+        build=_learning_band,
+        pages=("dashboard",),
+    ),
+    "fold-scores": ChartEntry(
+        title="Fold scores of the leaders",
+        caption="Observed {metric} of each fold, and its mean.",
+        build=_fold_scores,
+        pages=("dashboard",),
+    ),
+}

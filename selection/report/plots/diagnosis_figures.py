@@ -1,4 +1,4 @@
-"""Charts that look into a study: the points of one curve, and what the layers of a trial did.
+"""Figures of a diagnosis: the points of one curve, and what the layers of a trial did.
 
 Pure functions of what is on record. Scores are observed; every number is a mean over folds.
 """
@@ -89,7 +89,7 @@ def layer_curves(folds: Sequence[FoldResult], column: str) -> Figure | None:
         return None
     title, factor = LAYER_TITLES[column]
     is_log = column == LOG_COLUMN
-    # A log axis has no place for 0.
+    # A log axis cannot show 0.
     numbers = np.where(np.isfinite(means) & (means > 0), means, np.nan) if is_log else means
     layers = means.shape[1]
     data = []
@@ -98,7 +98,7 @@ def layer_curves(folds: Sequence[FoldResult], column: str) -> Figure | None:
         if all(number is None for number in drawn):
             continue
         indices = even_indices(len(drawn), MOST_EPOCHS)
-        # Short names, as a narrow legend would take the room of the plot.
+        # Short names, so that the legend leaves the width to the plot.
         name = str(layer) + (", outputs" if layer == layers - 1 else "")
         data.append(
             line(

@@ -1,9 +1,8 @@
-"""Every chart of a study, made once: for the page, the report file and Optuna Dashboard.
+"""The figures of a study as plotly's JSON, as pure functions; charts.py says where each is shown.
 
-Pure functions of what the record and the assessment hold. Trials may be in any state and are
-ordered by number. Scores of the folds are observed, and the axes say so. All marks are SVG: what
-needs WebGL would need a page that allows eval. The charts of the search space are handed on from
-space_figures.
+Trials may be in any state and are ordered by number. Scores of the folds are observed, and the
+axes say so. All marks are SVG: WebGL would need a page that allows eval. The figures of the search
+space come from space_figures.
 """
 
 from __future__ import annotations
@@ -84,6 +83,7 @@ MOST_EPOCHS_OF_BAND = 60
 MOST_COMPETITORS = 20
 MOST_CELLS_WITH_TEXT = 400
 TICK_CHARACTERS = 14
+BAR_WIDTH = 0.85
 DIGITS = 5
 
 
@@ -103,7 +103,7 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
     others = [number for number in scores if number not in kept]
     shown = kept | {others[index] for index in even_indices(len(others), MOST_POINTS)}
     data = []
-    # What was stopped may not cover what is complete.
+    # Pruned and failed trials are drawn first, so that they do not cover complete ones.
     for state, style in reversed(STATES.items()):
         of_state = [trial for trial in ended if trial.number in shown and trial.state is state]
         data.append(
@@ -241,7 +241,7 @@ def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
 
 
 def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
-    """Return the epochs of every finished trial by state; of many trials the mean of neighbours."""
+    """Return the epochs of every finished trial by state; of many trials, means of neighbours."""
     ended = finished(trials)
     most = max((spec.setting(trial.params).kind.epochs for trial in ended), default=0)
     if len(ended) > MOST_BARS:
@@ -255,13 +255,13 @@ def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
                 "name": state.value,
                 "x": [trial.number for trial in of_state],
                 "y": [trial.epochs for trial in of_state],
+                # By itself plotly widens the bars of a state whose trials lie far apart.
+                "width": BAR_WIDTH,
                 "marker": {"color": style.colour, "pattern": {"shape": style.pattern}},
                 "hovertemplate": "trial %{x}: %{y} epochs<extra>" + state.value + "</extra>",
             }
         )
-    return figure(
-        data, axis("trial"), axis(f"epochs, of at most {most}"), barmode="overlay", bargap=0.15
-    )
+    return figure(data, axis("trial"), axis(f"epochs, of at most {most}"), barmode="overlay")
 
 
 def _epochs_of_many(ended: Sequence[Trial], most: int) -> Figure:
@@ -301,8 +301,8 @@ def competitors(assessment: Assessment) -> Figure:
     alike = set(assessment.indistinguishable)
     data = []
     for is_alike, name, colour, symbol in (
-        (True, "cannot be told apart", ORANGE, "circle-open"),
-        (False, "told apart", BLUE, "square"),
+        (True, "ties with the winner", ORANGE, "circle-open"),
+        (False, "differs from the winner", BLUE, "square"),
     ):
         shown = [
             (index, competitor.advantage)

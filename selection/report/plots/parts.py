@@ -15,6 +15,8 @@ from typing import Any, TypeAlias
 
 import numpy as np
 
+from selection.metrics import METRICS
+from selection.report.cells import finite_mean
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState, Value
 
@@ -83,13 +85,13 @@ def legend(y: float, **more: Any) -> Trace:
 
 
 def axis(title: str, **more: Any) -> Trace:
-    """Return an axis that makes room for its labels."""
+    """Return an axis whose margin grows with its labels."""
     label = {"text": title, "standoff": 8}
     return {"title": label, "automargin": True, "zeroline": False, **more}
 
 
 def named_axis(title: str, names: Sequence[str], most: int = 25) -> Trace:
-    """Return an axis of places 0, 1, ... that are called so; of many, some are named."""
+    """Return an axis of the positions 0, 1, ... with these names; of many, some are shown."""
     step = max(1, math.ceil(len(names) / most))
     indices = list(range(0, len(names), step))
     return axis(
@@ -165,8 +167,8 @@ def value_label(value: Value) -> str:
 
 def score_title(spec: StudySpec) -> str:
     """Return the name of the observed score and its unit, where it has one."""
-    units = {"cross_entropy": " (nats)", "rmse": " (target)", "mae": " (target)"}
-    return f"{spec.metric}, observed{units.get(spec.metric, '')}"
+    unit = METRICS[spec.metric].unit
+    return f"{spec.metric}, observed{'' if unit == 'share' else f' ({unit})'}"
 
 
 def loss_title(spec: StudySpec) -> str:
@@ -189,7 +191,7 @@ def finite(values: Iterable[float | None], digits: int | None = None) -> list[fl
 
 
 def even_indices(count: int, most: int) -> list[int]:
-    """Return at most so many of the places 0 to count - 1, evenly, with the first and the last."""
+    """Return at most so many of the indices 0 to count - 1, evenly, with the first and the last."""
     if count <= most:
         return list(range(count))
     return sorted({round(index) for index in np.linspace(0, count - 1, most).tolist()})
@@ -224,13 +226,7 @@ def finished(trials: Sequence[Trial]) -> list[Trial]:
 
 def last_score(trial: Trial) -> float | None:
     """Return the value, or the last mean over folds of a trial without one; None if undefined."""
-    return mean_of(trial.fold_scores if trial.value is None else [trial.value])
-
-
-def mean_of(scores: Sequence[float]) -> float | None:
-    """Return the mean; None without a score, or where it is not finite."""
-    mean = sum(scores) / len(scores) if scores else math.nan
-    return mean if math.isfinite(mean) else None
+    return finite_mean(trial.fold_scores if trial.value is None else [trial.value])
 
 
 def difference(first: float | None, second: float | None) -> float | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from selection.report.cells import finite_mean
 from selection.report.plots.parts import (
     BLUE,
     HEAT_SCALE,
@@ -30,7 +31,6 @@ from selection.report.plots.parts import (
     finite,
     legend,
     line,
-    mean_of,
     named_axis,
     points,
     rule_at,
@@ -176,7 +176,7 @@ def scores_against(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figur
     """Return training and validation scores of complete trials against one hyperparameter.
 
     The lines are running medians: where both are poor the MLP underfits, where they part it
-    overfits. A default outside the range is drawn at the nearest point inside, as Optuna is told.
+    overfits. A default outside the range is drawn at the nearest point inside, as Optuna has it.
     """
     dimension = spec.space[name]
     complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
@@ -189,7 +189,7 @@ def scores_against(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figur
         found = []
         for trial in complete:
             scores = trial.fold_scores if part == "validation" else trial.train_scores
-            if (score := mean_of(scores)) is not None:
+            if (score := finite_mean(scores)) is not None:
                 found.append((_largest(dimension.nearest(trial.params[name])), score, trial.number))
         kept = [found[index] for index in even_indices(len(found), MOST_POINTS)]
         data.append(
@@ -250,7 +250,10 @@ def _log_steps(values: Sequence[float]) -> Trace:
     first = math.floor(math.log10(min(values)))
     ticks = [digit * 10.0**power for power in range(first, first + 3) for digit in (1, 2, 5)]
     shown = [tick for tick in ticks if min(values) <= tick <= max(values)]
-    return {"dtick": "D2"} if len(shown) > 1 else {}
+    if len(shown) < 2:
+        return {}
+    # With dtick plotly would write 0.2 as a small 2 beside 10 to the power of -1.
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _choice_labels(spec: StudySpec, name: str, write: Callable[[Scalar], str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from selection.report.cells import show_fold_mean, show_number, show_value
+from selection.report.diagnosis_view import curve_title
 from selection.report.terminal.layout import ShownColumn, params_text, print_columns, say
 from selection.report.values import layer_rows
 from selection.stats.fit_diagnosis import Diagnosis
@@ -68,11 +69,14 @@ def layers(console: Console, folds: Sequence[FoldResult]) -> None:
 
 def curve(
     console: Console,
+    study: str,
     points: Sequence[CurvePoint],
     found: Sequence[Diagnosis | None],
     metric: str,
 ) -> None:
     """Print a line for each point of one curve."""
+    title = curve_title(points[0].number, points[0].over)
+    say(console, f"study {study}: {title} ({len(points[0].folds)} folds)")
     values = [show_value(point.value) for point in points]
     verdicts = [
         point.reason if own is None else own.verdict.value

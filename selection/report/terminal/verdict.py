@@ -5,12 +5,12 @@ Every score says whether it is observed, corrected or held out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from selection.report.cells import count_of, show_interval, show_number
+from selection.report.cells import count_of, show_interval, show_number, show_share
 from selection.report.terminal.layout import ShownColumn, fits, params_text, print_columns, say
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
@@ -23,6 +23,7 @@ from selection.report.verdict import (
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
+    from selection.study.held_out_result import HeldOutResult
     from selection.workflows.assess import Assessment
 
 MOST_CONFUSIONS = 10
@@ -53,50 +54,51 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
         say(console, line, whole=evaluate)
 
 
-def evaluation(
-    console: Console, result: Mapping[str, Any], evaluations: Sequence[Evaluation]
-) -> None:
+def evaluation(console: Console, result: HeldOutResult, evaluations: Sequence[Evaluation]) -> None:
     """Print a held-out result, and how often the rows were looked at; looks are this study's."""
-    metric, number = result["metric"], result["number"]
-    say(console, f"study {result['study']}: trial {number} on its held-out set")
-    interval = show_interval(result["low"], result["high"], result["level"])
+    metric, number = result.metric, result.number
+    say(console, f"study {result.study}: trial {number} on its held-out set")
+    interval = show_interval(result.low, result.high, result.level)
     say(
         console,
-        f"{metric}, held out: {show_number(result['score'])} {interval} on {result['rows']} rows",
+        f"{metric}, held out: {show_number(result.score)} {interval} on {result.rows} rows",
     )
-    if len(result["seeds"]) > 1:
-        scores = " ".join(show_number(score) for score in result["seeds"])
-        say(console, f"the same setting from {len(result['seeds'])} seeds: {scores}")
+    if len(result.seeds) > 1:
+        scores = " ".join(show_number(score) for score in result.seeds)
+        say(console, f"the same setting from {len(result.seeds)} seeds: {scores}")
     say(console, gap_line(result))
     say(console, training_line(result))
     _print_details(console, result)
-    if result["against"] is not None:
+    if result.against is not None:
         say(console, against_line(result))
     if len(evaluations) > 1:
         reasons = "; ".join(evaluation.reason for evaluation in evaluations if evaluation.reason)
         say(console, f"held-out set re-used (n = {len(evaluations)}): {reasons}")
 
 
-def _print_details(console: Console, result: Mapping[str, Any]) -> None:
-    if "scores" in result:
-        shown = ", ".join(f"{name} {score:.4g}" for name, score in result["scores"].items())
+def _print_details(console: Console, result: HeldOutResult) -> None:
+    if result.scores is not None:
+        shown = ", ".join(f"{name} {score:.4g}" for name, score in result.scores.items())
         say(console, f"on the same rows: {shown}")
         return
-    classes = result["per_class"]
-    columns = [ShownColumn("class", [line["name"] for line in classes], is_text=True)]
-    columns.append(ShownColumn("rows", [str(line["rows"]) for line in classes]))
-    for name in ("precision", "recall", "f1"):
-        columns.append(ShownColumn(name, [_share(line[name]) for line in classes]))
+    assert result.classes is not None, "a result has scores or classes"
+    classes = result.classes.per_class
+    names = [line.name for line in classes]
+    columns = [ShownColumn("class", names, is_text=True)]
+    columns.append(ShownColumn("rows", [str(line.rows) for line in classes]))
+    columns.append(ShownColumn("precision", [show_share(line.precision) for line in classes]))
+    columns.append(ShownColumn("recall", [show_share(line.recall) for line in classes]))
+    columns.append(ShownColumn("f1", [show_share(line.f1) for line in classes]))
     console.print()
     print_columns(console, columns)
     console.print()
-    _print_confusion(console, [line["name"] for line in classes], result["confusion"])
+    _print_confusion(console, names, result.classes.confusion)
     console.print()
-    chances = result["calibration"]
+    chances = result.classes.calibration
     say(
         console,
-        f"calibration: NLL {chances['nll']:.4f}, Brier {chances['brier']:.4f} (0 to 2), "
-        f"ECE {chances['ece']:.4f}",
+        f"calibration: NLL {chances.nll:.4f}, Brier {chances.brier:.4f} (0 to 2), "
+        f"ECE {chances.ece:.4f}",
     )
 
 
@@ -125,7 +127,3 @@ def _print_confusion(
     ]
     say(console, f"confusions, {len(shown)} of {len(pairs)} kinds, the most frequent first:")
     print_columns(console, table)
-
-
-def _share(value: float | None) -> str:
-    return "n/a" if value is None else f"{value:.4f}"

@@ -1,0 +1,1 @@
+"""What training, sweeping and serving cost, measured beside others."""

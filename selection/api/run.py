@@ -1,0 +1,328 @@
+"""Run a study: read its file, load its rows, open its record, train, and return the Study.
+
+The recipe of a run stands here once; the command line, tests and benchmarks call it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from selection.api.defaults import STORAGE_VARIABLE, default_storage
+from selection.api.study import Say, Study
+from selection.data.arrays import table_from_arrays
+from selection.data.sources import data_folder
+from selection.errors import ErrorDetail, StudyFileError, StudyStateError
+from selection.report.terminal.progress import SweepView
+from selection.report.verdict import openings
+from selection.store.address import Address, read_address, require_server
+from selection.store.database import writer_lock
+from selection.store.leases import Worker, new_worker
+from selection.store.repository import Repository, open_repository
+from selection.store.study_record import StudyRecord, StudySummary
+from selection.study.budget import is_finished
+from selection.study.spec import StudySpec, parse_study, read_study
+
+if TYPE_CHECKING:
+    from selection.train.device import Device, DeviceName
+    from selection.train.fit import Trainer
+    from selection.workflows.callbacks import Callback, TeamView
+    from selection.workflows.study_data import StudyData
+
+DEFAULT_NAME = "study"
+Source = str | os.PathLike[str] | Mapping[str, Any] | StudySpec
+
+
+@dataclass(frozen=True)
+class Training:
+    """Say where and how a study trains; nothing of it changes any trial.
+
+    Units: pack_members is the number of members a pack has at most, 0 to size packs by memory;
+    lease_seconds is how long a worker may be silent before its cohort is given to another.
+    """
+
+    device: DeviceName = "auto"
+    workers: int = 1
+    pack_members: int = 0
+    lease_seconds: float = 30.0
+
+
+def run(
+    spec: Source,
+    X: Any = None,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    held_out: Any = None,
+    storage: str | None = None,
+    device: DeviceName = "auto",
+    workers: int = 1,
+    progress: bool = True,
+    callbacks: Sequence[Callback] = (),
+) -> Study:
+    """Run a study, or go on with it where it stopped; a finished one only returns its Study.
+
+    spec is the path of a study file, its content as a dict, or a StudySpec. With X and y the rows
+    are those arrays; without a name and storage such a study is gone with its Study. held_out is
+    the fraction of the rows to hold out, or True for each row that is held out. storage is a
+    database URL; the default is the SELECTION_STORAGE variable, or selection.db here.
+
+    An interrupt gives the running cohort back. In an interactive session (a notebook) the Study
+    that has been trained so far is returned; elsewhere KeyboardInterrupt is raised.
+
+    Shape: X is (N, D), an array or a DataFrame; y, groups and a mask are (N,).
+
+    Raises: SelectionError, in one of its kinds, for anything that a user can fix.
+
+    Example:
+        >>> import selection
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> study = selection.run(
+        ...     {
+        ...         "training": {"epochs": 5, "batch_size": 16},
+        ...         "space": {"learning_rate": {"low": 0.01, "high": 1.0, "log": True}},
+        ...         "search": {"metric": "accuracy", "trials": 4, "pruner": "none"},
+        ...     },
+        ...     X,
+        ...     y,
+        ...     progress=False,
+        ... )
+        >>> len(study.trials)
+        4
+    """
+    checked, frame = _read(spec, X, y, groups, held_out)
+    folder: tempfile.TemporaryDirectory[str] | None = None
+    if frame is not None and storage is None and checked.name == DEFAULT_NAME:
+        folder = tempfile.TemporaryDirectory(prefix="selection-")
+        storage = f"sqlite:///{Path(folder.name) / 'study.db'}"
+    study = Study(checked.name, storage or default_storage(), frame=frame, folder=folder)
+    view = SweepView(checked.metric, is_minimised=checked.is_minimised, is_quiet=not progress)
+    try:
+        with view:
+            train(study, checked, Training(device, workers), view, callbacks)
+    except KeyboardInterrupt:
+        if not _is_interactive():
+            raise
+        view.say(f"stopped: study {study.name} keeps its finished trials")
+    return study
+
+
+def open_study(
+    name: str | None = None,
+    X: Any = None,
+    y: Any = None,
+    *,
+    groups: Any = None,
+    held_out: Any = None,
+    storage: str | None = None,
+) -> Study:
+    """Open a study by name; without one, the study that began last.
+
+    A study of arrays needs the same X, y, groups and held_out again to evaluate, to export a model
+    or to trace a curve.
+
+    Raises: StorageError if the database cannot be opened; StudyStateError if it has no such study.
+    """
+    url = storage or default_storage()
+    with open_repository(url) as repository:
+        record = repository.newest_study() if name is None else repository.study(name)
+    study = Study(record.name, url)
+    if X is None:
+        return study
+    stated = {name: record.spec_json["data"][name] for name in ("drop", "categorical")}
+    frame, _ = table_from_arrays(X, y, groups, held_out, stated)
+    return Study(record.name, url, frame=frame)
+
+
+def list_studies(storage: str | None = None) -> list[StudySummary]:
+    """Return a line for each study of a database, oldest first.
+
+    Raises: StorageError.
+    """
+    with open_repository(storage or default_storage()) as repository:
+        return repository.records.list_studies()
+
+
+def train(
+    study: Study,
+    spec: StudySpec,
+    training: Training,
+    view: TeamView,
+    callbacks: Sequence[Callback] = (),
+    warn: Say | None = None,
+) -> None:
+    """Train a study until its budget is spent, then its baselines and outer folds.
+
+    warn says what weakens the study's answer, by default in the view.
+
+    Raises: SelectionError.
+    """
+    from selection.train.device import choose_device
+    from selection.workflows.nested_cv import check_nested
+    from selection.workflows.study_data import enter_study, load_study_data, row_facts
+
+    warn = warn or view.say
+    address = read_address(study.secret_url)
+    _check_workers(training, address, study)
+    device = choose_device(training.device)
+    data = load_study_data(spec, data_folder(), study.frame)
+    check_nested(spec, data)
+    for warning in data.facts.warnings:
+        warn(f"warning: {warning}")
+    url = address.secret_url
+    with writer_lock(url), open_repository(url, create=True, write=True) as repository:
+        record = enter_study(spec, data, repository.records, device)
+        repository.evidence.keep_rows(record, row_facts(data))
+        if others := openings(repository.ledger.openings_by_others(record)):
+            warn(f"warning: {others}")
+        _Run(spec, record, data, repository, address, training, device).procedure(view, callbacks)
+    for callback in callbacks:
+        callback.on_study_end(study)
+
+
+def work(name: str, storage: str, training: Training, view: TeamView) -> None:
+    """Train for a study that has begun, beside other workers, until its budget is spent.
+
+    Raises: SelectionError.
+    """
+    from selection.train.device import choose_device
+    from selection.workflows.study_data import check_rows, load_study_data, make_trainer
+    from selection.workflows.sweep import run_sweep
+
+    device, me = choose_device(training.device), _worker(training, read_address(storage))
+    with writer_lock(storage), open_repository(storage, write=True) as repository:
+        record = repository.study(name)
+        spec = record.spec()
+        data = load_study_data(spec, data_folder())
+        check_rows(record, data)
+        trainer = make_trainer(spec, data, device, training.pack_members)
+        retries = spec.sections.search.max_retries
+        run_sweep(spec, record, repository, trainer, me, view, max_retries=retries)
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """Hold what one run of a study works with."""
+
+    spec: StudySpec
+    record: StudyRecord
+    data: StudyData
+    repository: Repository
+    address: Address
+    training: Training
+    device: Device
+
+    def procedure(self, view: TeamView, callbacks: Sequence[Callback]) -> None:
+        """Sweep, then train the baselines, and the outer folds if the study asks for them."""
+        from selection.workflows.callbacks import CallbackView
+        from selection.workflows.run import run_procedure
+        from selection.workflows.study_data import make_trainer
+
+        trainer = make_trainer(self.spec, self.data, self.device, self.training.pack_members)
+        known = self.repository.records.trials(self.record, with_curves=False)
+        watched = CallbackView(view, callbacks, known)
+        run_procedure(
+            self.spec,
+            self.record,
+            self.data,
+            self.repository,
+            trainer,
+            self.device,
+            view.say,
+            lambda: self._sweep(trainer, watched),
+        )
+
+    def _sweep(self, trainer: Trainer, view: TeamView) -> None:
+        """Train trials in this process, or by workers of this machine."""
+        from selection.workflows.sweep import run_sweep
+
+        if self.training.workers > 1:
+            self._supervise(view)
+            return
+        me = _worker(self.training, self.address)
+        run_sweep(self.spec, self.record, self.repository, trainer, me, view)
+
+    def _supervise(self, view: TeamView) -> None:
+        from selection.train.device import share_of_machine
+        from selection.workers.local import Team, supervise
+
+        records = self.repository.records
+        trials = records.trials(self.record, with_curves=False)
+        if is_finished(self.spec, trials, records.elapsed_seconds(self.record)):
+            return
+        training = self.training
+        words = [
+            "worker",
+            f"--device={training.device}",
+            f"--pack-members={training.pack_members}",
+            f"--lease={training.lease_seconds}",
+            "--",
+            self.record.name,
+        ]
+        secret = {STORAGE_VARIABLE: self.address.secret_url}
+        shares = share_of_machine(training.workers, self.device)
+        team = Team(words, [{**share, **secret} for share in shares])
+        supervise(team, self.spec.budget, self.record, self.repository, view)
+
+
+def _worker(training: Training, address: Address) -> Worker:
+    return new_worker(training.lease_seconds, is_alone=address.path is not None)
+
+
+def _read(
+    spec: Source, X: Any, y: Any, groups: Any, held_out: Any
+) -> tuple[StudySpec, pd.DataFrame | None]:
+    """Return the checked study, and the table of its arrays if it is about arrays.
+
+    Raises: StudyFileError with all errors of the study; DataError if the arrays do not fit.
+    """
+    if X is None:
+        return _read_source(spec), None
+    if y is None:
+        raise StudyFileError(ErrorDetail("y", "arrays need a target", "none", "Pass X and y."))
+    content = _content(spec)
+    frame, section = table_from_arrays(X, y, groups, held_out, content.get("data"))
+    content = {"name": DEFAULT_NAME, **content, "data": section}
+    return parse_study(content, str(content["name"])), frame
+
+
+def _read_source(spec: Source) -> StudySpec:
+    if isinstance(spec, StudySpec):
+        return spec
+    if isinstance(spec, Mapping):
+        return parse_study(dict(spec), str(spec.get("name", DEFAULT_NAME)))
+    return read_study(Path(spec))
+
+
+def _content(spec: Source) -> dict[str, Any]:
+    """Return a study as a dict, without where its rows come from."""
+    if isinstance(spec, Mapping):
+        return dict(spec)
+    content = _read_source(spec).to_json()
+    names = ("prepare", "impute", "drop", "categorical")
+    content["data"] = {name: content["data"][name] for name in names}
+    return content
+
+
+def _check_workers(training: Training, address: Address, study: Study) -> None:
+    if training.workers == 1:
+        return
+    require_server(address, training.workers)
+    if study.frame is not None:
+        rule = "several workers need rows that each can read"
+        hint = "Write them to a .csv or .parquet file, or leave workers out."
+        raise StudyStateError(ErrorDetail(f"study {study.name}", rule, "arrays", hint))
+
+
+def _is_interactive() -> bool:
+    """Say whether a person types: there a KeyboardInterrupt stops a run, not the session."""
+    shell = sys.modules.get("IPython")
+    return hasattr(sys, "ps1") or (shell is not None and shell.get_ipython() is not None)

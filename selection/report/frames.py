@@ -1,0 +1,29 @@
+"""Results as pandas DataFrames, with the columns that the CSV files have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from selection.report.values import curve_value, curve_values, trial_rows
+from selection.stats.fit_diagnosis import Diagnosis
+from selection.store.curve_points import CurvePoint
+from selection.store.study_record import StudyRecord
+from selection.study.trial import FoldResult, Trial
+
+
+def trials_frame(study: StudyRecord, trials: Sequence[Trial]) -> pd.DataFrame:
+    """Return one row a trial, by number: its state, params (param_*) and fold scores (fold_*)."""
+    return pd.DataFrame(trial_rows(study, trials)).set_index("number")
+
+
+def curves_frame(folds: Sequence[FoldResult]) -> pd.DataFrame:
+    """Return losses and scores by repeat, fold and epoch."""
+    return pd.DataFrame(curve_values(folds)).set_index(["repeat", "fold", "epoch"])
+
+
+def points_frame(found: Sequence[tuple[CurvePoint, Diagnosis | None]], metric: str) -> pd.DataFrame:
+    """Return one row for each point of a validation or sample-size curve, by its value."""
+    points, diagnoses = [point for point, _ in found], [own for _, own in found]
+    return pd.DataFrame(curve_value(points, diagnoses, metric)).set_index("value")

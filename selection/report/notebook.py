@@ -1,0 +1,26 @@
+"""The answer of a study as a small piece of HTML, as notebooks show it."""
+
+from __future__ import annotations
+
+from html import escape
+
+from selection.report.answer import answer
+from selection.report.cells import show_value
+from selection.report.study_view import StudyView
+from selection.workflows.assess import Assessment
+
+
+def study_html(view: StudyView, assessment: Assessment | None) -> str:
+    """Return the state of a study, its winner, and each score with its kind."""
+    head = f"study <b>{escape(view.study.name)}</b>: {view.finished} of {view.spec.budget} trials"
+    winner = None if assessment is None else assessment.winner
+    lines = [f"<p>{head}, {view.state}</p>"]
+    if winner is not None:
+        params = ", ".join(f"{name} = {show_value(value)}" for name, value in winner.params.items())
+        lines.append(f"<p>winner: trial {winner.number} ({escape(params)})</p>")
+    rows = [
+        f"<tr><td>{escape(each.label)}</td><td>{escape(each.kind)}</td>"
+        f"<td><b>{escape(each.value)}</b></td><td>{escape(each.detail)}</td></tr>"
+        for each in answer(view, assessment, "no trial is complete yet")
+    ]
+    return "".join([*lines, "<table>", *rows, "</table>"])

@@ -1,0 +1,67 @@
+"""Runs every check over every study of a database, at one moment."""
+
+from __future__ import annotations
+
+from sqlalchemy.engine import Connection
+
+from selection.errors import SelectionError, show
+from selection.store.clock import database_now
+from selection.store.database import Database
+from selection.store.doctor.checks import (
+    damage,
+    fixable_findings,
+    open_claims,
+    partial_points,
+    study_findings,
+    trial_findings,
+)
+from selection.store.doctor.findings import Finding, finding
+from selection.store.doctor.orphans import orphans, unknown_copies, unmarked
+from selection.store.doctor.study_rows import read_rows
+from selection.store.optuna_rows import studies
+from selection.store.study_record import StudyRecord, record_from_row
+from selection.store.study_transaction import our_studies
+
+
+def examine(database: Database) -> list[Finding]:
+    """Return all that is wrong in one moment of a database.
+
+    Raises: StorageError.
+    """
+    with database.reading() as connection:
+        # What is read is of this moment, and so must be the clock that leases are measured by.
+        now = database_now(connection)
+        records, unreadable = read_studies(connection)
+        found = [
+            *orphans(connection),
+            *unmarked(connection),
+            *unknown_copies(connection),
+            *unreadable,
+        ]
+        for study in records:
+            rows = read_rows(connection, study, now)
+            found += [*fixable_findings(rows), *trial_findings(rows), *study_findings(rows)]
+            found += [*open_claims(connection, study), *partial_points(connection, study)]
+        # Last, because it takes its time: workers may end meanwhile that hold a lease above.
+        for study in records:
+            found += damage(connection, study)
+    return found
+
+
+def read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Finding]]:
+    """Return the studies of ours by name, and a finding for each that cannot be read."""
+    records: list[StudyRecord] = []
+    unreadable: list[Finding] = []
+    rows = connection.execute(our_studies().order_by(studies.c.study_name)).all()
+    for row in rows:
+        try:
+            record = record_from_row(row)
+            record.spec()
+        except (ValueError, SelectionError) as error:
+            rule = "what a study began with must be readable; nothing else of it was looked at"
+            hint = "Use the selection that began it, or restore a copy of the database."
+            got = show(str(error).partition("\n")[0].rstrip("."))
+            unreadable.append(finding(row.study_name, "file", rule, got, hint))
+        else:
+            records.append(record)
+    return records, unreadable

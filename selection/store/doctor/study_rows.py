@@ -1,0 +1,81 @@
+"""The small columns of one study's rows, read once for all checks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
+
+import sqlalchemy as sa
+from optuna.trial import TrialState as OptunaState
+from sqlalchemy.engine import Connection
+
+from selection.store.leases import is_alive, read_leases
+from selection.store.optuna_rows import trial_values, trials
+from selection.store.study_record import StudyRecord
+from selection.store.tables import fold_table, trial_table
+from selection.store.trial_reader import own_rows
+
+
+@dataclass(frozen=True, eq=False)
+class StudyRows:
+    """Hold what the small columns of one study's rows say.
+
+    own are our rows of trials that Optuna knows, with Optuna's number, state and value, by number;
+    lost counts the others. theirs are Optuna's numbers by its id; members are those of a trial.
+    """
+
+    study: StudyRecord
+    own: Sequence[Any]
+    lost: int
+    theirs: Mapping[int, int]
+    members: Mapping[str, Sequence[Any]]
+    leases: Mapping[int, Any]
+    now: datetime
+
+
+def read_rows(connection: Connection, study: StudyRecord, now: datetime) -> StudyRows:
+    theirs = trials.c.study_id == study.optuna_study_id
+    ours = (trials.c.trial_id == trial_table.c.optuna_trial_id) & theirs
+    on_value = (trial_values.c.trial_id == trials.c.trial_id) & (trial_values.c.objective == 0)
+    query = (
+        own_rows(study)
+        .add_columns(trials.c.number.label("their_number"), trials.c.state, trial_values.c.value)
+        .select_from(trial_table.outerjoin(trials, ours).outerjoin(trial_values, on_value))
+    )
+    found = connection.execute(query).all()
+    own = [row for row in found if row.state is not None]
+    number = sa.func.coalesce(trials.c.number, -1)
+    numbers = connection.execute(sa.select(trials.c.trial_id, number).where(theirs))
+    columns = (fold_table.c.repeat, fold_table.c.fold, fold_table.c.attempt, fold_table.c.score)
+    members = connection.execute(
+        sa.select(fold_table.c.trial_uuid, *columns)
+        .join(trial_table, trial_table.c.uuid == fold_table.c.trial_uuid)
+        .where(trial_table.c.study_uuid == study.uuid)
+        .order_by(fold_table.c.trial_uuid, fold_table.c.repeat, fold_table.c.fold)
+    )
+    return StudyRows(
+        study=study,
+        own=own,
+        lost=len(found) - len(own),
+        theirs={row[0]: row[1] for row in numbers},
+        members={uuid: list(group) for uuid, group in groupby(members, attrgetter("trial_uuid"))},
+        leases=read_leases(connection, study),
+        now=now,
+    )
+
+
+def unheld_trials(rows: StudyRows) -> list[Any]:
+    """Return the running trials of cohorts without a lease, or with that of a dead worker."""
+    running = [row for row in rows.own if row.state is OptunaState.RUNNING]
+    cohorts = {row.cohort for row in running} & set(rows.leases)
+    leases = [rows.leases[cohort] for cohort in cohorts]
+    held = {row.cohort for row in leases if is_alive(row, rows.now)}
+    return [row for row in running if row.cohort not in held]
+
+
+def of_study(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:
+    return table.c.study_uuid == study.uuid

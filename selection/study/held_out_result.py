@@ -1,0 +1,145 @@
+"""What one evaluation of a held-out set found, as a frozen value.
+
+The ledger keeps it as JSON and `evaluate --json` prints the same; JSON is made and read here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, Self
+
+from selection.study.class_scores import Calibration, ClassScore
+from selection.study.fields import Rule
+
+
+@dataclass(frozen=True)
+class TrainingSummary:
+    """Hold how the final model was trained; tuples have one number for each of its members.
+
+    updates_in_cross_validation is the mean number of updates that a fold of the same trial took.
+    running_loss and running_score are those of the last epoch, None where they are undefined; the
+    models of early versions did not keep them.
+    """
+
+    rows: tuple[int, ...]
+    epochs: int
+    batch_size: int
+    batches_per_epoch: tuple[int, ...]
+    updates: tuple[int, ...]
+    updates_in_cross_validation: float
+    running_loss: tuple[float | None, ...] | None = None
+    running_score: tuple[float | None, ...] | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(**{name: _frozen(each) for name, each in value.items()})
+
+    def to_json(self) -> dict[str, Any]:
+        return {name: _plain(each) for name, each in vars(self).items() if each is not None}
+
+
+@dataclass(frozen=True)
+class ClassReport:
+    """Hold what a score over all classes hides.
+
+    Shape: confusion counts rows by true class (lines) and predicted class (columns), (C, C).
+    """
+
+    per_class: tuple[ClassScore, ...]
+    confusion: tuple[tuple[int, ...], ...]
+    calibration: Calibration
+
+
+@dataclass(frozen=True)
+class RowComparison:
+    """Hold the winner beside the model of an earlier evaluation, row by row.
+
+    gained rows are right now and were wrong before, lost ones the reverse; p is that of McNemar's
+    exact test.
+    """
+
+    evaluation: int
+    number: int
+    gained: int
+    lost: int
+    p: float
+
+
+@dataclass(frozen=True)
+class HeldOutResult:
+    """Hold the held-out score of trial number of a study, with what stands beside it.
+
+    low and high bound the score at level, None for rows of one group; seeds are the scores of the
+    same setting trained from other seeds, the first is score; evaluations counts the openings up to
+    this one; gap is score less the corrected estimate. A classification has classes, a regression
+    has scores by the name of their metric.
+    """
+
+    study: str
+    number: int
+    metric: str
+    score: float
+    low: float | None
+    high: float | None
+    level: float
+    rows: int
+    seeds: tuple[float, ...]
+    evaluations: int
+    corrected_estimate: float | None
+    gap: float | None
+    corrected_interval: tuple[float, float] | None
+    rule: Rule
+    model: str
+    training: TrainingSummary
+    classes: ClassReport | None
+    scores: Mapping[str, float] | None
+    against: RowComparison | None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        """Read what to_json returned."""
+        own = dict(value)
+        interval, against = own.pop("corrected_interval", None), own.pop("against")
+        return cls(
+            seeds=tuple(own.pop("seeds")),
+            corrected_interval=None if interval is None else (interval[0], interval[1]),
+            training=TrainingSummary.from_json(own.pop("training")),
+            classes=_read_classes(own),
+            scores=own.pop("scores", None),
+            against=None if against is None else RowComparison(**against),
+            **own,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as the ledger keeps it."""
+        value = {name: _plain(each) for name, each in vars(self).items()}
+        value["training"] = self.training.to_json()
+        del value["classes"], value["scores"], value["against"]
+        if self.classes is not None:
+            value["per_class"] = [asdict(line) for line in self.classes.per_class]
+            value["confusion"] = _plain(self.classes.confusion)
+            value["calibration"] = asdict(self.classes.calibration)
+        if self.scores is not None:
+            value["scores"] = dict(self.scores)
+        value["against"] = None if self.against is None else asdict(self.against)
+        return value
+
+
+def _read_classes(value: dict[str, Any]) -> ClassReport | None:
+    """Take the keys of a ClassReport out of a result."""
+    if "per_class" not in value:
+        return None
+    return ClassReport(
+        per_class=tuple(ClassScore(**line) for line in value.pop("per_class")),
+        confusion=tuple(tuple(line) for line in value.pop("confusion")),
+        calibration=Calibration(**value.pop("calibration")),
+    )
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(each) for each in value] if isinstance(value, tuple) else value

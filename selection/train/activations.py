@@ -1,0 +1,51 @@
+"""The activations of study.activations in torch: forward, and backward written out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_ops: Any = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Function:
+    """Hold one activation as a forward and a backward function.
+
+    forward is given a tensor that it may overwrite with its outputs. backward is given a gradient,
+    which it overwrites, and the tensor that forward was given, as forward left it: the outputs
+    where it works in place, the inputs where it does not.
+
+    Shape: any, the same throughout.
+    """
+
+    forward: Callable[[Tensor], Tensor]
+    backward: Callable[[Tensor, Tensor], object]
+
+
+def _relu_backward(delta: Tensor, unit: Tensor) -> None:
+    _ops.threshold_backward.grad_input(delta, unit, 0.0, grad_input=delta)
+
+
+def _sigmoid_backward(delta: Tensor, unit: Tensor) -> None:
+    _ops.sigmoid_backward.grad_input(delta, unit, grad_input=delta)
+
+
+def _tanh_backward(delta: Tensor, unit: Tensor) -> None:
+    _ops.tanh_backward.grad_input(delta, unit, grad_input=delta)
+
+
+def _gelu_backward(delta: Tensor, inputs: Tensor) -> None:
+    _ops.gelu_backward.grad_input(delta, inputs, grad_input=delta)
+
+
+FUNCTIONS: Mapping[str, Function] = {
+    "relu": Function(torch.relu_, _relu_backward),
+    "sigmoid": Function(torch.sigmoid_, _sigmoid_backward),
+    "tanh": Function(torch.tanh_, _tanh_backward),
+    "gelu": Function(torch.nn.functional.gelu, _gelu_backward),
+}

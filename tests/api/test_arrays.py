@@ -1,0 +1,130 @@
+"""Arrays become a table that is read by the rules of a table in a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from selection.data.arrays import IN_MEMORY, table_from_arrays
+from selection.data.dataset import Dataset, load_development
+from selection.data.held_out import open_held_out
+from selection.errors import DataError
+from selection.study.spec import StudySpec, parse_study
+
+FRAME = pd.DataFrame(
+    {
+        "size": [1.5, 2.5, np.nan, 4.0, 5.0, 6.0, 7.0, 8.0],
+        "colour": ["red", "blue", "red", "green", "red", "blue", "red", "green"],
+        "kind": pd.Categorical(["a", "b", "a", "b", "a", "b", "a", "b"]),
+        "is_new": [True, False, True, False, True, False, True, False],
+    },
+    index=[10, 11, 12, 13, 14, 15, 16, 17],
+)
+TARGET = pd.Series(list("xyxyxyxy"), index=FRAME.index, name="label")
+
+
+def make_spec(section: dict[str, Any], metric: str = "accuracy") -> StudySpec:
+    content = {
+        "name": "arrays",
+        "data": section,
+        "search": {"metric": metric, "trials": 1},
+        "cv": {"folds": 2},
+    }
+    return parse_study(content, "arrays")
+
+
+def load(*arrays: Any, metric: str = "accuracy", **section: Any) -> Dataset:
+    frame, stated = table_from_arrays(*arrays, section=section)
+    return load_development(make_spec(stated, metric), Path("nowhere"), frame)
+
+
+def test_a_frame_reads_as_the_same_table_in_a_file(tmp_path: Path) -> None:
+    ours = load(FRAME, TARGET, impute="median", held_out=0.25)
+    path = tmp_path / "table.parquet"
+    FRAME.assign(label=TARGET).to_parquet(path)
+    names = ("colour", "kind")
+    section = {"path": str(path), "target": "label", "impute": "median", "held_out": 0.25}
+    theirs = load_development(make_spec({**section, "categorical": names}), Path("nowhere"))
+    np.testing.assert_array_equal(ours.features, theirs.features)
+    np.testing.assert_array_equal(ours.target, theirs.target)
+    assert ours.feature_names == theirs.feature_names == ("size", "is_new")
+    assert ours.class_names == theirs.class_names == ("x", "y")
+    assert {name: list(column) for name, column in ours.categories.items()} == {
+        name: list(column) for name, column in theirs.categories.items()
+    }
+    assert ours.fingerprint == theirs.fingerprint
+
+
+def test_an_array_has_numbered_features() -> None:
+    values = np.arange(16).reshape(8, 2)
+    dataset = load(values, np.array([0, 1] * 4))
+    assert dataset.feature_names == ("feature_0", "feature_1")
+    assert set(map(tuple, dataset.features.tolist())) <= set(map(tuple, values.tolist()))
+
+
+def test_a_target_is_named_apart_from_the_features() -> None:
+    frame, section = table_from_arrays(FRAME.rename(columns={"size": "label"}), TARGET)
+    assert section["target"] == "label_"
+    assert list(frame["label_"]) == list(TARGET)
+    assert section["path"] == IN_MEMORY
+
+
+def test_groups_stay_whole() -> None:
+    groups = [0, 0, 1, 1, 2, 2, 3, 3]
+    frame, section = table_from_arrays(np.arange(8.0)[:, None], [0.5, 1.5] * 4, groups, 0.5)
+    spec = make_spec(section, "rmse")
+    dataset = load_development(spec, Path("nowhere"), frame)
+    assert dataset.held_out_rows == 4
+    held_out = open_held_out(spec, dataset, Path("nowhere"), frame)
+    rows = set(held_out.features[:, 0].astype(int).tolist())
+    assert rows == {row for row in range(8) if row - row % 2 in rows}
+
+
+def test_a_mask_says_which_rows_are_held_out() -> None:
+    mask = np.array([False, False, True, False, False, True, False, False])
+    frame, section = table_from_arrays(np.arange(8.0)[:, None], list("xyxyxyxy"), None, mask)
+    spec = make_spec(section)
+    dataset = load_development(spec, Path("nowhere"), frame)
+    assert dataset.feature_names == ("feature_0",)
+    assert dataset.features[:, 0].tolist() == [0.0, 1.0, 3.0, 4.0, 6.0, 7.0]
+    held_out = open_held_out(spec, dataset, Path("nowhere"), frame)
+    assert held_out.features[:, 0].tolist() == [2.0, 5.0]
+
+
+def test_other_held_out_rows_are_refused() -> None:
+    frame, section = table_from_arrays(np.arange(8.0)[:, None], list("xyxyxyxy"), None, 0.25)
+    spec = make_spec(section)
+    dataset = load_development(spec, Path("nowhere"), frame)
+    with pytest.raises(DataError, match="held-out rows must stay"):
+        open_held_out(spec, dataset, Path("nowhere"), frame.assign(feature_0=7.0))
+
+
+@pytest.mark.parametrize(
+    ("arrays", "said"),
+    [
+        (([1.0, 2.0], [0, 1]), "(N, D), but got shape (2,)"),
+        ((np.ones((3, 2)), [0, 1]), "one value for each of the 3 rows of X, but got shape (2,)"),
+        ((np.ones((2, 1)), [[0], [1]]), "one value for each of the 2 rows"),
+        ((np.ones((2, 1)), [0, 1], [1]), "groups must have one value for each"),
+        ((np.ones((2, 1)), [0, 1], None, [True]), "held_out must have one value for each"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(arrays: tuple[Any, ...], said: str) -> None:
+    with pytest.raises(DataError) as caught:
+        table_from_arrays(*arrays)
+    assert said in str(caught.value)
+
+
+def test_a_sparse_matrix_is_refused() -> None:
+    sparse = pytest.importorskip("scipy.sparse")
+    with pytest.raises(DataError, match="features must be dense"):
+        table_from_arrays(sparse.eye(3).tocsr(), [0, 1, 0])
+
+
+def test_a_source_beside_arrays_is_refused() -> None:
+    with pytest.raises(DataError, match="says nothing of where rows come from"):
+        table_from_arrays(np.ones((2, 1)), [0, 1], section={"dataset": "iris"})

@@ -1,0 +1,183 @@
+"""Every kind of final model as ONNX, run by onnxruntime beside Model itself."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime
+import pandas as pd
+import pytest
+from numpy.typing import NDArray
+
+from selection.errors import ExportError
+from selection.model.onnx_graph import encode_onnx
+from selection.study.activations import ACTIVATIONS
+from tests.model.test_estimator import (
+    PARTS,
+    RECIPES,
+    Case,
+    by_hand,
+    enlarge,
+    make_case,
+    make_table,
+    softmax,
+)
+
+
+def session_of(case: Case) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(
+        encode_onnx(case.model), options, providers=["CPUExecutionProvider"]
+    )
+
+
+def feed(case: Case, table: pd.DataFrame) -> dict[str, NDArray[Any]]:
+    """Return a table as the inputs of the graph."""
+    features, categories = case.inputs(table)
+    inputs: dict[str, NDArray[Any]] = {"features": features} if features.shape[1] else {}
+    for index, column in enumerate(categories.values()):
+        inputs[f"category_{index}"] = column[:, None]
+    return inputs
+
+
+def run(case: Case, table: pd.DataFrame) -> Mapping[str, NDArray[np.float32]]:
+    session = session_of(case)
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(None, feed(case, table)), strict=True))
+
+
+def assert_equal_to_model(case: Case, table: pd.DataFrame) -> None:
+    found = run(case, table)
+    outputs = case.model.outputs(*case.inputs(table))
+    if not case.recipe.classes:
+        assert list(found) == ["prediction"]
+        assert found["prediction"].shape == (len(table), 1)
+        np.testing.assert_allclose(found["prediction"], outputs, rtol=1e-5)
+        np.testing.assert_allclose(found["prediction"], by_hand(case, table), rtol=1e-4)
+        return
+    assert list(found) == ["logits", "probabilities"]
+    assert found["logits"].shape == (len(table), len(case.recipe.classes))
+    np.testing.assert_allclose(found["logits"], outputs, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(
+        found["probabilities"], case.model.predict_proba(table), rtol=1e-5, atol=1e-5
+    )
+    np.testing.assert_allclose(
+        found["probabilities"], softmax(by_hand(case, table)), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("rows", [0, 1, 23, 1500])
+@pytest.mark.parametrize("name", RECIPES)
+def test_every_model_gives_the_same_outputs(name: str, rows: int) -> None:
+    case = make_case(name)
+    assert_equal_to_model(case, make_table(case.recipe, rows))
+
+
+@pytest.mark.parametrize("widths", [(), (6,), (7, 5), (4, 3, 2, 5)], ids=str)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["numbers", "holes", "values"])
+def test_every_activation_and_depth_gives_the_same_outputs(
+    name: str, activation: str, widths: tuple[int, ...]
+) -> None:
+    case = make_case(name, activation=activation, widths=widths)
+    assert_equal_to_model(case, case.table)
+
+
+@pytest.mark.parametrize("prepare", ["standardize", "scale", "none"])
+@pytest.mark.parametrize("kind", ["image", "numbers", "holes"])
+def test_every_preparation_gives_the_same_outputs(kind: str, prepare: str) -> None:
+    columns = 16 if kind == "image" else 4
+    marks = {"is_image": kind == "image", "is_imputed": kind == "holes"}
+    case = make_case("images", columns=columns, prepare=prepare, **marks)
+    assert_equal_to_model(case, case.table)
+
+
+@pytest.mark.parametrize("name", ["text", "holes"])
+@pytest.mark.parametrize("categorical", [("colour",), ("site",), ("site", "colour")], ids=str)
+@pytest.mark.parametrize("classes", [(), ("no", "yes")], ids=["regression", "classification"])
+def test_every_choice_of_categories_gives_the_same_outputs(
+    classes: tuple[str, ...], categorical: tuple[str, ...], name: str
+) -> None:
+    case = make_case(name, classes=classes, categorical=categorical)
+    assert_equal_to_model(case, case.table)
+
+
+@pytest.mark.parametrize("name", ["numbers", "holes", "images", "values", "text"])
+def test_every_model_as_an_ensemble_gives_the_same_outputs(name: str) -> None:
+    case = make_case(name, parts=PARTS)
+    assert len(case.members) == 3
+    assert_equal_to_model(case, case.table)
+
+
+def test_an_ensemble_that_rules_a_class_out_gives_the_same_outputs() -> None:
+    case = enlarge(make_case("class_ensemble"), 1e5)
+    outputs = case.model.outputs(*case.inputs())
+    assert outputs.min() < -80, "a chance is below the smallest float32"
+    found = run(case, case.table)
+    np.testing.assert_allclose(found["logits"], outputs, rtol=1e-5, atol=1e-5)
+    chances = case.model.predict_proba(case.table)
+    np.testing.assert_allclose(found["probabilities"], chances, rtol=1e-5, atol=1e-5)
+
+
+def test_rows_with_holes_are_filled_and_unknown_categories_are_none() -> None:
+    case = make_case("holes")
+    table = pd.DataFrame(
+        {
+            **{f"x{index}": [np.nan, np.nan, 1.0] for index in range(4)},
+            "colour": ["violet", "grün", ""],
+            "site": ["9", "never", "10"],
+        }
+    )
+    assert np.isfinite(run(case, table)["logits"]).all()
+    assert_equal_to_model(case, table)
+
+
+@pytest.mark.parametrize("name", ["holes", "text", "numbers", "value_ensemble"])
+def test_inputs_and_outputs_say_what_they_are(name: str) -> None:
+    case = make_case(name)
+    session = session_of(case)
+    columns = case.recipe.columns
+    expected = [("features", "tensor(double)", ["N", columns])] if columns else []
+    expected += [
+        (f"category_{index}", "tensor(string)", ["N", 1])
+        for index in range(len(case.recipe.categorical))
+    ]
+    assert [(one.name, one.type, one.shape) for one in session.get_inputs()] == expected
+    width = len(case.recipe.classes) or 1
+    for output in session.get_outputs():
+        assert (output.type, output.shape) == ("tensor(float)", ["N", width])
+
+
+@pytest.mark.parametrize("name", ["holes", "values"])
+def test_metadata_holds_the_names_of_features_and_classes(name: str) -> None:
+    case = make_case(name)
+    proto = onnx.load_from_string(encode_onnx(case.model))
+    facts = {prop.key: json.loads(prop.value) for prop in proto.metadata_props}
+    assert facts == {
+        "study": "oaks",
+        "trial": 4,
+        "feature_names": ["x0", "x1", "x2", "x3"],
+        "categorical": list(case.recipe.categorical),
+        "class_names": list(case.recipe.classes),
+    }
+    meta = session_of(case).get_modelmeta()
+    assert json.loads(meta.custom_metadata_map["class_names"]) == list(case.recipe.classes)
+    assert meta.producer_name == "selection"
+
+
+def test_one_model_makes_one_file() -> None:
+    case = make_case("holes")
+    assert encode_onnx(case.model) == encode_onnx(make_case("holes").model)
+
+
+def test_without_onnx_the_error_says_how_to_install_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    with pytest.raises(ExportError, match=r"pip install 'selection-sweep\[onnx\]'") as caught:
+        encode_onnx(make_case("numbers").model)
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,91 @@
+"""Real processes at the held-out door: one of twenty evaluates, and a kill leaves its claim."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from tests.command_line import finish, start
+from tests.team_bench import wait_for
+
+pytestmark = pytest.mark.slow
+
+STUDY = """
+name = "s"
+[data]
+dataset = "digits"
+[cv]
+folds = 2
+[training]
+epochs = {epochs}
+[space]
+width = {width}
+[search]
+trials = 1
+pruner = "none"
+"""
+
+
+def states(folder: Path) -> list[str]:
+    with sqlite3.connect(folder / "selection.db") as connection:
+        rows = connection.execute("SELECT state FROM selection_ledger ORDER BY evaluation")
+        return [state for (state,) in rows]
+
+
+def test_of_twenty_processes_one_evaluates(tmp_path: Path) -> None:
+    (tmp_path / "s.toml").write_text(STUDY.format(epochs=3, width=16))
+    finish(tmp_path, "run", "s.toml")
+    processes = [start(tmp_path, "evaluate", "s", "--json") for _ in range(20)]
+    ended = [(*process.communicate(timeout=500), process.returncode) for process in processes]
+    assert states(tmp_path) == ["evaluated"]
+    winners = [out for out, _, code in ended if code == 0]
+    assert len(winners) == 1
+    result = json.loads(winners[0])
+    for out, err, code in ended:
+        if code == 0:
+            continue
+        assert code == 3, err
+        assert "the held-out set is opened once" in err
+        assert "Traceback" not in err
+        if out:
+            assert json.loads(out) == result
+    assert json.loads(finish(tmp_path, "best", "s", "--json"))["held_out"]["evaluations"] == 1
+
+
+def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(tmp_path: Path) -> None:
+    # The refit takes long enough to be killed in.
+    (tmp_path / "s.toml").write_text(STUDY.format(epochs=150, width=256))
+    finish(tmp_path, "run", "s.toml")
+    process = start(tmp_path, "evaluate", "s")
+    wait_for(lambda: states(tmp_path))
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert states(tmp_path) == ["claimed"]
+    assert "held-out set: claimed" in finish(tmp_path, "status", "s")
+    assert "without a result" in finish(tmp_path, "best", "s")
+    refused = start(tmp_path, "evaluate", "s")
+    out, err = refused.communicate(timeout=120)
+    assert (refused.returncode, out) == (3, "")
+    assert "a claim without a result" in err
+    again = finish(tmp_path, "evaluate", "s", "--again", "--reason", "killed", "--json")
+    assert json.loads(again)["evaluations"] == 2
+    assert states(tmp_path) == ["claimed", "evaluated"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_behind_the_claim_says_that_it_stays(
+    tmp_path: Path, number: signal.Signals
+) -> None:
+    (tmp_path / "s.toml").write_text(STUDY.format(epochs=150, width=256))
+    finish(tmp_path, "run", "s.toml")
+    process = start(tmp_path, "evaluate", "s")
+    wait_for(lambda: states(tmp_path))
+    process.send_signal(number)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + number
+    assert "the claim stays on record without a result" in err
+    assert states(tmp_path) == ["claimed"]
