@@ -28,6 +28,7 @@ import optuna
 from optuna.distributions import json_to_distribution
 from optuna.storages import RDBStorage
 
+from benchmarks.facts import DATA_FACTS
 from benchmarks.machine import processor
 from selection.store.claims import Limits, NewCohort
 from selection.store.leases import Worker, new_worker
@@ -142,7 +143,7 @@ def _paths(
 
 
 def _filled(repository: Repository, spec: StudySpec, size: int) -> StudyRecord:
-    study = repository.records.create_study(spec, "d" * 64, "h" * 64, {}, {})
+    study = repository.records.create_study(spec, "d" * 64, "h" * 64, DATA_FACTS, {})
     # The first write of each path adds one more.
     for begun in range(0, size - 1, FILLING):
         _write_cohort(repository, study, spec, min(FILLING, size - 1 - begun))

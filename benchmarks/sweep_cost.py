@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from benchmarks.facts import DATA_FACTS
 from benchmarks.machine import processor
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository
@@ -168,7 +169,7 @@ def sweep(file: Path, spec: StudySpec) -> tuple[float, list[Watch]]:
     with open_repository(f"sqlite:///{file}", create=not file.exists(), write=True) as repository:
         study = repository.records.find_study(spec.name)
         if study is None:
-            study = repository.records.create_study(spec, "d" * 64, None, {}, {})
+            study = repository.records.create_study(spec, "d" * 64, None, DATA_FACTS, {})
         timed: dict[str, Any] = {
             "records": Timed(repository.records, watch),
             "cohorts": Timed(repository.cohorts, watch),

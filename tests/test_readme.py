@@ -11,7 +11,8 @@ import pytest
 import typer.testing
 
 from selection.cli.main import app
-from selection.study.fields import Section, StudySections
+from selection.study.fields import StudySections
+from selection.study.section import Section
 from tests.command_line import STUDY, Cli
 
 ROOT = Path(__file__).parents[1]

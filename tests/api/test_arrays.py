@@ -37,8 +37,8 @@ def make_spec(section: dict[str, Any], metric: str = "accuracy") -> StudySpec:
     return parse_study(content, "arrays")
 
 
-def load(*arrays: Any, metric: str = "accuracy", **section: Any) -> Dataset:
-    frame, stated = table_from_arrays(*arrays, section=section)
+def load(features: Any, target: Any, metric: str = "accuracy", **section: Any) -> Dataset:
+    frame, stated = table_from_arrays(features, target, section=section)
     return load_development(make_spec(stated, metric), Path("nowhere"), frame)
 
 

@@ -162,9 +162,7 @@ def test_arrays_with_a_storage_are_kept_resumed_and_fingerprinted(
     with pytest.raises(selection.DataError, match=r"selection\.open_study\(NAME, X, y\)"):
         bare.evaluate()
     assert not bare.evaluations
-    assert (
-        selection.open_study("arrays", rows, target, storage=storage_url).evaluate()["rows"] == 30
-    )
+    assert selection.open_study("arrays", rows, target, storage=storage_url).evaluate().rows == 30
 
 
 def test_text_columns_are_categories_to_the_model() -> None:
@@ -180,12 +178,10 @@ def test_text_columns_are_categories_to_the_model() -> None:
 
 def test_held_out_is_a_fraction_or_a_mask(iris: tuple[Any, Any]) -> None:
     rows, target = iris
-    assert (
-        selection.run(ARRAYS, rows, target, held_out=0.4, progress=False).evaluate()["rows"] == 60
-    )
+    assert selection.run(ARRAYS, rows, target, held_out=0.4, progress=False).evaluate().rows == 60
     mask = np.arange(len(target)) % 10 == 0
     result = selection.run(ARRAYS, rows, target, held_out=mask, progress=False).evaluate()
-    assert result["rows"] == mask.sum()
+    assert result.rows == mask.sum()
 
 
 def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Path) -> None:

@@ -50,7 +50,13 @@ from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, metadata, trial_table
 from selection.study.trial import Trial, TrialResult, TrialState
-from tests.store.store_examples import create_example, example_params, example_result, example_spec
+from tests.store.store_examples import (
+    FACTS,
+    create_example,
+    example_params,
+    example_result,
+    example_spec,
+)
 
 TABLES = (
     *BaseModel.metadata.sorted_tables,
@@ -924,7 +930,7 @@ BRIEF = Lease(0, replace(someone(), lease_seconds=0.04), attempt=1)
 def study() -> StudyRecord:
     """A study that no database knows."""
     moment = datetime(2026, 1, 1)
-    return StudyRecord("u", "example", 1, {}, "s", "d", None, {}, {}, moment)
+    return StudyRecord("u", "example", 1, {}, "s", "d", None, FACTS, {}, moment)
 
 
 def until(condition: Any) -> None:

@@ -17,7 +17,6 @@ import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import StudyDirection
-from selection.store.finding import Finding
 from sqlalchemy.engine import Connection
 
 from selection.store import doctor
@@ -26,6 +25,7 @@ from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
 from selection.store.doctor import examine, fix
+from selection.store.doctor.findings import Finding
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process

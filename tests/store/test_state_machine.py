@@ -41,6 +41,7 @@ from selection.study.trial import TrialResult, TrialState
 from tests.store.store_examples import (
     FOLDS,
     REPEATS,
+    RESULT,
     create_example,
     example_params,
     example_result,
@@ -272,7 +273,7 @@ class WorkersMachine(RuleBasedStateMachine):
         ended = {n: row for n, row in now.finished().items() if n not in self.finished}
         assert all(row[1] == FAIL for row in ended.values())
         self.finished |= ended
-        self.ledger.finish(self.study, 1, {}, np.zeros((2, 3), np.float32))
+        self.ledger.finish(self.study, 1, RESULT, np.zeros((2, 3), np.float32))
 
     @rule(is_sure=st.integers(0, 3))
     def delete_study(self, is_sure: int) -> None:
@@ -392,9 +393,9 @@ class WorkersMachine(RuleBasedStateMachine):
         self.check_claim(claim, held_by_others)
         if isinstance(claim, ResumedCohort | NewCohort):
             assert claim.lease.attempt == attempts.get(claim.lease.cohort, 0) + 1
-            is_new = isinstance(claim, NewCohort)
-            new_trials = claim.new_trials if is_new else 0
-            numbers = [] if is_new else [trial.number for trial in claim.trials]
+            new_trials = claim.new_trials if isinstance(claim, NewCohort) else 0
+            resumed = claim.trials if isinstance(claim, ResumedCohort) else ()
+            numbers = [trial.number for trial in resumed]
             hand.work = Work(self.study, claim.lease, new_trials, numbers)
             self.holder[claim.lease.cohort] = claim.lease
             self.dead.discard(claim.lease.cohort)

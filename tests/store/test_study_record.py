@@ -9,12 +9,12 @@ import pytest
 
 from selection.errors import StudyFileError
 from selection.store.study_record import StudyRecord
-from tests.store.store_examples import example_spec
+from tests.store.store_examples import FACTS, example_spec
 
 
 def record(spec_json: dict[str, Any]) -> StudyRecord:
     moment = datetime(2026, 1, 1, tzinfo=UTC)
-    return StudyRecord("u", "example", 1, spec_json, "s", "d", None, {}, {}, moment)
+    return StudyRecord("u", "example", 1, spec_json, "s", "d", None, FACTS, {}, moment)
 
 
 def test_a_study_file_is_parsed_once() -> None:

@@ -26,6 +26,7 @@ from selection.study.spec import parse_study
 from selection.study.trial import Trial, TrialResult, TrialState
 from selection.workflows.sweep import run_sweep
 from tests.postgres_server import ThrowAwayServer, throw_away_server
+from tests.store.store_examples import FACTS
 from tests.store.test_worker_processes import begin, check_whole, finish, finished_rows, study_of
 from tests.team_bench import Watch
 from tests.worker_farm import Farm, MadeUpTrainer, Silent, farm_spec, made_up_result
@@ -293,7 +294,7 @@ def test_a_grid_gives_each_point_once_whoever_finishes_meanwhile(postgres_begun:
         "grid.toml",
     )
     with open_repository(postgres_begun, write=True) as repository:
-        study = repository.records.create_study(spec, "d" * 64, None, {"folds": []}, {})
+        study = repository.records.create_study(spec, "d" * 64, None, FACTS, {})
         other, me = (new_worker(600.0, is_alone=False) for _ in range(2))
         claim = repository.cohorts.claim(study, other, Limits(6, 2))
         assert isinstance(claim, NewCohort)

@@ -20,6 +20,7 @@ from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, lease_table, trial_table
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialState
+from tests.store.store_examples import FACTS
 from tests.worker_farm import FOLDS, Farm, farm_spec, made_up_result
 
 pytestmark = pytest.mark.slow
@@ -29,7 +30,7 @@ NewUrl = Callable[[], str]
 
 def begin(url: str, spec: StudySpec) -> None:
     with open_database(url, create=True, write=True) as database:
-        Records(database).create_study(spec, "d" * 64, None, {"folds": []}, {})
+        Records(database).create_study(spec, "d" * 64, None, FACTS, {})
 
 
 def finished_rows(url: str) -> dict[int, tuple[Any, ...]]:

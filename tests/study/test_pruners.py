@@ -107,5 +107,5 @@ def test_optuna_knows_every_option() -> None:
     }
     assert list(named) == list(OPTIONS)
     for name, model in OPTIONS.items():
-        known = inspect.signature(named[name].__init__).parameters
+        known = inspect.signature(named[name]).parameters
         assert set(model.model_fields) <= set(known), name

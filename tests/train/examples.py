@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from selection.data.prepare import FoldData
-from selection.study.setting import Kind, Setting, Task
+from selection.metrics import Task
+from selection.study.setting import Kind, Setting
 
 
 def make_setting(

@@ -17,7 +17,6 @@ import pytest
 import torch
 from rich.console import Console
 
-from selection.cli import run as run_verbs
 from selection.errors import RefusedError, StudyStateError, UnreachableError
 from selection.report.terminal import progress
 from selection.report.terminal.progress import SweepView
@@ -228,13 +227,14 @@ def test_a_worker_that_cannot_go_on_stops_the_study(
     Path("t.csv").write_text(f"a,b,y\n{rows}\n")
     table = 'path = "t.csv"\ntarget = "y"'
     Path("small.toml").write_text(SMALL.format(data=table, folds=3, metric="accuracy"))
-    words = run_verbs._worker_words
 
-    def lose_the_table(*options: Any) -> list[str]:
+    team = supervisor.Team
+
+    def lose_the_table(*parts: Any) -> supervisor.Team:
         Path("t.csv").unlink()
-        return words(*options)
+        return team(*parts)
 
-    monkeypatch.setattr(run_verbs, "_worker_words", lose_the_table)
+    monkeypatch.setattr(supervisor, "Team", lose_the_table)
     done = cli("run", "small.toml", "--workers", 2)
     assert done.code == 1
     last = done.err.splitlines()[-1]

@@ -658,7 +658,7 @@ def test_every_named_data_set_can_be_evaluated(bench: Bench) -> None:
             bench.folder,
             "",
         )
-        assert result["rows"] == load_development(spec, bench.folder).held_out_rows
+        assert result.rows == load_development(spec, bench.folder).held_out_rows
         assert all(trial.state is TrialState.COMPLETE for trial in bench.records.trials(study))
     assert isinstance(bench.ledger, Ledger)
 

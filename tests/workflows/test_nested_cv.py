@@ -22,6 +22,7 @@ from selection.workflows import nested_cv as nested
 from selection.workflows.study_data import StudyData, make_trainer
 from selection.workflows.sweep import run_sweep
 from tests import reference
+from tests.store.store_examples import FACTS
 from tests.sweep_bench import ALONE, Bench, Watcher, as_row, make_spec
 
 SECTIONS: dict[str, Any] = {"assessment": {"nested": True, "bootstraps": 100}}
@@ -34,7 +35,7 @@ def nested_spec(**search: Any) -> StudySpec:
 def sweep_on(bench: Bench, dataset: Dataset) -> list[Trial]:
     """Run the ordinary recorded sweep on a part of the rows."""
     spec = make_spec(trials=6, cohort=3)
-    data = StudyData(dataset, make_splits(dataset, spec), {"folds": [], "class_counts": {}})
+    data = StudyData(dataset, make_splits(dataset, spec), FACTS)
     study = bench.records.create_study(spec, "d", "h", data.facts, {"versions": {}})
     trainer = make_trainer(spec, data, choose_device("cpu"), 0)
     run_sweep(spec, study, bench.repository, trainer, ALONE, bench.view())

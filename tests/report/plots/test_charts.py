@@ -42,6 +42,7 @@ def test_a_notebook_chooses_as_a_reader_does(source: ChartSource) -> None:
     assert figure is not None
     names = {trace.name for trace in figure.data}
     assert names == {f"trial {n}, {part}" for n in (0, 2) for part in ("training", "validation")}
+    assert source.winner is not None
     assert plotly_figure("confusion", source, trial=source.winner) == plotly_figure(
         "confusion", source
     )
@@ -50,7 +51,8 @@ def test_a_notebook_chooses_as_a_reader_does(source: ChartSource) -> None:
 
 
 def test_each_chart_says_what_its_numbers_are(source: ChartSource) -> None:
-    view, winner = source.view, source.assessment and source.assessment.winner
+    view = source.view
+    winner = None if source.assessment is None else source.assessment.winner
     assert winner is not None
     folds = source.folds([winner.number])[winner.number]
     of_trial = Subject(view, {}, winner, folds, has_predicted_classes=True)
