@@ -7,14 +7,43 @@ A user's error is one line on the screen; a stack trace is for our own mistakes.
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 
 # What the package index knows us by: `selection` is somebody else's there.
 DISTRIBUTION = "selection-sweep"
+
+# What other libraries call it, and what a study file calls it.
+ALIASES: Mapping[str, str] = {
+    "alpha": "weight_decay",
+    "batchsize": "batch_size",
+    "bs": "batch_size",
+    "depth": "hidden_layers",
+    "direction": "metric",
+    "eta": "learning_rate",
+    "file": "path",
+    "hidden_size": "width",
+    "hidden_units": "width",
+    "label": "target",
+    "lambda": "weight_decay",
+    "layers": "hidden_layers",
+    "loss": "metric",
+    "lr": "learning_rate",
+    "n_folds": "folds",
+    "n_layers": "hidden_layers",
+    "n_splits": "folds",
+    "n_trials": "trials",
+    "neurons": "width",
+    "random_state": "seed",
+    "scoring": "metric",
+    "task": "metric",
+    "test_size": "held_out",
+    "units": "width",
+    "wd": "weight_decay",
+}
 
 
 @dataclass(frozen=True)
@@ -116,10 +145,18 @@ def show(value: object) -> str:
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """Return the fix for a misspelt name."""
+    """Return the fix for a misspelt name, or for one that other libraries use."""
     known = sorted(known)
+    alias = usual_name(name)
+    if alias in known:
+        return f"Did you mean {alias}?"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
     return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+
+
+def usual_name(name: str) -> str:
+    """Return what a study file calls a key that has other names elsewhere."""
+    return ALIASES.get(name.lower().replace("-", "_"), name)
 
 
 def location_name(where: str, location: tuple[str, ...]) -> str:
@@ -135,13 +172,18 @@ def value_error(item: Any, at: str) -> ErrorDetail:
     return ErrorDetail(at, rule, show(item["input"]), "Fix this value.")
 
 
-def errors_of(error: ValidationError, model: type[BaseModel], where: str) -> list[ErrorDetail]:
-    """Return one error per key, however many branches of a union each key failed."""
+def errors_of(
+    error: ValidationError, model: type[BaseModel], where: str, space: Collection[str] = ()
+) -> list[ErrorDetail]:
+    """Return one error per key, however many branches of a union each key failed.
+
+    space are the names that [space] may hold.
+    """
     errors: dict[tuple[str, ...], ErrorDetail] = {}
     for item in error.errors():
         location = _location(model, item["loc"])
         if location not in errors or _fits(item):
-            errors[location] = _error(model, item, location, where)
+            errors[location] = _error(model, item, location, where, space)
     return list(errors.values())
 
 
@@ -168,7 +210,44 @@ def _section(model: type[BaseModel], name: str) -> type[BaseModel] | None:
     return None
 
 
-def _error(model: type[BaseModel], item: Any, location: tuple[str, ...], where: str) -> ErrorDetail:
+def _key_hint(
+    model: type[BaseModel], known: Iterable[str], key: str, space: Collection[str]
+) -> str:
+    """Say what a key that a section does not have is called, or where it belongs."""
+    name = usual_name(key)
+    home = _home(model, name, space)
+    if key in ("task", "direction"):
+        return f"The metric decides it: remove it, and choose metric in [{home}]."
+    if name in known or home is None:
+        return nearest_name(key, known)
+    return f"Write {name} in [{home}]."
+
+
+def _home(model: type[BaseModel], name: str, space: Collection[str]) -> str | None:
+    """Return the section that a key belongs to."""
+    for section in model.model_fields:
+        own = _section(model, section)
+        if own is not None and name in own.model_fields:
+            return section
+    return "space" if name in space else None
+
+
+def _search_hint(location: tuple[str, ...], value: Any, space: Collection[str]) -> str:
+    """Say where several values of a hyperparameter are written; nothing of other keys."""
+    if len(location) < 2 or location[0] == "search" or location[1] not in space:
+        return ""
+    if isinstance(value, list | tuple):
+        return f"To search it, write {location[1]} = {{ choices = {show(value)} }} in [space]."
+    return f"To search it, move {location[1]} to [space]." if isinstance(value, dict) else ""
+
+
+def _error(
+    model: type[BaseModel],
+    item: Any,
+    location: tuple[str, ...],
+    where: str,
+    space: Collection[str],
+) -> ErrorDetail:
     at = location_name(where, location)
     owner = model if len(location) < 2 else (_section(model, location[0]) or model)
     match item["type"]:
@@ -177,7 +256,8 @@ def _error(model: type[BaseModel], item: Any, location: tuple[str, ...], where: 
             key = str(item["loc"][-1])
             if key != location[-1]:
                 return ErrorDetail(at, "the key must be known", key, "Known: column, value.")
-            return ErrorDetail(at, "the key must be known", key, nearest_name(key, known))
+            hint = _key_hint(model, known, key, space)
+            return ErrorDetail(at, "the key must be known", key, hint)
         case "missing":
             key = str(item["loc"][-1])
             return ErrorDetail(at, f"the key {key} must be given", "nothing", f"Add {key} = ...")
@@ -188,9 +268,12 @@ def _error(model: type[BaseModel], item: Any, location: tuple[str, ...], where: 
         case "literal_error":
             expected = item["ctx"]["expected"].replace("'", '"')
             options = [option.strip('"') for option in expected.replace(" or ", ", ").split(", ")]
-            hint = nearest_name(str(item["input"]), options)
+            hint = _search_hint(location, item["input"], space)
+            hint = hint or nearest_name(str(item["input"]), options)
             return ErrorDetail(at, f"must be one of {expected}", show(item["input"]), hint)
         case "value_error":
             got = show(item["input"])
             return ErrorDetail(at, str(item["ctx"]["error"]), got, "Fix this line.")
-    return value_error(item, at)
+    found = value_error(item, at)
+    hint = _search_hint(location, item["input"], space)
+    return replace(found, hint=hint) if hint else found

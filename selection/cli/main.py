@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import selection
-from selection.cli import database, diagnose, pages, result, run, study
+from selection.cli import database, diagnose, init, pages, result, run, study
 from selection.cli.options import AsJson, print_json, say
 from selection.errors import SelectionError
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
@@ -24,8 +24,8 @@ from selection.workers import CRASHED, SUPERVISED_VARIABLE
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
     pretty_exceptions_enable=False,
 )
 db = typer.Typer(help="Look after the database.", no_args_is_help=True, rich_markup_mode=None)
@@ -41,7 +41,7 @@ def _version(is_asked: bool) -> None:
 
 @app.callback()
 def _common(
-    debug: Annotated[bool, typer.Option(help="Show the stack of an error.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the stack of an error.")] = False,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -49,18 +49,22 @@ def _common(
     """Take the options of all commands; main() reads them."""
 
 
+app.command(epilog="Example: selection init table.csv --target species")(init.init)
 app.command(epilog="Example: selection run studies/digits.toml")(run.run)
 app.command(epilog="Example: selection worker digits")(run.worker)
 
 
 app.command(epilog="Example: selection status digits")(study.status)
 app.command(epilog="Example: selection trials digits -f csv > trials.csv")(study.trials)
-app.command(epilog="Example: selection curves digits --trial 3 -f csv")(study.curves)
+app.command("learning-curves", epilog="Example: selection learning-curves digits --trial 3 -f csv")(
+    study.curves
+)
 app.command(epilog="Example: selection best digits")(study.best)
 app.command(epilog="Example: selection diagnose digits --trial 3")(diagnose.diagnose)
-app.command(epilog="Example: selection curve digits --over width --values 8,32,128,512")(
-    diagnose.curve
-)
+app.command(
+    "validation-curve",
+    epilog="Example: selection validation-curve digits --over width --values 8,32,128",
+)(diagnose.curve)
 app.command(epilog="Example: selection evaluate digits")(result.evaluate)
 app.command(epilog="Example: selection export digits --to exports")(result.export)
 app.command(epilog="Example: selection predict exports --input new_rows.csv")(result.predict)

@@ -9,11 +9,15 @@ import shutil
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE, STORAGE_VARIABLE
+
+# The width of a terminal that does not say its own.
+NARROW = 80
 
 
 class Format(StrEnum):
@@ -51,16 +55,18 @@ Device = Annotated[DeviceOption, typer.Option(help="Where to train.")]
 
 def command(*words: str, storage: str) -> str:
     """Return a command as this user can type it: by its path where it is not on PATH."""
-    program = "selection"
-    if shutil.which(program) is None:
-        program = os.path.relpath(sys.argv[0])
+    program = ["selection"]
+    if Path(sys.argv[0]).name == "__main__.py":
+        program = [Path(sys.executable).name, "-m", "selection"]
+    elif shutil.which("selection") is None:
+        program = [os.path.relpath(sys.argv[0])]
     given: list[str] = []
     if STORAGE_VARIABLE not in os.environ and storage != DEFAULT_STORAGE:
         from selection.store.address import read_address
 
         # Without its password, which a screen and a log would keep.
         given = [str(read_address(storage))]
-    return shlex.join([program, *words, *(f"--storage={url}" for url in given)])
+    return shlex.join([*program, *words, *(f"--storage={url}" for url in given)])
 
 
 def print_json(value: Any) -> None:
@@ -76,5 +82,10 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
 
 
 def say(line: str) -> None:
-    """Print a line of progress, apart from results."""
+    """Print a line of progress or an error, apart from results; a terminal wraps it at words."""
+    if sys.stderr.isatty():
+        from selection.report.terminal.wrap import wrap
+
+        width = os.get_terminal_size(sys.stderr.fileno()).columns or NARROW
+        line = "\n".join(wrap(each, width) for each in line.splitlines())
     print(line, file=sys.stderr)

@@ -62,6 +62,10 @@ class Table:
         """Return the rows with these numbers, in that order."""
         return replace(self, frame=self.frame.loc[numbers])
 
+    def typed(self) -> pd.DataFrame:
+        """Return the cells as the numbers, booleans and missing values that they spell."""
+        return _typed(self.frame, self.where)
+
     def keys(self, *, is_stratified: bool) -> RowKeys:
         """Return what decides which rows are held out, and nothing else of them.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from selection.report.cells import mean, show_interval
+from selection.report.cells import mean, show_interval, show_number
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment, Baseline
@@ -43,10 +43,10 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
     if assessment.default is not None and assessment.default.value is not None:
         is_winner = winner.number == 0
         detail = "the winner is the default" if is_winner else "trial 0, which is never pruned"
-        default = f"{assessment.default.value:.4f}"
+        default = show_number(assessment.default.value)
         quantities.append(Quantity("default setting", "observed", default, detail))
     quantities += [
-        Quantity(f"baseline {name}", "observed", f"{baseline.mean:.4f}", _verdict(baseline))
+        Quantity(f"baseline {name}", "observed", show_number(baseline.mean), _verdict(baseline))
         for name, baseline in assessment.baselines.items()
     ]
     return quantities
@@ -61,9 +61,9 @@ def _verdict(baseline: Baseline) -> str:
 def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
     error = trial.standard_error
     folds = len(trial.fold_scores)
-    spread = "" if error is None else f"standard error {error:.4f} over {folds} folds; "
+    spread = "" if error is None else f"standard error {show_number(error)} over {folds} folds; "
     assert trial.value is not None, "a COMPLETE trial has a value"
-    return Quantity(view.spec.metric, "observed", f"{trial.value:.4f}", spread + why)
+    return Quantity(view.spec.metric, "observed", show_number(trial.value), spread + why)
 
 
 def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
@@ -75,7 +75,7 @@ def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
         f"{show_interval(correction.low, correction.high, correction.level)}; "
         f"BBC-CV over {correction.trials_used} complete trials{left_out}"
     )
-    return Quantity(view.spec.metric, "corrected", f"{correction.estimate:.4f}", detail)
+    return Quantity(view.spec.metric, "corrected", show_number(correction.estimate), detail)
 
 
 def _held_out(view: StudyView) -> Quantity:
@@ -93,11 +93,11 @@ def _held_out(view: StudyView) -> Quantity:
     newest = results[-1]
     interval = show_interval(newest.low, newest.high, newest.level)
     detail = f"{interval}; trial {newest.number} on {newest.rows} rows{again}"
-    return Quantity(view.spec.metric, "held out", f"{newest.score:.4f}", detail)
+    return Quantity(view.spec.metric, "held out", show_number(newest.score), detail)
 
 
 def _nested(view: StudyView, assessment: Assessment) -> Quantity:
     scores = [outer.score for outer in assessment.nested]
     folds = assessment.spec.sections.cv.folds
     detail = f"the whole procedure over {len(scores)} of {folds} outer folds, which it never saw"
-    return Quantity(view.spec.metric, "nested", f"{mean(scores):.4f}", detail)
+    return Quantity(view.spec.metric, "nested", show_number(mean(scores)), detail)

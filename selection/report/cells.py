@@ -5,17 +5,48 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from selection.stats.fit_diagnosis import Diagnosis, FoldMean
+from selection.stats.fit_diagnosis import FoldMean
 from selection.study.trial import Trial, TrialState, Value
 
 
 def show_value(value: Value) -> str:
-    """Return a hyperparameter at reading precision."""
+    """Return a hyperparameter at reading precision: 3 digits, or as written if that is short."""
     if isinstance(value, tuple):
         return " ".join(show_value(item) for item in value)
     if isinstance(value, float):
-        return f"{value:.4g}"
+        short, exact = f"{value:.3g}", f"{value:g}"
+        return exact if len(exact) <= len(short) + 1 else short
     return str(value)
+
+
+def show_number(value: float, like: float | None = None) -> str:
+    """Return a score or a loss: four places, and fewer where it is large.
+
+    like is a number beside it, which decides on the places.
+    """
+    size = abs(value if like is None else like)
+    places = 4 if size < 10 else 2 if size < 1000 else 0
+    return f"{value:.{places}f}"
+
+
+def show_interval(low: float | None, high: float | None, level: float) -> str:
+    """Return an interval and its level."""
+    if low is None or high is None:
+        return "without an interval: one group"
+    widest = max(abs(low), abs(high))
+    bounds = f"[{show_number(low, like=widest)}, {show_number(high, like=widest)}]"
+    return f"{bounds} at {100 * level:g}%"
+
+
+def show_difference(difference: float) -> str:
+    """Return the size of a difference with the two digits that a reader can use."""
+    size = abs(difference)
+    return f"{size:.0f}" if size >= 10 else f"{size:.2g}"
+
+
+def count_of(count: int, noun: str) -> str:
+    """Return a count with its noun, in the plural unless it is one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def show_score(trial: Trial) -> str:
@@ -23,7 +54,7 @@ def show_score(trial: Trial) -> str:
     if not trial.fold_scores or trial.state is TrialState.FAILED:
         return ""
     average, error = mean(trial.fold_scores), trial.standard_error
-    return f"{average:.4f}" if error is None else f"{average:.4f} +- {error:.4f}"
+    return _with_error(average, error)
 
 
 def show_state(trial: Trial) -> str:
@@ -52,23 +83,12 @@ def mean(scores: Sequence[float]) -> float:
 
 def show_fold_mean(value: FoldMean) -> str:
     """Return a mean over folds with its standard error."""
-    if value.standard_error is None:
-        return f"{value.mean:.4f}"
-    return f"{value.mean:.4f} +- {value.standard_error:.4f}"
+    return _with_error(value.mean, value.standard_error)
 
 
-def show_gap(found: Diagnosis) -> str:
-    """Return the generalisation gap with its standard error and interval."""
-    if found.gap_low is None:
-        return show_fold_mean(found.gap)
-    return f"{show_fold_mean(found.gap)} [{found.gap_low:.4f}, {found.gap_high:.4f}]"
-
-
-def show_interval(low: float | None, high: float | None, level: float) -> str:
-    """Return an interval and its level; rows of one group have none."""
-    if low is None or high is None:
-        return "without an interval: one group"
-    return f"[{low:.4f}, {high:.4f}] at {100 * level:g}%"
+def _with_error(mean: float, error: float | None) -> str:
+    shown = show_number(mean)
+    return shown if error is None else f"{shown} +- {show_number(error, like=mean)}"
 
 
 def show_share(value: float | None) -> str:

@@ -41,9 +41,8 @@ def leaderboard(view: StudyView, order: Order, rows: int = ROWS) -> Leaderboard:
     indices = {trial.number: index for index, trial in enumerate(view.ranked, start=1)}
     chosen = [trial for trial in view.trials if order.state in (None, trial.state)]
     if order.sort == RANK:
-        chosen.sort(key=lambda trial: (indices.get(trial.number, math.inf), -trial.epochs))
-        if order.is_descending:
-            chosen.reverse()
+        chosen.sort(key=lambda trial: -trial.epochs)
+        chosen = _sorted(chosen, lambda trial: indices.get(trial.number), order.is_descending)
     else:
         chosen = _sorted(chosen, _KEYS.get(order.sort) or _param(order.sort), order.is_descending)
     pages = max(math.ceil(len(chosen) / rows), 1)

@@ -9,14 +9,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selection.metrics import METRICS
-from selection.report.cells import show_interval, show_score
+from selection.report.cells import count_of, show_difference, show_interval, show_number, show_score
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
-    from selection.study.held_out_result import HeldOutResult, RowComparison
+    from selection.study.held_out_result import HeldOutResult
     from selection.workflows.assess import Assessment, Baseline, Competitor
+
+MOST_NAMED = 10
 
 
 def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
@@ -24,9 +26,31 @@ def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     lines = [f"rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}"]
     lines += _score_lines(assessment, best)
     lines += _competitor_lines(assessment, best)
-    lines += [_baseline_line(name, baseline) for name, baseline in assessment.baselines.items()]
+    lines += [
+        _baseline_line(name, baseline, best) for name, baseline in assessment.baselines.items()
+    ]
     if not assessment.baselines:
-        lines.append("no baselines yet: they are trained when selection run ends the study")
+        lines.append("no baselines yet: selection run trains them when the study ends")
+    return lines
+
+
+def detail_lines(assessment: Assessment) -> list[str]:
+    """Return the statistics behind the sentences, for a reader who asks for them."""
+    lines = []
+    if (correction := assessment.correction) is not None:
+        lines.append(
+            f"corrected by BBC-CV, {_pooled(assessment.spec.metric)}, over "
+            f"{correction.trials_used} complete trials; {correction.trials_left_out} left out"
+        )
+    for competitor in assessment.competitors:
+        if competitor.number == 0:
+            lines.append(f"the winner's advantage over the default: {_advantage(competitor)}")
+            lines.append(f"equal means within {assessment.rope:.4g}")
+    if assessment.competitors:
+        limit = 1 - assessment.spec.sections.assessment.level
+        lines.append(f"a tie is p > {limit:.4g} in the corrected resampled t test over folds")
+    for name, baseline in assessment.baselines.items():
+        lines.append(f"the winner's advantage over the {name} baseline: {_bounds(baseline)}")
     return lines
 
 
@@ -48,13 +72,15 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     evaluations = assessment.evaluations
     done = [each.result for each in evaluations if each.result is not None]
     if not evaluations:
-        lines.append(f"held-out set: {rows} rows, never opened by this study; once: {evaluate}")
+        lines.append(
+            f"held-out set: {rows} rows, never opened by this study; to open it once: {evaluate}"
+        )
         return lines
     if done:
         newest = done[-1]
         interval = show_interval(newest.low, newest.high, newest.level)
         lines.append(
-            f"{newest.metric}, held out: {newest.score:.4f} {interval} "
+            f"{newest.metric}, held out: {show_number(newest.score)} {interval} "
             f"for trial {newest.number} on {newest.rows} rows"
         )
     if evaluations[-1].result is None:
@@ -74,10 +100,10 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
         corrected = f"{metric}, corrected: none ({assessment.why_uncorrected})"
     else:
         interval = show_interval(correction.low, correction.high, correction.level)
-        left_out = f", {correction.trials_left_out} left out" if correction.trials_left_out else ""
+        among = count_of(correction.trials_used, "complete trial")
         corrected = (
-            f"{metric}, corrected: {correction.estimate:.4f} {interval} "
-            f"(BBC-CV, {_pooled(metric)}, over {correction.trials_used} complete trials{left_out})"
+            f"{metric}, corrected: {show_number(correction.estimate)} {interval} "
+            f"(for the choice among {among})"
         )
     label = (
         "the only trial"
@@ -86,7 +112,7 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
     )
     lines = [
         corrected,
-        f"{metric}, observed:  {show_score(best)} over {len(best.fold_scores)} folds ({label})",
+        f"{metric}, observed: {show_score(best)} over {len(best.fold_scores)} folds ({label})",
     ]
     outer = [fold.score for fold in assessment.nested]
     if outer:
@@ -94,85 +120,120 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
         mean = sum(outer) / len(outer)
         done = "" if len(outer) == folds else f", {folds - len(outer)} still to come"
         lines.append(
-            f"{metric}, nested:    {mean:.4f} over {len(outer)} outer folds{done} "
+            f"{metric}, nested: {show_number(mean)} over {len(outer)} outer folds{done} "
             "(the whole procedure, scored on rows it never saw)"
         )
     return lines
 
 
 def _competitor_lines(assessment: Assessment, best: Trial) -> list[str]:
+    ties = assessment.indistinguishable
     lines = []
-    default = next(
-        (competitor for competitor in assessment.competitors if competitor.number == 0), None
-    )
-    if default is not None:
-        advantage = _advantage(default, assessment.rope)
-        lines.append(f"the default, trial 0: {default.mean:.4f} observed; {advantage}")
-    elif best.number == 0:
+    if best.number == 0:
         lines.append("the winner is the default setting")
-    if assessment.competitors:
-        level = assessment.spec.sections.assessment.level
-        numbers = assessment.indistinguishable
-        named = f" (trials {', '.join(map(str, numbers[:10]))}{', ...' if numbers[10:] else ''})"
-        lines.append(
-            f"{len(numbers)} of {len(assessment.competitors)} other complete trials cannot be told "
-            f"from the winner{named if numbers else ''}: corrected resampled t, p > {1 - level:.4g}"
-        )
+    for competitor in assessment.competitors:
+        if competitor.number == 0:
+            scores = _beside(competitor.mean, best)
+            weight = _weight(competitor, is_tie=0 in ties)
+            lines.append(f"the default (trial 0) scores {scores}: {weight}")
+    if not assessment.competitors:
+        return lines
+    named = f"trial{'s' if ties[1:] else ''} {', '.join(map(str, ties[:MOST_NAMED]))}"
+    if ties[MOST_NAMED:]:
+        named += ", ..."
+    if not ties:
+        lines.append("no other trial ties with the winner")
+    elif len(ties) == 1:
+        lines.append(f"1 other trial ties with the winner ({named})")
+    else:
+        lines.append(f"{len(ties)} other trials tie with the winner ({named})")
     return lines
 
 
-def _advantage(competitor: Competitor, rope: float) -> str:
-    match competitor.advantage.word:
-        case "identical":
-            return "identical on every fold"
-        case "constant":
-            return f"the same difference on every fold, {competitor.advantage.mean:.4f}"
+def _beside(mean: float, best: Trial) -> str:
+    """Return an observed mean and how far it is from the winner's."""
+    assert best.value is not None, "a winner is COMPLETE"
+    difference = mean - best.value
+    if show_number(abs(difference), like=mean) == show_number(0.0, like=mean):
+        return f"{show_number(mean)} (observed), the same"
+    word = "less" if difference < 0 else "more"
+    return f"{show_number(mean)} (observed), {show_difference(difference)} {word}"
+
+
+def _weight(competitor: Competitor, *, is_tie: bool) -> str:
+    """Say in words what the difference to the winner amounts to: the likeliest of three."""
+    if competitor.advantage.word == "identical":
+        return "identical on every fold"
     chances = competitor.chances
+    if chances.equal >= max(chances.better, chances.worse):
+        return "too small to matter"
+    sure = "probably" if is_tie else "clearly"
+    return f"{sure} {'worse' if chances.better > chances.worse else 'better'}"
+
+
+def _baseline_line(name: str, baseline: Baseline, best: Trial) -> str:
+    verdict = "the winner beats it" if baseline.is_beaten else "the winner does not clearly beat it"
+    return f"the {name} baseline scores {_beside(baseline.mean, best)}: {verdict}"
+
+
+def _advantage(competitor: Competitor) -> str:
+    advantage, chances = competitor.advantage, competitor.chances
+    if advantage.p is None:
+        return f"{advantage.mean:+.4f}, {advantage.word} on every fold"
     return (
-        f"the winner's advantage is {competitor.advantage.mean:+.4f} "
-        f"(p = {competitor.advantage.p:.3f}), with chances {chances.better:.2f} better, "
-        f"{chances.equal:.2f} equal within {rope:.4g}, {chances.worse:.2f} worse"
+        f"{advantage.mean:+.4f}, p = {advantage.p:.3f}; chances {chances.better:.2f} better, "
+        f"{chances.equal:.2f} equal, {chances.worse:.2f} worse"
     )
 
 
-def _baseline_line(name: str, baseline: Baseline) -> str:
-    note = f" ({baseline.note})" if baseline.note else ""
+def _bounds(baseline: Baseline) -> str:
     advantage = baseline.advantage
-    bounds = "the same on every fold"
-    if advantage.low is not None and advantage.high is not None:
-        bounds = f"[{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
+    bounds = f"{advantage.mean:+.4f}"
+    if advantage.low is None or advantage.high is None:
+        bounds += ", the same on every fold"
+    else:
+        bounds += f" [{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
     if baseline.out_of_bag is not None:
         low, high = baseline.out_of_bag
         bounds += f", [{low:.4f}, {high:.4f}] out of bag"
-    verdict = "better than it" if baseline.is_beaten else "not shown to be better than it"
-    return (
-        f"baseline {name}: {baseline.mean:.4f} observed{note}; the winner is {verdict}: "
-        f"by {advantage.mean:.4f} {bounds}"
-    )
+    return bounds
 
 
 def training_line(result: HeldOutResult) -> str:
+    """Say what the final model is and how long it was trained."""
     training = result.training
     count = len(training.updates)
     what = "refit on all development rows" if result.model == "refit" else f"{count} fold models"
     updates = sum(training.updates) / count
-    line = (
-        f"model: {what}, {training.epochs} epochs of batches of {training.batch_size}, "
-        f"{updates:.0f} updates ({training.updates_in_cross_validation:.0f} in a fold)"
-    )
-    losses = [value for value in training.running_loss or () if value is not None]
-    scores = [value for value in training.running_score or () if value is not None]
-    if len(losses) < count or len(scores) < count:
-        return line
-    means = f"loss {sum(losses) / count:.4f}, {result.metric} {sum(scores) / count:.4f}"
-    return f"{line}; training in its last epoch: {means}"
+    return f"model: {what}, {training.epochs} epochs, {updates:.0f} updates"
 
 
-def against_line(against: RowComparison) -> str:
+def gap_line(result: HeldOutResult) -> str:
+    """Say how the held-out score compares with the corrected estimate."""
+    if result.corrected_estimate is None or result.corrected_interval is None:
+        return "no corrected estimate to compare with"
+    low, high = result.corrected_interval
+    interval = show_interval(low, high, result.level)
+    gap = result.score - result.corrected_estimate
+    score = result.score
+    if show_number(abs(gap), like=score) == show_number(0.0, like=score):
+        words = "the held-out score is the same"
+    else:
+        size = show_number(abs(gap), like=score)
+        words = f"the held-out score is {size} {'lower' if gap < 0 else 'higher'}"
+    corrected = show_number(result.corrected_estimate)
+    return f"{result.metric}, corrected: {corrected} {interval}; {words}"
+
+
+def against_line(result: HeldOutResult) -> str:
+    """Say how the model compares with the one of an earlier evaluation, row by row."""
+    against = result.against
+    assert against is not None, "there is an earlier evaluation"
+    is_clear = against.p <= 1 - result.level
+    verdict = "a clear difference" if is_clear else "no clear difference"
     return (
         f"against trial {against.number} of evaluation {against.evaluation}: "
-        f"{against.gained} rows gained, {against.lost} lost, "
-        f"exact McNemar p = {against.p:.4f}"
+        f"{against.gained} rows gained, {against.lost} lost: {verdict}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
@@ -16,6 +17,7 @@ from selection.errors import (
     value_error,
 )
 from selection.study.fields import (
+    PER_LAYER_FIELDS,
     REAL_FIELDS,
     WHOLE_FIELDS,
     is_number,
@@ -65,7 +67,10 @@ def checked_value(name: str, value: Any, at: str) -> Value:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:
         first = {**error.errors()[0], "input": value}
-        raise StudyFileError(value_error(first, at)) from None
+        found = value_error(first, at)
+        if isinstance(value, list) and name not in PER_LAYER_FIELDS:
+            found = replace(found, hint=f"Write {{ choices = {show(value)} }}.")
+        raise StudyFileError(found) from None
 
 
 def wrong_value(name: str, value: Any, at: str) -> ErrorDetail | None:

@@ -24,7 +24,7 @@ from selection.errors import (
 )
 from selection.metrics import METRICS, Task
 from selection.study.activations import DEFAULT_ACTIVATION
-from selection.study.fields import StudySections, section_of
+from selection.study.fields import StudySections, section_of, space_names
 from selection.study.rules import rule_errors
 from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
@@ -202,7 +202,7 @@ def parse_study(content: dict[str, Any], where: str) -> StudySpec:
     try:
         sections = StudySections.model_validate(content)
     except ValidationError as error:
-        errors += errors_of(error, StudySections, where)
+        errors += errors_of(error, StudySections, where, space_names())
     raw_space = content.get("space", {})
     space, constants, space_errors = read_space(
         raw_space if isinstance(raw_space, dict) else {}, where

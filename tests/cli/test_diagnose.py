@@ -1,4 +1,4 @@
-"""selection diagnose and selection curve: what they print, keep and refuse."""
+"""selection diagnose and selection validation-curve: what they print, keep and refuse."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_diagnose_tells_the_winner_by_its_own_curves(cli: Cli) -> None:
     assert found["verdict"] in ("underfit", "balanced", "overfit", "inconclusive")
     last = [
         line
-        for line in cli("curves", "small", "--trial", winner, "-f", "json").json
+        for line in cli("learning-curves", "small", "--trial", winner, "-f", "json").json
         if line["epoch"] == 3
     ]
     for name in ("training_loss", "validation_loss", "training_score", "validation_score"):
@@ -56,7 +56,7 @@ def test_layers_are_shown_where_the_study_asked_for_them(cli: Cli) -> None:
 
 def test_a_curve_is_kept_and_printed_in_three_ways(cli: Cli) -> None:
     winner = run_small(cli)
-    words = ("curve", "small", "--over", "width", "--values", "32,1,4")
+    words = ("validation-curve", "small", "--over", "width", "--values", "32,1,4")
     first = cli(*words, "--json")
     assert first.code == 0, first.err
     assert [line["value"] for line in first.json] == [1, 4, 32]
@@ -68,7 +68,9 @@ def test_a_curve_is_kept_and_printed_in_three_ways(cli: Cli) -> None:
     assert [row["verdict"] for row in rows] == [line["verdict"] for line in first.json]
     text = cli(*words).out
     assert f"validation curve over width, all else as in trial {winner} (3 folds)" in text
-    sizes = cli("curve", "small", "--over", "rows", "--values", "10,40", "--trial", winner)
+    sizes = cli(
+        "validation-curve", "small", "--over", "rows", "--values", "10,40", "--trial", winner
+    )
     assert f"sample-size curve, setting of trial {winner}" in sizes.out
     assert len(cli("trials", "small", "--json").json) == 5, "points are no trials"
 
@@ -76,10 +78,13 @@ def test_a_curve_is_kept_and_printed_in_three_ways(cli: Cli) -> None:
 @pytest.mark.parametrize(
     ("words", "finished"),
     [
-        (("curve", "small", "--over", "widht", "--values", "1,2"), "width"),
-        (("curve", "small", "--over", "width", "--values", "1"), "two values"),
-        (("curve", "small", "--over", "rows", "--values", "1,1000"), "training rows"),
-        (("curve", "small", "--over", "width", "--values", "1,2", "--trial", "99"), "no trial 99"),
+        (("validation-curve", "small", "--over", "widht", "--values", "1,2"), "width"),
+        (("validation-curve", "small", "--over", "width", "--values", "1"), "two values"),
+        (("validation-curve", "small", "--over", "rows", "--values", "1,1000"), "training rows"),
+        (
+            ("validation-curve", "small", "--over", "width", "--values", "1,2", "--trial", "99"),
+            "no trial 99",
+        ),
         (("diagnose", "small", "--trial", "99"), "no trial 99"),
         (("diagnose", "smal"), "small"),
     ],

@@ -52,7 +52,7 @@ def test_trials_curves_best_status_and_studies_agree(cli: Cli) -> None:
     complete = [trial for trial in trials if trial["state"] == "complete"]
     assert winner["value"] == best["cv_mean"] == max(trial["value"] for trial in complete)
     assert winner["params"] == best["params"]
-    curves = cli("curves", "small", "--trial", best["number"], "-f", "json").json
+    curves = cli("learning-curves", "small", "--trial", best["number"], "-f", "json").json
     assert [(line["fold"], line["epoch"]) for line in curves] == [
         (fold, epoch) for fold in range(3) for epoch in range(1, 4)
     ]
@@ -74,16 +74,34 @@ def test_text_and_csv_hold_the_same_trials(cli: Cli) -> None:
     assert lines[0].startswith("number,state,reason,value,epochs,seconds,param_width,")
     assert len(lines) == 6
     assert len(cli("trials", "small").out.splitlines()) == 6
-    assert len(cli("curves", "small", "--trial", 0, "-f", "csv").out.splitlines()) == 10
+    assert len(cli("learning-curves", "small", "--trial", 0, "-f", "csv").out.splitlines()) == 10
     assert "optimistic: the winner was chosen by it" in cli("best", "small").out
     assert "fashion_mnist" in cli("datasets").out
     assert "fashion_mnist" in [info["name"] for info in cli("datasets", "--json").json]
 
 
+def test_the_leaderboard_ranks_complete_trials_and_shows_the_others_below(cli: Cli) -> None:
+    cli("run", write_study())
+    values = {trial["number"]: trial for trial in cli("trials", "small", "--json").json}
+    lines = cli("trials", "small").out.splitlines()[1:]
+    ranked = [values[int(line.split()[1])] for line in lines if "complete" in line]
+    assert [line.split()[0] for line in lines[: len(ranked)]] == [
+        str(place) for place in range(1, len(ranked) + 1)
+    ]
+    assert all(trial["state"] == "complete" for trial in ranked)
+    scores = [trial["value"] for trial in ranked]
+    assert scores == sorted(scores, reverse=True)
+    assert all("pruned" in line for line in lines[len(ranked) :])
+    assert 0 < len(ranked) < len(lines), "the study must prune some trials"
+    shown = cli("run", "small.toml").out
+    assert f"not shown: {len(lines) - len(ranked)} pruned; all trials: " in shown
+
+
 def test_progress_goes_to_stderr_and_results_to_stdout(cli: Cli) -> None:
     done = cli("run", write_study())
     assert "epoch 3/3" in done.err
-    assert "member-epochs/s" in done.err
+    assert "trials 0/5: 2 trials x 3 folds, epoch 1/3" in done.err
+    assert "trials 5/5: " in done.err
     assert "epoch 3/3" not in done.out
     assert "winner: trial" in done.out
 
@@ -229,7 +247,7 @@ def test_unknown_studies_and_trials_are_one_line_with_the_nearest_name(cli: Cli)
     assert cli("best", "smal").err == (
         'study: the database must contain the study, but got "smal". Did you mean small?\n'
     )
-    done = cli("curves", "small", "--trial", 99)
+    done = cli("learning-curves", "small", "--trial", 99)
     assert (done.code, len(done.err.splitlines())) == (1, 1)
 
 
@@ -240,8 +258,14 @@ def test_debug_shows_the_stack(cli: Cli) -> None:
         cli("--debug", "run", "none.toml")
 
 
+def test_h_asks_for_help_everywhere_and_the_shell_can_complete(cli: Cli) -> None:
+    for words in ([], ["run"], ["db"], ["db", "check"]):
+        assert cli(*words, "-h").out == cli(*words, "--help").out, words
+    assert "--install-completion" in cli("-h").out
+
+
 def test_every_command_has_help_with_an_example(cli: Cli) -> None:
-    commands = ["run", "status", "trials", "curves", "best", "datasets", "studies"]
+    commands = ["run", "status", "trials", "learning-curves", "best", "datasets", "studies"]
     for words in ([command] for command in commands):
         help_text = cli(*words, "--help").out
         assert f"Example: selection {words[0]}" in help_text

@@ -238,7 +238,7 @@ def use_every_command(printed: Printed, other: str) -> None:
         ["status", "team"],
         ["status", "--json"],
         ["trials", "team", "-f", "csv"],
-        ["curves", "team", "--trial", "0"],
+        ["learning-curves", "team", "--trial", "0"],
         ["studies"],
         ["best", "team"],
         ["best", "team", "--json"],

@@ -50,6 +50,17 @@ def test_every_trial_is_on_one_page(sort: str, is_descending: bool) -> None:
     assert sorted(seen) == list(range(123))
 
 
+def test_trials_without_a_rank_come_last_in_either_order() -> None:
+    ranks = {
+        is_descending: [
+            rank for rank, _ in leaderboard(view(12), Order("rank", is_descending)).rows
+        ]
+        for is_descending in (False, True)
+    }
+    assert ranks[False] == [1, 2, 3, 4] + [None] * 8
+    assert ranks[True] == [4, 3, 2, 1] + [None] * 8
+
+
 def test_ranks_are_places_by_the_observed_mean_on_every_page() -> None:
     complete = sorted(
         (each for each in map(trial, range(123)) if each.state is TrialState.COMPLETE),

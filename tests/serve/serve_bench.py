@@ -81,7 +81,7 @@ def wait_for_answer(client: TestClient, name: str) -> str:
 def add_curve(
     bench: Bench, study: StudyRecord, data: StudyData, over: str, values: Sequence[Scalar]
 ) -> int:
-    """Trace a curve of the winner as `selection curve` does, and return the winner's number."""
+    """Trace a curve of the winner, as `selection validation-curve` does, and return its number."""
     winner = bench.assess(study).winner
     assert winner is not None
     subject = Subject(study.spec(), study, data, winner, over)

@@ -68,8 +68,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name in ("digits", TRAP, QUOTES):
         finish(folder, "run", write(folder, name, 6, 12))
     finish(folder, "evaluate", "digits")
-    finish(folder, "curve", "digits", "--over", "activation", "--values", "relu,tanh")
-    finish(folder, "curve", "digits", "--over", "rows", "--values", "50,200,800")
+    finish(folder, "validation-curve", "digits", "--over", "activation", "--values", "relu,tanh")
+    finish(folder, "validation-curve", "digits", "--over", "rows", "--values", "50,200,800")
     return folder
 
 
@@ -297,12 +297,14 @@ def test_a_running_study_is_followed_without_a_reload(browser: Any, tmp_path: Pa
 
 def test_a_new_curve_comes_to_an_open_page(browser: Any, tmp_path: Path) -> None:
     finish(tmp_path, "run", write(tmp_path, "open", 4, 4))
-    finish(tmp_path, "curve", "open", "--over", "width", "--values", "8,16")
+    finish(tmp_path, "validation-curve", "open", "--over", "width", "--values", "8,16")
     with served(tmp_path) as address, new_page(browser, address) as page:
         page.goto(f"{address}studies/open/")
         see_all_charts(page, 15)
         page.evaluate("window.notReloaded = true")
-        finish(tmp_path, "curve", "open", "--over", "activation", "--values", "relu,tanh")
+        finish(
+            tmp_path, "validation-curve", "open", "--over", "activation", "--values", "relu,tanh"
+        )
         page.get_by_role("heading", name="Validation curve over activation").wait_for()
         see_all_charts(page, 16)
         assert page.evaluate("window.notReloaded")

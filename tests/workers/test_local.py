@@ -83,7 +83,7 @@ def test_two_workers_spend_the_budget_and_a_second_run_trains_nothing(
     assert done.code == 0, done.err
     assert watch.is_whole()
     assert "winner: trial" in done.out
-    named = set(re.findall(r"^trials \d/8  cohort \d  epoch .* training on (\S+)$", done.err, re.M))
+    named = set(re.findall(r"^trials \d/8: (\S+): .*epoch", done.err, re.M))
     assert len(named) == 2, done.err
     assert f"trials {TRIALS}/{TRIALS}" in done.err
     rows = watch.rows("SELECT * FROM trials ORDER BY trial_id")
@@ -497,49 +497,39 @@ def test_lines_of_a_team_name_the_cohorts_and_come_once(monkeypatch: pytest.Monk
             view.show_team(8, finished(2), [running(1, "b:2", 5)])
         view.show_team(8, finished(2), [running(1, "b:2", 6)])
         view.show_team(8, finished(2), [running(2, "b:2", 6)])
-    where = "2 trials, 6 members training on"
+    what = "2 trials x 3 folds"
     assert text.getvalue().splitlines() == [
-        f"trials 0/8  cohort 0  epoch 3/30  {where} a:1",
-        f"trials 0/8  cohort 1  epoch 4/30  {where} b:2",
-        "trials 2/8  0 pruned, 0 failed, best observed accuracy 0.5100 (trial 1)",
-        f"trials 2/8  cohort 1  epoch 6/30  {where} b:2",
-        f"trials 2/8  cohort 2  epoch 6/30  {where} b:2",
+        f"trials 0/8: a:1: {what}, epoch 3/30",
+        f"trials 0/8: b:2: {what}, epoch 4/30",
+        "trials 2/8: best observed accuracy 0.5100 (trial 1)",
+        f"trials 2/8: b:2: {what}, epoch 6/30",
+        f"trials 2/8: b:2: {what}, epoch 6/30",
     ]
 
 
-def test_bars_of_a_team_come_and_go_with_its_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_team_has_a_line_per_worker_and_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     view, text = view_on(monkeypatch, is_terminal=True)
-    assert view._bars is not None
-    # Else its thread could draw what it saw before in the middle of what is shown.
-    view._bars.live.auto_refresh = False
 
-    def shown() -> str:
-        assert view._bars is not None
-        text.truncate(0)
-        view._bars.refresh()
+    def shown(finished: list[Trial], *cohorts: RunningCohort) -> str:
+        with view:
+            text.truncate(0)
+            view.show_team(8, finished, cohorts)
         return text.getvalue()
 
-    with view:
-        view.show_team(8, [], [running(0, "a:1", 15), running(1, "b:2", 0)])
-        both = shown()
-        assert re.search(r"study .* 1/8", both), both
-        assert re.search(r"cohort 0 .* 15/30 .* 2 trials, 6 members training on a:1", both), both
-        assert re.search(r"cohort 1 .* training on b:2", both), both
-        rested = RunningCohort(0, "a:1", 0, Progress())
-        view.show_team(8, finished(2), [rested, running(1, "b:2", 0)])
-        between = shown()
-        assert re.search(r"study .* 2/8", between), between
-        assert re.search(r"cohort 0 .* finished on a:1", between), between
-        view.show_team(8, finished(2), [running(2, "b:2", 3)])
-        one = shown()
-        assert re.search(r"cohort 2 .* 3/30 .* training on b:2", one), one
-        assert "a:1" not in one
-        assert "cohort 1" not in one
-        assert "best observed accuracy 0.5100 (trial 1)" in one
-        view.show_team(8, finished(8), [])
-        none = shown()
-    assert "cohort" not in none
-    assert re.search(r"study .* 8/8", none), none
+    both = shown([], running(0, "a:1", 15), running(1, "b:2", 0))
+    assert "trials 0/8" in both
+    assert "a:1: 2 trials x 3 folds, epoch 15/30" in both
+    assert "b:2: 2 trials, starting" in both
+    between = shown(finished(2), RunningCohort(0, "a:1", 0, Progress()), running(1, "b:2", 0))
+    assert "trials 2/8" in between
+    assert "a:1: between two cohorts" in between
+    one = shown(finished(2), running(2, "b:2", 3))
+    assert "b:2: 2 trials x 3 folds, epoch 3/30" in one
+    assert "a:1" not in one
+    assert "best 0.510" in one
+    assert one.endswith("\x1b[2K"), "the view is wiped"
 
 
 @pytest.mark.parametrize("is_terminal", [False, True])

@@ -51,7 +51,7 @@ def stop_while_it_trains(
     process = start(folder, "run", "study.toml")
     assert process.stderr is not None
     for line in islice(process.stderr, lines):
-        assert re.search("epoch|done|baselines", line), line
+        assert re.search("epoch|trials|baselines", line), line
     time.sleep(delay)
     is_done = process.poll() is not None
     if not is_done:

@@ -15,7 +15,7 @@ from selection.report.html.stored_curves import ShownCurves
 from selection.report.leaderboard import Leaderboard
 from selection.report.plots.chart_source import Chart
 from selection.report.study_view import StudyView
-from selection.report.verdict import held_out_lines, openings, winner_lines
+from selection.report.verdict import detail_lines, held_out_lines, openings, winner_lines
 from selection.store.evidence import RowFacts
 from selection.study.space import Choices, Dimension
 from selection.study.trial import Trial
@@ -40,6 +40,7 @@ class StudyAnswer:
     is_final: bool
     numbers: Sequence[Quantity]
     lines: Sequence[str]
+    details: Sequence[str]
     diagnosis: ShownDiagnosis | None
 
 
@@ -79,7 +80,9 @@ def study_answer(
     """Return who won and how good that is; waiting says why there is no assessment yet."""
     winner = winner_of(view, assessment)
     lines: list[str] = []
+    details: list[str] = []
     if assessment is not None and winner is not None:
+        details = detail_lines(assessment)
         lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
     elif assessment is not None:
         lines = [line for line in [openings(assessment.openings_by_others)] if line]
@@ -88,6 +91,7 @@ def study_answer(
         is_final=assessment is not None,
         numbers=answer(view, assessment, waiting),
         lines=lines,
+        details=details,
         diagnosis=diagnosis,
     )
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
-from rich.markup import escape
 
-from selection.report.cells import show_fold_mean, show_gap, show_value
+from selection.report.cells import show_fold_mean, show_number, show_value
 from selection.report.diagnosis_view import curve_title
-from selection.report.terminal.text import make_table, print_table
+from selection.report.terminal.layout import ShownColumn, params_text, print_columns, say
 from selection.report.values import layer_rows
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import CurvePoint
@@ -26,28 +25,30 @@ def diagnosis(
     metric: str,
 ) -> None:
     """Print whether a trial under- or overfits, by which rule, and what to do about it."""
-    console.print(f"study {escape(study)}, trial {trial.number}: {found.verdict.value}")
+    say(console, f"study {study}, trial {trial.number}: {found.verdict.value}")
     for name, words in (("rule", found.rule), ("advice", found.advice)):
-        console.print(f"  {name}: {escape(words)}", soft_wrap=True)
-    params = ", ".join(f"{name} = {show_value(value)}" for name, value in trial.params.items())
-    console.print(f"  setting: {escape(params)}", soft_wrap=True)
-    table = make_table(console)
-    table.add_column(f"after {trial.epochs} epochs, observed")
-    losses = ("training_loss", "validation_loss", "gap")
-    for name in (*losses, f"training_{metric}", f"validation_{metric}"):
-        table.add_column(name, justify="right")
-    table.add_row(
-        f"trial {trial.number}",
+        say(console, f"  {name}: {words}")
+    say(console, f"  setting: {params_text(trial.params)}")
+    say(console, f"after {trial.epochs} epochs, observed:")
+    quantities = ("training_loss", "validation_loss", "gap", "gap_interval")
+    scores = (f"training_{metric}", f"validation_{metric}")
+    no_interval = found.gap_low is None
+    own = [
         show_fold_mean(found.training_loss),
         show_fold_mean(found.validation_loss),
-        show_gap(found),
+        show_fold_mean(found.gap),
+        "" if no_interval else f"[{found.gap_low:.4f}, {found.gap_high:.4f}]",
         show_fold_mean(found.training_score),
         show_fold_mean(found.validation_score),
-    )
+    ]
+    columns = [
+        ShownColumn("", [name.replace("_", " ") for name in (*quantities, *scores)], is_text=True),
+        ShownColumn(f"trial {trial.number}", own),
+    ]
     for name, line in baselines.items():
-        scores = ("", show_fold_mean(line.loss), "", "", show_fold_mean(line.score))
-        table.add_row(f"baseline {escape(name)}", *scores)
-    print_table(console, table)
+        cells = ["", show_fold_mean(line.loss), "", "", "", show_fold_mean(line.score)]
+        columns.append(ShownColumn(f"baseline {name}", cells))
+    print_columns(console, columns)
 
 
 def layers(console: Console, folds: Sequence[FoldResult]) -> None:
@@ -55,12 +56,15 @@ def layers(console: Console, folds: Sequence[FoldResult]) -> None:
     rows = layer_rows(folds)
     if not rows:
         return
-    table = make_table(console, "epoch", "layer", *LAYER_COLUMNS)
     ends = (rows[0]["epoch"], rows[-1]["epoch"])
-    for row in rows:
-        if row["epoch"] in ends:
-            table.add_row(*("" if number is None else f"{number:.4g}" for number in row.values()))
-    print_table(console, table)
+    shown = [row for row in rows if row["epoch"] in ends]
+    print_columns(
+        console,
+        [
+            ShownColumn(name, ["" if row[name] is None else f"{row[name]:.4g}" for row in shown])
+            for name in ("epoch", "layer", *LAYER_COLUMNS)
+        ],
+    )
 
 
 def curve(
@@ -72,21 +76,25 @@ def curve(
 ) -> None:
     """Print a line for each point of one curve."""
     title = curve_title(points[0].number, points[0].over)
-    console.print(escape(f"study {study}: {title} ({len(points[0].folds)} folds)"))
-    heads = (f"{metric}_observed", "train", "loss", "train_loss", "gap")
-    table = make_table(console, points[0].over, *heads)
-    table.add_column("verdict")
-    for point, own in zip(points, found, strict=True):
-        if own is None:
-            table.add_row(show_value(point.value), *[""] * len(heads), escape(point.reason))
-            continue
-        table.add_row(
-            show_value(point.value),
-            show_fold_mean(own.validation_score),
-            f"{own.training_score.mean:.4f}",
-            f"{own.validation_loss.mean:.4g}",
-            f"{own.training_loss.mean:.4g}",
-            show_fold_mean(own.gap),
-            own.verdict.value,
-        )
-    print_table(console, table)
+    say(console, f"study {study}: {title} ({len(points[0].folds)} folds)")
+    values = [show_value(point.value) for point in points]
+    verdicts = [
+        point.reason if own is None else own.verdict.value
+        for point, own in zip(points, found, strict=True)
+    ]
+    columns = [
+        ShownColumn(points[0].over, values),
+        ShownColumn(
+            f"{metric}_observed", _cells(found, lambda own: show_fold_mean(own.validation_score))
+        ),
+        ShownColumn("train", _cells(found, lambda own: show_number(own.training_score.mean))),
+        ShownColumn("loss", _cells(found, lambda own: f"{own.validation_loss.mean:.4g}")),
+        ShownColumn("train_loss", _cells(found, lambda own: f"{own.training_loss.mean:.4g}")),
+        ShownColumn("gap", _cells(found, lambda own: show_fold_mean(own.gap))),
+        ShownColumn("verdict", verdicts, is_text=True),
+    ]
+    print_columns(console, columns)
+
+
+def _cells(found: Sequence[Diagnosis | None], show: Callable[[Diagnosis], str]) -> list[str]:
+    return ["" if own is None else show(own) for own in found]

@@ -1,36 +1,48 @@
-"""The view of a running sweep on stderr: bars on a terminal, a line per epoch elsewhere."""
+"""The view of a running sweep on stderr: a bar and a sentence that go when it ends.
+
+A notebook shows one line that is written over; a pipe or a file gets a line per epoch.
+"""
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import Protocol
 
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    ProgressColumn,
-    TaskID,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
+from rich.cells import set_cell_size
+from rich.console import Console, Group, RenderableType
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from selection.report.cells import show_number
+from selection.report.terminal.layout import say
+from selection.report.terminal.progress_text import (
+    Pace,
+    counts,
+    done_of,
+    done_of_team,
+    sentence,
+    training_of,
+    worker_line,
 )
-from rich.table import Column
-
 from selection.report.terminal.text import make_console
-from selection.report.values import count_states
 from selection.stats.selection_rules import rank
 from selection.store.leases import RunningCohort
-from selection.study.trial import Trial, TrialState
+from selection.study.trial import Trial
 from selection.workflows.sweep import SweepNews
+
+NOTEBOOK_WIDTH = 100
+LONGEST_BAR = 40
 
 
 class SweepView:
     """Show SweepNews as it comes; use as a context manager.
 
-    A quiet one shows and says nothing; one that is not told says what happens outside of the sweep.
+    A quiet one shows and says nothing; one without bars says what happens outside of the sweep.
     """
 
     def __init__(
@@ -41,20 +53,16 @@ class SweepView:
         self._is_minimised = is_minimised
         self._is_quiet = is_quiet
         self._is_shown = shows_bars and not is_quiet
-        self._rate = _Rate()
-        self._is_team = False
-        self._team: dict[str, TaskID] = {}
-        self._shown: dict[str, tuple[int, int]] = {}
+        self._pace = Pace(time.monotonic)
+        self._screen: _Screen | None = None
+        if self._is_shown and self._console.is_jupyter:
+            self._screen = _NotebookScreen()
+        elif self._is_shown and self._console.is_terminal:
+            self._screen = _TerminalScreen(self._console)
+        self._printed: dict[str, tuple[int, int]] = {}
         self._finished = 0
-        is_drawn = self._console.is_terminal and self._is_shown
-        self._bars = _bars(self._console) if is_drawn else None
-        if self._bars is not None:
-            self._study = self._bars.add_task("study", total=None, note="")
-            self._cohort = self._bars.add_task("cohort", total=None, note="")
 
     def __enter__(self) -> SweepView:
-        if self._bars is not None:
-            self._bars.start()
         return self
 
     def __exit__(
@@ -63,157 +71,142 @@ class SweepView:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._bars is not None:
-            self._bars.stop()
+        if self._screen is not None:
+            self._screen.clear()
 
     def show(self, news: SweepNews) -> None:
         """Show how far the sweep is."""
-        self._rate.count(news)
-        if self._bars is not None:
-            self._draw(self._bars, news)
-        elif self._is_shown and (news.epoch is not None or not news.training):
-            self._console.print(self._line(news))
+        if not self._is_shown:
+            return
+        done, now = done_of(news), training_of(news)
+        left = self._pace.seconds_left(done, news.budget)
+        best = self._best(news.finished)
+        if self._screen is not None:
+            what, short = (str(now), now.when) if now is not None else ("", "")
+            line = sentence(what, short, left, best, self._screen.width)
+            self._screen.show(done, len(news.finished), news.budget, counts(news.finished), [line])
+        elif now is not None:
+            line = sentence(str(now), now.when, left, best, self._console.width)
+            self._print(f"trials {len(news.finished)}/{news.budget}: {line}")
+        elif not news.training:
+            self._print_finished(news.budget, news.finished)
 
     def show_team(
         self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
     ) -> None:
         """Show how far the cohorts of several workers are."""
-        if self._bars is not None:
-            self._draw_team(self._bars, budget, finished, running)
+        if self._screen is not None:
+            done = done_of_team(finished, running)
+            left = self._pace.seconds_left(done, budget)
+            lines = [sentence("", "", left, self._best(finished), self._screen.width)]
+            lines += [worker_line(cohort) for cohort in running]
+            self._screen.show(done, len(finished), budget, counts(finished), lines)
         elif self._is_shown:
             self._print_team(budget, finished, running)
 
     def say(self, line: str) -> None:
         """Say what is done outside of the sweep."""
+        if self._screen is not None:
+            self._screen.clear()
         if not self._is_quiet:
-            self._console.print(line, markup=False)
-
-    def _draw(self, bars: Progress, news: SweepNews) -> None:
-        part = 0.0
-        if news.epoch is not None and news.training:
-            part = news.training * news.epoch.epoch / news.epoch.epochs
-        done = len(news.finished) + part
-        bars.update(
-            self._study, total=news.budget, completed=done, note=self._counts(news.finished)
-        )
-        epoch = news.epoch
-        bars.update(
-            self._cohort,
-            description=f"cohort {news.cohort}",
-            total=epoch.epochs if epoch else None,
-            completed=epoch.epoch if epoch else 0,
-            note=self._now(news),
-        )
-
-    def _draw_team(
-        self,
-        bars: Progress,
-        budget: int,
-        finished: Sequence[Trial],
-        running: Sequence[RunningCohort],
-    ) -> None:
-        part = sum(
-            cohort.trials * cohort.progress.epoch / max(cohort.progress.epochs, 1)
-            for cohort in running
-        )
-        done = len(finished) + part
-        bars.update(self._study, total=budget, completed=done, note=self._counts(finished))
-        if not self._is_team:
-            bars.remove_task(self._cohort)
-            self._is_team = True
-        hosts = {cohort.host for cohort in running}
-        for host in set(self._team) - hosts:
-            bars.remove_task(self._team.pop(host))
-        for cohort in running:
-            if cohort.host not in self._team:
-                self._team[cohort.host] = bars.add_task("", total=None, note="")
-            bars.update(
-                self._team[cohort.host],
-                description=f"cohort {cohort.cohort}",
-                total=cohort.progress.epochs or None,
-                completed=cohort.progress.epoch,
-                note=_where(cohort),
-            )
+            self._print(line)
 
     def _print_team(
         self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
     ) -> None:
-        trials = f"trials {len(finished)}/{budget}"
         for cohort in running:
             # Ten lines per cohort at most: a log is read afterwards.
             tenth = 10 * cohort.progress.epoch // max(cohort.progress.epochs, 1)
             news = (cohort.cohort, tenth)
-            if cohort.progress.epoch and self._shown.get(cohort.host) != news:
-                self._shown[cohort.host] = news
-                epoch = f"epoch {cohort.progress.epoch}/{cohort.progress.epochs}"
-                self._console.print(
-                    f"{trials}  cohort {cohort.cohort}  {epoch}  {_where(cohort)}", markup=False
-                )
+            if cohort.progress.epoch and self._printed.get(cohort.host) != news:
+                self._printed[cohort.host] = news
+                self._print(f"trials {len(finished)}/{budget}: {worker_line(cohort)}")
         if len(finished) != self._finished:
             self._finished = len(finished)
-            self._console.print(f"{trials}  {self._counts(finished)}")
+            self._print_finished(budget, finished)
 
-    def _line(self, news: SweepNews) -> str:
-        where = f"trials {len(news.finished)}/{news.budget}"
-        if news.epoch is None:
-            return f"{where}  cohort {news.cohort} done  {self._counts(news.finished)}"
-        epoch = f"epoch {news.epoch.epoch}/{news.epoch.epochs}"
-        return f"{where}  cohort {news.cohort}  {epoch}  {self._now(news)}"
+    def _print_finished(self, budget: int, finished: Sequence[Trial]) -> None:
+        said = [part for part in [counts(finished)] if part]
+        best = self._best(finished)
+        if best is not None and best.value is not None:
+            score = show_number(best.value)
+            said.append(f"best observed {self._metric} {score} (trial {best.number})")
+        self._print(f"trials {len(finished)}/{budget}: {', '.join(said) or 'none complete yet'}")
 
-    def _counts(self, finished: Sequence[Trial]) -> str:
-        counts = count_states(finished)
-        note = f"{counts[TrialState.PRUNED]} pruned, {counts[TrialState.FAILED]} failed"
+    def _print(self, line: str) -> None:
+        if self._console.is_jupyter:
+            print(line, file=sys.stderr)
+        else:
+            say(self._console, line)
+
+    def _best(self, finished: Sequence[Trial]) -> Trial | None:
         ranked = rank(finished, is_minimised=self._is_minimised)
-        if ranked:
-            note += (
-                f", best observed {self._metric} {ranked[0].value:.4f} (trial {ranked[0].number})"
-            )
-        return note
-
-    def _now(self, news: SweepNews) -> str:
-        if news.epoch is None:
-            return ""
-        rate = self._rate.per_second
-        members = f"{news.epoch.trials} trials, {news.epoch.members} members training"
-        return f"{members}, {rate:.1f} member-epochs/s" if rate else members
+        return ranked[0] if ranked else None
 
 
-def _where(cohort: RunningCohort) -> str:
-    if not cohort.trials:
-        return f"finished on {cohort.host}"
-    return f"{cohort.trials} trials, {cohort.progress.members} members training on {cohort.host}"
-
-
-class _Rate:
-    """Count member-epochs against the time spent training."""
-
-    def __init__(self) -> None:
-        self._done = 0
-        self._in_cohort = 0
-        self._started = time.monotonic()
-
-    def count(self, news: SweepNews) -> None:
-        now = news.epoch.member_epochs if news.epoch is not None else 0
-        self._done += max(now - self._in_cohort, 0)
-        self._in_cohort = now
+class _Screen(Protocol):
+    """Show how far a sweep is in one place, until it is cleared."""
 
     @property
-    def per_second(self) -> float:
-        return self._done / max(time.monotonic() - self._started, 1e-9)
+    def width(self) -> int: ...
+
+    def show(self, done: float, finished: int, budget: int, note: str, lines: list[str]) -> None:
+        """Show a bar of what is done, a note beside it, and lines under it."""
+
+    def clear(self) -> None:
+        """Leave nothing behind."""
 
 
-def _bars(console: Console) -> Progress:
-    """Return bars whose note alone is cut where a terminal is narrow."""
-    is_narrow = console.width < 110
-    whole = Column(no_wrap=True)
-    columns: list[ProgressColumn] = [
-        TextColumn("{task.description}", table_column=whole),
-        BarColumn(bar_width=8 if is_narrow else 24, table_column=whole),
-        MofNCompleteColumn(table_column=whole),
-        TimeElapsedColumn(table_column=whole),
-        *([] if is_narrow else [TimeRemainingColumn(table_column=whole)]),
-        TextColumn(
-            "{task.fields[note]}", table_column=Column(ratio=1, no_wrap=True, overflow="ellipsis")
-        ),
-    ]
-    return Progress(*columns, console=console, expand=True)
+class _TerminalScreen:
+    """Draw a bar with lines under it, and draw nothing before there is something to show."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live: Live | None = None
+
+    @property
+    def width(self) -> int:
+        return self._console.width
+
+    def show(self, done: float, finished: int, budget: int, note: str, lines: list[str]) -> None:
+        bar = ProgressBar(budget, done, width=min(LONGEST_BAR, self.width // 3))
+        head = Table.grid(padding=(0, 1))
+        head.add_row(
+            Text(f"trials {finished}/{budget}"),
+            bar,
+            Text(note, no_wrap=True, overflow="ellipsis"),
+        )
+        under = [Text(line, no_wrap=True, overflow="ellipsis") for line in lines if line]
+        drawn: RenderableType = Group(head, *under)
+        if self._live is None:
+            self._live = Live(drawn, console=self._console, transient=True)
+            self._live.start()
+        self._live.update(drawn)
+
+    def clear(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class _NotebookScreen:
+    """Write one line over and over: notebooks know a carriage return, and need no widgets."""
+
+    width = NOTEBOOK_WIDTH
+
+    def __init__(self) -> None:
+        self._is_shown = False
+
+    def show(self, done: float, finished: int, budget: int, note: str, lines: list[str]) -> None:
+        self._write(", ".join(filter(None, [f"trials {finished}/{budget}: {lines[0]}", note])))
+        self._is_shown = True
+
+    def clear(self) -> None:
+        if self._is_shown:
+            self._write("")
+            sys.stderr.write("\r")
+            self._is_shown = False
+
+    def _write(self, line: str) -> None:
+        sys.stderr.write(f"\r{set_cell_size(line, self.width)}")
+        sys.stderr.flush()

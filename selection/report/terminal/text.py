@@ -5,21 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from selection.report.cells import mean, show_score, show_state, show_value
-from selection.report.values import FINISHED
+from selection.report.cells import mean, show_number, show_score, show_state, show_value
+from selection.report.terminal.layout import (
+    PLAIN_WIDTH,
+    ShownColumn,
+    print_columns,
+    say,
+)
+from selection.report.values import FINISHED, count_states
 from selection.stats.selection_rules import rank
 from selection.study.trial import CURVE_COLUMNS, FoldResult, Trial, TrialState
 
 if TYPE_CHECKING:
     from selection.data.sources import DataSetInfo
     from selection.store.study_record import StudyRecord, StudySummary
+    from selection.study.spec import StudySpec
 
-PLAIN_WIDTH = 240
 LEADERS = 12
 
 
@@ -40,58 +43,91 @@ def leaderboard(
     *,
     more: str = "",
 ) -> None:
-    """Print COMPLETE trials by rank, then the others by how far they came.
+    """Print COMPLETE trials by rank and, apart, the others by how far they came.
 
     more is the command that prints all of them; with it, the leaders alone are printed.
     """
     spec = study.spec()
     ranked = rank(trials, is_minimised=spec.is_minimised)
     others = [trial for trial in trials if trial.state is not TrialState.COMPLETE]
-    ranked += sorted(others, key=lambda trial: (-trial.epochs, trial.number))
-    score = f"{spec.metric}_observed"
-    table = make_table(console, "trial", *spec.space, score, "train", "epochs")
-    table.add_column("state")
-    for trial in ranked[: LEADERS if more else None]:
-        table.add_row(
-            str(trial.number),
-            *(show_value(trial.params[name]) for name in spec.space),
-            show_score(trial),
-            f"{mean(trial.train_scores):.4f}" if trial.train_scores else "",
-            str(trial.epochs),
-            escape(show_state(trial)),
-        )
-    print_table(console, table)
-    if more and len(ranked) > LEADERS:
-        console.print(f"... and {len(ranked) - LEADERS} more: {escape(more)}", soft_wrap=True)
+    others.sort(key=lambda trial: (-trial.epochs, trial.number))
+    shown = [*ranked, *others]
+    if more:
+        shown = (ranked or others)[:LEADERS]
+    hidden = print_columns(
+        console, _trial_columns(spec, shown, len(ranked)), sections=[len(ranked)]
+    )
+    if hidden:
+        say(console, f"columns that do not fit: {', '.join(hidden)}")
+    if len(shown) < len(trials):
+        counts = count_states([trial for trial in trials if trial not in shown])
+        left = ", ".join(f"{count} {state.value}" for state, count in counts.items() if count)
+        say(console, f"not shown: {left}; all trials: {more}", whole=more)
+
+
+def _trial_columns(spec: StudySpec, shown: Sequence[Trial], ranked: int) -> list[ShownColumn]:
+    """Return the columns of a leaderboard whose first trials are ranked.
+
+    Where they do not fit, params that are the same in all trials go first, then the training score,
+    then the last params.
+    """
+    places = [str(place) if place <= ranked else "" for place in range(1, len(shown) + 1)]
+    columns = [
+        ShownColumn("rank", places),
+        ShownColumn("trial", [str(trial.number) for trial in shown]),
+    ]
+    params = len(spec.space)
+    for index, name in enumerate(spec.space, start=1):
+        cells = [show_value(trial.params[name]) for trial in shown]
+        is_constant = len(shown) > 1 and len(set(cells)) == 1
+        columns.append(ShownColumn(name, cells, rank=index + (params + 1 if is_constant else 0)))
+    training = [
+        show_number(mean(trial.train_scores)) if trial.train_scores else "" for trial in shown
+    ]
+    columns += [
+        ShownColumn(f"{spec.metric}_observed", [show_score(trial) for trial in shown]),
+        ShownColumn("train", training, rank=params + 1),
+        ShownColumn("epochs", [str(trial.epochs) for trial in shown]),
+    ]
+    if len(shown) > ranked:
+        columns.append(ShownColumn("state", [show_state(trial) for trial in shown], is_text=True))
+    return columns
 
 
 def curves(console: Console, folds: Sequence[FoldResult]) -> None:
     """Print one line per fold and epoch."""
-    table = make_table(console, "repeat", "fold", "epoch", *CURVE_COLUMNS)
-    for fold in folds:
-        for epoch, point in enumerate(fold.curve.points.tolist(), start=1):
-            numbers = [f"{number:.5f}" for number in point]
-            table.add_row(str(fold.repeat), str(fold.fold), str(epoch), *numbers)
-    print_table(console, table)
+    lines = [
+        (str(fold.repeat), str(fold.fold), str(epoch), *(f"{number:.4f}" for number in point))
+        for fold in folds
+        for epoch, point in enumerate(fold.curve.points.tolist(), start=1)
+    ]
+    names = ("repeat", "fold", "epoch", *CURVE_COLUMNS)
+    cells = list(zip(*lines, strict=True)) or [()] * len(names)
+    columns = [ShownColumn(name, column) for name, column in zip(names, cells, strict=True)]
+    print_columns(console, columns)
 
 
 def studies(console: Console, summaries: Sequence[StudySummary]) -> None:
     """Print one line per study."""
-    table = make_table(console)
-    table.add_column("study")
-    for name in ("trials", "complete", "pruned", "failed", "best (observed)"):
-        table.add_column(name, justify="right")
-    table.add_column("begun (UTC)")
-    for summary in summaries:
-        finished = sum(summary.counts.get(state, 0) for state in FINISHED)
-        table.add_row(
-            escape(summary.name),
-            f"{finished}/{summary.budget}",
-            *(str(summary.counts.get(state, 0)) for state in FINISHED),
-            "" if summary.best_value is None else f"{summary.best_value:.4f}",
-            f"{summary.created_at:%Y-%m-%d %H:%M}",
-        )
-    print_table(console, table)
+    best = [each.best_value for each in summaries]
+    begun = [f"{each.created_at:%Y-%m-%d %H:%M}" for each in summaries]
+    columns = [
+        ShownColumn("study", [each.name for each in summaries], is_text=True),
+        ShownColumn("trials", [f"{_finished(each)}/{each.budget}" for each in summaries]),
+        *(
+            ShownColumn(state.value, [str(each.counts.get(state, 0)) for each in summaries])
+            for state in FINISHED
+        ),
+        ShownColumn(
+            "best (observed)", ["" if value is None else show_number(value) for value in best]
+        ),
+        ShownColumn("begun (UTC)", begun, rank=1),
+    ]
+    print_columns(console, columns)
+
+
+def _finished(summary: StudySummary) -> int:
+    return sum(summary.counts.get(state, 0) for state in FINISHED)
 
 
 def status(console: Console, value: Mapping[str, Any]) -> None:
@@ -100,80 +136,48 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
     finished = sum(counts[state.value] for state in FINISHED)
     states = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
     end = "finished" if value["is_finished"] else "not finished"
-    console.print(f"study {escape(value['study'])}: {finished}/{value['budget']} trials, {end}")
-    console.print(f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
+    say(console, f"study {value['study']}: {finished}/{value['budget']} trials, {end}")
+    say(console, f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
     for cohort in value["running"]:
-        console.print(f"training: {_how_far(cohort)}")
-    console.print(f"rows: {value['rows']} development, {value['held_out_rows']} held out")
+        say(console, f"training: {_how_far(cohort)}")
+    say(console, f"rows: {value['rows']} development, {value['held_out_rows']} held out")
     held_out = value["held_out"]
     if held_out is None:
-        console.print("held-out set: never opened by this study")
+        say(console, "held-out set: never opened by this study")
     else:
         evaluations = held_out["evaluations"]
         again = f", re-used (n = {evaluations})" if evaluations > 1 else ""
-        console.print(f"held-out set: {held_out['state']}{again}")
+        say(console, f"held-out set: {held_out['state']}{again}")
     if value["best"] is not None:
-        score = f"{value['best']['cv_mean']:.4f}"
-        console.print(
-            f"best {value['metric']}: {score} (observed), trial {value['best']['number']}"
-        )
+        score = show_number(value["best"]["cv_mean"])
+        say(console, f"best {value['metric']}: {score} (observed), trial {value['best']['number']}")
     for warning in value["warnings"]:
-        console.print(f"warning: {escape(warning)}")
+        say(console, f"warning: {warning}")
 
 
 def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:
     """Print one line per data set that a study file can name."""
-    table = make_table(console)
-    table.add_column("dataset")
-    table.add_column("task")
-    for name in ("rows", "held out", "features", "classes"):
-        table.add_column(name, justify="right")
-    table.add_column("source")
-    for info in infos:
-        table.add_row(
-            info.name,
-            info.task,
-            str(info.rows),
-            str(info.held_out_rows or ""),
-            str(info.features),
-            str(info.classes or ""),
-            info.source,
-        )
-    print_table(console, table)
+    columns = [
+        ShownColumn("dataset", [info.name for info in infos], is_text=True),
+        ShownColumn("task", [info.task for info in infos], rank=1, is_text=True),
+        ShownColumn("rows", [str(info.rows) for info in infos]),
+        ShownColumn("held_out", [str(info.held_out_rows or "") for info in infos]),
+        ShownColumn("features", [str(info.features) for info in infos]),
+        ShownColumn("classes", [str(info.classes or "") for info in infos]),
+        ShownColumn("source", [info.source for info in infos], is_text=True),
+    ]
+    print_columns(console, columns)
 
 
 def next_steps(console: Console, commands: Sequence[str]) -> None:
     """Print the commands that lead on from here."""
     console.print("what next:")
     for command in commands:
-        console.print(f"  {escape(command)}", soft_wrap=True)
-
-
-def make_table(console: Console, *names: str) -> Table:
-    """Return a table of right-aligned columns; a terminal breaks their names to save width."""
-    table = Table(
-        box=box.SIMPLE_HEAD if console.is_terminal else None,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 0 if console.is_terminal else 2, 0, 0),
-    )
-    for name in names:
-        shown = name.replace("_", "\n") if console.is_terminal else name
-        table.add_column(shown, justify="right", no_wrap=True)
-    return table
-
-
-def print_table(console: Console, table: Table) -> None:
-    """Print a table at its natural width: a narrow terminal breaks lines, and loses nothing."""
-    width = console.width
-    unlimited = console.options.update(max_width=PLAIN_WIDTH)
-    console.width = max(width, console.measure(table, options=unlimited).maximum)
-    console.print(table, soft_wrap=True, crop=False)
-    console.width = width
+        say(console, f"  {command}", whole=command)
 
 
 def _how_far(cohort: Mapping[str, Any]) -> str:
-    worker = escape(cohort["worker"])
+    worker = cohort["worker"]
     if not cohort["trials"]:
         return f"cohort {cohort['cohort']} is finished; the next one is asked for on {worker}"
     epoch = f"epoch {cohort['epoch']}/{cohort['epochs'] or '?'}"
