@@ -95,7 +95,7 @@ class Study:
         True
         >>> study.evaluate()
         Traceback (most recent call last):
-        selection.errors.RefusedError: study iris: the held-out set is opened once, ...
+        selection.errors.RefusedError: study iris: the held-out set may be opened only once, ...
         >>> study.model().predict([[5.1, 3.5, 1.4, 0.2]]).tolist()
         ['setosa']
     """

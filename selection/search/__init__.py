@@ -1,4 +1,4 @@
-"""All of Optuna's samplers and pruners, whose answers depend on finished trials alone."""
+"""All of Optuna's samplers and pruners. What they decide depends only on finished trials."""
 
 from selection.search.cohort_pruner import CohortPruner
 from selection.search.history import History, shared_start

@@ -1,7 +1,7 @@
-"""The finished trials as Optuna has them, each translated and checked once.
+"""The finished trials as Optuna's, each converted and checked only once.
 
-A history saves work and decides nothing: whatever it was shown before, it holds exactly the trials
-that it is shown now, under the numbers of a study that was built of them from scratch.
+A history saves work and decides nothing: whatever it was given before, its study has exactly the
+trials that it is given now, numbered as in a study that was built from scratch.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from selection.search.pruners import Ladders, make_pruner
+from selection.search.pruners import Rungs, make_pruner
 from selection.study.optuna_log import quiet_optuna
 from selection.study.optuna_names import distribution_json, to_optuna
 from selection.study.space import SearchSpace, nearest_inside
@@ -32,7 +32,7 @@ _STUDY_ID = 0
 
 
 class History:
-    """Keep the finished trials of one study between cohorts."""
+    """Reuse the converted trials of one study from cohort to cohort."""
 
     def __init__(self, spec: StudySpec) -> None:
         self.distributions = distributions_of(spec.space)
@@ -40,17 +40,17 @@ class History:
         self._finished: list[Trial] = []
         self._frozen: list[FrozenTrial] = []
         self._indices: dict[int, tuple[int, int]] = {}
-        # Never asked for a decision, so that its notes depend on the trials alone.
-        self._ladders = Ladders(make_pruner(spec), new_study(spec))
+        # Never asked for a decision, so that the rungs depend on the trials alone.
+        self._rungs = Rungs(make_pruner(spec), new_study(spec))
 
     def study(
         self, finished: Sequence[Trial], sampler: optuna.samplers.BaseSampler | None = None
     ) -> optuna.Study:
-        """Return a new in-memory study that knows exactly these trials, ordered by number."""
+        """Return a new in-memory study with exactly these trials, ordered by number."""
         self._learn(finished)
         study = new_study(self._spec, sampler)
-        # Optuna's own way in checks and copies every trial again. A finished trial is never written
-        # to, so that all studies can hold the same one.
+        # Optuna would check and copy every trial again. A finished trial never changes,
+        # so that all studies can share it.
         storage = study._storage
         assert isinstance(storage, InMemoryStorage), "a new study is in memory"
         storage._studies[_STUDY_ID].trials = self._frozen.copy()
@@ -60,20 +60,20 @@ class History:
         return study
 
     def running(self, params: Params) -> FrozenTrial:
-        """Return a trial that runs and has no value yet."""
+        """Return a running trial without values."""
         return self._freeze(params, OptunaState.RUNNING, (), None)
 
     def _learn(self, finished: Sequence[Trial]) -> None:
-        # What another worker finishes may lie between: from there on all places move.
-        kept = shared_start(self._finished, finished)
-        for index in range(kept, len(self._finished)):
+        # A trial that another worker finished may come in between: all later indices change.
+        shared = shared_start(self._finished, finished)
+        for index in range(shared, len(self._finished)):
             del self._indices[index]
-        del self._finished[kept:], self._frozen[kept:]
-        for index, trial in enumerate(finished[kept:], start=kept):
+        del self._finished[shared:], self._frozen[shared:]
+        for index, trial in enumerate(finished[shared:], start=shared):
             means = trial.fold_means if trial.state is not TrialState.FAILED else ()
             frozen = self._freeze(trial.params, _STATES[trial.state], means, trial.value)
             frozen.number = frozen._trial_id = index
-            self._ladders.note_all(frozen)
+            self._rungs.record_all(frozen)
             self._finished.append(trial)
             self._frozen.append(frozen)
             self._indices[index] = (_STUDY_ID, index)
@@ -93,7 +93,7 @@ class History:
 
 
 def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:
-    """Return how many trials both begin with."""
+    """Return how many trials both sequences have in common at their start."""
     if list(now[: len(before)]) == before:
         return len(before)
     pairs = enumerate(zip(before, now, strict=False))
@@ -102,7 +102,7 @@ def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:
 
 
 def new_study(spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-    """Return an in-memory study without trials, for a pruner where no sampler is named."""
+    """Return an in-memory study without trials; a pruner needs no sampler."""
     with quiet_optuna():
         return optuna.create_study(
             storage=InMemoryStorage(),
@@ -113,5 +113,5 @@ def new_study(spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = Non
 
 
 def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the space in Optuna's words."""
+    """Return the search space as Optuna's distributions."""
     return {name: json_to_distribution(distribution_json(dim)) for name, dim in space.items()}

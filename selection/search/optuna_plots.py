@@ -1,7 +1,7 @@
-"""Optuna's own charts of the finished trials, as plain plotly JSON, and its importances.
+"""Optuna's own charts of the complete trials, as plain plotly JSON, and its importances.
 
-What Optuna would answer with a warning or a log line is not asked: nothing reaches a terminal, and
-no filter of warnings, which all threads share, is touched. Only COMPLETE trials are shown.
+Optuna is not asked what it would only answer with a warning: nothing reaches a terminal, and the
+filter of warnings, which all threads share, is not changed.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 
 MOST_TRIALS = 1000
-# Each line costs Optuna half a millisecond, and more of them cover each other.
+# Each line takes Optuna half a millisecond, and more of them hide each other.
 MOST_LINES = 500
-# A contour is a table of every value of the one by every value of the other.
+# The table behind a contour has a cell for each pair of values.
 MOST_IN_CONTOUR = 150
 # The share of trials whose setting PED-ANOVA compares with that of all: Optuna's default.
 TARGET_QUANTILE = 0.1
@@ -31,7 +31,7 @@ PlotlyJson = dict[str, Any]
 
 
 def slices(spec: StudySpec, finished: Sequence[Trial]) -> dict[str, PlotlyJson]:
-    """Return the score against each hyperparameter, by name; coloured by number."""
+    """Return a chart of the score against each hyperparameter, by name, coloured by number."""
     shown = thinned(spec, finished)
     if not shown:
         return {}
@@ -40,14 +40,14 @@ def slices(spec: StudySpec, finished: Sequence[Trial]) -> dict[str, PlotlyJson]:
     for name in spec.space:
         plot = _json(visualization.plot_slice(study, [name], target_name=spec.metric))
         for trace in plot["data"]:
-            # Optuna counts the trials that it is shown.
+            # Optuna numbers the trials that it is given from 0.
             trace["marker"]["color"] = [shown[index].number for index in trace["marker"]["color"]]
         found[name] = plot
     return found
 
 
 def parallel_coordinates(spec: StudySpec, finished: Sequence[Trial]) -> PlotlyJson:
-    """Return one line per trial across score and hyperparameters; no data without a trial."""
+    """Return a chart with one line per trial; it has no data if there are no trials."""
     shown = thinned(spec, finished, MOST_LINES)
     if not shown:
         return _empty()
@@ -56,9 +56,9 @@ def parallel_coordinates(spec: StudySpec, finished: Sequence[Trial]) -> PlotlyJs
 
 
 def contour(spec: StudySpec, finished: Sequence[Trial], first: str, second: str) -> PlotlyJson:
-    """Return the score over two hyperparameters, the first by alphabet on the x axis.
+    """Return a chart of the score over two hyperparameters; the first in the alphabet is on x.
 
-    No data where either has one value in all trials.
+    It has no data if one of them has the same value in all trials.
     """
     shown = thinned(spec, finished, MOST_IN_CONTOUR)
     if first == second or any(_is_constant(spec, shown, name) for name in (first, second)):
@@ -66,7 +66,7 @@ def contour(spec: StudySpec, finished: Sequence[Trial], first: str, second: str)
     study = History(spec).study(shown)
     figure = visualization.plot_contour(study, [first, second], target_name=spec.metric)
     plot = _json(figure)
-    # Plotly writes a table as base64, with the NaN of all that was not tried.
+    # Plotly writes a table as base64, with NaN for pairs that were not tried.
     plot["data"][0]["z"] = [
         [score if math.isfinite(score) else None for score in line]
         for line in figure.data[0].z.tolist()
@@ -77,15 +77,15 @@ def contour(spec: StudySpec, finished: Sequence[Trial], first: str, second: str)
 def importances(spec: StudySpec, finished: Sequence[Trial]) -> dict[str, float]:
     """Return the share of each hyperparameter by PED-ANOVA, the largest first.
 
-    {} where there are none to compute: one hyperparameter, all of them the same in all trials, or
-    scores that do not set the best apart.
+    Empty if they cannot be computed: with one hyperparameter, with the same values in all trials,
+    or if no trial scores worse than the best ones.
     """
     complete = _complete(finished)
     if len(spec.space) < 2 or not _has_leaders(spec, complete):
         return {}
     if all(_is_constant(spec, complete, name) for name in spec.space):
         return {}
-    # All of them: a selection would have another best tenth.
+    # All trials: a sample would have another best tenth.
     found = get_param_importances(
         History(spec).study(complete),
         evaluator=PedAnovaImportanceEvaluator(target_quantile=TARGET_QUANTILE),
@@ -94,7 +94,7 @@ def importances(spec: StudySpec, finished: Sequence[Trial]) -> dict[str, float]:
 
 
 def thinned(spec: StudySpec, finished: Sequence[Trial], most: int = MOST_TRIALS) -> list[Trial]:
-    """Return at most so many COMPLETE trials: the best half by value, the others evenly.
+    """Return at most this many complete trials: the best as one half, the others sampled evenly.
 
     They stay ordered by number.
     """
@@ -119,12 +119,12 @@ def _complete(finished: Sequence[Trial]) -> list[Trial]:
 
 
 def _loss(spec: StudySpec, trial: Trial) -> float:
-    assert trial.value is not None, "a COMPLETE trial has a value"
+    assert trial.value is not None, "a complete trial has a value"
     return trial.value if spec.is_minimised else -trial.value
 
 
 def _has_leaders(spec: StudySpec, complete: Sequence[Trial]) -> bool:
-    """Say whether some trial is worse than the best ones that PED-ANOVA looks at."""
+    """Say whether some trial is worse than the best ones that PED-ANOVA compares with."""
     losses = sorted(_loss(spec, trial) for trial in complete)
     count = math.ceil(TARGET_QUANTILE * len(losses))
     return len(losses) > 1 and losses[count - 1] < losses[-1]
@@ -137,7 +137,7 @@ def _is_constant(spec: StudySpec, shown: Sequence[Trial], name: str) -> bool:
 
 
 def _json(figure: Any) -> PlotlyJson:
-    """Return the figure without the template, which would be most of its text."""
+    """Return the figure without its template, which would be most of the JSON."""
     figure.update_layout(template=None, title=None)
     plot: PlotlyJson = json.loads(figure.to_json())
     return plot

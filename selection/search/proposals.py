@@ -1,7 +1,7 @@
-"""What to try next: Optuna's samplers, and grids.
+"""Proposes the next trials, with Optuna's samplers or from a grid.
 
-Each cohort asks a new study of the trials finished by then, with a sampler seeded by (study seed,
-cohort number), so a resumed study proposes what the uninterrupted one would have.
+Each cohort asks a new Optuna study of the trials finished so far, with a sampler seeded by the
+study's seed and the cohort's number. So a resumed study proposes the same as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def propose(
 ) -> list[dict[str, Value]]:
     """Return the params of the next n trials; the first trial of a study is its default.
 
-    finished holds every finished trial of the cohorts before, ordered by number; pending those that
-    others train. A history that is kept between cohorts saves time and changes nothing.
+    finished are all finished trials of earlier cohorts, ordered by number; pending are those that
+    other workers train. A history that is reused between cohorts saves time and changes nothing.
     """
     first = [] if cohort else [dict(spec.default)]
     sampler = spec.sections.search.sampler
@@ -39,7 +39,7 @@ def propose(
         return _next_on_grid(spec, seen, first, n)
     history = history or History(spec)
     if sampler == "random":
-        # It looks at no trial.
+        # This sampler does not use earlier trials.
         study = new_study(spec, _sampler(spec, cohort))
     else:
         study = history.study(finished, _sampler(spec, cohort))
@@ -67,7 +67,7 @@ def _sampler(spec: StudySpec, cohort: int) -> optuna.samplers.BaseSampler:
 def _next_on_grid(
     spec: StudySpec, seen: Sequence[Params], first: list[dict[str, Value]], n: int
 ) -> list[dict[str, Value]]:
-    """Return the default if it is due, then the next points not seen, in an order by seed."""
+    """Return first, then points that were not seen, in a random order given by the seed."""
     names = sorted(spec.space)
     points = list(itertools.product(*(spec.space[name].grid() or () for name in names)))
     random.Random(seed_for(spec.seed, "grid")).shuffle(points)

@@ -1,4 +1,4 @@
-"""Proposes the cohorts of one sweep, where it pays while the cohort before still trains."""
+"""Proposes the cohorts of one sweep; if worthwhile, while the previous cohort still trains."""
 
 from __future__ import annotations
 
@@ -22,18 +22,17 @@ class _Question:
 
 
 class Proposer:
-    """Ask for cohorts, one ahead where is_ahead says so.
+    """Propose cohorts; with is_ahead, one cohort ahead of the training.
 
-    Ahead, a cohort is asked of all trials but those of the cohort just before it, whether or not
-    these were known in time: what is proposed never depends on speed, and a resumed study proposes
-    what the uninterrupted one would have. Samplers that learn nothing need no time and look at
-    nothing.
+    Ahead, a proposal ignores the trials of the cohort just before it, even if they have finished in
+    time. So it never depends on speed, and a resumed study proposes the same as an uninterrupted
+    one. Only samplers that learn from trials are asked ahead.
     """
 
     def __init__(self, spec: StudySpec, *, is_ahead: bool) -> None:
         self._spec = spec
         self._is_ahead = is_ahead and spec.sections.search.sampler in ("tpe", "gp")
-        # Of its own: the one that decides about pruning is in use while this one is asked.
+        # Separate from the history of the pruner, which is in use at the same time.
         self._history = History(spec)
         self._thread = ThreadPoolExecutor(1)
         self._asked: tuple[_Question, Future[Proposed]] | None = None
@@ -41,25 +40,25 @@ class Proposer:
     def propose(
         self, finished: Sequence[Trial], count: int, cohort: int, pending: Sequence[Trial]
     ) -> Proposed:
-        """Return the params of a cohort; arguments as of search.propose."""
+        """Return the params of a cohort; the arguments are those of proposals.propose."""
         finished = self._visible(finished, cohort)
         asked, self._asked = self._asked, None
         if asked is not None:
-            question, answer = asked
-            proposed = answer.result()
+            question, future = asked
+            proposed = future.result()
             if question == _question(finished, count, cohort):
                 return proposed
         return propose(self._spec, finished, count, cohort, pending, self._history)
 
     def look_ahead(self, finished: Sequence[Trial], count: int, cohort: int) -> None:
-        """Begin to ask for a cohort that will be wanted when the one before it is trained."""
+        """Start to propose the next cohort in the background, while the current one trains."""
         if not self._is_ahead or count < 1 or self._asked is not None:
             return
         finished = self._visible(finished, cohort)
-        answer = self._thread.submit(
+        future = self._thread.submit(
             propose, self._spec, finished, count, cohort, (), history=self._history
         )
-        self._asked = (_question(finished, count, cohort), answer)
+        self._asked = (_question(finished, count, cohort), future)
 
     def _visible(self, finished: Sequence[Trial], cohort: int) -> list[Trial]:
         return [trial for trial in finished if not self._is_ahead or trial.cohort < cohort - 1]

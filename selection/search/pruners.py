@@ -1,4 +1,4 @@
-"""Optuna's pruners as a study file asks for them, and the notes that successive halving keeps."""
+"""Makes the pruner of a study file, and sets the rungs that successive halving stores."""
 
 from __future__ import annotations
 
@@ -37,33 +37,34 @@ def make_pruner(spec: StudySpec) -> optuna.pruners.BasePruner:
             return optuna.pruners.NopPruner()
 
 
-class Ladders:
-    """Derive again the notes that successive halving keeps on each trial: its value at each rung.
+class Rungs:
+    """Set the system attributes that successive halving stores: a trial's value at each rung.
 
-    Optuna's pruner writes a note when it judges a trial. Here all trials get the notes they have
-    earned first, and each is judged against all others; its own note is written by the pruner.
+    Optuna's pruner stores a value when it decides on a trial. Here all trials get the values of the
+    rungs that they have reached first, so that each is compared with all others; the value of the
+    trial in question is left to the pruner.
     """
 
     def __init__(self, pruner: optuna.pruners.BasePruner, study: optuna.Study) -> None:
         self._pruner = pruner
         self._study = study
         if isinstance(pruner, optuna.pruners.HyperbandPruner):
-            # Asked about a trial without a value, Hyperband lays out its brackets.
+            # Asked about a trial without a value, Hyperband only sets up its brackets.
             pruner.prune(study, create_trial(state=OptunaState.RUNNING))
 
-    def note_all(self, trial: FrozenTrial) -> None:
-        """Write the note of every rung that the trial has reached."""
+    def record_all(self, trial: FrozenTrial) -> None:
+        """Set the value of every rung that the trial has reached."""
         for step, value in trial.intermediate_values.items():
-            self.note(trial, step, value)
+            self.record(trial, step, value)
 
-    def note(self, trial: FrozenTrial, step: int, value: float) -> None:
-        """Write the note of the rung that lies at this step, if one does."""
+    def record(self, trial: FrozenTrial, step: int, value: float) -> None:
+        """Set the value of the rung at this step, if there is one."""
         rung = self._rung_at(trial, step)
         if rung is not None:
             trial.system_attrs[f"completed_rung_{rung}"] = value
 
-    def forget(self, trial: FrozenTrial, step: int) -> None:
-        """Take back the note of the rung at this step."""
+    def remove(self, trial: FrozenTrial, step: int) -> None:
+        """Remove the value of the rung at this step."""
         trial.system_attrs.pop(f"completed_rung_{self._rung_at(trial, step)}", None)
 
     def _rung_at(self, trial: FrozenTrial, step: int) -> int | None:

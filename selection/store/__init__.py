@@ -1,1 +1,1 @@
-"""All of SQLAlchemy and Alembic: what a study did, kept for good."""
+"""All of SQLAlchemy and Alembic: stores everything that a study did."""

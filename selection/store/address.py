@@ -1,6 +1,6 @@
-"""Where a database lies: reads a storage URL and refuses what cannot be kept safely.
+"""The address of a database: reads a storage URL and refuses those that are not safe to use.
 
-Turns what the database says into our one-line errors. Never connects, never shows a
+Also turns the errors of a database into our errors of one line. Never connects and never shows a
 password.
 """
 
@@ -38,9 +38,9 @@ class Address:
 
     @property
     def secret_url(self) -> str:
-        """The URL with its password, for those who connect; never to be printed.
+        """The URL with its password, for connecting; never to be printed.
 
-        Braces are written as percent signs and digits: Optuna would take them for a template.
+        Braces are percent-encoded: Optuna would take them for a template.
         """
         return self.url.render_as_string(hide_password=False)
 
@@ -50,12 +50,12 @@ class Address:
         return sqlite_path(self.url) if self.url.get_backend_name() == "sqlite" else None
 
     def error(self, rule: str, got: str, hint: str) -> StorageError:
-        """Return the error that says what is wrong with this database."""
+        """Return an error about this database."""
         return StorageError(ErrorDetail(str(self), rule, got, hint))
 
 
 def sqlite_path(url: URL) -> Path:
-    """Return the file of an SQLite URL, which may also name it as file:NAME."""
+    """Return the file of an SQLite URL, which may also be written as file:NAME."""
     name = url.database or ""
     return Path(unquote(urlsplit(name).path) if name.startswith("file:") else name)
 
@@ -68,14 +68,14 @@ def read_address(text: str) -> Address:
     try:
         address = Address(make_url(text))
     except (ArgumentError, ValueError):
-        # What cannot be parsed cannot have its password hidden either.
-        shown = "an address that cannot be read" if "@" in text or "=" in text else show(text)
+        # In a text that cannot be parsed, the password cannot be found and hidden.
+        shown = "a URL that cannot be parsed" if "@" in text or "=" in text else show(text)
         raise StorageError(
             ErrorDetail("storage", "the storage must be a database URL", shown, SPELLINGS)
         ) from None
     url = address.url
     if secret := next((key for key in SECRET_KEYS if key in url.query), None):
-        rule = "a URL holds no password among its options, where logs would show it"
+        rule = "a URL must not have a password among its options, where logs would show it"
         raise StorageError(ErrorDetail(_without_query(url), rule, f"?{secret}=...", KEEP_SECRET))
     if url.drivername == "postgresql+psycopg":
         return address
@@ -83,7 +83,9 @@ def read_address(text: str) -> Address:
         rule = "the database must be SQLite, or PostgreSQL through psycopg"
         raise address.error(rule, show(url.drivername), SPELLINGS)
     if url.database in (None, "", ":memory:"):
-        raise address.error("a study must outlive its process", "no file", SPELLINGS)
+        raise address.error(
+            "the database must be a file that outlives the process", "no file", SPELLINGS
+        )
     return address
 
 
@@ -92,7 +94,7 @@ def _without_query(url: URL) -> str:
 
 
 def require_file(address: Address, *, create: bool) -> None:
-    """Refuse an SQLite file that is not there, or a folder in its place.
+    """Refuse an SQLite file that does not exist, or that is a folder.
 
     Raises: StorageError.
     """
@@ -100,12 +102,12 @@ def require_file(address: Address, *, create: bool) -> None:
     if path is None:
         return
     if path.is_dir():
-        raise address.error("a database is a file", "a folder", "Name a file in it.")
+        raise address.error("the database must be a file", "a folder", "Name a file in it.")
     if not path.parent.is_dir():
         raise address.error(
             "the folder of the database must exist",
             show(str(path.parent)),
-            "Make it, or name another.",
+            "Create it, or name another.",
         )
     if not create and not path.exists():
         raise address.error(
@@ -114,7 +116,7 @@ def require_file(address: Address, *, create: bool) -> None:
 
 
 def require_server(address: Address, workers: int) -> None:
-    """Refuse several workers at one SQLite file.
+    """Refuse several workers on one SQLite file.
 
     Raises: StorageError.
     """
@@ -127,23 +129,23 @@ def require_server(address: Address, workers: int) -> None:
         )
 
 
-# A server that restarts, ends a connection, or ends one of two transactions that wait for each
-# other, may answer when it is asked again.
+# SQLSTATEs after which a retry may succeed: the server restarts, has closed the connection, or has
+# ended one of two transactions that wait for each other.
 AWAY_STATES = ("08", "57P01", "57P02", "57P03", "25P03")
 BUSY_STATES = ("40001", "40P01", "55P03", "57014")
 REACHABLE = (
     "the server must be reachable",
     "Start the server, or check host, user and database.",
 )
-BUSY = ("the server must answer in time", "Try again when it has less to do.")
+BUSY = ("the server must respond in time", "Try again when it is less busy.")
 # Rule and hint by the start of SQLite's error name or of PostgreSQL's SQLSTATE.
 DISK_FULL = ("the disk must have room", "Free some space and run the same command again.")
 RULES: Mapping[str, tuple[str, str]] = {
     "SQLITE_NOTADB": (
         "the file must be an SQLite database",
-        "Name another file, or restore a copy.",
+        "Name another file, or restore a backup.",
     ),
-    "SQLITE_CORRUPT": ("the database must be undamaged", "Restore a copy of the file."),
+    "SQLITE_CORRUPT": ("the database must be undamaged", "Restore the file from a backup."),
     "SQLITE_CANTOPEN": (
         "the database file must be readable",
         "Check that the folder exists and who owns the file.",
@@ -166,7 +168,7 @@ RULES: Mapping[str, tuple[str, str]] = {
 def errors_at(address: Address) -> Iterator[None]:
     """Turn every error of the database into a StorageError of one line.
 
-    A broken constraint is our own mistake and keeps its stack.
+    A violated constraint is a bug of ours and keeps its stack.
     """
     try:
         yield
@@ -181,12 +183,12 @@ def errors_at(address: Address) -> Iterator[None]:
                 rule, hint = BUSY
             raise UnreachableError(ErrorDetail(str(address), rule, got, hint)) from None
         code = _sqlstate(cause) or _sqlite_error_name(cause)
-        fallback = ("the database must do what it is asked", "Run selection db check.")
+        fallback = ("the database must carry out what it is asked to do", "Run selection db check.")
         rule, hint = next((RULES[key] for key in RULES if code.startswith(key)), fallback)
         raise address.error(rule, got, hint) from None
     except OSError as error:
-        rule = "the folder of the database must be ours to use"
-        hint = "Check whose it is, or name another."
+        rule = "the folder of the database must be accessible"
+        hint = "Check its permissions, or name another."
         raise address.error(rule, error.strerror or str(error), hint) from None
     except ImportError as error:
         if "psycopg" not in f"{error.name} {error}" and "pq wrapper" not in str(error):
@@ -209,7 +211,7 @@ def _is_passing(error: BaseException | None) -> bool:
     if not isinstance(error, DBAPIError):
         return False
     state = _sqlstate(error)
-    # A connection that could not be made has no SQLSTATE.
+    # A connection that was refused has no SQLSTATE.
     is_refused = isinstance(error, OperationalError) and _is_of_server(error)
     is_passing = state.startswith((*AWAY_STATES, *BUSY_STATES)) if state else is_refused
     return error.connection_invalidated or is_passing

@@ -1,7 +1,4 @@
-"""Learning curves and predictions as bytes and back, bit for bit, little-endian.
-
-Also the few numbers of a finished trial that Optuna's tables show.
-"""
+"""Encodes learning curves and predictions as bytes, little-endian, and decodes them exactly."""
 
 from __future__ import annotations
 
@@ -23,7 +20,7 @@ from selection.study.trial import (
 
 @dataclass(frozen=True)
 class FoldRow:
-    """Hold what one row of selection_fold keeps of a member."""
+    """Hold a member as one row of selection_fold, without its hash."""
 
     trial_uuid: str
     repeat: int
@@ -39,7 +36,7 @@ class FoldRow:
 
     @property
     def row_hash(self) -> str:
-        """The SHA-256 of all the row says, by which damage is seen."""
+        """The SHA-256 of the whole row, by which damage is detected."""
         head = (self.trial_uuid, self.repeat, self.fold, self.attempt)
         numbers = (self.score, self.train_score, self.outputs_rows, self.outputs_columns)
         digest = sha256(repr((head, numbers, len(self.curve))).encode())
@@ -69,7 +66,7 @@ def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
 
 
 def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
-    """Return the member of a row; its predictions only if they are asked for."""
+    """Return the member of a row; with its predictions only if outputs is true."""
     predictions: NDArray[np.float32] | None = None
     if outputs and row.outputs is not None:
         predictions = decode_outputs(row.outputs, row.outputs_columns or 0)
@@ -115,10 +112,10 @@ def decode_curve(blob: bytes) -> LearningCurve:
 
 
 def score_from_row(score: float | None) -> float:
-    """Return a score as selection knows it: what is no number is NaN."""
+    """Return a stored score as a float: NULL is NaN."""
     return math.nan if score is None else score
 
 
 def _number(score: float) -> float | None:
-    # SQLite keeps -0.0 as 0.0, which would look like damage.
+    # SQLite stores -0.0 as 0.0, which would look like damage.
     return None if math.isnan(score) else score + 0.0

@@ -191,12 +191,12 @@ def _refuse_unless_running(
     for number in results:
         state = rows[number].state if number in rows else None
         if state is not OptunaState.RUNNING:
-            got = "no such trial" if state is None else f"a {STATES[state]} one"
+            got = "no such trial" if state is None else f"a {STATES[state]} trial"
             raise state_error(study, f"trial {number} must be running to be finished", got)
 
 
 def _refuse_opened(connection: Connection, study: StudyRecord) -> None:
     if is_opened(connection, study):
         rule = "a study takes no trials after its held-out set was opened"
-        hint = "Give the study another name to search on."
+        hint = "To search on, run the study under another name."
         raise RefusedError(ErrorDetail(study.name, rule, "one more cohort", hint))

@@ -1,8 +1,8 @@
-"""Copies a study into another database, and deletes one but for its evaluations.
+"""Copies a study into another database.
 
-A copy is the same study: its uuids and its ledger stay, so that it gives no second evaluation of
-the held-out set. Only Optuna's integer ids are new. A copy is read at one moment, and written in
-one transaction that ends only after everything was read back.
+The copy is the same study: it keeps its uuids and its ledger, and so permits no second evaluation
+of the held-out set. Only Optuna's integer ids are new. The source is read in one snapshot; the copy
+is written in one transaction, and read back before it is committed.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from selection.errors import ErrorDetail, StudyStateError
 from selection.store.address import Address, errors_at
 from selection.store.codec import FoldRow
 from selection.store.database import Database
-from selection.store.hashed_rows import row_hash
+from selection.store.hashed_rows import damage_error, row_hash
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.optuna_rows import (
     studies,
@@ -50,7 +50,7 @@ from selection.store.tables import (
     trial_table,
 )
 
-# A row that holds bytes may be as big as a file.
+# A row with bytes may be as large as a file.
 CHUNK_ROWS, CHUNK_ROWS_WITH_BYTES = 200, 10
 
 CLAIM = ("study_name", "number", "rule", "reason", "claimed_at")
@@ -61,7 +61,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class StudyCopy:
-    """Count what was copied; waiting are the trials that were running where they came from."""
+    """Count what was copied; waiting is the number of trials that were running in the source."""
 
     trials: int
     fold_rows: int
@@ -71,12 +71,12 @@ class StudyCopy:
 
 
 def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyCopy:
-    """Copy a study from one database into another, whole or not at all.
+    """Copy a study from one database into another, completely or not at all.
 
-    Nobody holds a trial in the copy: those that run in the source wait there.
+    Leases are not copied: trials that are running in the source are waiting in the copy.
 
-    Raises: StudyStateError where the study is gone from the source, or the target has one of its
-    name or other evaluations; StorageError where a row is damaged or cannot be kept.
+    Raises: StudyStateError if the study is gone from the source, or the target has a study of its
+    name or other evaluations of it; StorageError if a row is damaged or cannot be stored.
     """
     _refuse_same(source, study, target)
     for database in (source, target):
@@ -88,7 +88,7 @@ def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyC
             counts = count_rows(reader, study)
             running = trials.c.state == OptunaState.RUNNING
             waiting = count(reader, trials, belongs_to(trials, study) & running)
-            # What goes wrong while writing is said of the target, not of the source.
+            # An error while writing is reported for the target, not for the source.
             chunks = _chunks(reader, source.address, study, (*COPIED, ledger_table))
             with _errors_of_values(target.address), closing(chunks):
                 _write(writer, copy, chunks)
@@ -97,45 +97,49 @@ def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyC
 
 
 def _refuse_same(source: Database, study: StudyRecord, target: Database) -> None:
-    """Refuse to copy a database into itself, where SQLite would wait for itself.
+    """Refuse to copy a database into itself, where SQLite would wait for its own lock.
 
-    A server that two addresses spell in two ways is found out by the study's name.
+    The same server behind two different addresses is noticed later, by the study's name.
     """
     here, there = source.address.path, target.address.path
     is_same_file = here is not None and there is not None and here.samefile(there)
     if is_same_file or source.address.url == target.address.url:
-        rule = "a study is copied into another database"
+        rule = "a study must be copied into another database"
         raise StudyStateError(ErrorDetail(study.name, rule, f"{target.url} twice", "Name another."))
 
 
 def _refuse_other_tables(database: Database) -> None:
     if not database.storage.is_batched:
         rule = f"only Optuna's tables of revision {KNOWN_REVISION} can be copied"
-        raise database.address.error(rule, "those of another", "Update selection.")
+        raise database.address.error(rule, "another revision", "Update selection.")
 
 
 def _take_name(writer: Connection, study: StudyRecord, target: Database) -> StudyRecord:
-    """Take the study's name in the target; return the study as it will be there."""
-    is_it = study_table.c.uuid == study.uuid
-    if find_study(writer, is_it) is not None:
-        raise _taken(study, target, "this very study")
-    # One statement: of two copies at once the second waits for the first, and finds it.
+    """Reserve the study's name in the target; return the study as it will be there."""
+    is_same = study_table.c.uuid == study.uuid
+    if find_study(writer, is_same) is not None:
+        raise _taken(study, target, "the same study")
+    # One statement: of two concurrent copies the second waits for the first, and then finds it.
     insert = _insert_new(writer, studies, "study_name").returning(studies.c.study_id)
     study_id = writer.execute(insert, {"study_name": study.name}).scalar()
     if study_id is None:
         is_ours = find_study(writer, studies.c.study_name == study.name) is not None
-        got = "a study of that name" if is_ours else "a study of that name that only Optuna knows"
+        got = (
+            "a study of that name"
+            if is_ours
+            else "a study of that name that selection did not create"
+        )
         raise _taken(study, target, got)
     # Optuna's own tools delete on SQLite without foreign keys: our row stays behind, and the id is
-    # given again.
-    left_behind = is_it | (study_table.c.optuna_study_id == study_id)
+    # used again.
+    left_behind = is_same | (study_table.c.optuna_study_id == study_id)
     writer.execute(sa.delete(study_table).where(left_behind))
     return replace(study, optuna_study_id=study_id)
 
 
 def _taken(study: StudyRecord, target: Database, got: str) -> StudyStateError:
-    rule = f"a copy needs a name that is free in {target.url}"
-    hint = "Nothing was copied; delete the one that is there, or name another database."
+    rule = f"the name of a copy must be free in {target.url}"
+    hint = "Nothing was copied; delete the study there, or name another database."
     return StudyStateError(ErrorDetail(study.name, rule, got, hint))
 
 
@@ -147,9 +151,9 @@ def _insert_new(writer: Connection, table: sa.Table, *key: str) -> Any:
 
 @contextmanager
 def _errors_of_values(address: Address) -> Iterator[None]:
-    """Turn a value that SQLite keeps and a server does not into an error of one line.
+    """Turn a value that SQLite can store and a server cannot into an error of one line.
 
-    A server limits how long a key may be, how great an integer, and which characters a text has.
+    A server limits the length of keys, the size of integers and the characters of a text.
     """
     try:
         with errors_at(address):
@@ -157,15 +161,17 @@ def _errors_of_values(address: Address) -> Iterator[None]:
     except DataError as error:
         rule = "every value of the study must fit into the database"
         got = str(error.orig).strip().partition("\n")[0]
-        raise address.error(rule, got, "Nothing was copied; copy it to SQLite.") from None
+        raise address.error(
+            rule, got, "Nothing was copied; copy it into an SQLite file instead."
+        ) from None
 
 
 def _chunks(
     connection: Connection, address: Address, study: StudyRecord, tables: Sequence[sa.Table]
 ) -> Generator[tuple[sa.Table, list[Row]]]:
-    """Yield the study's rows of each table, a few at a time; those of trials by number.
+    """Yield the study's rows of each table in chunks; trials come by number.
 
-    Raises: StorageError where a row is damaged.
+    Raises: StorageError if a row is damaged.
     """
     for table in tables:
         query = sa.select(table).where(belongs_to(table, study))
@@ -186,21 +192,19 @@ def _chunks(
 
 def _refuse_damaged(address: Address, table: sa.Table, rows: list[Row]) -> None:
     for row in rows:
-        said = {name: value for name, value in row.items() if name != "row_hash"}
-        found = FoldRow(**said).row_hash if table is fold_table else row_hash(said)
+        content = {name: value for name, value in row.items() if name != "row_hash"}
+        found = FoldRow(**content).row_hash if table is fold_table else row_hash(content)
         if found != row["row_hash"]:
             key = ", ".join(f"{column.name} {row[column.name]}" for column in table.primary_key)
-            rule = "what was stored must be read back unchanged"
-            got = f"other bytes in {table.name}, {key}"
-            raise address.error(rule, got, "Restore a copy of the database.")
+            raise damage_error(address, f"{table.name}, {key}")
 
 
 def _write(
     writer: Connection, study: StudyRecord, chunks: Iterable[tuple[sa.Table, list[Row]]]
 ) -> None:
-    """Write rows of all tables under the ids of the copy.
+    """Write the rows of all tables under the ids of the copy.
 
-    Raises: StudyStateError where the two ledgers contradict each other.
+    Raises: StudyStateError if the two ledgers contradict each other.
     """
     ids: dict[int, int] = {}
     for table, rows in chunks:
@@ -215,7 +219,7 @@ def _write(
 
 
 def _moved(table: sa.Table, row: Row, study: StudyRecord, ids: Mapping[int, int]) -> Row:
-    """Return a row as the copy has it: Optuna's keys are given anew, ours stay."""
+    """Return a row as the copy has it: Optuna's keys are new, ours stay."""
     own = () if table in (*OURS, ledger_table) else table.primary_key
     moved = {name: value for name, value in row.items() if name not in own}
     for name in moved.keys() & {"study_id", "optuna_study_id"}:
@@ -228,16 +232,16 @@ def _moved(table: sa.Table, row: Row, study: StudyRecord, ids: Mapping[int, int]
 
 
 def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict[int, int]:
-    """Write trials of Optuna's; return the new id of each old one. Ids grow with numbers."""
+    """Write Optuna's rows of trials; return the new id of each old one. Ids grow with numbers."""
     insert = sa.insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
     ids = writer.execute(insert, moved).scalars().all()
-    # As in _take_name: what Optuna's own tools left behind under these ids.
+    # As in _take_name: rows that Optuna's own tools left behind under these ids.
     writer.execute(sa.delete(trial_table).where(trial_table.c.optuna_trial_id.in_(ids)))
     return dict(zip((row["trial_id"] for row in rows), ids, strict=True))
 
 
 def _write_evaluation(writer: Connection, study: StudyRecord, row: Row) -> None:
-    """Write an evaluation of the held-out set; what the target has of it stays."""
+    """Write an evaluation of the held-out set, unless the target has it already."""
     key = tuple(column.name for column in ledger_table.primary_key)
     writer.execute(_insert_new(writer, ledger_table, *key), row)
     is_same = sa.and_(*(ledger_table.c[name] == row[name] for name in key))
@@ -252,8 +256,8 @@ def _refuse_contradiction(study: StudyRecord, here: Row, there: Row) -> None:
     is_done = here["state"] == there["state"] == EVALUATED
     names = (*CLAIM, *OUTCOME) if is_done else CLAIM
     if any(here[name] != there[name] for name in names):
-        rule = "both ledgers must tell the same of an evaluation of the held-out set"
-        got = f"for evaluation {here['evaluation']} trial {here['number']} at {_at(here)} and "
+        rule = "both ledgers must agree on an evaluation of the held-out set"
+        got = f"evaluation {here['evaluation']} of trial {here['number']} at {_at(here)} and of "
         got += f"trial {there['number']} at {_at(there)}"
         hint = "Nothing was copied; keep the study where it is, or name another database."
         raise StudyStateError(ErrorDetail(study.name, rule, got, hint))
@@ -266,14 +270,14 @@ def _at(evaluation: Row) -> str:
 def _verify(
     address: Address, writer: Connection, copy: StudyRecord, counts: Mapping[str, int]
 ) -> None:
-    """Read the copy back before it is kept.
+    """Read the copy back before it is committed.
 
-    Raises: StorageError where a row is missing or damaged.
+    Raises: StorageError if a row is missing or damaged.
     """
     found = count_rows(writer, copy)
     for table in COPIED:
         if found[table.name] != counts[table.name]:
-            rule = f"a copy must hold {counts[table.name]} rows of {table.name}"
+            rule = f"a copy must have {counts[table.name]} rows of {table.name}"
             got = f"{found[table.name]} read back"
             raise address.error(rule, got, "Nothing was copied; run selection db check.")
     for _ in _chunks(writer, address, copy, HASHED):

@@ -1,6 +1,6 @@
-"""Points of validation and sample-size curves: one value changed, all else as in one trial.
+"""Stores the points of validation and sample-size curves.
 
-A point is written whole, in one transaction, and never changed.
+A point is written in one transaction and never changed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ ROWS = "rows"
 
 @dataclass(frozen=True, eq=False)
 class CurvePoint:
-    """Hold what the setting of one trial scores where one thing of it is another.
+    """Hold the results of one trial's setting with one thing changed.
 
-    over is the name of a hyperparameter, or "rows", of which value are trained on. folds are by
-    repeat and fold, without predictions. reason says why training failed; it is empty otherwise.
+    over is the hyperparameter that has the value instead, or "rows", the number of training rows.
+    folds are ordered by repeat and fold, without predictions. reason says why training failed; it
+    is empty otherwise.
     """
 
     number: int
@@ -43,16 +44,16 @@ class CurvePoint:
 
 
 class CurvePoints:
-    """Keep and tell the curves of one database's studies.
+    """Read and write the curves of the studies of one database.
 
-    Every method raises StorageError where the database fails or a row is damaged.
+    Every method raises StorageError if the database fails or a row is damaged.
     """
 
     def __init__(self, database: Database) -> None:
-        self._kept = HashedRows(database)
+        self._rows = HashedRows(database)
 
     def points(self, study: StudyRecord) -> list[CurvePoint]:
-        """Return every point of a study, by trial, name and value."""
+        """Return all points of a study, by trial, name and value."""
         columns = curve_table.c
         query = (
             sa.select(curve_table)
@@ -63,18 +64,18 @@ class CurvePoints:
         )
         key = attrgetter("number", "over", "value_json")
         points = []
-        for (number, over, value), group in groupby(self._kept.read(query, "curves"), key):
+        for (number, over, value), group in groupby(self._rows.read(query, "curves"), key):
             rows = list(group)
             folds = tuple(FoldResult(row.repeat, row.fold, decode_curve(row.curve)) for row in rows)
             points.append(CurvePoint(number, over, json.loads(value), folds, rows[0].reason))
         return sorted(points, key=_order)
 
     def count(self, study: StudyRecord) -> int:
-        """Return how many folds of points are on record, without reading them."""
-        return self._kept.count(study, curve_table)
+        """Return how many folds of points are stored, without reading them."""
+        return self._rows.count(study, curve_table)
 
     def keep(self, study: StudyRecord, points: Sequence[CurvePoint]) -> None:
-        """Write each point, unless it is there."""
+        """Write the points that are not stored yet."""
         for point in points:
             rows = [
                 {
@@ -89,11 +90,11 @@ class CurvePoints:
                 }
                 for fold in point.folds
             ]
-            self._kept.insert(study, curve_table, rows)
+            self._rows.insert(study, curve_table, rows)
 
 
 def _order(point: CurvePoint) -> tuple[int, str, bool, float, str]:
-    """Numbers stand by size, words by the alphabet."""
-    is_word = isinstance(point.value, str)
+    """Return the sort key of a point: numbers are ordered by size, words by the alphabet."""
+    is_text = isinstance(point.value, str)
     size = 0.0 if isinstance(point.value, str) else float(point.value)
-    return point.number, point.over, is_word, size, str(point.value)
+    return point.number, point.over, is_text, size, str(point.value)

@@ -1,4 +1,4 @@
-"""Opens the database of a study: makes it, checks it, or says in one line why it cannot be had."""
+"""Opens a database: creates it, checks it, or says in one line why it cannot be used."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from selection.store.tables import VERSION_TABLE
 
 @dataclass(frozen=True, eq=False)
 class Database:
-    """Hold an open database: where it is and the storage whose engine everything shares."""
+    """Hold an open database: its address, and the storage whose engine all parts share."""
 
     address: Address
     storage: BatchedStorage
@@ -40,12 +40,12 @@ class Database:
 
     @property
     def url(self) -> str:
-        """The URL as it may be printed, without its password."""
+        """The URL without its password, safe to print."""
         return str(self.address)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """Begin a transaction that sees one moment of the database, whoever writes meanwhile.
+        """Begin a transaction that reads one snapshot of the database.
 
         Raises: StorageError.
         """
@@ -57,10 +57,10 @@ class Database:
 
     @contextmanager
     def writing(self, *, is_durable: bool = True) -> Iterator[Connection]:
-        """Begin a transaction that is kept as a whole or not at all.
+        """Begin a transaction that writes.
 
-        One that is not durable does not wait for the disk: a power cut may undo it, together with
-        all that came after, but never a part of it.
+        One that is not durable does not wait for the disk: a power cut may undo it and all that
+        came after, but never a part of it.
 
         Raises: StorageError.
         """
@@ -72,7 +72,7 @@ class Database:
                 yield connection
 
     def close(self) -> None:
-        """Give every connection back."""
+        """Close all connections."""
         self.storage.remove_session()
         self.engine.dispose()
 
@@ -104,7 +104,7 @@ class DatabaseCheck:
 
 
 def open_database(url: str, *, create: bool, write: bool) -> Database:
-    """Open a database; with create, make what is missing, but never change what is older.
+    """Open a database; with create, create missing tables, but never upgrade old ones.
 
     Raises: StorageError.
     """
@@ -130,7 +130,7 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
 
 
 def upgrade_database(url: str) -> None:
-    """Bring an existing database to our newest revision.
+    """Upgrade an existing database to our newest revision.
 
     Raises: StorageError.
     """
@@ -141,7 +141,7 @@ def upgrade_database(url: str) -> None:
 
 
 def check_database(url: str) -> DatabaseCheck:
-    """Say where an existing database stands; SQLite's file is read through for damage.
+    """Return the revisions of an existing database; an SQLite file is checked for damage.
 
     Raises: StorageError.
     """
@@ -215,7 +215,7 @@ def _probe(address: Address, *, write: bool) -> Iterator[Engine]:
 
 
 def _build(address: Address, engine: Engine) -> None:
-    """Make Optuna's tables where they are missing, then bring ours to the newest revision."""
+    """Create Optuna's tables if they are missing, then upgrade ours to the newest revision."""
     with exclusive(engine), _removed_on_failure(address, engine):
         revisions = read_revisions(engine)
         if revisions.optuna is not None:
@@ -253,8 +253,8 @@ def _removed_on_failure(address: Address, engine: Engine) -> Iterator[None]:
 def _refuse_unusable(address: Address, revisions: Revisions) -> None:
     if revisions.ours is None or revisions.optuna is None:
         raise address.error(
-            "the database must hold a study of ours",
-            "none of our tables" if revisions.optuna else "an empty database",
+            "the database must have selection's tables",
+            "only Optuna's tables" if revisions.optuna else "an empty database",
             "Run a study first: selection run FILE.",
         )
     _refuse_other_optuna(address, revisions.optuna)
@@ -268,18 +268,21 @@ def _refuse_unusable(address: Address, revisions: Revisions) -> None:
 def _refuse_newer(address: Address, revision: str) -> None:
     if revision not in our_history():
         rule = f"its tables must be of a revision up to {our_history()[0]}"
-        raise address.error(rule, revision, "It was made by a newer selection: update selection.")
+        raise address.error(rule, revision, "It was made by a newer version: update selection.")
 
 
 def _refuse_other_optuna(address: Address, revision: str) -> None:
     if revision != optuna_head():
         rule = f"Optuna's tables must be of revision {optuna_head()}"
-        hint = "Run optuna storage upgrade --storage URL, or install the Optuna that made them."
+        hint = (
+            "Run optuna storage upgrade --storage URL, or install the version of Optuna that made "
+            "them."
+        )
         raise address.error(rule, revision, hint)
 
 
 def _refuse_read_only(engine: Engine) -> None:
-    """Try a write that changes nothing, so that training for hours is not in vain."""
+    """Try a write that changes nothing, so that nobody trains for hours in vain."""
     with engine.begin() as connection:
         connection.exec_driver_sql(f"DELETE FROM {VERSION_TABLE} WHERE 1 = 0")
 
@@ -288,4 +291,6 @@ def _refuse_damage(address: Address, engine: Engine) -> None:
     with engine.connect() as connection:
         found = str(connection.execute(sa.text("PRAGMA quick_check(1)")).scalar())
     if found != "ok":
-        raise address.error("the database must be undamaged", found, "Restore a copy of the file.")
+        raise address.error(
+            "the database must be undamaged", found, "Restore the file from a backup."
+        )

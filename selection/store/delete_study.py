@@ -25,9 +25,9 @@ from selection.store.tables import lease_table, study_table
 
 
 def delete_study(database: Database, study: StudyRecord) -> StudySize:
-    """Delete a study, Optuna's part and ours, in one transaction; return what was there.
+    """Delete a study, Optuna's part and ours, in one transaction; return what was deleted.
 
-    Raises: StudyStateError where the study is gone or a worker holds a cohort; StorageError.
+    Raises: StudyStateError if the study is gone or a worker holds a cohort; StorageError.
     """
     with study_transaction(database, study) as connection:
         _refuse_held(connection, study)
@@ -35,7 +35,7 @@ def delete_study(database: Database, study: StudyRecord) -> StudySize:
         if not database.storage.is_batched:
             database.storage.joined(connection).delete_study(study.optuna_study_id)
             return size
-        # Our other rows go with their study; Optuna's keys do not cascade.
+        # Our other rows are deleted with their study; Optuna's keys do not cascade.
         deleted = (study_table, HEARTBEATS, *TRIAL_PARTS, trials, *STUDY_PARTS, studies)
         for table in deleted:
             connection.execute(sa.delete(table).where(belongs_to(table, study)))
@@ -43,15 +43,15 @@ def delete_study(database: Database, study: StudyRecord) -> StudySize:
 
 
 def _refuse_held(connection: Connection, study: StudyRecord) -> None:
-    """Refuse where a worker is alive. The leases stay locked: none can be renewed from now on."""
+    """Refuse if a worker is alive. The leases stay locked: none can be renewed meanwhile."""
     query = sa.select(lease_table).where(belongs_to(lease_table, study)).with_for_update()
     leases = connection.execute(query).all()
     now = database_now(connection)
     alive = [lease for lease in leases if is_alive(lease, now)]
     hosts = sorted({lease.place for lease in alive})
     if hosts:
-        rule = "a study is deleted when nobody trains it"
-        hint = "Stop it, or wait until its lease ends."
+        rule = "a study may only be deleted while nobody trains it"
+        hint = "Stop the worker, or wait until its lease expires."
         raise StudyStateError(
             ErrorDetail(study.name, rule, f"a worker at {', '.join(hosts)}", hint)
         )

@@ -1,7 +1,7 @@
-"""How we talk to SQLite and PostgreSQL: settings given to every connection of one engine.
+"""The settings of every connection to SQLite and PostgreSQL.
 
-They hang on the engine that Optuna builds, through SQLAlchemy's documented plugin hook, and so
-follow it when Optuna copies it into another process. Nothing is set on other people's engines.
+They are attached to the engine that Optuna builds, by SQLAlchemy's documented plugin hook, and so
+are set again when Optuna rebuilds the engine in another process. Other engines are not changed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SERVER_SETTINGS = {
     "statement_timeout": "120s",
     "idle_in_transaction_session_timeout": "60s",
 }
-# A server that vanishes must be noticed: without these a client waits for its answer for hours.
+# Without these, a client waits for hours for a server that has vanished.
 CONNECT_SETTINGS = {
     "connect_timeout": 10,
     "keepalives_idle": 30,
@@ -37,25 +37,25 @@ CONNECT_SETTINGS = {
     "tcp_user_timeout": 60_000,
 }
 DURABLE = "selection_durable"
-# Write-ahead logging needs memory shared between processes, which these cannot give.
+# Write-ahead logging needs shared memory, which these file systems do not offer.
 NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|vboxsf|fuse\.")
 
 
 def engine_arguments(*, write: bool) -> dict[str, Any]:
-    """Return what create_engine needs for our settings."""
+    """Return the arguments of create_engine that apply our settings."""
     return {"plugins": [PLUGIN], "selection_write": write}
 
 
 class EngineSettings(CreateEnginePlugin):
-    """Give every connection of one engine its settings and its kind of BEGIN."""
+    """Set up every connection of one engine, and the BEGIN of its transactions."""
 
     def __init__(self, url: URL, kwargs: dict[str, Any]) -> None:
         self._write = bool(kwargs.pop("selection_write"))
         kwargs["hide_parameters"] = True
         if url.get_backend_name() == "postgresql":
-            # Without a ping the first call after a restart of the server fails.
+            # Without a ping, the first call after a restart of the server would fail.
             kwargs["pool_pre_ping"] = True
-            # What is decided under the lock of a study must be read after the lock was got.
+            # What is read under the lock of a study must be newer than the lock.
             kwargs["isolation_level"] = "READ COMMITTED"
             kwargs["connect_args"] = {
                 name: value for name, value in CONNECT_SETTINGS.items() if name not in url.query
@@ -73,7 +73,7 @@ class EngineSettings(CreateEnginePlugin):
             event.listen(engine, "connect", self._on_server_connect)
 
     def _on_sqlite_connect(self, connection: SqliteConnection, _record: object) -> None:
-        # The driver must not begin transactions of its own: _on_sqlite_begin does.
+        # The driver must not begin transactions by itself: _on_sqlite_begin does.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
         connection.execute("PRAGMA foreign_keys=ON")
@@ -84,19 +84,19 @@ class EngineSettings(CreateEnginePlugin):
 
     def _on_sqlite_begin(self, connection: Connection) -> None:
         if self._write:
-            # Without a write-ahead log a power cut could damage the file.
+            # Without a write-ahead log, a power cut could damage the file.
             is_relaxed = self._journal == "WAL" and not is_durable(connection)
             level = "NORMAL" if is_relaxed else "FULL"
             connection.exec_driver_sql(f"PRAGMA synchronous={level}")
-        # A transaction that reads first and writes later can lose against another writer; one
-        # that takes the write lock at once can only wait.
+        # A transaction that reads first and writes later can fail because of another writer; one
+        # that takes the write lock at once can only have to wait.
         connection.exec_driver_sql("BEGIN IMMEDIATE" if self._write else "BEGIN")
 
     def _on_server_connect(self, connection: Any, _record: object) -> None:
         settings = dict(SERVER_SETTINGS)
         if not self._write:
             settings["default_transaction_read_only"] = "on"
-        # Inside a transaction the settings would be undone by a rollback.
+        # Inside a transaction, a rollback would undo the settings.
         connection.autocommit = True
         with connection.cursor() as cursor:
             for name, value in settings.items():
@@ -113,18 +113,18 @@ plugins.register(PLUGIN, __name__, EngineSettings.__name__)
 
 
 def build_engine(url: str, *, write: bool) -> Engine:
-    """Return an engine of its own with our settings, to look into a database before Optuna does."""
+    """Return a separate engine with our settings, to inspect a database before Optuna opens it."""
     return sa.create_engine(url, **engine_arguments(write=write))
 
 
 def _set_journal(connection: SqliteConnection, mode: str) -> None:
-    """Set the journal mode; SQLite keeps the old one where it cannot have the new one."""
+    """Set the journal mode; SQLite keeps the old one if the new one is not possible."""
     deadline = time.monotonic() + BUSY_MILLISECONDS / 1000
     while True:
         try:
             connection.execute(f"PRAGMA journal_mode={mode}")
         except OperationalError as error:
-            # SQLite does not wait by itself while another process changes the mode.
+            # SQLite itself does not wait while another process changes the mode.
             is_busy = error.sqlite_errorname.startswith(("SQLITE_BUSY", "SQLITE_LOCKED"))
             if not is_busy or time.monotonic() > deadline:
                 raise
@@ -134,7 +134,7 @@ def _set_journal(connection: SqliteConnection, mode: str) -> None:
 
 
 def is_on_network(path: Path, mounts: Path = Path("/proc/mounts")) -> bool:
-    """Say whether the file lies on a network file system, as far as Linux tells."""
+    """Say whether the file is on a network file system; False if mounts cannot be listed."""
     if not mounts.exists():
         return False
     resolved = path.resolve()

@@ -1,6 +1,6 @@
-"""What the assessment of a study rests on: its rows, baselines, outer folds and final models.
+"""Stores what the assessment of a study is based on: rows, baselines, outer folds, final models.
 
-Each piece is written whole, in one transaction, and never changed. What is there is not made again.
+Each part is written in one transaction and never changed.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from selection.study.trial import Params
 
 @dataclass(frozen=True, eq=False)
 class RowFacts:
-    """Hold what is known of the development rows without their features.
+    """Hold the development rows without their features.
 
     Shape: targets (N,), int64 class indices or float64; folds (R, N), the fold that validates a
-    row in each repeat, -1 for none; groups (N,) or None.
+    row in each repeat, -1 if none does; groups (N,) or None.
     """
 
     targets: NDArray[Any]
@@ -38,7 +38,10 @@ class RowFacts:
 
 @dataclass(frozen=True, eq=False)
 class BaselineFold:
-    """Hold what a baseline did on one fold. Shape: outputs as FoldResult's."""
+    """Hold the result of a baseline on one fold.
+
+    Shape: outputs as those of FoldResult.
+    """
 
     name: str
     repeat: int
@@ -50,7 +53,7 @@ class BaselineFold:
 
 @dataclass(frozen=True)
 class OuterFold:
-    """Hold what the whole procedure chose on one outer training set, and its score outside."""
+    """Hold what the whole procedure chose on one outer training set, and its score on the rest."""
 
     fold: int
     number: int
@@ -61,7 +64,7 @@ class OuterFold:
 
 @dataclass(frozen=True, eq=False)
 class StoredModel:
-    """Hold a final model: what its weights mean, and the weights as a safetensors file."""
+    """Hold a final model: its weights as a safetensors file, and what they mean."""
 
     seed: int
     document: Mapping[str, Any]
@@ -69,19 +72,19 @@ class StoredModel:
 
 
 class Evidence:
-    """Keep and tell what the assessments of one database rest on.
+    """Read and write the evidence of the studies of one database.
 
-    Every method raises StorageError where the database fails or a row is damaged.
+    Every method raises StorageError if the database fails or a row is damaged.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        self._kept = HashedRows(database)
+        self._rows = HashedRows(database)
 
     def rows(self, study: StudyRecord) -> RowFacts | None:
-        """Return the rows of a study; None if it began before they were kept."""
+        """Return the rows of a study; None if the version that started it did not store them."""
         query = sa.select(rows_table).where(rows_table.c.study_uuid == study.uuid)
-        row = next(iter(self._kept.read(query, "rows")), None)
+        row = next(iter(self._rows.read(query, "rows")), None)
         if row is None:
             return None
         kind = "<f8" if study.spec().task == "regression" else "<i8"
@@ -91,7 +94,7 @@ class Evidence:
         return RowFacts(targets, folds.astype(np.int64), groups)
 
     def keep_rows(self, study: StudyRecord, facts: RowFacts) -> None:
-        """Write the rows of a study, unless they are there."""
+        """Write the rows of a study, unless they are stored already."""
         kind = "<f8" if study.spec().task == "regression" else "<i8"
         row = {
             "study_uuid": study.uuid,
@@ -99,10 +102,10 @@ class Evidence:
             "folds": facts.folds.astype("<i4").tobytes(),
             "row_groups": None if facts.groups is None else facts.groups.astype("<i8").tobytes(),
         }
-        self._kept.insert(study, rows_table, [row])
+        self._rows.insert(study, rows_table, [row])
 
     def baselines(self, study: StudyRecord) -> list[BaselineFold]:
-        """Return every fold of every baseline, by name, repeat and fold."""
+        """Return all folds of all baselines, by name, repeat and fold."""
         columns = baseline_table.c
         query = (
             sa.select(baseline_table)
@@ -118,11 +121,11 @@ class Evidence:
                 row.note,
                 decode_outputs(row.outputs, row.outputs_columns),
             )
-            for row in self._kept.read(query, "baselines")
+            for row in self._rows.read(query, "baselines")
         ]
 
     def keep_baselines(self, study: StudyRecord, folds: Iterable[BaselineFold]) -> None:
-        """Write every fold of every baseline, unless they are there."""
+        """Write all folds of all baselines, unless they are stored already."""
         rows = [
             {
                 "study_uuid": study.uuid,
@@ -136,15 +139,15 @@ class Evidence:
             }
             for fold in folds
         ]
-        self._kept.insert(study, baseline_table, rows)
+        self._rows.insert(study, baseline_table, rows)
 
     def outer_folds(self, study: StudyRecord) -> list[OuterFold]:
-        """Return the outer folds that are done, in order."""
+        """Return the finished outer folds, in order."""
         columns = nested_table.c
         query = sa.select(nested_table).where(columns.study_uuid == study.uuid)
         return [
             OuterFold(row.fold, row.number, _params(row), row.inner_score, row.score)
-            for row in self._kept.read(query.order_by(columns.fold), "outer folds")
+            for row in self._rows.read(query.order_by(columns.fold), "outer folds")
         ]
 
     def keep_outer_fold(self, study: StudyRecord, outer: OuterFold) -> None:
@@ -155,15 +158,15 @@ class Evidence:
             "fold": outer.fold,
             "number": outer.number,
             "params_json": json.dumps(params),
-            # SQLite keeps -0.0 as 0.0, which would look like damage.
+            # SQLite stores -0.0 as 0.0, which would look like damage.
             "inner_score": outer.inner_score + 0.0,
             "score": outer.score + 0.0,
         }
-        self._kept.insert(study, nested_table, [row])
+        self._rows.insert(study, nested_table, [row])
 
     def counts(self, study: StudyRecord) -> tuple[int, int]:
-        """Return how many baseline folds and outer folds are on record, without reading them."""
-        return self._kept.count(study, baseline_table), self._kept.count(study, nested_table)
+        """Return how many baseline folds and outer folds are stored, without reading them."""
+        return self._rows.count(study, baseline_table), self._rows.count(study, nested_table)
 
     def models(self, study: StudyRecord, number: int) -> list[StoredModel]:
         """Return the final models of one trial, by seed."""
@@ -171,11 +174,11 @@ class Evidence:
         query = sa.select(model_table).where(
             columns.study_uuid == study.uuid, columns.number == number
         )
-        rows = self._kept.read(query.order_by(columns.seed), f"final model of trial {number}")
+        rows = self._rows.read(query.order_by(columns.seed), f"final model of trial {number}")
         return [StoredModel(row.seed, json.loads(row.document_json), row.weights) for row in rows]
 
     def keep_models(self, study: StudyRecord, number: int, models: Sequence[StoredModel]) -> None:
-        """Write the final models of one trial, unless they are there."""
+        """Write the final models of one trial, unless they are stored already."""
         rows = [
             {
                 "study_uuid": study.uuid,
@@ -186,7 +189,7 @@ class Evidence:
             }
             for model in models
         ]
-        self._kept.insert(study, model_table, rows)
+        self._rows.insert(study, model_table, rows)
 
 
 def _params(row: Any) -> Params:

@@ -1,4 +1,4 @@
-"""Rows that carry a hash of all that they say, by which damage is seen when they are read."""
+"""Reads and writes rows that carry a hash of their content, and detects damaged ones."""
 
 from __future__ import annotations
 
@@ -8,29 +8,32 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from selection.errors import StorageError
+from selection.store.address import Address
 from selection.store.database import Database
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import study_transaction
 
+HASH_RULE = "a row must match the hash stored with it"
+RESTORE = "Restore the database from a backup."
+
 
 class HashedRows:
-    """Read and insert the rows of one database's tables with a row_hash."""
+    """Read and insert rows of tables with a column row_hash."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def read(self, query: sa.Select[Any], what: str) -> list[Any]:
-        """Return the rows of a query for whole rows.
+        """Return the rows of a query for whole rows; what names them in an error.
 
-        Raises: StorageError where one is damaged.
+        Raises: StorageError if one is damaged.
         """
         with self._database.reading() as connection:
             rows = list(connection.execute(query).all())
         for row in rows:
             if row_hash(dict(row._mapping)) != row.row_hash:
-                rule = "what was stored must be read back unchanged"
-                got = f"other bytes in the {what}"
-                raise self._database.address.error(rule, got, "Restore a copy of the database.")
+                raise damage_error(self._database.address, f"the {what}")
         return rows
 
     def count(self, study: StudyRecord, table: sa.Table) -> int:
@@ -40,7 +43,7 @@ class HashedRows:
             return int(connection.scalar(query.where(table.c.study_uuid == study.uuid)) or 0)
 
     def insert(self, study: StudyRecord, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
-        """Insert all rows, or none where the first is there already: another process was sooner."""
+        """Insert all rows, or none if another process has already inserted the first."""
         key = {column.name: rows[0][column.name] for column in table.primary_key}
         is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
         with study_transaction(self._database, study) as connection:
@@ -49,8 +52,13 @@ class HashedRows:
                 connection.execute(sa.insert(table), hashed)
 
 
+def damage_error(address: Address, where: str) -> StorageError:
+    """Return the error for a row whose content does not match its hash."""
+    return address.error(HASH_RULE, f"changed bytes in {where}", RESTORE)
+
+
 def row_hash(row: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of all that a row says, but for this hash itself."""
+    """Return the SHA-256 of a row's content, without the hash itself."""
     digest = sha256()
     for name in sorted(set(row) - {"row_hash"}):
         value = row[name]

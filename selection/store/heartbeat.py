@@ -1,4 +1,4 @@
-"""Renews a lease from a thread of its own while its cohort trains."""
+"""Renews a lease from a background thread while its cohort trains."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ RENEWALS_PER_LEASE = 4
 
 
 class Heartbeat:
-    """Hold a lease: hear how far the cohort is, and say when it was lost."""
+    """Keep a lease alive, publish the progress of its cohort, and notice when it is lost."""
 
     def __init__(self, leases: Leases, study: StudyRecord, lease: Lease) -> None:
         self._leases = leases
@@ -25,10 +25,10 @@ class Heartbeat:
         self._is_lost = False
         self._done = threading.Event()
 
-    def tell(self, progress: Progress) -> None:
-        """Note how far the cohort is, for the next renewal.
+    def report(self, progress: Progress) -> None:
+        """Set the progress that the next renewal publishes.
 
-        Raises: LostCohortError where another worker has the cohort: training on is in vain.
+        Raises: LostCohortError if another worker has the cohort and training on is useless.
         """
         self._progress = progress
         if self._is_lost:
@@ -37,8 +37,8 @@ class Heartbeat:
     def renew_until_done(self) -> None:
         """Renew the lease until the cohort is done or lost.
 
-        A server that does not answer is asked again: whether the lease outlived it is decided when
-        the cohort is finished.
+        While the server does not respond, it tries again: whether the lease has outlived the outage
+        is decided when the cohort is finished.
         """
         seconds = self._lease.worker.lease_seconds
         pause = min(seconds / RENEWALS_PER_LEASE, LONGEST_PAUSE_SECONDS)
@@ -54,12 +54,12 @@ class Heartbeat:
 
 @contextmanager
 def heartbeat(leases: Leases, study: StudyRecord, lease: Lease) -> Iterator[Heartbeat]:
-    """Renew a lease from a thread of its own as long as the block runs."""
-    held = Heartbeat(leases, study, lease)
-    thread = threading.Thread(target=held.renew_until_done, name="lease", daemon=True)
+    """Renew a lease from a background thread while the block runs."""
+    beating = Heartbeat(leases, study, lease)
+    thread = threading.Thread(target=beating.renew_until_done, name="lease", daemon=True)
     thread.start()
     try:
-        yield held
+        yield beating
     finally:
-        held.stop()
+        beating.stop()
         thread.join()

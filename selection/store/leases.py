@@ -1,7 +1,7 @@
-"""Leases: who holds which cohort, until when, on the database's clock.
+"""Leases: which worker holds which cohort, until when, by the database's clock.
 
-A worker that does not renew its lease is taken for dead, and anyone may take its cohort. Should it
-wake up, its attempt is no longer the one in the table, and nothing it says is written.
+A worker that does not renew its lease is considered dead, and any other may take its cohort. If it
+comes back, its attempt is no longer the one in the table, and its results are refused.
 Source: the fencing tokens of Kleppmann, Designing Data-Intensive Applications, chapter 8.
 """
 
@@ -28,11 +28,11 @@ from selection.store.tables import lease_table
 
 @dataclass(frozen=True)
 class Worker:
-    """Say who trains: one process, by a uuid of its own.
+    """Identify a process that trains, by a uuid.
 
-    process tells it from others, see process_identity.py; host is for people.
-    Units: lease_seconds is how long it may be silent before it is taken for dead. One that is
-    alone, the only writer of an SQLite file, knows that every other worker is gone.
+    process is its process identity, see process_identity.py; host is for people to read. A worker
+    that is alone, the only writer of an SQLite file, knows that every other worker is gone.
+    Units: lease_seconds is how long it may be silent before it is considered dead.
     """
 
     uuid: str
@@ -43,14 +43,14 @@ class Worker:
 
 
 def new_worker(lease_seconds: float, *, is_alone: bool) -> Worker:
-    """Return this process as a worker that nobody has met before."""
+    """Return this process as a new worker."""
     host = f"{socket.gethostname()}:{os.getpid()}"
     return Worker(str(uuid4()), host[-255:], this_process(), lease_seconds, is_alone)
 
 
 @dataclass(frozen=True)
 class Lease:
-    """Hold a cohort: by whom, and by which attempt to train it."""
+    """Give one attempt to train a cohort to one worker."""
 
     cohort: int
     worker: Worker
@@ -59,7 +59,7 @@ class Lease:
 
 @dataclass(frozen=True)
 class Progress:
-    """Say how far a cohort is, in epochs, and how many members train."""
+    """Hold the progress of a cohort in epochs, and how many members train."""
 
     members: int = 0
     epoch: int = 0
@@ -68,9 +68,9 @@ class Progress:
 
 @dataclass(frozen=True)
 class RunningCohort:
-    """Hold what everyone may see of a cohort that a worker holds.
+    """Describe a cohort that a live worker holds.
 
-    trials counts those that train: none where the cohort is finished and the next not yet claimed.
+    trials counts those that train: 0 if the cohort is finished and the next not yet claimed.
     """
 
     cohort: int
@@ -80,15 +80,15 @@ class RunningCohort:
 
 
 class Leases:
-    """Renew and watch leases. Every method raises StorageError where the database fails."""
+    """Renew and read leases. Every method raises StorageError if the database fails."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
-        """Hold the cohort from now on for as long again.
+        """Extend the lease and publish the progress.
 
-        False if another worker has it, or it is finished.
+        False if another worker has the cohort, or it is finished.
         """
         with self._database.writing(is_durable=False) as connection:
             expires_at = _end(connection, lease.worker)
@@ -97,7 +97,7 @@ class Leases:
             return connection.execute(update.values(values)).rowcount == 1
 
     def running(self, study: StudyRecord) -> list[RunningCohort]:
-        """Return the cohorts that living workers hold, in order."""
+        """Return the cohorts that live workers hold, in order."""
         with self._database.reading() as connection:
             now = database_now(connection)
             rows = read_leases(connection, study).values()
@@ -105,13 +105,13 @@ class Leases:
 
 
 def read_leases(connection: Connection, study: StudyRecord) -> Mapping[int, Any]:
-    """Return the leases of a study, dead ones too, by cohort in order."""
+    """Return the leases of a study by cohort, in order, including those of dead workers."""
     query = sa.select(lease_table).where(lease_table.c.study_uuid == study.uuid)
     return {row.cohort: row for row in connection.execute(query.order_by(lease_table.c.cohort))}
 
 
 def is_alive(row: Any, now: datetime) -> bool:
-    """Say whether the worker that has this lease lives, as far as can be known."""
+    """Say whether the worker of this lease is alive, as far as can be known."""
     return row.expires_at > now and not is_dead(row.home)
 
 
@@ -125,7 +125,7 @@ def is_held_by_another(row: Any, worker: Worker, now: datetime) -> bool:
 def take(
     connection: Connection, study: StudyRecord, lease: Lease, *, trials: int, lost: int
 ) -> None:
-    """Write that a cohort of so many trials is held from now on."""
+    """Write a lease on a cohort of this many trials, in place of any earlier one."""
     connection.execute(sa.delete(lease_table).where(_of_cohort(study, lease.cohort)))
     row = {
         "study_uuid": study.uuid,
@@ -143,37 +143,37 @@ def take(
 
 
 def rest(connection: Connection, study: StudyRecord, cohort: int) -> None:
-    """Write that a cohort is finished: its worker is there, and may write no more of it."""
+    """Mark the lease of a finished cohort: its worker is alive, and may no longer write to it."""
     update = sa.update(lease_table).where(_of_cohort(study, cohort))
     connection.execute(update.values(trials=0, **vars(Progress())))
 
 
 def leave(connection: Connection, study: StudyRecord, lease: Lease) -> None:
-    """Write that this worker, by this attempt, holds a cohort no more."""
+    """Delete the lease of this attempt, if it is still there."""
     connection.execute(sa.delete(lease_table).where(_of_attempt(study, lease)))
 
 
 def give_back(connection: Connection, study: StudyRecord, cohort: int) -> None:
-    """Write that nobody holds a cohort."""
+    """Delete any lease on a cohort."""
     connection.execute(sa.delete(lease_table).where(_of_cohort(study, cohort)))
 
 
 def held(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
-    """Return the condition that this worker, by this attempt, still trains the cohort."""
+    """Return the condition that this attempt still trains the cohort."""
     return sa.and_(_of_attempt(study, lease), lease_table.c.trials > 0)
 
 
 def is_held(connection: Connection, study: StudyRecord, lease: Lease) -> bool:
-    """Say whether the lease is still this worker's, and keep it so until the transaction ends."""
+    """Say whether the lease still holds, and lock it until the transaction ends."""
     query = sa.select(lease_table.c.cohort).where(held(study, lease)).with_for_update()
     return connection.execute(query).first() is not None
 
 
 def lost_cohort(study: StudyRecord, lease: Lease) -> LostCohortError:
-    """Return the error that says that a cohort was given to another worker."""
-    rule = "a worker trains what it holds"
-    got = f"cohort {lease.cohort} taken from it meanwhile"
-    hint = "What it trained is dropped; whoever holds the cohort now trains it."
+    """Return the error for a cohort that was given to another worker."""
+    rule = "a worker must hold the cohort that it trains"
+    got = f"cohort {lease.cohort} given to another worker meanwhile"
+    hint = "Its results are discarded; the other worker trains the cohort."
     return LostCohortError(ErrorDetail(study.name, rule, got, hint))
 
 

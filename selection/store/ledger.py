@@ -1,7 +1,7 @@
-"""The held-out ledger: who opened which held-out rows, when, why, and what came out.
+"""The evaluation ledger: who opened which held-out rows, when, why, and with which result.
 
-A claim is written before the rows are touched, by one statement that one process alone can win. A
-claim without a result stays to be seen. The ledger outlives the studies it speaks of.
+A claim is written before the rows are read, by a statement that only one process can win. A claim
+without a result stays visible. The ledger outlives its studies.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ CLAIMED, EVALUATED = "claimed", "evaluated"
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
-    """Hold one line of the ledger; without a result it was claimed and never finished.
+    """Hold one row of the ledger; without a result it was claimed and never finished.
 
     Shape: outputs are the model's outputs on the held-out rows, (N, C) float32.
     Units: times are UTC, with their zone.
@@ -57,14 +57,14 @@ class Evaluation:
 class Ledger:
     """Read and write the ledger of one database.
 
-    Every method raises StorageError where the database fails.
+    Every method raises StorageError if the database fails.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def evaluations(self, study: StudyRecord) -> list[Evaluation]:
-        """Return what this study did to its held-out rows, in order."""
+        """Return the evaluations of this study, in order."""
         with self._database.reading() as connection:
             query = sa.select(ledger_table).where(_of(study)).order_by(ledger_table.c.evaluation)
             return [_evaluation(row) for row in connection.execute(query)]
@@ -72,20 +72,20 @@ class Ledger:
     def check_first_evaluation(self, study: StudyRecord) -> None:
         """Refuse a second evaluation.
 
-        Raises: RefusedError where the study's held-out rows were claimed before.
+        Raises: RefusedError if the study's held-out rows have been claimed before.
         """
         evaluations = self.evaluations(study)
         if evaluations:
             raise refusal(evaluations)
 
     def count_openings_by_others(self, study: StudyRecord) -> int:
-        """Return how many looks openings_by_others would return, without reading them."""
+        """Return the number of evaluations in openings_by_others, without reading them."""
         query = sa.select(sa.func.count()).select_from(ledger_table).where(_of_others(study))
         with self._database.reading() as connection:
             return int(connection.scalar(query) or 0)
 
     def openings_by_others(self, study: StudyRecord) -> list[Evaluation]:
-        """Return what other studies, deleted ones too, did to the same held-out rows."""
+        """Return the evaluations of the same held-out rows by other studies, also deleted ones."""
         with self._database.reading() as connection:
             columns = ledger_table.c
             query = sa.select(ledger_table).where(_of_others(study))
@@ -102,13 +102,13 @@ class Ledger:
         reason: str,
         finished: int,
     ) -> bool:
-        """Take the right to open the held-out rows; False if another process has it.
+        """Claim the right to open the held-out rows; False if another process has it.
 
-        Trials that are not finished are ended in the same transaction: none may come after.
-        evaluation is the number of this one, from 1: one more than those seen before;
-        finished counts the trials that were finished when number was chosen.
+        Unfinished trials are failed in the same transaction: none may finish afterwards.
+        evaluation is the number of this evaluation, counted from 1; finished is the number of
+        trials that were finished when the trial was chosen.
 
-        Raises: StudyStateError where more trials have finished since.
+        Raises: StudyStateError if more trials have finished since.
         """
         row = {
             "data_fingerprint": study.data_fingerprint,
@@ -130,12 +130,12 @@ class Ledger:
             if claimed.first() is None:
                 return False
             if (now := self._end_trials(connection, study)) != finished:
-                rule_broken = f"the study must be as it was assessed, with {finished} trials"
-                raise state_error(study, rule_broken, f"{now} finished ones")
+                expected = f"the study must have the {finished} finished trials of its assessment"
+                raise state_error(study, expected, f"{now} finished trials")
             return True
 
     def _end_trials(self, connection: Connection, study: StudyRecord) -> int:
-        """Fail every trial that is not finished, held by a worker or not; return how many were."""
+        """Fail all unfinished trials, held by a worker or not; return how many were finished."""
         rows = connection.execute(own_rows(study)).all()
         storage = self._database.storage
         states = storage.locked_states(connection, [row.optuna_trial_id for row in rows])
@@ -159,7 +159,7 @@ class Ledger:
         result: HeldOutResult,
         outputs: NDArray[np.float32],
     ) -> None:
-        """Write what came out of a claim."""
+        """Write the result of a claimed evaluation."""
         update = (
             sa.update(ledger_table)
             .where(_of(study), ledger_table.c.evaluation == evaluation)
@@ -178,20 +178,20 @@ class Ledger:
 
 
 def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:
-    """Return the error that says when, and for which trial, the held-out rows were opened."""
+    """Return the error that names the trial and the time of the earlier evaluation."""
     first = next(
         (evaluation for evaluation in evaluations if evaluation.state == EVALUATED), evaluations[0]
     )
     what = "an evaluation" if first.state == EVALUATED else "a claim without a result"
     got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
-    hint = "Another evaluation is recorded for good: --again --reason TEXT."
+    hint = "Another evaluation is recorded permanently: --again --reason TEXT."
     where = f"study {first.study_name}"
-    detail = ErrorDetail(where, "the held-out set is opened once", got, hint)
+    detail = ErrorDetail(where, "the held-out set may be opened only once", got, hint)
     return RefusedError(detail, result=first.result)
 
 
 def is_opened(connection: Connection, study: StudyRecord) -> bool:
-    """Say whether the study's held-out rows have been claimed, inside a running transaction."""
+    """Say whether the study's held-out rows have been claimed."""
     return connection.execute(sa.select(ledger_table.c.state).where(_of(study))).first() is not None
 
 
@@ -204,7 +204,7 @@ def _of(study: StudyRecord) -> sa.ColumnElement[bool]:
 
 
 def _of_others(study: StudyRecord) -> sa.ColumnElement[bool]:
-    """Return the condition that another study looked at the same held-out rows."""
+    """Return the condition that another study evaluated on the same held-out rows."""
     is_same = ledger_table.c.held_out_fingerprint == study.held_out_fingerprint
     return is_same & (ledger_table.c.study_uuid != study.uuid)
 

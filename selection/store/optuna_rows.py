@@ -31,7 +31,7 @@ trial_user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
 
 @dataclass(frozen=True)
 class Ending:
-    """Hold what Optuna's tables keep of a trial that ends."""
+    """Hold what Optuna's tables store about a trial that ends."""
 
     trial_id: int
     state: OptunaState
@@ -42,7 +42,10 @@ class Ending:
 
 @dataclass(frozen=True)
 class StoredTrial:
-    """Hold one trial as Optuna's tables have it. Units: times are UTC, with their zone."""
+    """Hold one trial as stored in Optuna's tables.
+
+    Units: times are UTC, with their zone.
+    """
 
     trial_id: int
     state: OptunaState
@@ -54,7 +57,7 @@ class StoredTrial:
 
 
 def to_utc(local: datetime | None) -> datetime | None:
-    """Return Optuna's local time as its tables keep it: UTC without a zone."""
+    """Return Optuna's local time as its tables store it: UTC without a zone."""
     return None if local is None else local.astimezone(UTC).replace(tzinfo=None)
 
 
@@ -109,7 +112,7 @@ def insert(connection: Connection, table: sa.Table, rows: list[dict[str, Any]]) 
 def upsert(
     connection: Connection, table: sa.Table, key: tuple[str, ...], rows: list[dict[str, Any]]
 ) -> None:
-    """Insert rows, or put them in the place of rows with the same key, as Optuna's setters do."""
+    """Insert rows, replacing those with the same key, as Optuna's setters do."""
     if not rows:
         return
     is_sqlite = connection.dialect.name == "sqlite"

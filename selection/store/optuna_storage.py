@@ -1,9 +1,9 @@
-"""Optuna's tables, written in batches: many trials in a handful of statements.
+"""Writes Optuna's tables in batches: many trials in a few statements.
 
-Everything joins the caller's transaction, so that Optuna's rows and ours appear together or not at
-all. Where Optuna's schema is not the one known here, the same work goes through Optuna's public
+Everything joins the caller's transaction, so that Optuna's rows and ours are committed together or
+not at all. If Optuna's schema is not KNOWN_REVISION, the same work is done by Optuna's public
 methods, in the same transaction.
-Source: optuna/storages/_rdb/storage.py, version 5.0, whose rows these are.
+Source: optuna/storages/_rdb/storage.py, version 5.0.
 """
 
 from __future__ import annotations
@@ -61,24 +61,24 @@ class JoinedStorage(RDBStorage):
 
 
 class BatchedStorage(RDBStorage):
-    """Be Optuna's storage for everyone, and write whole cohorts for us."""
+    """Optuna's storage, with methods that write and read many trials at once."""
 
     def __init__(self, url: str, *, write: bool) -> None:
         super().__init__(
             url,
             engine_kwargs=engine_arguments(write=write),
-            # Both would open a second connection inside a transaction, and on SQLite wait for
-            # themselves; database.py has done the work before.
+            # Both would open a second connection inside a transaction, and on SQLite wait for its
+            # own lock; database.py has already done this work.
             skip_compatibility_check=True,
             skip_table_creation=True,
         )
         self.is_batched = True
 
     def lock_study(self, connection: Connection, study_id: int) -> bool:
-        """Be the only writer of the study until the transaction ends; False if it is gone.
+        """Lock the study for writing until the transaction ends; False if it is gone.
 
-        Numbers are handed out under this lock: Optuna's cache relies on ids that only grow. On
-        SQLite the lock is BEGIN IMMEDIATE.
+        Trial numbers are assigned under this lock: Optuna's cache relies on ids that only grow. On
+        SQLite, BEGIN IMMEDIATE already holds the lock of the whole file.
         """
         query = sa.select(studies.c.study_id).where(studies.c.study_id == study_id)
         return connection.execute(query.with_for_update()).first() is not None
@@ -92,7 +92,7 @@ class BatchedStorage(RDBStorage):
     ) -> list[tuple[int, int]]:
         """Insert unfinished trials and return the id and number of each, in order.
 
-        A template brings state, params, user attributes and start; nothing else is written.
+        Of a template, the state, params, user attributes and start are written.
         """
         if not self.is_batched:
             storage = self.joined(connection)
@@ -122,12 +122,12 @@ class BatchedStorage(RDBStorage):
     def locked_states(
         self, connection: Connection, trial_ids: Collection[int]
     ) -> dict[int, OptunaState]:
-        """Return the state of each trial that is there, and hold it until the transaction ends."""
+        """Return the state of each trial that exists, locked until the transaction ends."""
         query = sa.select(trials.c.trial_id, trials.c.state).where(trials.c.trial_id.in_(trial_ids))
         return {row.trial_id: row.state for row in connection.execute(query.with_for_update())}
 
     def restart_trials(self, connection: Connection, states: Mapping[int, OptunaState]) -> None:
-        """Let unfinished trials, by their id and state, run again from now on."""
+        """Set unfinished trials, given as state by id, to running, started now."""
         if self.is_batched:
             now = datetime.now(UTC).replace(tzinfo=None)
             values = {"state": OptunaState.RUNNING, "datetime_start": now}
@@ -136,19 +136,19 @@ class BatchedStorage(RDBStorage):
             return
         storage = self.joined(connection)
         for trial_id, state in states.items():
-            # Optuna takes a trial up from WAITING only, and sets its start anew.
+            # Optuna starts a trial only from WAITING, and sets its start again.
             if state is OptunaState.RUNNING:
                 storage.set_trial_state_values(trial_id, OptunaState.WAITING)
             storage.set_trial_state_values(trial_id, OptunaState.RUNNING)
 
     def put_back_trials(self, connection: Connection, trial_ids: Collection[int]) -> None:
-        """Let running trials wait until they are taken up again."""
+        """Set running trials back to waiting."""
         storage = self.joined(connection)
         for trial_id in trial_ids:
             storage.set_trial_state_values(trial_id, OptunaState.WAITING)
 
     def finish_trials(self, connection: Connection, endings: Sequence[Ending]) -> None:
-        """Write how trials ended. The caller has seen, and holds, that they are running."""
+        """Write how trials ended. The caller has checked, under the lock, that they are running."""
         if not self.is_batched:
             self._finish_one_by_one(self.joined(connection), endings)
             return
@@ -187,9 +187,9 @@ class BatchedStorage(RDBStorage):
         attr: str | None = None,
         numbers: Collection[int] | None = None,
     ) -> list[StoredTrial]:
-        """Return every trial of the study, or those with certain numbers.
+        """Return all trials of the study, or those with the given numbers.
 
-        Params and one user attribute come only if attr is named.
+        Params, and the user attribute attr, are read only if attr is given.
         """
         if not self.is_batched:
             frozen = self.joined(connection).get_all_trials(study_id, deepcopy=False)
@@ -225,7 +225,7 @@ class BatchedStorage(RDBStorage):
 
 
 def make_optuna_tables(url: str) -> None:
-    """Let Optuna make its own tables, as far as they are missing."""
+    """Create those of Optuna's tables that are missing."""
     storage = RDBStorage(url, skip_compatibility_check=True)
     storage.remove_session()
     storage.engine.dispose()

@@ -1,6 +1,6 @@
-"""Tells this process from every other, and whether another on this machine has ended.
+"""The identity of a process, by which another on the same machine can see that it has ended.
 
-A lease says when a worker is taken for dead; on the same machine one need not wait for that.
+It makes a dead worker known at once, without waiting for its lease to expire.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ SEPARATOR = "/"
 
 
 def this_process() -> str:
-    """Return what names this process for good: its machine since it booted, its number, its start.
+    """Return the identity of this process: its machine since the boot, its pid and its start.
 
-    Empty where the system does not tell: such a process is taken for dead by its lease alone.
+    Empty if the system does not provide these: then only the lease says when the process is dead.
     """
     machine, started = _machine(), _started(os.getpid())
     return SEPARATOR.join([machine, str(os.getpid()), started]) if machine and started else ""
 
 
 def is_dead(process: str) -> bool:
-    """Say whether a process is known to have ended; one of another machine never is."""
+    """Say whether a process is known to have ended; one on another machine never is."""
     machine, _, process = process.partition(SEPARATOR)
     if not machine or machine != _machine():
         return False
     pid, _, started = process.partition(SEPARATOR)
     try:
-        # Where the processes of other users are hidden, this still says that there is one.
+        # Works even where the processes of other users are hidden.
         os.kill(int(pid), 0)
     except ProcessLookupError:
         return True
@@ -38,7 +38,7 @@ def is_dead(process: str) -> bool:
 
 
 def _machine() -> str:
-    """Return what processes that see each other share: boot and namespace of process numbers."""
+    """Return the boot and the pid namespace, which processes that see each other share."""
     try:
         boot = (PROC / "sys/kernel/random/boot_id").read_text().strip()
         return f"{boot}:{os.stat(PROC / 'self/ns/pid').st_ino}"
@@ -47,15 +47,15 @@ def _machine() -> str:
 
 
 def _started(pid: int) -> str | None:
-    """Return the start of a process in clock ticks since the boot; None where it is not told.
+    """Return the start of a process in clock ticks since the boot; None if it is not known.
 
-    One that has ended, and is not yet buried by its parent, has no start.
+    Empty for a process that has ended and whose parent has not yet waited for it.
     """
     try:
         text = (PROC / str(pid) / "stat").read_text()
     except OSError:
         return None
-    # The name of the program, in parentheses, may hold spaces.
+    # The name of the program, in parentheses, may contain spaces.
     fields = text.rpartition(")")[2].split()
     state, started = fields[0], fields[19]
     return "" if state in "ZX" else started

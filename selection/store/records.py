@@ -1,6 +1,6 @@
-"""The record of a study: rows to values and back, one transaction per event.
+"""The record of every study: creates studies, and reads them and their trials back.
 
-Whatever kills the process, an event is in the record as a whole or not at all.
+Every event is one transaction: it is recorded completely or not at all.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from selection.errors import ErrorDetail, StudyStateError
 from selection.store.clock import utc_now
 from selection.store.codec import decode_fold
 from selection.store.database import Database
+from selection.store.hashed_rows import damage_error
 from selection.store.optuna_rows import studies, trials
 from selection.store.study_record import (
     StudyRecord,
@@ -49,9 +50,9 @@ from selection.study.trial import FoldResult, Trial
 
 
 class Records:
-    """Keep and tell what every study of one database did.
+    """Create and read the studies of one database and their trials.
 
-    Every method raises StorageError where the database fails.
+    Every method raises StorageError if the database fails.
     """
 
     def __init__(self, database: Database) -> None:
@@ -66,9 +67,9 @@ class Records:
         facts: DataFacts,
         environment: Mapping[str, Any],
     ) -> StudyRecord:
-        """Begin a study.
+        """Create a study.
 
-        Raises: StudyStateError where the name is taken.
+        Raises: StudyStateError if the name is taken.
         """
         row = {
             "uuid": str(uuid4()),
@@ -91,7 +92,7 @@ class Records:
                 raise _name_taken(spec.name, is_ours=is_ours) from None
             storage.set_study_user_attr(study_id, UUID_ATTR, row["uuid"])
             # Optuna's own tools delete on SQLite without foreign keys: our row stays behind and
-            # the id is given again.
+            # the id is used again.
             left_behind = study_table.c.optuna_study_id == study_id
             connection.execute(sa.delete(study_table).where(left_behind))
             connection.execute(sa.insert(study_table), {**row, "optuna_study_id": study_id})
@@ -100,7 +101,7 @@ class Records:
         return record
 
     def keep_file(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
-        """Keep a study file that changed in nothing that any trial depends on."""
+        """Store a changed study file; the caller checks that no trial depends on the change."""
         values = {"spec_json": json.dumps(spec.to_json()), "spec_fingerprint": spec.fingerprint}
         with study_transaction(self._database, study) as connection:
             is_it = study_table.c.uuid == study.uuid
@@ -110,17 +111,17 @@ class Records:
         return kept
 
     def find_study(self, name: str) -> StudyRecord | None:
-        """Return a study of ours by name; None if there is none."""
+        """Return a study by name; None if there is none."""
         with self._database.reading() as connection:
             return find_study(connection, studies.c.study_name == name)
 
     def list_studies(self) -> list[StudySummary]:
-        """Return a line for each study of ours, oldest first."""
+        """Return a summary of each study, oldest first."""
         with self._database.reading() as connection:
             return [self._summary(connection, record) for record in _all(connection)]
 
     def all_studies(self) -> list[StudyRecord]:
-        """Return every study of ours, oldest first."""
+        """Return all studies, oldest first."""
         with self._database.reading() as connection:
             return _all(connection)
 
@@ -131,9 +132,9 @@ class Records:
         with_curves: bool = True,
         numbers: Collection[int] | None = None,
     ) -> list[Trial]:
-        """Return the trials of a study by number, or those with certain numbers.
+        """Return the trials of a study, or those with the given numbers, by number.
 
-        Without curves their fold_means stay empty.
+        Without curves, their fold_means stay empty.
         """
         with self._database.reading() as connection:
             return read_trials(
@@ -141,14 +142,14 @@ class Records:
             )
 
     def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:
-        """Return the numbers of the finished trials of all cohorts since one, in order."""
+        """Return the numbers of the finished trials, from cohort since on, in order."""
         is_since = trial_table.c.cohort >= since
         query = self._numbers(study).where(is_since, trials.c.state.not_in(UNFINISHED))
         with self._database.reading() as connection:
             return [row.number for row in connection.execute(query)]
 
     def pending(self, study: StudyRecord, *, since: int = 0) -> list[Trial]:
-        """Return the trials of all cohorts since one that are written down and not finished."""
+        """Return the unfinished trials, from cohort since on."""
         is_since = trial_table.c.cohort >= since
         query = self._numbers(study).where(is_since, trials.c.state.in_(UNFINISHED))
         with self._database.reading() as connection:
@@ -160,7 +161,7 @@ class Records:
     ) -> tuple[FoldResult, ...]:
         """Return the members of one trial with their curves, by repeat and fold.
 
-        Raises: StudyStateError without such a trial; StorageError where a row is damaged.
+        Raises: StudyStateError if there is no such trial; StorageError if a row is damaged.
         """
         with self._database.reading() as connection:
             query = own_rows(study).where(trial_table.c.number == number)
@@ -169,18 +170,17 @@ class Records:
             rows = read_fold_rows(connection, study, number)
         for row, row_hash in rows:
             if row.row_hash != row_hash:
-                got = f"other bytes in trial {number}, repeat {row.repeat}, fold {row.fold}"
-                rule = "what was stored must be read back unchanged"
-                raise self._database.address.error(rule, got, "Restore a copy of the database.")
+                where = f"trial {number}, repeat {row.repeat}, fold {row.fold}"
+                raise damage_error(self._database.address, where)
         return tuple(decode_fold(row, outputs=outputs) for row, _ in rows)
 
     def elapsed_seconds(self, study: StudyRecord) -> float:
-        """Return the time that the study's finished cohorts took."""
+        """Return how long the study's finished cohorts were training."""
         with self._database.reading() as connection:
             return training_seconds(connection, self._storage, study)
 
     def finished_within(self, study: StudyRecord, seconds: float) -> int:
-        """Return how many trials have ended in the last seconds, by the clock of this machine."""
+        """Return how many trials have ended within the last seconds, by this machine's clock."""
         since = utc_now() - timedelta(seconds=seconds)
         query = sa.select(sa.func.count()).where(
             trials.c.study_id == study.optuna_study_id, trials.c.datetime_complete >= since
@@ -209,6 +209,8 @@ def _all(connection: Connection) -> list[StudyRecord]:
 
 def _name_taken(name: str, *, is_ours: bool) -> StudyStateError:
     rule = "a new study needs a name that is free in this database"
-    got = "a study of that name" if is_ours else "a study of that name that only Optuna knows"
+    got = (
+        "a study of that name" if is_ours else "a study of that name that selection did not create"
+    )
     hint = "Choose another name, or another database: --storage sqlite:///FILE.db."
     return StudyStateError(ErrorDetail(name, rule, got, hint))

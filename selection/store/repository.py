@@ -1,4 +1,4 @@
-"""All that one database keeps, in one hand: trials, evidence, ledger."""
+"""The one way to a database: its trials, evidence, evaluation ledger, curves and leases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from selection.store.study_record import StudyRecord
 
 @dataclass(frozen=True, eq=False)
 class Repository:
-    """Hold an open database and what it keeps."""
+    """Hold an open database and the parts that read and write it."""
 
     database: Database
     records: Records
@@ -32,34 +32,34 @@ class Repository:
     def study(self, name: str) -> StudyRecord:
         """Return a study by name.
 
-        Raises: StudyStateError with the nearest name.
+        Raises: StudyStateError, with the most similar name as a hint, if there is no such study.
         """
         study = self.records.find_study(name)
         if study is None:
             known = [summary.name for summary in self.records.list_studies()]
-            hint = nearest_name(name, known) if known else "Begin one: selection run FILE."
+            hint = nearest_name(name, known) if known else "Start one: selection run FILE."
             raise StudyStateError(
-                ErrorDetail("study", "the database must know the study", show(name), hint)
+                ErrorDetail("study", "the database must contain the study", show(name), hint)
             )
         return study
 
     def newest_study(self) -> StudyRecord:
-        """Return the study that began last.
+        """Return the study that was started last.
 
-        Raises: StudyStateError without any.
+        Raises: StudyStateError if there is none.
         """
         summaries = self.records.list_studies()
         if not summaries:
-            rule = "the database must hold a study"
+            rule = "the database must contain a study"
             raise StudyStateError(
-                ErrorDetail("study", rule, "none", "Begin one: selection run FILE.")
+                ErrorDetail("study", rule, "none", "Start one: selection run FILE.")
             )
         return self.study(summaries[-1].name)
 
 
 @contextmanager
 def open_repository(url: str, *, create: bool = False, write: bool = False) -> Iterator[Repository]:
-    """Open a database; it is closed again whatever happens.
+    """Open a database and close it at the end of the block.
 
     Raises: StorageError.
     """
@@ -68,7 +68,7 @@ def open_repository(url: str, *, create: bool = False, write: bool = False) -> I
 
 
 def repository_of(database: Database) -> Repository:
-    """Return all that an open database keeps."""
+    """Return the repository of an open database."""
     return Repository(
         database,
         Records(database),

@@ -1,4 +1,4 @@
-"""Waits for a server that restarts, so that what was trained is not dropped for it."""
+"""Retries while a database server restarts, so that trained results are not lost."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.2, 5.0
 def retry(
     act: Callable[[], Value], say: Callable[[str], None], seconds: float = RETRY_SECONDS
 ) -> Value:
-    """Do what may be done twice, again and again while the server does not answer.
+    """Call act, which must be safe to repeat, until the server responds.
 
-    Raises: UnreachableError after so many seconds.
+    Raises: UnreachableError if it has not responded after this many seconds.
     """
     deadline = time.monotonic() + seconds
     pause = FIRST_PAUSE_SECONDS

@@ -33,7 +33,7 @@ from selection.store.tables import (
     trial_table,
 )
 
-# A row of a table stands after the rows that it points to.
+# In the order of writing: a row comes after the rows that it points to.
 STUDY_PARTS: tuple[sa.Table, ...] = (
     models.StudyDirectionModel.__table__,
     study_user_attrs,
@@ -49,13 +49,13 @@ TRIAL_PARTS: tuple[sa.Table, ...] = (
 HASHED = (fold_table, rows_table, baseline_table, nested_table, model_table, curve_table)
 OURS = (study_table, trial_table, *HASHED)
 COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
-# Who trains is no part of a study: neither Optuna's sign of life nor our leases are copied.
+# Who is training is not part of a study: neither Optuna's heartbeats nor our leases are copied.
 HEARTBEATS: sa.Table = models.TrialHeartbeatModel.__table__
 
 
 @dataclass(frozen=True)
 class StudySize:
-    """Count what there is of a study. The ledger's rows outlive it."""
+    """Count the rows of a study. Its ledger rows outlive it."""
 
     trials: int
     fold_rows: int
@@ -64,9 +64,9 @@ class StudySize:
 
 
 def study_size(database: Database, study: StudyRecord) -> StudySize:
-    """Count what a deletion would remove, and the rows of the ledger that would stay.
+    """Count what a deletion would remove, and the ledger rows that would stay.
 
-    Raises: StudyStateError where the study is gone; StorageError.
+    Raises: StudyStateError if the study is gone; StorageError.
     """
     with database.reading() as connection:
         refuse_deleted(connection, study)
@@ -111,4 +111,4 @@ def size_of(counts: Mapping[str, int]) -> StudySize:
 def refuse_deleted(connection: Connection, study: StudyRecord) -> None:
     found = find_study(connection, study_table.c.uuid == study.uuid)
     if found is None or found.optuna_study_id != study.optuna_study_id:
-        raise state_error(study, "the study must still be there", "a deleted study")
+        raise state_error(study, "the study must still exist", "a deleted study")

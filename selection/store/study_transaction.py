@@ -1,4 +1,4 @@
-"""Finds studies of ours, and lets one process at a time write to a study."""
+"""Finds the studies that selection created, and locks one for writing."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ UUID_ATTR = "selection_uuid"
 
 
 def uuid_mark() -> sa.ColumnElement[str]:
-    """Return what Optuna's study says to be ours: the uuid, as JSON."""
+    """Return the user attribute that marks Optuna's study as ours: the uuid, as JSON."""
     return sa.literal('"') + study_table.c.uuid + sa.literal('"')
 
 
 def our_studies() -> sa.Select[Any]:
-    """Return the query for studies that are ours by both pointers: id and uuid."""
+    """Return the query for our studies: those whose id and uuid both match."""
     return (
         sa.select(study_table, studies.c.study_name)
         .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
@@ -34,7 +34,7 @@ def our_studies() -> sa.Select[Any]:
 
 
 def find_study(connection: Connection, condition: sa.ColumnElement[bool]) -> StudyRecord | None:
-    """Return the study of ours that meets a condition; None if there is none."""
+    """Return the first of our studies that meets a condition; None if there is none."""
     row = connection.execute(our_studies().where(condition)).first()
     return None if row is None else record_from_row(row)
 
@@ -43,19 +43,19 @@ def find_study(connection: Connection, condition: sa.ColumnElement[bool]) -> Stu
 def study_transaction(
     database: Database, study: StudyRecord, *, is_durable: bool = True
 ) -> Iterator[Connection]:
-    """Begin a transaction that alone may write to the study; see Database.writing.
+    """Begin a transaction that holds the write lock of the study; see Database.writing.
 
-    Raises: StudyStateError where the study is gone; StorageError.
+    Raises: StudyStateError if the study is gone; StorageError.
     """
     with database.writing(is_durable=is_durable) as connection:
         is_there = database.storage.lock_study(connection, study.optuna_study_id)
         found = find_study(connection, study_table.c.uuid == study.uuid) if is_there else None
         if found is None or found.optuna_study_id != study.optuna_study_id:
-            raise state_error(study, "the study must still be there", "a deleted study")
+            raise state_error(study, "the study must still exist", "a deleted study")
         yield connection
 
 
 def state_error(study: StudyRecord, rule: str, got: str) -> StudyStateError:
-    """Return the error that says why nothing was written to a study."""
+    """Return the error for a write that the state of the study does not allow."""
     hint = "Nothing was written; run selection status to see the record."
     return StudyStateError(ErrorDetail(study.name, rule, got, hint))

@@ -1,7 +1,7 @@
-"""Our tables: what Optuna has no place for, and nothing that it already keeps. No logic.
+"""Our tables: what Optuna has no column for, and nothing that it already stores. No logic.
 
-Every name begins with selection_. The keys are our own; Optuna's integer ids are a cached pointer,
-and a deleted study takes our rows with it.
+All names begin with selection_. The keys are our own; Optuna's integer ids are only pointers. When
+Optuna's study is deleted, our rows are deleted with it.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ metadata = sa.MetaData(
     }
 )
 
-# Optuna's tables, as far as our foreign keys need to see them; migrations leave them alone.
+# Optuna's tables, as far as our foreign keys need them; migrations do not change them.
 sa.Table("studies", metadata, sa.Column("study_id", sa.Integer, primary_key=True))
 sa.Table("trials", metadata, sa.Column("trial_id", sa.Integer, primary_key=True))
 
-# Times are UTC without a zone, as in Optuna's tables. Texts named json hold JSON.
+# Times are UTC without a zone, as in Optuna's tables. Columns named _json contain JSON.
 study_table = sa.Table(
     "selection_study",
     metadata,
@@ -73,8 +73,8 @@ trial_table = sa.Table(
     sa.Index(None, "study_uuid", "cohort"),
 )
 
-# One row per member. A score is NULL where it is not a number. The big column stands last, so that
-# SQLite need not walk over it to reach the others.
+# One row per member. A score that is NaN is NULL. The large columns come last, so that SQLite can
+# read the others without them.
 fold_table = sa.Table(
     "selection_fold",
     metadata,
@@ -99,13 +99,13 @@ fold_table = sa.Table(
 
 
 def _study_key() -> sa.Column[str]:
-    """Return the first part of a key whose rows go with their study."""
+    """Return the first column of a key; its rows are deleted with their study."""
     study = sa.ForeignKey("selection_study.uuid", ondelete="CASCADE")
     return sa.Column("study_uuid", sa.String(36), study, primary_key=True)
 
 
-# What the assessment of a study rests on. A row_hash is the SHA-256 of all else in its row, by
-# which damage is seen. Rows are written when the study begins.
+# What the assessment of a study is based on. row_hash is the SHA-256 of the rest of the row, by
+# which damage is detected. The development rows are written when the study starts.
 rows_table = sa.Table(
     "selection_rows",
     metadata,
@@ -144,7 +144,7 @@ nested_table = sa.Table(
     sa.Column("score", sa.Double, nullable=False),
 )
 
-# Final models: the document says what the weights, a safetensors file, mean.
+# Final models: the weights are a safetensors file, the document says what they mean.
 model_table = sa.Table(
     "selection_model",
     metadata,
@@ -156,8 +156,8 @@ model_table = sa.Table(
     sa.Column("weights", sa.LargeBinary, nullable=False),
 )
 
-# One row per fold of each point of a validation or sample-size curve: one value of over, all else
-# as in the trial of this number. The value is JSON.
+# One row per fold of each point of a validation or sample-size curve: the setting of the trial of
+# this number, except that over has this value.
 curve_table = sa.Table(
     "selection_curve",
     metadata,
@@ -172,10 +172,11 @@ curve_table = sa.Table(
     sa.Column("curve", sa.LargeBinary, nullable=False),
 )
 
-# One row per cohort that a worker holds, gone when its worker gives it back or claims another.
-# Past expires_at, by the clock of the database, anyone may take the cohort: its worker is taken for
-# dead. lost counts the workers in a row that died of it. The last four columns say how far it is;
-# trials is 0 once they are finished.
+# One row per cohort that a worker holds; deleted when the worker releases it or claims another.
+# After expires_at, by the clock of the database, the worker is considered dead and any other may
+# take the cohort. place is the worker's host and home its process identity. lost counts the workers
+# in a row that died with it. The last four columns are its progress; trials is 0 once it is
+# finished.
 lease_table = sa.Table(
     "selection_lease",
     metadata,
@@ -193,7 +194,7 @@ lease_table = sa.Table(
     sa.Column("epochs", sa.Integer, nullable=False),
 )
 
-# The held-out ledger has no foreign key: it must outlive a deleted study.
+# The evaluation ledger has no foreign key: it must outlive a deleted study.
 ledger_table = sa.Table(
     "selection_ledger",
     metadata,

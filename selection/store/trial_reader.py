@@ -1,4 +1,4 @@
-"""Reads trials back: Optuna's rows and ours joined into our values, in a few queries."""
+"""Reads trials from Optuna's rows and ours, joined, in a few queries."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from selection.study.trial import Params, Trial, TrialState, fold_means
 
 OUTSIDE_ATTR = "outside_space"
 ENDED = "the study was ended by an evaluation of its held-out set"
-# As versions before 0.2 wrote it.
+# The second is what versions before 0.2 wrote.
 ENDINGS = (ENDED, "the study was ended by a look at its held-out set")
 STATES: Mapping[OptunaState, TrialState] = {
     OptunaState.WAITING: TrialState.WAITING,
@@ -46,9 +46,9 @@ def read_trials(
     with_curves: bool,
     numbers: Collection[int] | None = None,
 ) -> list[Trial]:
-    """Return the trials of a study by number, or those with certain numbers.
+    """Return the trials of a study, or those with the given numbers, by number.
 
-    Without curves their fold_means stay empty.
+    Without curves, their fold_means stay empty.
     """
     if numbers is not None and not numbers:
         return []
@@ -74,7 +74,7 @@ def own_rows(study: StudyRecord) -> sa.Select[Any]:
 def unfinished_rows(
     connection: Connection, study: StudyRecord, condition: sa.ColumnElement[bool]
 ) -> Sequence[Any]:
-    """Return our rows of unfinished trials that meet a condition, with state, by number."""
+    """Return our rows of the unfinished trials that meet a condition, with state, by number."""
     query = (
         own_rows(study)
         .add_columns(trials.c.state)
@@ -85,7 +85,7 @@ def unfinished_rows(
 
 
 def greatest(connection: Connection, study: StudyRecord, column: sa.Column[int]) -> int | None:
-    """Return the greatest number or cohort of a study's trials, which an index knows at once."""
+    """Return the greatest number or cohort of a study's trials, which an index finds at once."""
     query = sa.select(sa.func.max(column)).where(trial_table.c.study_uuid == study.uuid)
     return connection.scalar(query)
 
@@ -93,7 +93,7 @@ def greatest(connection: Connection, study: StudyRecord, column: sa.Column[int])
 def read_fold_rows(
     connection: Connection, study: StudyRecord, number: int
 ) -> list[tuple[FoldRow, str]]:
-    """Return the members of one trial, each with the hash that was stored beside it."""
+    """Return the members of one trial, each with its stored hash."""
     names = list(FoldRow.__dataclass_fields__)
     query = (
         sa.select(*(fold_table.c[name] for name in names), fold_table.c.row_hash)
@@ -105,9 +105,9 @@ def read_fold_rows(
 
 
 def training_seconds(connection: Connection, storage: BatchedStorage, study: StudyRecord) -> float:
-    """Return the time in which cohorts that finished were training, counted once.
+    """Return how long finished cohorts were training; time that several share counts once.
 
-    A cohort trains from its first start to its last end; several workers train at once.
+    A cohort trains from its first start to its last end.
     """
     stored = {
         trial.trial_id: trial for trial in storage.read_trials(connection, study.optuna_study_id)
@@ -116,7 +116,7 @@ def training_seconds(connection: Connection, storage: BatchedStorage, study: Stu
     rows = sorted(
         (row.cohort, row.optuna_trial_id)
         for row in connection.execute(own_rows(study))
-        if row.reason not in ENDINGS  # its end is that of an evaluation, not of any training
+        if row.reason not in ENDINGS  # ended by an evaluation, not by training
     )
     for _, group in groupby(rows, key=itemgetter(0)):
         cohort = [stored[trial_id] for _, trial_id in group if trial_id in stored]
@@ -145,7 +145,7 @@ def _read_scores(
     *,
     with_curves: bool,
 ) -> Iterator[tuple[str, Scores]]:
-    """Yield each trial's scores, training scores and fold means, as TrialResult has them."""
+    """Yield each trial's uuid with its scores, training scores and fold means."""
     columns = [fold_table.c.trial_uuid, fold_table.c.score, fold_table.c.train_score]
     query = (
         sa.select(*columns, *([fold_table.c.curve] if with_curves else []))
@@ -184,7 +184,7 @@ def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) ->
 
 
 def _params(stored: StoredTrial, study: StudyRecord) -> Params:
-    """Return the params as they were asked, in the order of the study file."""
+    """Return the params as they were proposed, in the order of the study file."""
     outside = stored.user_attrs.get(OUTSIDE_ATTR, {})
     return {
         name: value_from_json(outside[name])

@@ -1,4 +1,4 @@
-"""Turns our values into rows of trials and writes those of results that are whole."""
+"""Turns params and results into rows of trials, and writes the results that are complete."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAX_POINTS = 20
 
 
 def templates(cohort: Sequence[Params], space: SearchSpace) -> list[FrozenTrial]:
-    """Return running trials for Optuna, and beside them what Optuna's params cannot hold."""
+    """Return running trials for Optuna; what its params cannot express is in a user attribute."""
     distributions = {
         name: json_to_distribution(distribution_json(dimension))
         for name, dimension in space.items()
@@ -58,7 +58,7 @@ def _template(
 def sound_results(study: StudyRecord, results: Mapping[int, TrialResult]) -> dict[int, TrialResult]:
     """Return results without the members that ended before their first epoch.
 
-    Raises: StudyStateError where a result is not whole.
+    Raises: StudyStateError if a result is incomplete.
     """
     sound = {
         number: replace(result, folds=tuple(f for f in result.folds if len(f.curve.points)))
@@ -71,14 +71,14 @@ def sound_results(study: StudyRecord, results: Mapping[int, TrialResult]) -> dic
 
 def _refuse_unsound(study: StudyRecord, number: int, result: TrialResult) -> None:
     pairs = [(fold.repeat, fold.fold) for fold in result.folds]
-    assert pairs == sorted(set(pairs)), "members stand by repeat and fold, each once"
+    assert pairs == sorted(set(pairs)), "members are ordered by repeat and fold, each once"
     if not result.state.is_finished:
-        rule = f"trial {number} can only end complete, pruned or failed"
+        rule = f"trial {number} must end as complete, pruned or failed"
         raise state_error(study, rule, result.state)
     if result.state is not TrialState.COMPLETE:
         return
     if len(pairs) != study.members_per_trial:
-        rule = f"trial {number} is complete with {study.members_per_trial} folds"
+        rule = f"trial {number} must have {study.members_per_trial} folds to be complete"
         raise state_error(study, rule, f"{len(pairs)} folds")
     if result.value is None or not math.isfinite(result.value):
         raise state_error(study, f"trial {number} must have a finite score", str(result.value))
@@ -90,7 +90,7 @@ def write_endings(
     rows: Mapping[int, Any],
     results: Mapping[int, TrialResult],
 ) -> None:
-    """Write down how trials ended, in Optuna's tables and ours; rows are our rows by number."""
+    """Write how trials ended to Optuna's tables and ours; rows are our rows by number."""
     ends = [ending(rows[n].optuna_trial_id, result) for n, result in results.items()]
     storage.finish_trials(connection, ends)
     names = ("reason", "epochs", "seconds")
@@ -111,7 +111,7 @@ def write_endings(
 
 
 def ending(trial_id: int, result: TrialResult) -> Ending:
-    """Return what Optuna's tables keep of a result."""
+    """Return what Optuna's tables store of a result."""
     return Ending(
         trial_id=trial_id,
         state=OPTUNA_STATES[result.state],
@@ -122,7 +122,7 @@ def ending(trial_id: int, result: TrialResult) -> Ending:
 
 
 def thinned_points(means: tuple[float, ...]) -> dict[int, float]:
-    """Return at most 20 fold means by epoch, counted from 1; the first and the last always."""
+    """Return at most MAX_POINTS fold means by epoch, from 1, always the first and the last."""
     last = len(means) - 1
     count = min(len(means), MAX_POINTS)
     indices = [round(index * last / (count - 1)) if count > 1 else 0 for index in range(count)]
@@ -132,7 +132,7 @@ def thinned_points(means: tuple[float, ...]) -> dict[int, float]:
 def shown_attrs(result: TrialResult) -> dict[str, Any]:
     """Return the numbers of a finished trial that Optuna's tools show as user attributes.
 
-    What is not finite is left out: JSON has no word for it.
+    Those that are not finite are left out: JSON cannot express them.
     """
     scores = tuple(fold.score for fold in result.folds)
     summary = Trial(number=0, state=result.state, params={}, cohort=0, fold_scores=scores)
@@ -151,7 +151,7 @@ def shown_attrs(result: TrialResult) -> dict[str, Any]:
 
 
 def _own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
-    """Return what our row of a trial keeps of a result, named for an UPDATE."""
+    """Return what our row of a trial stores of a result, named for an UPDATE."""
     return {
         "key": uuid,
         "new_reason": result.reason,

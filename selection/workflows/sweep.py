@@ -215,7 +215,7 @@ class _Sweep:
         self._tell(finished, lease.cohort, len(cohort), None)
 
         def tell(training: int, epoch: EpochNews) -> None:
-            held.tell(Progress(epoch.members, epoch.epoch, epoch.epochs))
+            held.report(Progress(epoch.members, epoch.epoch, epoch.epochs))
             self._tell(finished, lease.cohort, training, epoch)
 
         recall, memory = self._from_record, self.memory

@@ -227,7 +227,7 @@ def test_cuda_asked_for_and_absent_is_one_line(cli: Cli, monkeypatch: pytest.Mon
 def test_unknown_studies_and_trials_are_one_line_with_the_nearest_name(cli: Cli) -> None:
     cli("run", write_study())
     assert cli("best", "smal").err == (
-        'study: the database must know the study, but got "smal". Did you mean small?\n'
+        'study: the database must contain the study, but got "smal". Did you mean small?\n'
     )
     done = cli("curves", "small", "--trial", 99)
     assert (done.code, len(done.err.splitlines())) == (1, 1)

@@ -37,7 +37,7 @@ def test_a_missing_study_is_an_error_in_json(study_url: str, path: str) -> None:
     with open_server(study_url) as client:
         answer = client.get(f"/selection/api/studies{path}")
     assert answer.status_code == 404
-    assert "the database must know the study" in answer.json()["error"]
+    assert "the database must contain the study" in answer.json()["error"]
 
 
 def test_a_number_that_is_not_defined_is_null(study_url: str) -> None:

@@ -22,8 +22,8 @@ CANARY = "c4n{a}ry"
     [
         ("", "must be a database URL"),
         ("study.db", 'must be a database URL, but got "study.db"'),
-        ("sqlite://", "must outlive its process"),
-        ("sqlite:///:memory:", "must outlive its process"),
+        ("sqlite://", "outlives the process"),
+        ("sqlite:///:memory:", "outlives the process"),
         ("mysql+pymysql://host/name", "must be SQLite, or PostgreSQL through psycopg"),
         ("postgres://host/name", "Write sqlite:///FILE.db or postgresql+psycopg://"),
         ("postgresql://host/name", "Write sqlite:///FILE.db or postgresql+psycopg://"),
@@ -90,7 +90,7 @@ def test_password_that_a_driver_repeats_is_taken_out() -> None:
         ("SQLITE_READONLY_DBMOVED", "must be writable"),
         ("SQLITE_BUSY_SNAPSHOT", "one process writes an SQLite database at a time"),
         ("SQLITE_FULL", "the disk must have room"),
-        ("SQLITE_IOERR_READ", "must do what it is asked"),
+        ("SQLITE_IOERR_READ", "must carry out what it is asked to do"),
     ],
 )
 def test_what_sqlite_refuses_is_told_by_its_error_name(code: str, rule: str) -> None:
@@ -104,7 +104,7 @@ def test_folder_of_others_is_named() -> None:
     address = read_address("sqlite:///study.db")
     denied = PermissionError(13, "Permission denied", "/secret/place")
     with (
-        pytest.raises(StorageError, match="must be ours to use, but got Permission denied"),
+        pytest.raises(StorageError, match="must be accessible, but got Permission denied"),
         errors_at(address),
     ):
         raise denied

@@ -539,7 +539,7 @@ def test_late_attempt_is_refused_and_writes_nothing(
     if is_finished:
         case.finish(lease, numbers, state)
     with unchanged(case.database):
-        with pytest.raises(LostCohortError, match=r"cohort 0 taken from it"):
+        with pytest.raises(LostCohortError, match=r"cohort 0 given to another worker"):
             case.finish(late, numbers, state)
         with pytest.raises(LostCohortError, match="example: "):
             case.begin(late)
@@ -582,7 +582,10 @@ def test_finish_after_the_cohort_was_given_up_is_refused(case: StudyCase) -> Non
 def test_finish_that_is_not_whole_leaves_the_cohort_held(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     broken = {**results(numbers), 1: example_result(1, folds=4)}
-    with unchanged(case.database), pytest.raises(StudyStateError, match="complete with 6 folds"):
+    with (
+        unchanged(case.database),
+        pytest.raises(StudyStateError, match="must have 6 folds to be complete"),
+    ):
         case.cohorts.finish(case.study, lease, broken)
     case.finish(lease, numbers)
 
@@ -946,7 +949,7 @@ def lease_threads() -> list[threading.Thread]:
 
 def is_lost(held: Heartbeat) -> bool:
     try:
-        held.tell(Progress())
+        held.report(Progress())
     except LostCohortError:
         return True
     return False
@@ -956,7 +959,7 @@ def test_holding_renews_with_the_newest_progress(study: StudyRecord) -> None:
     leases = MadeUpLeases(True)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: Progress() in leases.finished)
-        held.tell(Progress(5, 1, 9))
+        held.report(Progress(5, 1, 9))
         until(lambda: Progress(5, 1, 9) in leases.finished)
     assert lease_threads() == []
     count = len(leases.finished)
@@ -968,8 +971,8 @@ def test_holding_says_that_the_lease_was_lost_and_asks_no_more(study: StudyRecor
     leases = MadeUpLeases(True, False, True)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
-        with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
-            held.tell(Progress())
+        with pytest.raises(LostCohortError, match="cohort 0 given to another worker"):
+            held.report(Progress())
         until(lambda: lease_threads() == [])
     assert len(leases.finished) == 2
 
@@ -978,7 +981,7 @@ def test_holding_survives_a_database_that_fails(study: StudyRecord) -> None:
     leases = MadeUpLeases(StorageError(ERROR), UnreachableError(ERROR), True)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: len(leases.finished) > 3)
-        held.tell(Progress())
+        held.report(Progress())
 
 
 def test_holding_that_heard_no_answer_for_long_still_hears_of_a_loss(study: StudyRecord) -> None:
@@ -1027,7 +1030,7 @@ def test_cohort_that_trains_longer_than_its_lease_stays_held(
     lease, numbers = case.train(someone(), limits)
     step = timedelta(seconds=0.75 * lease.worker.lease_seconds)
     with heartbeat(case.leases, case.study, lease) as held:
-        held.tell(Progress(12, 1, 7))
+        held.report(Progress(12, 1, 7))
         for _ in range(3):
             end = case.lease_rows()[0].expires_at
             passed += step
@@ -1129,7 +1132,7 @@ def test_a_beginning_that_a_crash_has_undone_is_found_out_and_begun_again(case: 
     with case.database.writing() as connection:
         for table in (trial_table, trial_params, trial_user_attrs, optuna_trials):
             connection.execute(sa.delete(table))
-    with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
+    with pytest.raises(LostCohortError, match="cohort 0 given to another worker"):
         case.finish(lease, numbers)
     case.release(lease)
     again, same_numbers = case.train(me)

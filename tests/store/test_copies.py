@@ -355,7 +355,7 @@ def test_copy_allows_no_second_evaluation(pair: tuple[Database, Database]) -> No
     study = evaluated_study(source)
     copy_study(source, study, target)
     found = found_in(target, study)
-    with pytest.raises(RefusedError, match="the held-out set is opened once"):
+    with pytest.raises(RefusedError, match="the held-out set may be opened only once"):
         Ledger(target).check_first_evaluation(found)
     assert Ledger(target).claim(found, 0, "best", evaluation=1, reason="", finished=9) is False
 
@@ -456,30 +456,32 @@ def test_name_of_ours_is_refused(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = full_study(source)
     create_example(Records(target))
-    text = refuse(source, study, target, "needs a name that is free in .*, but got a study of that")
-    assert "only Optuna" not in text
+    text = refuse(
+        source, study, target, "the name of a copy must be free in .*, but got a study of that"
+    )
+    assert "did not create" not in text
 
 
 def test_name_of_optunas_is_refused(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = full_study(source)
     optuna.create_study(study_name=study.name, storage=target.storage)
-    refuse(source, study, target, "but got a study of that name that only Optuna knows")
+    refuse(source, study, target, "but got a study of that name that selection did not create")
 
 
 def test_same_study_is_refused(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = full_study(source)
     copy_study(source, study, target)
-    refuse(source, study, target, "but got this very study")
+    refuse(source, study, target, "but got the same study")
     # Under another name too: a study is known by its uuid.
     change(target, "UPDATE studies SET study_name = 'renamed'")
-    refuse(source, study, target, "but got this very study")
+    refuse(source, study, target, "but got the same study")
 
 
 def test_same_database_is_refused(one: Database) -> None:
     study = full_study(one)
-    rule = "a study is copied into another database, but got .* twice"
+    rule = "a study must be copied into another database, but got .* twice"
     refuse(one, study, one, rule)
     url = one.address.secret_url
     with open_database(url, create=False, write=True) as again:
@@ -493,7 +495,7 @@ def test_same_server_under_another_spelling_is_refused(
     study = full_study(source)
     url = source.address.url.update_query_dict({"application_name": "other"})
     with open_database(url.render_as_string(False), create=False, write=True) as again:
-        refuse(source, study, again, "but got this very study")
+        refuse(source, study, again, "but got the same study")
 
 
 def test_same_file_under_another_spelling_is_refused(
@@ -505,14 +507,14 @@ def test_same_file_under_another_spelling_is_refused(
     (tmp_path / "link").symlink_to(source.address.path.parent)
     url = f"sqlite:///{tmp_path / 'link' / source.address.path.name}"
     with open_database(url, create=False, write=True) as again:
-        refuse(source, study, again, "a study is copied into another database")
+        refuse(source, study, again, "a study must be copied into another database")
 
 
 def test_deleted_study_is_refused(pair: tuple[Database, Database]) -> None:
     source, target = pair
     study = create_example(Records(source))
     optuna.delete_study(study_name=study.name, storage=source.storage)
-    refuse(source, study, target, "the study must still be there, but got a deleted study")
+    refuse(source, study, target, "the study must still exist, but got a deleted study")
 
 
 def test_unknown_tables_are_refused(pair: tuple[Database, Database]) -> None:
@@ -583,8 +585,8 @@ def test_damage_in_the_source_is_refused(
     source, target = get_database("sqlite here"), get_database("postgres there")
     study = full_study(source)
     change(source, f"UPDATE selection_{table} SET row_hash = 'x' || substr(row_hash, 2)")
-    text = refuse(source, study, target, f"other bytes in selection_{table}", StorageError)
-    assert text.startswith(f"{source.url}: what was stored must be read back unchanged")
+    text = refuse(source, study, target, f"changed bytes in selection_{table}", StorageError)
+    assert text.startswith(f"{source.url}: a row must match the hash stored with it")
 
 
 @pytest.mark.parametrize(
@@ -611,7 +613,7 @@ def test_damage_in_the_target_is_seen_before_the_end(
         f"UPDATE selection_{table} SET {column} WHERE rowid = new.rowid; END",
     )
     try:
-        text = refuse(source, study, target, f"other bytes in selection_{table}", StorageError)
+        text = refuse(source, study, target, f"changed bytes in selection_{table}", StorageError)
     finally:
         change(target, "DROP TRIGGER damage")
     assert text.startswith(f"{target.url}: ")
@@ -662,7 +664,7 @@ def test_of_two_copies_at_once_one_wins(get_database: Callable[[str], Database])
             thread.join()
     won, lost = sorted(assessments, key=len)
     assert won == "9"
-    assert "needs a name that is free" in lost
+    assert "the name of a copy must be free" in lost
     assert of_study(target, found_in(target, study)) == put_back(of_study(source, study))
 
 
@@ -756,7 +758,7 @@ def test_evaluation_that_only_the_target_knows_stays(with_ledger: Met) -> None:
     assert copy_study(source, study, target).ledger_rows == 0
     found = found_in(target, study)
     assert len(Ledger(target).evaluations(found)) == 2
-    with pytest.raises(RefusedError, match="the held-out set is opened once"):
+    with pytest.raises(RefusedError, match="the held-out set may be opened only once"):
         Ledger(target).check_first_evaluation(found)
 
 
@@ -780,7 +782,7 @@ def test_ledgers_that_contradict_each_other_are_refused(column: str, with_ledger
         source,
         study,
         target,
-        "both ledgers must tell the same .* but got for evaluation 1 trial 0 at",
+        "both ledgers must agree .* but got evaluation 1 of trial 0 at",
     )
 
 
@@ -846,8 +848,8 @@ def test_held_study_is_not_deleted(one: Database) -> None:
     with pytest.raises(StudyStateError) as caught:
         delete_study(one, study)
     assert str(caught.value) == (
-        f"example: a study is deleted when nobody trains it, but got a worker at {host}. "
-        "Stop it, or wait until its lease ends."
+        f"example: a study may only be deleted while nobody trains it, but got a worker at {host}. "
+        "Stop the worker, or wait until its lease expires."
     )
     assert contents(one) == there
 
@@ -856,7 +858,7 @@ def test_study_whose_leases_ended_is_deleted(one: Database) -> None:
     study, other = full_study(one), full_study(one, "another")
     end_leases(one, study)
     assert delete_study(one, study).trials == 9
-    with pytest.raises(StudyStateError, match="when nobody trains it"):
+    with pytest.raises(StudyStateError, match="while nobody trains it"):
         delete_study(one, other)
 
 
@@ -894,7 +896,7 @@ def test_study_that_is_gone_is_not_deleted_again(
     study = evaluated_study(one)
     delete_study(one, study)
     there = contents(one)
-    with pytest.raises(StudyStateError, match="the study must still be there, but got a deleted"):
+    with pytest.raises(StudyStateError, match="the study must still exist, but got a deleted"):
         act(one, study)
     assert contents(one) == there
 

@@ -132,13 +132,13 @@ def test_damage_is_seen_by_readers_and_by_the_doctor(
     with database.writing() as connection:
         update = sa.update(curve_table).where(is_it).values(change)
         assert connection.execute(update).rowcount == 1
-    with pytest.raises(StorageError, match="other bytes in the curves") as caught:
+    with pytest.raises(StorageError, match="changed bytes in the curves") as caught:
         curves.points(study)
-    assert "Restore a copy of the database." in str(caught.value)
+    assert "Restore the database from a backup." in str(caught.value)
     *partial, found = examine(database)
     assert (found.check, found.got) == (
         "damage",
-        "other bytes in rows of selection_curve, 1 in all",
+        "changed bytes in rows of selection_curve, 1 in all",
     )
     # A row of another point now is missing from its own.
     is_moved = not change.keys().isdisjoint({"value_json", "over", "number"})

@@ -19,13 +19,12 @@ from optuna.storages._rdb.models import BaseModel
 from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
 
-from selection.store import doctor
 from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
-from selection.store.doctor import examine, fix
-from selection.store.doctor.findings import Finding
+from selection.store.doctor import Finding, diagnosis, examine, fix, repair
+from selection.store.doctor import checks as checks_module
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.process_identity import SEPARATOR, this_process
@@ -254,7 +253,7 @@ def set_budget(connection: Connection, study: StudyRecord) -> None:
 
 
 def damage(table: str, column: str) -> Break:
-    """Return what writes other bytes into the study's rows of a table of evidence."""
+    """Return what writes changed bytes into the study's rows of a table of evidence."""
     new: str | bytes = "{}" if column == "params_json" else bytes(24)
     return sql(f"UPDATE {table} SET {column} = :new WHERE study_uuid = :uuid", new=new)
 
@@ -405,13 +404,13 @@ def test_a_finding_reads_as_every_error_does(database: Database, study: StudyRec
         BROKEN["attempt, pruned"][2](connection, study)
         look_once_more(connection, study)
     assert [str(finding) for finding in examine(database)] == [
-        "example: a finished trial has the folds of its own attempt, but got folds of another "
-        "attempt in trials [1]. Restore a copy of the database.",
-        "example: the value of a complete trial is finite, and the mean over its folds, but got "
-        "another value in trials [0]. Restore a copy of the database.",
+        "example: the folds of a finished trial must be of its last attempt, but got folds "
+        "of another attempt in trials [1]. Restore the database from a backup.",
+        "example: the value of a complete trial must be finite and the mean over its folds, but "
+        "got another value in trials [0]. Restore the database from a backup.",
         "looked: a claim on the held-out set must end with a result, but got evaluation 3 "
-        "without one. selection evaluate looked --again --reason TEXT puts another evaluation on "
-        "record.",
+        "without one. selection evaluate looked --again --reason TEXT records another "
+        "evaluation.",
     ]
 
 
@@ -447,7 +446,7 @@ def test_a_row_that_points_at_nothing_is_deleted(
     found = examine(database)
     assert checks(found) == [("database", "orphan")]
     assert found[0].is_fixable
-    assert found[0].got == f"rows of {table.name} that point at nothing, 1 in all"
+    assert found[0].got == f"rows of {table.name} without one, 1 in all"
     assert fix(database) == found
     assert contents(database) == before
     assert (examine(database), fix(database)) == ([], [])
@@ -482,7 +481,7 @@ def test_a_study_that_another_tool_deleted_goes_with_all_its_rows(
                 connection.execute(sa.text(text), values)
     found = examine(database)
     assert checks(found) == [("database", "orphan")]
-    assert found[0].got == "rows of selection_study that point at nothing, 1 in all"
+    assert found[0].got == "rows of selection_study without one, 1 in all"
     assert fix(database) == found
     assert contents(database) == before
     assert examine(database) == []
@@ -529,7 +528,7 @@ def test_a_row_whose_trial_is_gone_is_deleted(
     broken = contents(database)
     found = examine(database)
     assert checks(found) == [("example", "orphan")]
-    assert found[0].got == "rows of selection_trial that point at nothing, 1 in all"
+    assert found[0].got == "rows of selection_trial without one, 1 in all"
     assert fix(database) == found
     assert changes(broken, contents(database)) == {"selection_trial": ([row], [])}
     assert (examine(database), fix(database)) == ([], [])
@@ -557,7 +556,7 @@ def test_running_trials_of_a_dead_worker_wait_again(
     broken = contents(database)
     found = examine(database)
     assert checks(found) == [("example", "no_lease")]
-    assert found[0].got == "no living worker for trials [6, 7]"
+    assert found[0].got == "no live worker for trials [6, 7]"
     assert found[0].is_fixable
     assert fix(database) == found
     made = changes(broken, contents(database))
@@ -629,7 +628,7 @@ def test_a_study_deleted_meanwhile_does_not_stop_the_others(
         database.storage.joined(connection).delete_study(first.optuna_study_id)
         return []
 
-    monkeypatch.setattr(doctor, "fix_orphans", delete)
+    monkeypatch.setattr(repair, "fix_orphans", delete)
     assert checks(fix(database)) == [("example", "no_lease")]
     assert records.find_study(first.name) is None
 
@@ -643,14 +642,14 @@ def test_no_lease_ends_while_rows_are_hashed(
     def much_later(connection: Connection) -> datetime:
         return database_now(connection) + timedelta(hours=next(hours))
 
-    monkeypatch.setattr(doctor, "database_now", much_later)
+    monkeypatch.setattr(diagnosis, "database_now", much_later)
     assert examine(database) == []
 
 
 def test_queries_do_not_grow_with_the_trials_and_predictions_come_in_chunks(
     database: Database, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "CHUNK", 7)
+    monkeypatch.setattr(checks_module, "CHUNK", 7)
     study = create_example(records, example_spec(trials=100))
     counts = []
     for cohort, size in enumerate((1, 30)):
@@ -672,5 +671,5 @@ def test_queries_do_not_grow_with_the_trials_and_predictions_come_in_chunks(
     with database.writing() as connection:
         sql("UPDATE selection_fold SET train_score = 2")(connection, study)
     assert [finding.got for finding in examine(database)] == [
-        "other bytes in rows of selection_fold, 186 in all"
+        "changed bytes in rows of selection_fold, 186 in all"
     ]

@@ -304,9 +304,9 @@ def test_damaged_weights_are_seen(
     update = sa.update(model_table).where(is_row).values(weights=damage(models[2].weights))
     with database.writing() as connection:
         assert connection.execute(update).rowcount == 1
-    with pytest.raises(StorageError, match="other bytes in the final model of trial 4") as caught:
+    with pytest.raises(StorageError, match="changed bytes in the final model of trial 4") as caught:
         evidence.models(study, 4)
-    assert "Restore a copy of the database." in str(caught.value)
+    assert "Restore the database from a backup." in str(caught.value)
     assert all_bits(evidence.models(study, 5)) == all_bits(models)
 
 
@@ -371,6 +371,6 @@ def test_damage_anywhere_is_seen(
         "outer folds": lambda: evidence.outer_folds(study),
         "final model of trial 4": lambda: evidence.models(study, 4),
     }
-    with pytest.raises(StorageError, match=f"other bytes in the {what}"):
+    with pytest.raises(StorageError, match=f"changed bytes in the {what}"):
         readers.pop(what)()
     assert all(read() for read in readers.values())

@@ -291,7 +291,7 @@ def test_second_evaluation_is_refused_with_trial_and_time_of_the_first(
     assert caught.value.exit_code == 3
     first = "trial 41 at 2026-03-04 15:06 UTC"
     assert f"but got a claim without a result for {first}." in str(caught.value)
-    assert "study example: the held-out set is opened once" in str(caught.value)
+    assert "study example: the held-out set may be opened only once" in str(caught.value)
     ledger.finish(study, 1, RESULT, example_outputs())
     ledger.claim(study, 5, "best", evaluation=2, reason="again", finished=0)
     with pytest.raises(RefusedError) as caught:
@@ -428,7 +428,7 @@ def test_a_claim_on_another_record_than_was_assessed_is_refused(
     begin_example(records, study, 3)
     finish_example(records, study, {number: example_result(number) for number in range(2)})
     before = contents(database)
-    with pytest.raises(StudyStateError, match="as it was assessed, with 1 trials, but got 2"):
+    with pytest.raises(StudyStateError, match="the 1 finished trials of its assessment, but got 2"):
         ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)
     assert contents(database) == before, "trial 2 still runs"
 

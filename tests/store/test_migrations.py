@@ -150,7 +150,7 @@ def test_file_whose_tables_cannot_be_made_is_not_left_half_made(
     path = Path(sa.make_url(sqlite_url).database or "")
     with (
         no_migrations(monkeypatch, tmp_path),
-        pytest.raises(StorageError, match="the database must do what it is asked"),
+        pytest.raises(StorageError, match="the database must carry out what it is asked to do"),
     ):
         open_database(sqlite_url, create=True, write=True)
     assert [each.name for each in path.parent.iterdir() if each.name.startswith(path.name)] == []

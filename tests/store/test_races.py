@@ -202,5 +202,5 @@ def test_late_finisher_of_a_released_cohort_is_refused(new_url: str) -> None:
         begin_example(Records(first), study, 1)
         lease = lease_of(Records(first), study, 0)
         release_example(Records(second), study)
-        with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
+        with pytest.raises(LostCohortError, match="cohort 0 given to another worker"):
             Cohorts(first).finish(study, lease, {0: example_result(0)})

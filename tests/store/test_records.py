@@ -91,7 +91,7 @@ def test_name_is_taken_by_a_study_that_only_optuna_knows(
 ) -> None:
     optuna.create_study(storage=database.storage, study_name="example")
     before = count_rows(database)
-    with pytest.raises(StudyStateError, match="only Optuna knows"):
+    with pytest.raises(StudyStateError, match="that selection did not create"):
         create_example(records)
     assert records.find_study("example") is None
     assert records.list_studies() == []
@@ -316,7 +316,7 @@ def test_released_cohort_waits_and_is_taken_up_again(records: Records) -> None:
     release_example(records, study)
     states = [trial.state for trial in records.trials(study)]
     assert states == [TrialState.COMPLETE, TrialState.WAITING]
-    with pytest.raises(LostCohortError, match="cohort 0 taken from it meanwhile"):
+    with pytest.raises(LostCohortError, match="cohort 0 given to another worker meanwhile"):
         finish_example(records, study, {1: example_result(1)})
     assert [number for number, _ in restart_example(records, study)] == [1]
     finish_example(records, study, {1: example_result(1)})
@@ -331,7 +331,7 @@ def test_finishing_twice_is_refused_and_writes_nothing(
     finish_example(records, study, {0: example_result(0)})
     before = count_rows(database)
     results = {0: example_result(5), 1: example_result(1)}
-    with pytest.raises(StudyStateError, match=r"trial 0 must be running.*got a complete one"):
+    with pytest.raises(StudyStateError, match=r"trial 0 must be running.*got a complete trial"):
         finish_example(records, study, results)
     assert count_rows(database) == before
     first, second = records.trials(study)
@@ -349,13 +349,13 @@ def test_unknown_trial_cannot_be_finished(records: Records) -> None:
 def test_complete_trial_needs_every_fold_and_a_finite_score(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)
-    with pytest.raises(StudyStateError, match="complete with 6 folds, but got 5 folds"):
+    with pytest.raises(StudyStateError, match="must have 6 folds to be complete, but got 5 folds"):
         finish_example(records, study, {0: example_result(0, folds=5)})
     bad = example_result(0)
     bad.folds[3].curve.points[-1, 5] = math.nan
     with pytest.raises(StudyStateError, match="must have a finite score, but got nan"):
         finish_example(records, study, {0: bad})
-    with pytest.raises(StudyStateError, match="can only end complete, pruned or failed"):
+    with pytest.raises(StudyStateError, match="must end as complete, pruned or failed"):
         finish_example(records, study, {0: example_result(0, TrialState.RUNNING)})
     assert records.trials(study)[0].state is TrialState.RUNNING
 

@@ -200,7 +200,7 @@ def test_a_worker_that_slept_past_its_lease_is_refused(farm: Farm, postgres_begu
     assert len(seen) == SPEC.budget
     os.kill(sleeper, signal.SIGCONT)
     assert farm.wait(sleeper) == 0
-    assert "cohort 0 taken from it meanwhile" in farm.errors(sleeper)
+    assert "cohort 0 given to another worker meanwhile" in farm.errors(sleeper)
     check_whole(url, SPEC)
     assert finished_rows(url) == seen
 
@@ -229,7 +229,7 @@ def test_a_study_deleted_underneath_ends_its_worker(farm: Farm, begun_url: str) 
     with open_database(begun_url, create=False, write=True) as database:
         optuna.delete_study(study_name="farm", storage=database.storage)
     assert farm.wait(pid) == 1
-    assert "the study must still be there, but got a deleted study" in farm.errors(pid)
+    assert "the study must still exist, but got a deleted study" in farm.errors(pid)
     begin(begun_url, SPEC)
     finish(farm, begun_url, 1)
     check_whole(begun_url, SPEC)
@@ -257,7 +257,7 @@ def test_the_dashboards_rename_is_a_deletion_to_a_worker(farm: Farm, begun_url: 
         )
         optuna.delete_study(study_name="farm", storage=database.storage)
     assert farm.wait(pid) == 1
-    assert "the study must still be there" in farm.errors(pid)
+    assert "the study must still exist" in farm.errors(pid)
     with open_database(begun_url, create=False, write=False) as database:
         assert optuna.get_all_study_names(database.storage) == ["renamed"]
 

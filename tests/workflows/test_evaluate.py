@@ -265,7 +265,7 @@ def test_a_second_evaluation_is_refused_and_prints_the_first_result(cli: Cli, wr
     again = cli("evaluate", "s", "--json")
     assert again.code == 3
     assert again.json == first
-    assert "the held-out set is opened once, but got an evaluation for trial" in again.err
+    assert "the held-out set may be opened only once, but got an evaluation for trial" in again.err
     assert "--again --reason" in again.err
     assert len(again.err.splitlines()) == 1
     text = cli("evaluate", "s")
@@ -414,7 +414,7 @@ def test_an_evaluation_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
 def test_a_claim_needs_the_record_that_was_assessed(bench: Bench) -> None:
     spec = make_spec(trials=4, cohort=2)
     study, _ = bench.procedure(spec)
-    with pytest.raises(StudyStateError, match="as it was assessed, with 3 trials"):
+    with pytest.raises(StudyStateError, match="have the 3 finished trials of its assessment"):
         bench.ledger.claim(study, 0, "best", evaluation=1, reason="", finished=3)
     assert bench.ledger.evaluations(study) == []
     assert bench.ledger.claim(study, 0, "best", evaluation=1, reason="", finished=4)
@@ -630,7 +630,7 @@ def test_the_claim_is_written_before_the_door_opens(
     assert seen == [["claimed"]]
     assert [evaluation.state for evaluation in bench.ledger.evaluations(study)] == ["evaluated"]
     # The assessment is of before the evaluation: as if another process had been sooner.
-    with pytest.raises(RefusedError, match="opened once"):
+    with pytest.raises(RefusedError, match="opened only once"):
         final.evaluate(assessment, *words)
     assert len(seen) == 1
 

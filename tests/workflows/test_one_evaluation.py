@@ -49,7 +49,7 @@ def test_of_twenty_processes_one_evaluates(tmp_path: Path) -> None:
         if code == 0:
             continue
         assert code == 3, err
-        assert "the held-out set is opened once" in err
+        assert "the held-out set may be opened only once" in err
         assert "Traceback" not in err
         if out:
             assert json.loads(out) == result

@@ -13,51 +13,51 @@ from sqlalchemy.engine import Connection
 
 from selection.errors import show
 from selection.store.codec import FoldRow, score_from_row
-from selection.store.doctor.findings import FIX, RESTORE, Finding, finding, orphan
+from selection.store.doctor.findings import FIX, Finding, finding, orphan
 from selection.store.doctor.orphans import EVIDENCE
 from selection.store.doctor.study_rows import StudyRows, of_study, unheld_trials
-from selection.store.hashed_rows import row_hash
+from selection.store.hashed_rows import HASH_RULE, RESTORE, row_hash
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.study_record import StudyRecord
 from selection.store.tables import curve_table, fold_table, ledger_table, trial_table
 from selection.study.trial import mean_over_folds
 
-# Rows with predictions that are in memory at once.
+# How many rows with predictions are in memory at once.
 CHUNK = 64
 
 
 def fixable_findings(rows: StudyRows) -> Iterator[Finding]:
-    """Find what _fix_study fixes."""
+    """Find the problems that repair.py fixes."""
     name = rows.study.name
     if rows.lost:
         yield orphan(name, trial_table, rows.lost)
-    rule = "a running trial must be held by a living worker"
+    rule = "a running trial must have a live worker"
     unheld = [row.number for row in unheld_trials(rows)]
-    yield from _in_trials(rows, "no_lease", rule, "no living worker for", unheld, is_fixable=True)
+    yield from _in_trials(rows, "no_lease", rule, "no live worker for", unheld, is_fixable=True)
 
 
 def trial_findings(rows: StudyRows) -> Iterator[Finding]:
     cv = rows.study.spec().sections.cv
     pairs = [(repeat, fold) for repeat in range(cv.repeats) for fold in range(cv.folds)]
-    early, strange, partial, wrong = [], [], [], []
+    early, other_attempt, partial, wrong = [], [], [], []
     for row in rows.own:
         members = rows.members.get(row.uuid, ())
         is_complete = row.state is OptunaState.COMPLETE
         if members and not row.state.is_finished():
             early.append(row.number)
         elif any(member.attempt != row.attempt for member in members):
-            strange.append(row.number)
+            other_attempt.append(row.number)
         elif is_complete and [(member.repeat, member.fold) for member in members] != pairs:
             partial.append(row.number)
         elif is_complete and not _is_mean(row.value, members):
             wrong.append(row.number)
-    rule = "only finished trials have folds"
+    rule = "only finished trials may have folds"
     yield from _in_trials(rows, "early_folds", rule, "folds of unfinished", early)
-    rule = "a finished trial has the folds of its own attempt"
-    yield from _in_trials(rows, "attempt", rule, "folds of another attempt in", strange)
-    rule = f"a complete trial has every one of its {len(pairs)} folds"
+    rule = "the folds of a finished trial must be of its last attempt"
+    yield from _in_trials(rows, "attempt", rule, "folds of another attempt in", other_attempt)
+    rule = f"a complete trial must have all of its {len(pairs)} folds"
     yield from _in_trials(rows, "folds", rule, "other folds in", partial)
-    rule = "the value of a complete trial is finite, and the mean over its folds"
+    rule = "the value of a complete trial must be finite and the mean over its folds"
     yield from _in_trials(rows, "value", rule, "another value in", wrong)
 
 
@@ -70,30 +70,30 @@ def study_findings(rows: StudyRows) -> Iterator[Finding]:
     name = rows.study.name
     ids = {row.optuna_trial_id for row in rows.own}
     foreign = sorted(number for trial_id, number in rows.theirs.items() if trial_id not in ids)
-    rule = "every trial of a study of ours must be one that we began"
+    rule = "selection must have started every trial of its studies"
     yield from _in_trials(rows, "foreign", rule, "another tool's", foreign)
     if got := _miscounted(rows):
-        rule = "trials are numbered from 0 without gaps, by Optuna as by us"
+        rule = "trials must be numbered from 0 without gaps, the same as in Optuna's tables"
         yield finding(name, "numbers", rule, got, RESTORE)
     budget = rows.study.spec().budget
     if len(rows.own) > budget:
-        rule = f"a study has at most the {budget} trials of its budget"
-        yield finding(name, "budget", rule, str(len(rows.own)), RESTORE)
+        rule = f"a study must have at most the {budget} trials of its budget"
+        yield finding(name, "budget", rule, f"{len(rows.own)} trials", RESTORE)
     ended = {row.cohort for row in rows.own if row.state.is_finished()}
     if half := sorted(ended & {row.cohort for row in rows.own if not row.state.is_finished()}):
-        rule = "a cohort is finished as a whole or not at all"
+        rule = "a cohort must be finished as a whole or not at all"
         hint = "Run the study file again: it trains the rest."
         yield finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", hint)
 
 
 def _miscounted(rows: StudyRows) -> str:
-    """Say which number is wrong first; nothing if none is."""
+    """Describe the first wrong number; empty if there is none."""
     for row in rows.own:
         if row.number != row.their_number:
-            return f"trial {row.number} of ours, which Optuna calls {row.their_number}"
+            return f"trial {row.number}, which is {row.their_number} in Optuna's tables"
     for index, number in enumerate(sorted(rows.theirs.values())):
         if index != number:
-            return f"trial {number} where trial {index} is due"
+            return f"trial {number} where trial {index} is expected"
     return ""
 
 
@@ -120,9 +120,8 @@ def _damaged(
     study: StudyRecord, table: sa.Table, hashes: Iterable[tuple[str, str]]
 ) -> Iterator[Finding]:
     if count := sum(now != stored for now, stored in hashes):
-        rule = "what was stored must be read back unchanged"
-        got = f"other bytes in rows of {table.name}, {count} in all"
-        yield finding(study.name, "damage", rule, got, RESTORE)
+        got = f"changed bytes in rows of {table.name}, {count} in all"
+        yield finding(study.name, "damage", HASH_RULE, got, RESTORE)
 
 
 def open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
@@ -134,10 +133,8 @@ def open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]
     for evaluation in claims:
         if evaluation > last:
             rule = "a claim on the held-out set must end with a result"
-            hint = (
-                f"selection evaluate {study.name} --again --reason TEXT puts another evaluation on "
-                "record."
-            )
+            command = f"selection evaluate {study.name} --again --reason TEXT"
+            hint = f"{command} records another evaluation."
             yield finding(study.name, "claimed", rule, f"evaluation {evaluation} without one", hint)
 
 
@@ -149,7 +146,7 @@ def partial_points(connection: Connection, study: StudyRecord) -> Iterator[Findi
         sa.select(*point)
         .where(of_study(curve_table, study))
         .group_by(*point)
-        # One that failed to train has the folds that it came to.
+        # A point that failed to train has only the folds that it reached.
         .having(sa.func.count() != expected, sa.func.max(columns.reason) == "")
         .order_by(*point)
     )
@@ -157,7 +154,7 @@ def partial_points(connection: Connection, study: StudyRecord) -> Iterator[Findi
         f"{row.over} = {row.value_json} of trial {row.number}" for row in connection.execute(query)
     ]
     if found:
-        rule = f"a point of a curve has every one of its {expected} folds"
+        rule = f"a point of a curve must have all of its {expected} folds"
         yield finding(study.name, "point", rule, f"other folds in {', '.join(found)}", RESTORE)
 
 
@@ -170,7 +167,7 @@ def _in_trials(
     *,
     is_fixable: bool = False,
 ) -> Iterator[Finding]:
-    """Yield one finding for all the trials that a check found, if there are any."""
+    """Yield one finding for all trials that a check found, if there are any."""
     if numbers:
         got = f"{what} trials {show(list(numbers))}"
         hint = FIX if is_fixable else RESTORE

@@ -24,12 +24,12 @@ from selection.store.study_transaction import our_studies
 
 
 def examine(database: Database) -> list[Finding]:
-    """Return all that is wrong in one moment of a database.
+    """Return all problems in one snapshot of a database.
 
     Raises: StorageError.
     """
     with database.reading() as connection:
-        # What is read is of this moment, and so must be the clock that leases are measured by.
+        # The snapshot is of this moment, and leases must be judged by the same moment.
         now = database_now(connection)
         records, unreadable = read_studies(connection)
         found = [
@@ -42,14 +42,14 @@ def examine(database: Database) -> list[Finding]:
             rows = read_rows(connection, study, now)
             found += [*fixable_findings(rows), *trial_findings(rows), *study_findings(rows)]
             found += [*open_claims(connection, study), *partial_points(connection, study)]
-        # Last, because it takes its time: workers may end meanwhile that hold a lease above.
+        # Last, because it takes long: workers that hold a lease above may end meanwhile.
         for study in records:
             found += damage(connection, study)
     return found
 
 
 def read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Finding]]:
-    """Return the studies of ours by name, and a finding for each that cannot be read."""
+    """Return our studies by name, and a finding for each that cannot be read."""
     records: list[StudyRecord] = []
     unreadable: list[Finding] = []
     rows = connection.execute(our_studies().order_by(studies.c.study_name)).all()
@@ -58,8 +58,10 @@ def read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Findin
             record = record_from_row(row)
             record.spec()
         except (ValueError, SelectionError) as error:
-            rule = "what a study began with must be readable; nothing else of it was looked at"
-            hint = "Use the selection that began it, or restore a copy of the database."
+            rule = "the stored study file must be readable; nothing else of the study was checked"
+            hint = (
+                "Use the version of selection that wrote it, or restore the database from a backup."
+            )
             got = show(str(error).partition("\n")[0].rstrip("."))
             unreadable.append(finding(row.study_name, "file", rule, got, hint))
         else:

@@ -1,4 +1,4 @@
-"""What is wrong in a database, in one line each."""
+"""One problem of a database, as a value and as one line."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ import sqlalchemy as sa
 
 from selection.errors import ErrorDetail
 
-BELONGS = "each of our rows must belong to something"
-RESTORE = "Restore a copy of the database."
+BELONGS = "every row must belong to a study or trial that exists"
 FIX = "Run selection doctor --fix."
 
 
 @dataclass(frozen=True)
 class Finding(ErrorDetail):
-    """Say what is wrong in a database, which check says so, and whether fix() puts it right.
+    """Describe a problem, the check that found it, and whether fix() can solve it.
 
     where is the name of a study, or "database".
     """
@@ -31,5 +30,5 @@ def finding(
 
 
 def orphan(where: str, table: sa.Table, count: int) -> Finding:
-    got = f"rows of {table.name} that point at nothing, {count} in all"
+    got = f"rows of {table.name} without one, {count} in all"
     return finding(where, "orphan", BELONGS, got, FIX, is_fixable=True)

@@ -1,6 +1,7 @@
-"""Finds rows of ours and studies of Optuna's that have lost each other, and fixes what is safe.
+"""Finds rows of ours without a study or trial, and Optuna's studies without a row of ours.
 
-Optuna's own tools delete on SQLite without foreign keys, give ids again, and copy to rename.
+Optuna's own tools cause both: on SQLite they delete without foreign keys and use ids again, and
+Optuna Dashboard renames a study by copying it.
 """
 
 from __future__ import annotations
@@ -29,8 +30,8 @@ EVIDENCE = (rows_table, baseline_table, nested_table, model_table, curve_table)
 OF_A_STUDY = (trial_table, *EVIDENCE, lease_table)
 
 
-def _points_at_nothing() -> dict[sa.Table, sa.ColumnElement[bool]]:
-    """Return the condition for rows whose study, or trial, is not there, by table."""
+def _is_orphan() -> dict[sa.Table, sa.ColumnElement[bool]]:
+    """Return, by table, the condition that the study or trial of a row does not exist."""
     columns = study_table.c
     is_marked = _marks(study_table.c.optuna_study_id)
     other = sa.exists().where(is_marked, study_user_attrs.c.value_json != uuid_mark())
@@ -44,7 +45,7 @@ def _points_at_nothing() -> dict[sa.Table, sa.ColumnElement[bool]]:
 
 
 def orphans(connection: Connection) -> Iterator[Finding]:
-    for table, condition in _points_at_nothing().items():
+    for table, condition in _is_orphan().items():
         count = connection.scalar(sa.select(sa.func.count()).select_from(table).where(condition))
         if count:
             yield orphan("database", table, count)
@@ -53,15 +54,15 @@ def orphans(connection: Connection) -> Iterator[Finding]:
 def fix_orphans(connection: Connection) -> list[Finding]:
     found = list(orphans(connection))
     if found:
-        for table, condition in _points_at_nothing().items():
+        for table, condition in _is_orphan().items():
             connection.execute(sa.delete(table).where(condition))
     return found
 
 
 def unmarked(connection: Connection) -> Iterator[Finding]:
-    """Find Optuna's studies that one of our rows points at, and that do not say they are ours.
+    """Find Optuna's studies that a row of ours points to and that are not marked as ours.
 
-    It may be that the id was given again to a study of somebody else's: only people can tell.
+    The id may have been used again for another study: only a person can tell.
     """
     marked = sa.select(study_user_attrs.c.study_id).where(study_user_attrs.c.key == UUID_ATTR)
     query = (
@@ -70,10 +71,10 @@ def unmarked(connection: Connection) -> Iterator[Finding]:
         .where(studies.c.study_id.not_in(marked))
     )
     for uuid, name in connection.execute(query):
-        rule = f"a study of ours must say so in its user attribute {UUID_ATTR}"
+        rule = f"a study of selection must have the user attribute {UUID_ATTR}"
         hint = (
-            f"If it is ours: optuna study set-user-attr --study-name {name} --key {UUID_ATTR} "
-            f"--value {uuid}. If not, delete it with optuna."
+            f"If selection created it: optuna study set-user-attr --study-name {name} "
+            f"--key {UUID_ATTR} --value {uuid}. If not, delete it with optuna."
         )
         yield finding(name, "unmarked", rule, "no such attribute", hint)
 
@@ -90,14 +91,14 @@ def unknown_copies(connection: Connection) -> Iterator[Finding]:
         .order_by(studies.c.study_name)
     )
     for name in connection.scalars(query):
-        rule = f"a study with the user attribute {UUID_ATTR} must have a row of ours"
+        rule = f"a study with the user attribute {UUID_ATTR} must have a row in {study_table.name}"
         hint = (
             "Only Optuna's tools can read it: delete it with optuna, or run the study file again "
             "under another name."
         )
-        yield finding(name, "copy", rule, "a copy of a study, as renaming makes it", hint)
+        yield finding(name, "copy", rule, "a copy, as renaming in Optuna Dashboard makes one", hint)
 
 
 def _marks(study_id: sa.ColumnElement[int]) -> sa.ColumnElement[bool]:
-    """Return the condition for the attribute by which Optuna's study says that it is ours."""
+    """Return the condition for the user attribute that marks Optuna's study as ours."""
     return (study_user_attrs.c.study_id == study_id) & (study_user_attrs.c.key == UUID_ATTR)

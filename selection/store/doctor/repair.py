@@ -22,7 +22,7 @@ from selection.store.tables import lease_table, trial_table
 
 
 def fix(database: Database) -> list[Finding]:
-    """Fix what can be fixed, and return what was wrong with it.
+    """Fix what is safe to fix, and return the problems that were fixed.
 
     Raises: StorageError.
     """
@@ -31,14 +31,14 @@ def fix(database: Database) -> list[Finding]:
     with database.writing() as connection:
         fixed = fix_orphans(connection)
     for study in records:
-        # A study that is deleted meanwhile has nothing left to fix.
+        # A study that has been deleted meanwhile has nothing left to fix.
         with suppress(StudyStateError), study_transaction(database, study) as connection:
             fixed += _fix_study(database, connection, study)
     return fixed
 
 
 def _fix_study(database: Database, connection: Connection, study: StudyRecord) -> list[Finding]:
-    # A worker that renews its lease now must wait, and then learn that it is lost.
+    # A worker that renews its lease now has to wait, and then learns that it is lost.
     leases = of_study(lease_table, study)
     connection.execute(sa.select(lease_table.c.cohort).where(leases).with_for_update()).all()
     rows = read_rows(connection, study, database_now(connection))

@@ -22,10 +22,11 @@ from selection.store.trial_reader import own_rows
 
 @dataclass(frozen=True, eq=False)
 class StudyRows:
-    """Hold what the small columns of one study's rows say.
+    """Hold the small columns of one study's rows.
 
-    own are our rows of trials that Optuna knows, with Optuna's number, state and value, by number;
-    lost counts the others. theirs are Optuna's numbers by its id; members are those of a trial.
+    own are our rows of trials that Optuna has, with Optuna's number, state and value, by number;
+    lost is the number of our other rows. theirs are Optuna's trial numbers by id; members are the
+    rows of each trial's folds, by its uuid.
     """
 
     study: StudyRecord
@@ -69,7 +70,7 @@ def read_rows(connection: Connection, study: StudyRecord, now: datetime) -> Stud
 
 
 def unheld_trials(rows: StudyRows) -> list[Any]:
-    """Return the running trials of cohorts without a lease, or with that of a dead worker."""
+    """Return the running trials of cohorts without a lease, or with one of a dead worker."""
     running = [row for row in rows.own if row.state is OptunaState.RUNNING]
     cohorts = {row.cohort for row in running} & set(rows.leases)
     leases = [rows.leases[cohort] for cohort in cohorts]
