@@ -207,7 +207,7 @@ def test_a_worker_needs_a_study_that_takes_trials(cli: Cli) -> None:
     unknown = cli("worker", "smal")
     assert unknown.code == 1
     assert unknown.err == (
-        'study: the database must know the study, but got "smal". Did you mean small?\n'
+        'study: the database must contain the study, but got "smal". Did you mean small?\n'
     )
     spent = cli("worker", "small")
     assert (spent.code, spent.err) == (0, "")
