@@ -7,11 +7,9 @@ import shlex
 import subprocess
 import tomllib
 from pathlib import Path
-from typing import Any
 
 import pytest
 import tomli_w
-import typer.main
 import typer.testing
 
 import selection
@@ -26,7 +24,6 @@ GUIDES = [README, TUTORIAL, ROOT / "docs/python-api.md", *sorted(ROOT.glob("docs
 MOST_WORDS = 700
 # They wait for a reader.
 ENDLESS = ("serve",)
-NEW_NAMES = ("learning-curves", "validation-curve")
 CUSTOMERS = [(n // 2, 20 + n % 50, "basic" if n % 3 else "pro", n % 7, n) for n in range(80)]
 
 
@@ -38,14 +35,7 @@ def blocks(page: Path, language: str) -> list[str]:
 def command_lines(page: Path) -> list[list[str]]:
     """Return the words behind `$ selection` in the blocks of a page."""
     lines = re.findall(r"^\$ selection (.*)$", "\n".join(blocks(page, "")), re.MULTILINE)
-    found = [shlex.split(line, comments=True) for line in lines]
-    # Switched on once the commands have these names.
-    return [words for words in found if words[0] not in NEW_NAMES or words[0] in known_commands()]
-
-
-def known_commands() -> dict[str, Any]:
-    root: Any = typer.main.get_command(app)
-    return dict(root.commands)
+    return [shlex.split(line, comments=True) for line in lines]
 
 
 def shortened(text: str) -> str:
