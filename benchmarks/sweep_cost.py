@@ -102,7 +102,7 @@ class Timed:
 
 
 class MadeUpTrainer:
-    """Be a Trainer that draws its curves, and prunes as it is told."""
+    """Be a Trainer that draws its curves, and prunes as the pruner decides."""
 
     asks_ahead = False
 

@@ -97,3 +97,10 @@ def optuna_log() -> Iterator[io.StringIO]:
     yield stream
     optuna.logging.set_verbosity(level)
     logger.removeHandler(handler)
+
+
+@pytest.fixture(params=["new_sqlite", "new_postgres"])
+def storage_url(request: pytest.FixtureRequest) -> str:
+    """Return the URL of an empty database, once of each kind."""
+    new_url: Callable[[], str] = request.getfixturevalue(request.param)
+    return new_url()

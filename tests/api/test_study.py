@@ -270,9 +270,9 @@ def test_progress_is_silent_or_on_stderr(capfd: pytest.CaptureFixture[str], tmp_
     assert "epoch" in err
 
 
-def test_several_workers_train_the_same_study(postgres_url: str) -> None:
+def test_several_workers_train_the_same_study(new_postgres: Callable[[], str]) -> None:
     log = Log()
-    study = selection.run(STUDY, storage=postgres_url, workers=2, progress=False, callbacks=[log])
+    study = selection.run(STUDY, storage=new_postgres(), workers=2, progress=False, callbacks=[log])
     assert sorted(trial.number for trial in log.trials) == [0, 1, 2, 3]
     assert set(study.trials["state"]) == {"complete"}
 

@@ -183,7 +183,7 @@ def test_late_attempt_is_refused_and_writes_nothing(
     if is_finished:
         case.finish(lease, numbers, state)
     with unchanged(case.database):
-        with pytest.raises(LostCohortError, match=r"cohort 0 taken from it"):
+        with pytest.raises(LostCohortError, match=r"cohort 0 given to another worker"):
             case.finish(late, numbers, state)
         with pytest.raises(LostCohortError, match="example: "):
             case.begin(late)
@@ -226,7 +226,7 @@ def test_finish_after_the_cohort_was_given_up_is_refused(case: StudyCase) -> Non
 def test_finish_that_is_not_whole_leaves_the_cohort_held(case: StudyCase) -> None:
     lease, numbers = case.train(someone())
     broken = {**results(numbers), 1: example_result(1, folds=4)}
-    with unchanged(case.database), pytest.raises(StudyStateError, match="complete with 6 folds"):
+    with unchanged(case.database), pytest.raises(StudyStateError, match="6 folds to be complete"):
         case.cohorts.finish(case.study, lease, broken)
     case.finish(lease, numbers)
 
@@ -254,7 +254,7 @@ def test_a_beginning_that_a_crash_has_undone_is_found_out_and_begun_again(case: 
     with case.database.writing() as connection:
         for table in (trial_table, trial_params, trial_user_attrs, optuna_trials):
             connection.execute(sa.delete(table))
-    with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
+    with pytest.raises(LostCohortError, match="cohort 0 given to another worker"):
         case.finish(lease, numbers)
     case.release(lease)
     again, same_numbers = case.train(me)

@@ -94,7 +94,7 @@ def test_holding_says_that_the_lease_was_lost_and_asks_no_more(study: StudyRecor
     leases = MadeUpLeases(True, False, True)
     with heartbeat(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
-        with pytest.raises(LostCohortError, match="cohort 0 taken from it"):
+        with pytest.raises(LostCohortError, match="cohort 0 given to another worker"):
             held.report(Progress())
         until(lambda: lease_threads() == [])
     assert len(leases.finished) == 2

@@ -12,9 +12,9 @@ from tests.command_line import STUDY, Cli
 
 
 def test_sweep_verdict_evaluation_and_export(
-    cli: Cli, new_url: str, monkeypatch: pytest.MonkeyPatch
+    cli: Cli, storage_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SELECTION_STORAGE", new_url)
+    monkeypatch.setenv("SELECTION_STORAGE", storage_url)
     text = STUDY.format(data='dataset = "iris"', folds=3, metric="accuracy")
     Path("s.toml").write_text(text + "[assessment]\nnested = true\nbootstraps = 100\n")
     done = cli("run", "s.toml")
