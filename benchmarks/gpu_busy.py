@@ -23,6 +23,7 @@ from benchmarks.gpu_setup import (
 )
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision
+from selection.train.device import torch_settings
 from selection.train.fit import Trainer
 
 
@@ -49,9 +50,11 @@ def _busy_share(
             pack.train_epoch()
             pack.evaluate().cpu()
 
-    with profile(
-        activities=[ProfilerActivity.CUDA], schedule=schedule(wait=0, warmup=1, active=1)
-    ) as seen:
+    once = schedule(wait=0, warmup=1, active=1)
+    with (
+        torch_settings(precision, device),
+        profile(activities=[ProfilerActivity.CUDA], schedule=once) as seen,
+    ):
         epoch()
         seen.step()
         wall = seconds_of(epoch, device)

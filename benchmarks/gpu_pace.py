@@ -28,6 +28,7 @@ from benchmarks.gpu_setup import (
 )
 from selection.data.prepare import FoldData
 from selection.study.setting import Precision, Setting
+from selection.train.device import torch_settings
 from selection.train.fit import Trainer
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
@@ -98,11 +99,12 @@ def measure_step(
     """Return the seconds of one step: the share of an epoch's training, without its scores."""
     device = trainer.rows.like.device
     settings = make_settings(make_spec("pace", size.epochs, precision=precision), trials)
-    packs = make_packs(trainer, settings)
-    train_epoch(packs)
     steps = math.ceil(max(len(fold.training) for fold in folds) / BATCH)
-    rounds = range(size.rounds)
-    return statistics.median(seconds_of(lambda: train_epoch(packs), device) for _ in rounds) / steps
+    with torch_settings(precision, device):
+        packs = make_packs(trainer, settings)
+        train_epoch(packs)
+        rounds = [seconds_of(lambda: train_epoch(packs), device) for _ in range(size.rounds)]
+    return statistics.median(rounds) / steps
 
 
 def make_packs(trainer: Trainer, settings: Sequence[Setting]) -> list[Pack]:

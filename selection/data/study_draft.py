@@ -10,17 +10,19 @@ from collections.abc import Iterable
 
 from selection.data.columns import readable
 from selection.data.table_profile import TableProfile
+from selection.metrics import METRICS, MeanOverClasses, metrics_of
 
 MOST_FOLDS = 5
 IMBALANCED = 0.7
 
 
 def metric_for(profile: TableProfile) -> str:
-    """Return a metric that fits the target."""
-    if profile.task == "regression":
-        return "rmse"
-    share = max(profile.class_counts.values()) / profile.rows
-    return "balanced_accuracy" if share > IMBALANCED else "accuracy"
+    """Return a metric that fits the target, for unequal classes one that weighs them alike."""
+    usual, *others = metrics_of(profile.task)
+    largest = max(profile.class_counts.values(), default=0)
+    if largest <= IMBALANCED * profile.rows:
+        return usual
+    return next(name for name in others if isinstance(METRICS[name].computation, MeanOverClasses))
 
 
 def draft_study(name: str, profile: TableProfile) -> str:
@@ -86,12 +88,12 @@ def _folds(profile: TableProfile) -> int:
 
 def _metric(profile: TableProfile) -> list[str]:
     metric = metric_for(profile)
-    if profile.task == "regression":
-        return ["# Or mae, r2. The metric decides the task.", f'metric = "{metric}"']
-    others = "Or accuracy, balanced_accuracy, cross_entropy, macro_f1, roc_auc"
+    others = ", ".join(name for name in metrics_of(profile.task) if name != metric)
+    lines = [f"# Or {others}. The metric decides the task.", f'metric = "{metric}"']
+    if not profile.class_counts:
+        return lines
     sizes = profile.class_counts.values()
-    rows = f"{len(sizes)} classes of {min(sizes)} to {max(sizes)} rows"
-    return [f"# {rows}.", f"# {others}. The metric decides the task.", f'metric = "{metric}"']
+    return [f"# {len(sizes)} classes of {min(sizes)} to {max(sizes)} rows.", *lines]
 
 
 def _list(names: Iterable[str]) -> str:
