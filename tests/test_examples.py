@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-import selection
-
 EXAMPLES = Path(__file__).parents[1] / "examples"
 NOTEBOOKS = sorted(EXAMPLES.glob("*.ipynb"))
 
@@ -30,7 +28,7 @@ def test_a_notebook_is_kept_without_outputs(notebook: Path) -> None:
     compile(code_of(notebook), notebook.name, "exec")
 
 
-@pytest.mark.skipif("run" not in selection.__all__, reason="the Python API is not there yet")
+@pytest.mark.slow
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs(notebook: Path, tmp_path: Path) -> None:
     script = tmp_path / "notebook.py"

@@ -102,6 +102,7 @@ def test_package_promises_its_types() -> None:
     assert (PACKAGE / "py.typed").read_bytes() == b""
 
 
+@pytest.mark.slow
 def test_every_module_can_be_imported_on_windows_and_without_torchvision() -> None:
     command = [sys.executable, "-c", HIDE_TORCHVISION + IMPORT_ALL_AS_ON_WINDOWS]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)

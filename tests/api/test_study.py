@@ -270,6 +270,7 @@ def test_progress_is_silent_or_on_stderr(capfd: pytest.CaptureFixture[str], tmp_
     assert "epoch" in err
 
 
+@pytest.mark.slow
 def test_several_workers_train_the_same_study(new_postgres: Callable[[], str]) -> None:
     log = Log()
     study = selection.run(STUDY, storage=new_postgres(), workers=2, progress=False, callbacks=[log])

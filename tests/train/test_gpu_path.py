@@ -147,7 +147,12 @@ def ragged(depth: int, **values: Any) -> list[Setting]:
 
 
 STEPS = [
-    *itertools.product((0, 1, 3), ACTIVATIONS, ["sgd"]),
+    *itertools.product((0, 1, 3), ["relu"], ["sgd"]),
+    *(
+        pytest.param(depth, name, "sgd", marks=pytest.mark.slow)
+        for depth, name in itertools.product((1, 3), ACTIVATIONS)
+        if name != "relu"
+    ),
     *itertools.product([2], ["relu"], [name for name in OPTIMIZERS if name != "sgd"]),
 ]
 

@@ -216,6 +216,7 @@ def test_a_fold_without_a_score_fails_its_trial_and_is_never_pruned(metric: str)
     assert asked == []
 
 
+@pytest.mark.slow
 def test_packs_that_ran_out_of_memory_are_gone_before_their_halves_train(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

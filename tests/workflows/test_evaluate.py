@@ -171,8 +171,15 @@ def test_the_score_is_scikit_learn_s_of_the_exported_model_in_a_fresh_process(
     assert calibration["brier"] == pytest.approx(brier)
 
 
-@pytest.mark.parametrize("metric", ["cross_entropy", "rmse"])
-@pytest.mark.parametrize("final_model", ["refit", "fold_ensemble"])
+@pytest.mark.parametrize(
+    ("final_model", "metric"),
+    [
+        ("refit", "cross_entropy"),
+        pytest.param("refit", "rmse", marks=pytest.mark.slow),
+        pytest.param("fold_ensemble", "cross_entropy", marks=pytest.mark.slow),
+        pytest.param("fold_ensemble", "rmse", marks=pytest.mark.slow),
+    ],
+)
 def test_an_exported_model_scores_to_the_last_bit_in_a_fresh_process(
     cli: Cli, write: Write, frame: pd.DataFrame, metric: str, final_model: str
 ) -> None:

@@ -69,6 +69,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return calm, killed
 
 
+@pytest.mark.slow
 def test_kill_9_at_random_moments_changes_no_trial(folders: tuple[Path, Path]) -> None:
     calm, killed = folders
     seed = random.SystemRandom().randrange(2**32)
@@ -87,7 +88,13 @@ def test_kill_9_at_random_moments_changes_no_trial(folders: tuple[Path, Path]) -
     assert table == trial_table(calm)
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [
+        (signal.SIGINT, 130),
+        pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow),
+    ],
+)
 def test_an_interrupt_releases_the_cohort_and_says_so(
     folders: tuple[Path, Path], number: signal.Signals, code: int
 ) -> None:
