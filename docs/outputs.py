@@ -41,8 +41,7 @@ def run(command: str, folder: Path) -> str:
     if ended.returncode:
         sys.exit(ended.stderr)
     lines = [line.rstrip() for line in ended.stdout.strip("\n").splitlines()]
-    # A program that is not on PATH is shown by its path.
-    return re.sub(r"\S*__main__\.py", "selection", "\n".join(lines))
+    return "\n".join(lines).replace("python -m selection", "selection")
 
 
 def with_output(page: str, command: str, printed: str) -> str:

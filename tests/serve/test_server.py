@@ -27,7 +27,9 @@ def said(process: subprocess.Popen[str], lines: int) -> str:
     return "".join(process.stdout.readline() for _ in range(lines))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_it_says_where_it_is_and_ends_when_told(sqlite_study: str, number: signal.Signals) -> None:
     process = start_server(sqlite_study)
     text = said(process, 3)

@@ -411,6 +411,7 @@ def test_copy_is_of_one_moment(kind: str, get_database: Callable[[str], Database
     assert put_back(of_study(writer, study)) != rows
 
 
+@pytest.mark.slow
 def test_big_rows_are_held_a_few_at_a_time(pair: tuple[Database, Database]) -> None:
     source, target = pair
     records = Records(source)

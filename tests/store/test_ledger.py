@@ -169,6 +169,7 @@ def test_claims_of_two_studies_do_not_meet(records: Records, ledger: Ledger) -> 
     assert [line.number for line in ledger.evaluations(second)] == [2]
 
 
+@pytest.mark.slow
 def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
     with open_database(new_url, create=True, write=True) as database:
         study = create_example(Records(database))

@@ -69,6 +69,10 @@ for url in sys.argv[3:]:
 """
 
 
+# A server and twenty processes; test_database and test_ledger cover the same code one by one.
+pytestmark = pytest.mark.slow
+
+
 @dataclass(frozen=True)
 class Race:
     """Hold a database after the race, and what each child won."""

@@ -61,7 +61,7 @@ def assert_equal_to_reference(
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
-@pytest.mark.parametrize("classes", [3, 2, 0])
+@pytest.mark.parametrize("classes", [3, pytest.param(2, marks=pytest.mark.slow), 0])
 def test_every_kind_equals_plain_torch(
     classes: int, depth: int, activation: str, optimizer: str
 ) -> None:
