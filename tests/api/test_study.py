@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -236,6 +236,15 @@ class Interrupt(Log):
             signal.raise_signal(signal.SIGINT)
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Python's own handler: a shell may have started this process with SIGINT ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 @pytest.mark.parametrize("is_notebook", [True, False])
 def test_an_interrupt_gives_the_cohort_back(
     is_notebook: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
