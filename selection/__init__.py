@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from selection.workflows.callbacks import Callback, EpochEvent
 
 # Imported when they are asked for, so that the command line starts quickly.
-_HOMES = {
+_MODULES = {
     "Callback": "selection.workflows.callbacks",
     "DataError": "selection.errors",
     "DeviceError": "selection.errors",
@@ -69,8 +69,8 @@ __version__: str
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is asked for."""
-    if name in _HOMES:
-        return getattr(import_module(_HOMES[name]), name)
+    if name in _MODULES:
+        return getattr(import_module(_MODULES[name]), name)
     if name == "__version__":
         return import_module("importlib.metadata").version("selection-sweep")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

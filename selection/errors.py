@@ -65,7 +65,7 @@ def install_command(extra: str) -> str:
 
 
 class SelectionError(Exception):
-    """Carry one or more users' errors to the front that prints them."""
+    """The base class of every error that a user can fix; details holds one entry per error."""
 
     exit_code = 1
 
@@ -108,7 +108,7 @@ class LostCohortError(StudyStateError):
 
 
 class ServeError(SelectionError):
-    """The server cannot listen where it was told to."""
+    """The server cannot listen at the given address."""
 
 
 class ExportError(SelectionError):

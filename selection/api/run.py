@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from selection.api.defaults import STORAGE_VARIABLE, default_storage
-from selection.api.study import Say, Study
+from selection.api.study import Say, Study, TemporaryFolder
 from selection.data.arrays import table_from_arrays
 from selection.data.sources import data_folder
 from selection.errors import ErrorDetail, StudyFileError, StudyStateError
@@ -70,9 +69,10 @@ def run(
     """Run a study, or go on with it where it stopped; a finished one only returns its Study.
 
     spec is the path of a study file, its content as a dict, or a StudySpec. With X and y the rows
-    are those arrays; without a name and storage such a study is gone with its Study. held_out is
-    the fraction of the rows to hold out, or True for each row that is held out. storage is a
-    database URL; the default is the SELECTION_STORAGE variable, or selection.db here.
+    are those arrays, paired by position; without a name or storage, such a study is deleted
+    together with its Study object. held_out is the fraction of the rows to hold out, or True for
+    each row that is held out. storage is a database URL; the default is the SELECTION_STORAGE
+    variable, or selection.db here. What weakens the answer is in study.warnings.
 
     An interrupt gives the running cohort back. In an interactive session (a notebook) the Study
     that has been trained so far is returned; elsewhere KeyboardInterrupt is raised.
@@ -99,17 +99,20 @@ def run(
         4
     """
     checked, frame = _read(spec, X, y, groups, held_out)
-    folder: tempfile.TemporaryDirectory[str] | None = None
-    if frame is not None and storage is None and checked.name == DEFAULT_NAME:
-        folder = tempfile.TemporaryDirectory(prefix="selection-")
-        storage = f"sqlite:///{Path(folder.name) / 'study.db'}"
+    folder: TemporaryFolder | None = None
+    if frame is not None and not _is_named(spec):
+        if storage is not None:
+            rule, hint = "a study that is kept must have a name", 'Add "name" to it.'
+            raise StudyFileError(ErrorDetail("name", rule, "none", hint))
+        folder = TemporaryFolder()
+        storage = f"sqlite:///{folder.path / 'study.db'}"
     study = Study(checked.name, storage or default_storage(), frame=frame, folder=folder)
     view = SweepView(checked.metric, is_minimised=checked.is_minimised, is_quiet=not progress)
     try:
         with view:
             train(study, checked, Training(device, workers), view, callbacks)
     except KeyboardInterrupt:
-        if not _is_interactive():
+        if not (_is_interactive() and study.is_on_record()):
             raise
         view.say(f"stopped: study {study.name} keeps its finished trials")
     return study
@@ -134,9 +137,10 @@ def open_study(
     url = storage or default_storage()
     with open_repository(url) as repository:
         record = repository.newest_study() if name is None else repository.study(name)
-    study = Study(record.name, url)
     if X is None:
-        return study
+        _refuse_without_rows(y=y, groups=groups, held_out=held_out)
+        return Study(record.name, url)
+    _check_target(y)
     stated = {name: record.spec_json["data"][name] for name in ("drop", "categorical")}
     frame, _ = table_from_arrays(X, y, groups, held_out, stated)
     return Study(record.name, url, frame=frame)
@@ -166,10 +170,12 @@ def train(
     Raises: SelectionError.
     """
     from selection.train.device import choose_device
+    from selection.workflows.callbacks import check_callbacks
     from selection.workflows.nested_cv import check_nested
     from selection.workflows.study_data import enter_study, load_study_data, row_facts
 
     warn = warn or view.say
+    check_callbacks(callbacks)
     address = read_address(study.secret_url)
     _check_workers(training, address, study)
     device = choose_device(training.device)
@@ -183,9 +189,12 @@ def train(
         repository.evidence.keep_rows(record, row_facts(data))
         if others := openings(repository.ledger.openings_by_others(record)):
             warn(f"warning: {others}")
-        _Run(spec, record, data, repository, address, training, device).procedure(view, callbacks)
-    for callback in callbacks:
-        callback.on_study_end(study)
+        whole = _Run(spec, record, data, repository, address, training, device)
+        try:
+            whole.procedure(view, callbacks)
+        finally:
+            for callback in callbacks:
+                callback.on_study_end(study)
 
 
 def work(name: str, storage: str, training: Training, view: TeamView) -> None:
@@ -285,13 +294,31 @@ def _read(
     Raises: StudyFileError with all errors of the study; DataError if the arrays do not fit.
     """
     if X is None:
+        _refuse_without_rows(y=y, groups=groups, held_out=held_out)
         return _read_source(spec), None
-    if y is None:
-        raise StudyFileError(ErrorDetail("y", "arrays need a target", "none", "Pass X and y."))
+    _check_target(y)
     content = _content(spec)
     frame, section = table_from_arrays(X, y, groups, held_out, content.get("data"))
     content = {"name": DEFAULT_NAME, **content, "data": section}
     return parse_study(content, str(content["name"])), frame
+
+
+def _refuse_without_rows(**given: Any) -> None:
+    """Refuse arguments that only arrays have."""
+    named = [name for name, value in given.items() if value is not None]
+    if named:
+        hint = "Pass X and y, or write them in [data] of the study."
+        rule = "these arguments must come with arrays"
+        raise StudyFileError(ErrorDetail(", ".join(named), rule, "no X", hint))
+
+
+def _check_target(y: Any) -> None:
+    if y is None:
+        raise StudyFileError(ErrorDetail("y", "arrays need a target", "none", "Pass X and y."))
+
+
+def _is_named(spec: Source) -> bool:
+    return not isinstance(spec, Mapping) or "name" in spec
 
 
 def _read_source(spec: Source) -> StudySpec:
@@ -313,6 +340,9 @@ def _content(spec: Source) -> dict[str, Any]:
 
 
 def _check_workers(training: Training, address: Address, study: Study) -> None:
+    if training.workers < 1:
+        rule = "workers must be at least 1"
+        raise StudyStateError(ErrorDetail("workers", rule, str(training.workers), "Leave it out."))
     if training.workers == 1:
         return
     require_server(address, training.workers)

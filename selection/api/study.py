@@ -6,17 +6,21 @@ What is heavy (torch, plotly) is imported by the method that needs it.
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pandas as pd
 
 from selection.data.sources import data_folder
+from selection.errors import ErrorDetail, StorageError, StudyStateError, nearest_name, show
+from selection.report.verdict import openings
 from selection.store.address import Address, read_address
 from selection.store.ledger import Evaluation
 from selection.store.repository import Repository, open_repository
@@ -48,6 +52,20 @@ if TYPE_CHECKING:
     from selection.workflows.study_data import StudyData
 
 Say = Callable[[str], None]
+
+
+class TemporaryFolder:
+    """A new folder that is removed with this object, by the process that made it."""
+
+    def __init__(self) -> None:
+        self.path = Path(tempfile.mkdtemp(prefix="selection-"))
+        weakref.finalize(self, _remove, self.path, os.getpid())
+
+
+def _remove(folder: Path, owner: int) -> None:
+    # A forked child has a copy of the object, and must leave the folder to its parent.
+    if os.getpid() == owner:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _silent(_line: str) -> None:
@@ -106,18 +124,17 @@ class Study:
         storage: str,
         *,
         frame: pd.DataFrame | None = None,
-        folder: tempfile.TemporaryDirectory[str] | None = None,
+        folder: TemporaryFolder | None = None,
     ) -> None:
         """Name a study that is in the database, or is about to be.
 
-        frame holds the rows of a study of arrays; folder is removed together with this object.
+        frame holds the rows of a study of arrays; folder is removed with the last object that
+        holds it.
         """
         self.name = name
         self.frame = frame
         self._address: Address = read_address(storage)
-        if folder is not None:
-            # TemporaryDirectory itself warns where it is collected without a cleanup.
-            weakref.finalize(self, folder.cleanup)
+        self._folder = folder
         self._assessed: dict[Rule | None, tuple[tuple[int, ...], Assessment]] = {}
 
     def __repr__(self) -> str:
@@ -169,6 +186,21 @@ class Study:
             return repository.ledger.evaluations(record)
 
     @property
+    def warnings(self) -> list[str]:
+        """What weakens the study's answer: rows that leak, held-out rows that others opened."""
+        with self._reading() as (repository, record):
+            others = openings(repository.ledger.openings_by_others(record))
+        return [*record.facts.warnings, *([others] if others else [])]
+
+    def is_on_record(self) -> bool:
+        """Say whether the database exists and contains the study."""
+        try:
+            with open_repository(self._address.secret_url) as repository:
+                return repository.records.find_study(self.name) is not None
+        except StorageError:
+            return False
+
+    @property
     def plots(self) -> StudyPlots:
         """The charts of the study, each as a plotly Figure."""
         from selection.report.plots.study_plots import StudyPlots
@@ -186,7 +218,10 @@ class Study:
         """Return all that can be said before an evaluation; rule overrides the study's.
 
         What was assessed is kept until the record changes.
+
+        Raises: StudyStateError if there is no such rule.
         """
+        _check_rule(rule)
         from selection.report.study_view import view_study
 
         with self._reading() as (repository, record):
@@ -212,7 +247,7 @@ class Study:
         Raises: StudyStateError if there is no such trial.
         """
         with self._reading() as (repository, record):
-            return repository.records.curves(record, trial)
+            return repository.records.curves(record, index(trial))
 
     def diagnose(self, trial: int | None = None) -> DiagnosedTrial:
         """Say whether a trial, by default the winner, under- or overfits, and what to do about it.
@@ -222,7 +257,7 @@ class Study:
         from selection.workflows.diagnose import diagnose_complete
 
         with self._reading() as (repository, record):
-            return diagnose_complete(record, repository, trial)
+            return diagnose_complete(record, repository, _number(trial))
 
     def curve(
         self,
@@ -257,7 +292,7 @@ class Study:
     ) -> list[tuple[CurvePoint, Diagnosis | None]]:
         """Return the points of a curve with their fold results, each with its diagnosis.
 
-        values have passed check_values; watch is told of every epoch.
+        values have passed check_values; watch receives the news of every epoch.
 
         Raises: StudyStateError if a value cannot be trained.
         """
@@ -266,7 +301,7 @@ class Study:
 
         with self._writing() as (repository, record):
             spec = record.spec()
-            chosen = complete_trial(record, repository, trial)
+            chosen = complete_trial(record, repository, _number(trial))
             subject = Subject(spec, record, self._data(record), chosen, over)
             points = trace_curve(subject, values, repository, _device(device), watch, say)
             found = diagnose_points(record, spec, repository, points)
@@ -290,10 +325,11 @@ class Study:
         Raises: RefusedError on a second call, with the first result in its attribute result;
         StudyStateError without a winner; DataError if the held-out rows cannot be read.
         """
-        from selection.report.verdict import openings
         from selection.workflows.evaluate import check_evaluation, evaluate
         from selection.workflows.study_data import row_facts
 
+        _check_rule(rule)
+        reason = _checked_reason(reason, again=again)
         with self._writing() as (repository, record):
             if not again:
                 repository.ledger.check_first_evaluation(record)
@@ -433,6 +469,31 @@ class Study:
             data, chosen = self._data(record), choose_device(device)
             final_models(record, record.spec(), data, trial, repository.evidence, chosen)
         return repository.evidence.models(record, trial.number)[0]
+
+
+def _number(trial: int | None) -> int | None:
+    """Return a trial's number, which may be NumPy's, as an int."""
+    return None if trial is None else index(trial)
+
+
+def _check_rule(rule: object) -> None:
+    rules = get_args(Rule)
+    if rule is not None and rule not in rules:
+        allowed = f"the rule must be one of {', '.join(rules)}"
+        hint = nearest_name(str(rule), rules)
+        raise StudyStateError(ErrorDetail("rule", allowed, show(rule), hint))
+
+
+def _checked_reason(reason: str, *, again: bool) -> str:
+    """Return why the held-out set is opened again, in one line; nothing for the first time."""
+    reason = reason.strip()
+    if again != bool(reason):
+        got, hint = f"again={again}, reason={show(reason)}", 'Pass again=True and reason="...".'
+        raise StudyStateError(ErrorDetail("evaluate", "again must come with a reason", got, hint))
+    if not reason.isprintable():
+        rule = "the reason must be one line of readable text"
+        raise StudyStateError(ErrorDetail("evaluate", rule, show(reason), "Write one line."))
+    return reason
 
 
 def _device(name: DeviceName) -> Any:

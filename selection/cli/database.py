@@ -1,4 +1,4 @@
-"""The commands that look after the record: studies, doctor, copy, delete, db."""
+"""The commands that manage the database: studies, doctor, copy, delete, db."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from selection.cli.options import AsJson, Name, Storage, command, print_json
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     """List the studies of the database."""
+    from selection.api.run import list_studies
     from selection.report import values
     from selection.report.terminal import text
-    from selection.store.repository import open_repository
 
-    with open_repository(storage) as repository:
-        found = repository.records.list_studies()
+    found = list_studies(storage)
     if as_json:
         print_json([values.summary_value(summary) for summary in found])
     else:
@@ -33,7 +32,7 @@ def doctor(
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
-    """Look for all that cannot be in a sound database; exit code 1 if something is wrong."""
+    """Check the database for damage and contradictions; exit code 1 if anything is wrong."""
     from selection.store.database import check_database, open_database, writer_lock
     from selection.store.doctor import examine
     from selection.store.doctor import fix as fix_database

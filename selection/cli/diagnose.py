@@ -1,4 +1,4 @@
-"""The commands that look into a study: diagnose, validation curve."""
+"""The commands that examine a study: diagnose, validation-curve."""
 
 from __future__ import annotations
 

@@ -1,16 +1,18 @@
 """Makes a table of arrays, so that rows in memory are read by the rules of a table in a file.
 
-Columns of text and of pandas' category type are categorical; everything else is a number. Never
-copies a value into another spelling: column types stay as they came.
+Columns of text and of pandas' category type are categorical; everything else is a number. Rows of X
+and y are paired by position, whatever their indexes say. Never changes a value.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from selection.errors import DataError, ErrorDetail, show
 
@@ -36,21 +38,24 @@ def table_from_arrays(
     """
     frame = _features(X)
     stated = dict(section or {})
-    known = [name for name in ("dataset", "path", "target", "groups") if name in stated]
+    taken = ("dataset", "path", "target", "groups")
+    known = [name for name in taken if name in stated]
+    if held_out is not None and stated.get("held_out") is not None:
+        known.append("held_out")
     if known:
-        rule = "[data] of a study of arrays says nothing of where rows come from"
+        rule = "[data] of a study of arrays must leave to the arguments what they say"
         raise DataError(ErrorDetail("X, y", rule, show(known), "Remove these keys."))
     text = [str(name) for name in frame.columns if _is_categorical(frame[name])]
     dropped = stated.get("drop", ())
     stated.setdefault("categorical", [name for name in text if name not in dropped])
     stated["path"] = IN_MEMORY
-    stated["target"] = _add(frame, y, "y", getattr(y, "name", None) or "target")
+    stated["target"] = _add(frame, y, "target", "y")
     if groups is not None:
-        stated["groups"] = _add(frame, groups, "groups", getattr(groups, "name", None) or "groups")
-    if isinstance(held_out, float):
-        stated["held_out"] = held_out
+        stated["groups"] = _add(frame, groups, "groups", "groups")
+    if isinstance(held_out, Real) and not isinstance(held_out, bool | np.bool_):
+        stated["held_out"] = float(held_out)
     elif held_out is not None:
-        name = _add(frame, np.asarray(held_out, dtype=bool), "held_out", "held_out")
+        name = _add(frame, _mask(held_out), "held_out", "held_out")
         stated["held_out"] = {"column": name, "value": True}
     return frame, stated
 
@@ -58,18 +63,39 @@ def table_from_arrays(
 def _features(X: Any) -> pd.DataFrame:
     """Return features as a frame with names and with rows counted from 0."""
     if hasattr(X, "toarray"):
-        hint = "Pass X.toarray(), or fewer columns."
-        raise DataError(ErrorDetail("X", "features must be dense", "a sparse matrix", hint))
-    if isinstance(X, pd.DataFrame):
-        frame = X.reset_index(drop=True)
-        frame.columns = frame.columns.map(str)
-        return frame
-    values = np.asarray(X)
-    if values.ndim != 2 or not values.size:
+        raise _refusal("X", "features must be dense", "a sparse matrix", "Pass X.toarray().")
+    if isinstance(X, np.ma.MaskedArray):
+        raise _refusal("X", "values must not be masked", "a masked array", "Fill it with NaN.")
+    frame = X.reset_index(drop=True) if isinstance(X, pd.DataFrame) else _from_array(X)
+    frame.columns = frame.columns.map(str)
+    if not frame.size:
         rule = "features must be a table of rows and columns, (N, D)"
-        raise DataError(ErrorDetail("X", rule, f"shape {values.shape}", "Reshape it."))
+        raise _refusal("X", rule, f"shape {frame.shape}", "Pass at least one row and column.")
+    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+    if twice:
+        rule = "columns must have different names"
+        raise _refusal("X", rule, f"two named {show(twice[0])}", "Rename one.")
+    return frame
+
+
+def _from_array(X: Any) -> pd.DataFrame:
+    values = np.asarray(X)
+    if values.ndim != 2:
+        rule = "features must be a table of rows and columns, (N, D)"
+        raise _refusal("X", rule, f"shape {values.shape}", "Reshape it.")
+    if np.iscomplexobj(values):
+        raise _refusal("X", "features must be real numbers", "complex ones", "Split them in two.")
     names = [f"feature_{index}" for index in range(values.shape[1])]
     return pd.DataFrame(values, columns=names).infer_objects()
+
+
+def _mask(held_out: Any) -> NDArray[np.bool_]:
+    """Return which rows are held out."""
+    values = pd.Series(np.asarray(held_out).tolist() if np.ndim(held_out) == 1 else [None])
+    if not values.map(lambda value: isinstance(value, bool)).all():
+        rule = "held_out must be a fraction, or one True or False for each row"
+        raise _refusal("held_out", rule, show(type(held_out).__name__), "Pass a mask of booleans.")
+    return values.to_numpy(dtype=bool)
 
 
 def _is_categorical(column: pd.Series[Any]) -> bool:
@@ -78,15 +104,17 @@ def _is_categorical(column: pd.Series[Any]) -> bool:
     return is_text or isinstance(column.dtype, pd.CategoricalDtype)
 
 
-def _add(frame: pd.DataFrame, values: Any, where: str, name: Any) -> str:
+def _add(frame: pd.DataFrame, values: Any, name: str, where: str) -> str:
     """Add a column under a name that no feature has, and return the name."""
     column = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values).tolist())
-    if len(column) != len(frame) or np.ndim(values) != 1:
+    if np.ndim(values) != 1 or len(column) != len(frame):
         rule = f"{where} must have one value for each of the {len(frame)} rows of X"
-        got = f"shape {np.shape(values)}"
-        raise DataError(ErrorDetail(where, rule, got, "Pass arrays of one length."))
-    free = str(name)
-    while free in frame.columns:
-        free += "_"
-    frame[free] = column.reset_index(drop=True)
-    return free
+        raise _refusal(where, rule, f"shape {np.shape(values)}", "Pass arrays of one length.")
+    while name in frame.columns:
+        name += "_"
+    frame[name] = column.reset_index(drop=True)
+    return name
+
+
+def _refusal(where: str, rule: str, got: str, hint: str) -> DataError:
+    return DataError(ErrorDetail(where, rule, got, hint))

@@ -10,17 +10,19 @@ from selection.report.values import curve_value, curve_values, trial_rows
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import CurvePoint
 from selection.store.study_record import StudyRecord
-from selection.study.trial import FoldResult, Trial
+from selection.study.trial import CURVE_COLUMNS, FoldResult, Trial
 
 
 def trials_frame(study: StudyRecord, trials: Sequence[Trial]) -> pd.DataFrame:
     """Return one row a trial, by number: its state, params (param_*) and fold scores (fold_*)."""
-    return pd.DataFrame(trial_rows(study, trials)).set_index("number")
+    rows = trial_rows(study, trials)
+    return pd.DataFrame(rows, columns=None if rows else ["number", "state"]).set_index("number")
 
 
 def curves_frame(folds: Sequence[FoldResult]) -> pd.DataFrame:
     """Return losses and scores by repeat, fold and epoch."""
-    return pd.DataFrame(curve_values(folds)).set_index(["repeat", "fold", "epoch"])
+    index = ["repeat", "fold", "epoch"]
+    return pd.DataFrame(curve_values(folds), columns=[*index, *CURVE_COLUMNS]).set_index(index)
 
 
 def points_frame(found: Sequence[tuple[CurvePoint, Diagnosis | None]], metric: str) -> pd.DataFrame:

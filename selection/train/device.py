@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import cache
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 
-from selection.errors import DeviceError, ErrorDetail
+from selection.errors import DeviceError, ErrorDetail, nearest_name, show
 from selection.study.setting import Precision
 
 DeviceName = Literal["auto", "cpu", "cuda"]
@@ -21,8 +21,12 @@ Device = torch.device
 def choose_device(name: DeviceName) -> Device:
     """Return the device to train on; "auto" takes CUDA where it is present.
 
-    Raises: DeviceError if CUDA is asked for and absent.
+    Raises: DeviceError if the name is unknown, or CUDA is asked for and absent.
     """
+    names = get_args(DeviceName)
+    if name not in names:
+        rule, hint = f"the device must be one of {', '.join(names)}", nearest_name(name, names)
+        raise DeviceError(ErrorDetail("device", rule, show(name), hint))
     if name == "cpu":
         return torch.device("cpu")
     if torch.cuda.is_available():

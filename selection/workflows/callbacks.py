@@ -1,6 +1,6 @@
 """What a run reports while it trains: the protocol of a logger, and how it is fed from progress.
 
-A callback is told what is on record or just trained; it decides nothing.
+A callback receives what is on record or was just trained; it decides nothing.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from selection.errors import ErrorDetail, StudyStateError
 from selection.store.leases import RunningCohort
 from selection.study.trial import Trial
 from selection.workflows.sweep import SweepNews, View
@@ -36,7 +37,8 @@ class Callback(Protocol):
 
     on_epoch follows every epoch of a cohort; with several workers, whenever their progress is
     read. on_trial_end follows the commit of each trial that ended during this run, in the order of
-    their numbers within a cohort; on_study_end comes last, with the Study.
+    their numbers within a cohort; on_study_end comes last, with the Study, also after an interrupt
+    or an error. An error in a callback ends the run, and gives the cohort back.
     """
 
     def on_epoch(self, event: EpochEvent) -> None: ...
@@ -44,6 +46,19 @@ class Callback(Protocol):
     def on_trial_end(self, trial: Trial) -> None: ...
 
     def on_study_end(self, study: Any) -> None: ...
+
+
+def check_callbacks(callbacks: Sequence[object]) -> None:
+    """Refuse a callback that lacks a method, before anything trains.
+
+    Raises: StudyStateError.
+    """
+    for callback in callbacks:
+        for name in ("on_epoch", "on_trial_end", "on_study_end"):
+            if not callable(getattr(callback, name, None)):
+                got = f"{type(callback).__name__} without {name}"
+                rule = "a callback must have on_epoch, on_trial_end and on_study_end"
+                raise StudyStateError(ErrorDetail("callbacks", rule, got, "Add the method."))
 
 
 class TeamView(View, Protocol):

@@ -167,7 +167,7 @@ class _Sweep:
         self.proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
         # By number.
         self.finished: list[Trial] = []
-        # All trials of the cohorts below this one are told; of those since, by cohort, these.
+        # All trials of the cohorts below this one have finished; of later ones, by cohort, these.
         self.first_unfinished = 0
         self.finished_since: dict[int, set[int]] = {}
         # The last claim's: kept until the next one, so that nobody takes the study for stopped.

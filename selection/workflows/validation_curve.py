@@ -85,7 +85,8 @@ def check_values(over: str, values: Sequence[Scalar]) -> list[Scalar]:
     Raises: StudyFileError where the name is unknown, or a value breaks a rule of its own.
     """
     _check_name(over, "over")
-    return _check_all(over, values, "values")
+    plain = [value.item() if isinstance(value, np.generic) else value for value in values]
+    return _check_all(over, plain, "values")
 
 
 def _check_all(over: str, values: Sequence[Scalar], where: str) -> list[Scalar]:

@@ -69,9 +69,9 @@ def test_an_array_has_numbered_features() -> None:
 
 
 def test_a_target_is_named_apart_from_the_features() -> None:
-    frame, section = table_from_arrays(FRAME.rename(columns={"size": "label"}), TARGET)
-    assert section["target"] == "label_"
-    assert list(frame["label_"]) == list(TARGET)
+    frame, section = table_from_arrays(FRAME.rename(columns={"size": "target"}), TARGET)
+    assert section["target"] == "target_"
+    assert list(frame["target_"]) == list(TARGET)
     assert section["path"] == IN_MEMORY
 
 
@@ -113,6 +113,13 @@ def test_other_held_out_rows_are_refused() -> None:
         ((np.ones((2, 1)), [[0], [1]]), "one value for each of the 2 rows"),
         ((np.ones((2, 1)), [0, 1], [1]), "groups must have one value for each"),
         ((np.ones((2, 1)), [0, 1], None, [True]), "held_out must have one value for each"),
+        ((np.ones((2, 1)), [0, 1], None, [0, 1]), "one True or False for each row"),
+        ((np.ones((2, 1)), [0, 1], None, [True, np.nan]), "one True or False for each row"),
+        ((np.ones((2, 1)), [0, 1], None, True), "one True or False for each row"),
+        ((np.ones((2, 1)) * 1j, [0, 1]), "features must be real numbers"),
+        ((np.ma.masked_equal(np.ones((2, 1)), 1), [0, 1]), "values must not be masked"),
+        ((pd.DataFrame({"a": []}), []), "must be a table of rows and columns"),
+        ((pd.DataFrame([[1, 2]], columns=["1", 1]), [0]), "columns must have different names"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays: tuple[Any, ...], said: str) -> None:
@@ -128,5 +135,12 @@ def test_a_sparse_matrix_is_refused() -> None:
 
 
 def test_a_source_beside_arrays_is_refused() -> None:
-    with pytest.raises(DataError, match="says nothing of where rows come from"):
+    with pytest.raises(DataError, match="must leave to the arguments"):
         table_from_arrays(np.ones((2, 1)), [0, 1], section={"dataset": "iris"})
+    with pytest.raises(DataError, match="must leave to the arguments"):
+        table_from_arrays(np.ones((2, 1)), [0, 1], None, 0.5, {"held_out": 0.2})
+
+
+def test_a_fraction_may_be_of_numpy() -> None:
+    _, section = table_from_arrays(np.ones((2, 1)), [0, 1], None, np.float32(0.5))
+    assert type(section["held_out"]) is float

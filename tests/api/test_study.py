@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import gc
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -80,12 +82,20 @@ def test_a_study_from_start_to_model(storage_url: str, tmp_path: Path) -> None:
     last = curves.xs(4, level="epoch")["validation_score"].to_numpy()
     assert last == pytest.approx(trials.loc[1, ["fold_0", "fold_1", "fold_2"]].to_numpy(float))
     assert study.diagnose().verdict
-    over = study.curve("width", [2, 4, 8])
+    over = study.curve("width", list(np.array([2, 4, 8])))
     assert list(over.index) == [2, 4, 8]
+    own = over["validation_accuracy"].to_dict()[best.params["width"]]
+    assert own == pytest.approx(best.observed.mean)
+    first = trials.index[0]
+    pd.testing.assert_frame_equal(study.learning_curves(first), study.learning_curves(0))
     assert isinstance(study.plots.history(), Figure)
     assert isinstance(study.plots.learning_curves([0, 1], kind="loss"), Figure)
     assert f"trial {best.number}" in study._repr_html_()
 
+    for wrong in ({"rule": "foo"}, {"again": True}, {"reason": "x"}):
+        with pytest.raises(selection.StudyStateError):
+            study.evaluate(**wrong)
+    assert not study.evaluations
     result = study.evaluate()
     with pytest.raises(selection.RefusedError) as refused:
         study.evaluate()
@@ -106,10 +116,11 @@ def test_a_study_from_start_to_model(storage_url: str, tmp_path: Path) -> None:
 
 def test_a_finished_study_returns_at_once(storage_url: str) -> None:
     selection.run(STUDY, storage=storage_url, progress=False)
+    before = selection.open_study("small", storage=storage_url).trials
     log = Log()
     study = selection.run(STUDY, storage=storage_url, progress=False, callbacks=[log])
     assert (log.epochs, log.trials) == ([], [])
-    assert len(study.trials) == 4
+    pd.testing.assert_frame_equal(study.trials, before)
 
 
 def test_a_file_and_its_content_are_one_study(tmp_path: Path) -> None:
@@ -137,14 +148,52 @@ def test_the_default_storage_is_that_of_the_command_line(
         selection.open_study("small")
 
 
-def test_arrays_without_a_name_are_gone_with_their_study(iris: tuple[Any, Any]) -> None:
+def test_arrays_without_a_name_are_gone_with_their_study(
+    iris: tuple[Any, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SELECTION_STORAGE", f"sqlite:///{tmp_path / 'other.db'}")
     study = selection.run(ARRAYS, *iris, progress=False)
+    assert list(tmp_path.iterdir()) == []
     file = Path(study.storage.removeprefix("sqlite:///"))
     assert file.exists()
-    assert len(study.trials) == 4
+    twin = copy.copy(study)
     del study
     gc.collect()
+    assert len(twin.trials) == 4
+    del twin
+    gc.collect()
     assert not file.parent.exists()
+
+
+def test_a_child_process_leaves_the_study_to_its_parent(iris: tuple[Any, Any]) -> None:
+    study = selection.run(ARRAYS, *iris, progress=False)
+    child = os.fork()
+    if not child:
+        del study
+        gc.collect()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert len(study.trials) == 4
+
+
+def test_arrays_that_are_kept_need_a_name(iris: tuple[Any, Any], storage_url: str) -> None:
+    with pytest.raises(selection.StudyFileError, match="must have a name"):
+        selection.run(ARRAYS, *iris, storage=storage_url, progress=False)
+
+
+def test_what_weakens_the_answer_is_said() -> None:
+    rows = np.repeat(np.arange(20.0), 2)[:, None]
+    study = selection.run(ARRAYS, rows, np.repeat([0, 1] * 10, 2), progress=False)
+    assert any("exact copy in another fold" in line for line in study.warnings)
+
+
+def test_groups_stay_in_one_fold() -> None:
+    rows = np.random.default_rng(0).normal(size=(60, 2))
+    groups = np.repeat(np.arange(15), 4)
+    study = selection.run(ARRAYS, rows, [0, 1] * 30, groups=groups, progress=False)
+    assert study.view().study.facts.fold_kind in ("group", "stratified_group")
+    assert study.evaluate().rows % 4 == 0
 
 
 def test_arrays_with_a_storage_are_kept_resumed_and_fingerprinted(
@@ -180,8 +229,10 @@ def test_held_out_is_a_fraction_or_a_mask(iris: tuple[Any, Any]) -> None:
     rows, target = iris
     assert selection.run(ARRAYS, rows, target, held_out=0.4, progress=False).evaluate().rows == 60
     mask = np.arange(len(target)) % 10 == 0
-    result = selection.run(ARRAYS, rows, target, held_out=mask, progress=False).evaluate()
+    study = selection.run(ARRAYS, rows, target, held_out=mask, progress=False)
+    result = study.evaluate()
     assert result.rows == mask.sum()
+    assert result.score == pytest.approx(study.model().score(rows[mask], target[mask]))
 
 
 def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Path) -> None:
@@ -204,6 +255,14 @@ def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Pat
         (lambda: selection.run({"name": "x"}), selection.StudyFileError, "key data must be given"),
         (lambda: selection.run("none.toml"), selection.StudyFileError, "must be readable"),
         (lambda: selection.run(STUDY, device="cuda"), selection.DeviceError, "CUDA"),
+        (lambda: selection.run(STUDY, device="gpu"), selection.DeviceError, "must be one of"),  # type: ignore[arg-type]
+        (lambda: selection.run(STUDY, workers=0), selection.StudyStateError, "at least 1"),
+        (lambda: selection.run(STUDY, held_out=0.5), selection.StudyFileError, "come with arrays"),
+        (
+            lambda: selection.run(STUDY, callbacks=[object()]),  # type: ignore[list-item]
+            selection.StudyStateError,
+            "object without on_epoch",
+        ),
         (lambda: selection.run(ARRAYS, [[1.0], [2.0]]), selection.StudyFileError, "Pass X and y"),
         (
             lambda: selection.run(ARRAYS, [[1.0]] * 9, [0, 1, 2] * 3, workers=2),
@@ -228,11 +287,11 @@ def test_a_mistake_is_one_line(
 
 
 class Interrupt(Log):
-    """Press Ctrl-C in the second epoch."""
+    """Press Ctrl-C in the second epoch of the second cohort."""
 
     def on_epoch(self, event: selection.EpochEvent) -> None:
         super().on_epoch(event)
-        if event.epoch == 2:
+        if (event.cohort, event.epoch) == (1, 2):
             signal.raise_signal(signal.SIGINT)
 
 
@@ -261,12 +320,33 @@ def test_an_interrupt_gives_the_cohort_back(
         with pytest.raises(KeyboardInterrupt):
             selection.run(STUDY, storage=url, progress=False, callbacks=[log])
         study = selection.open_study("small", storage=url)
-    assert log.epochs == [(0, 1), (0, 2)]
+    assert log.epochs == [(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2)]
+    assert [each.name for each in log.studies] == ["small"]
     assert not study.view().running
-    assert set(study.trials["state"]) == {"waiting"}
+    assert list(study.trials["state"]) == ["complete", "complete", "waiting", "waiting"]
+    assert study.learning_curves(2).empty
     with writer_lock(url):
         pass
-    assert len(selection.run(STUDY, storage=url, progress=False).best.params) == 2
+    resumed = selection.run(STUDY, storage=url, progress=False).trials
+    whole = selection.run(STUDY, storage=f"sqlite:///{tmp_path / 'whole.db'}", progress=False)
+    drop = ["seconds"]
+    pd.testing.assert_frame_equal(resumed.drop(columns=drop), whole.trials.drop(columns=drop))
+
+
+class Broken(Log):
+    """Fail in the first epoch."""
+
+    def on_epoch(self, event: selection.EpochEvent) -> None:
+        raise ZeroDivisionError
+
+
+def test_a_callback_that_fails_gives_the_cohort_back(storage_url: str) -> None:
+    log = Broken()
+    with pytest.raises(ZeroDivisionError):
+        selection.run(STUDY, storage=storage_url, progress=False, callbacks=[log])
+    study = selection.open_study("small", storage=storage_url)
+    assert set(study.trials["state"]) == {"waiting"}
+    assert len(log.studies) == 1
 
 
 def test_progress_is_silent_or_on_stderr(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
 
 
 def evaluation(console: Console, result: HeldOutResult, evaluations: Sequence[Evaluation]) -> None:
-    """Print a held-out result, and how often the rows were looked at; looks are this study's."""
+    """Print a held-out result, and how often this study has opened the rows."""
     metric, number = result.metric, result.number
     say(console, f"study {result.study}: trial {number} on its held-out set")
     interval = show_interval(result.low, result.high, result.level)
