@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE
-from selection.cli.options import AsJson, Name, Storage, command, print_json
+from selection.cli.options import AsJson, Name, Storage, command, print_json, print_line
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -50,9 +50,9 @@ def doctor(
         )
     else:
         for each in fixed:
-            print(f"fixed: {each.where}: {each.rule}, but got {each.got}.")
+            print_line(f"fixed: {each.where}: {each.rule}, but got {each.got}.")
         for each in wrong:
-            print(each)
+            print_line(str(each))
         print(f"{len(wrong)} wrong" if wrong else "nothing is wrong")
     if wrong:
         raise typer.Exit(1)
@@ -77,13 +77,14 @@ def delete(
     if as_json:
         print_json({"study": name, "is_deleted": yes, **asdict(size)})
         return
-    print(
+    print_line(
         f"study {name}: {size.trials} trials with {size.fold_rows} fold results and "
         f"{size.final_models} final models {'are' if yes else 'would be'} deleted; "
         f"{size.ledger_rows} evaluations of the held-out set stay in the ledger"
     )
     if not yes:
-        print(f"to delete it: {command('delete', name, '--yes', storage=storage)}")
+        again = command("delete", name, "--yes", storage=storage)
+        print_line(f"to delete it: {again}", whole=again)
 
 
 def copy(
@@ -109,7 +110,7 @@ def copy(
         print_json({"study": name, "to": shown, **asdict(copied)})
         return
     waiting = f", {copied.waiting} of them to be trained there" if copied.waiting else ""
-    print(
+    print_line(
         f"study {name} is in {shown} too: {copied.trials} trials{waiting}, "
         f"{copied.fold_rows} fold results, {copied.final_models} final models, "
         f"{copied.ledger_rows} evaluations of the held-out set"

@@ -81,6 +81,14 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
     sys.stdout.write(csv_text(rows))
 
 
+def print_line(line: str, *, whole: str = "") -> None:
+    """Print a line of a result, wrapped at words on a terminal; whole is never broken."""
+    from selection.report.terminal.layout import say as print_wrapped
+    from selection.report.terminal.text import make_console
+
+    print_wrapped(make_console(), line, whole=whole)
+
+
 def say(line: str) -> None:
     """Print a line of progress or an error, apart from results; a terminal wraps it at words."""
     if sys.stderr.isatty():
