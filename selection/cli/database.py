@@ -65,6 +65,7 @@ def delete(
     as_json: AsJson = False,
 ) -> None:
     """Delete a study; what it did to the held-out set stays in the ledger."""
+    from selection.report.cells import count_of
     from selection.store.database import writer_lock
     from selection.store.delete_study import delete_study
     from selection.store.repository import open_repository
@@ -78,9 +79,10 @@ def delete(
         print_json({"study": name, "is_deleted": yes, **asdict(size)})
         return
     print_line(
-        f"study {name}: {size.trials} trials with {size.fold_rows} fold results and "
-        f"{size.final_models} final models {'are' if yes else 'would be'} deleted; "
-        f"{size.ledger_rows} evaluations of the held-out set stay in the ledger"
+        f"study {name}: {count_of(size.trials, 'trial')} with "
+        f"{count_of(size.fold_rows, 'fold result')} and "
+        f"{count_of(size.final_models, 'final model')} {'deleted' if yes else 'to delete'}; kept "
+        f"in the ledger: {count_of(size.ledger_rows, 'evaluation')} of the held-out set"
     )
     if not yes:
         again = command("delete", name, "--yes", storage=storage)
@@ -94,6 +96,7 @@ def copy(
     as_json: AsJson = False,
 ) -> None:
     """Copy a study to another database, with all its trials, models and evaluations."""
+    from selection.report.cells import count_of
     from selection.store.copy_study import copy_study
     from selection.store.database import open_database, writer_lock
     from selection.store.repository import open_repository
@@ -111,9 +114,10 @@ def copy(
         return
     waiting = f", {copied.waiting} of them to be trained there" if copied.waiting else ""
     print_line(
-        f"study {name} is in {shown} too: {copied.trials} trials{waiting}, "
-        f"{copied.fold_rows} fold results, {copied.final_models} final models, "
-        f"{copied.ledger_rows} evaluations of the held-out set"
+        f"study {name} is in {shown} too: {count_of(copied.trials, 'trial')}{waiting}, "
+        f"{count_of(copied.fold_rows, 'fold result')}, "
+        f"{count_of(copied.final_models, 'final model')}, "
+        f"{count_of(copied.ledger_rows, 'evaluation')} of the held-out set"
     )
 
 
