@@ -278,7 +278,7 @@ def test_a_running_study_is_followed_without_a_reload(browser: Any, tmp_path: Pa
             page.goto(f"{address}studies/live/")
             page.evaluate("window.notReloaded = true")
             assert page.locator("h1 .badge").inner_text() == "training"
-            assert "when no worker trains" in page.locator("#answer").inner_text()
+            assert "computed when training ends" in page.locator("#answer").inner_text()
             page.locator(".plot").first.scroll_into_view_if_needed()
             page.wait_for_selector(PLOTS)
             done = int(page.locator("progress").first.get_attribute("value"))
@@ -315,7 +315,7 @@ def test_charts_and_open_rules_of_curves_outlive_news(browser: Any, address: str
     with new_page(browser, address) as page:
         page.goto(f"{address}studies/digits/")
         see_all_charts(page, 16)
-        page.get_by_text("Rules of these verdicts").first.click()
+        page.get_by_text("Why these verdicts").first.click()
         assert page.locator(".stored-curve details[open] li").count() == 2
         marks = "document.querySelectorAll('.plot, #head > h1').forEach(e => e.dataset.old = 'yes')"
         page.evaluate(marks)
