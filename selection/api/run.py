@@ -12,14 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
 from selection.api.defaults import STORAGE_VARIABLE, default_storage
 from selection.api.study import Say, Study, TemporaryFolder
-from selection.data.arrays import table_from_arrays
-from selection.data.sources import data_folder
 from selection.errors import ErrorDetail, StudyFileError, StudyStateError
-from selection.report.terminal.progress import SweepView
 from selection.report.verdict import openings
 from selection.store.address import Address, read_address, require_server
 from selection.store.database import writer_lock
@@ -30,6 +25,8 @@ from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study, read_study
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selection.train.device import Device, DeviceName
     from selection.train.fit import Trainer
     from selection.workflows.callbacks import Callback, TeamView
@@ -98,6 +95,8 @@ def run(
         >>> len(study.trials)
         4
     """
+    from selection.report.terminal.progress import SweepView
+
     checked, frame = _read(spec, X, y, groups, held_out)
     folder: TemporaryFolder | None = None
     if frame is not None and not _is_named(spec):
@@ -140,6 +139,8 @@ def open_study(
     if X is None:
         _refuse_without_rows(y=y, groups=groups, held_out=held_out)
         return Study(record.name, url)
+    from selection.data.arrays import table_from_arrays
+
     _check_target(y)
     stated = {name: record.spec_json["data"][name] for name in ("drop", "categorical")}
     frame, _ = table_from_arrays(X, y, groups, held_out, stated)
@@ -169,6 +170,7 @@ def train(
 
     Raises: SelectionError.
     """
+    from selection.data.sources import data_folder
     from selection.train.device import choose_device
     from selection.workflows.callbacks import check_callbacks
     from selection.workflows.nested_cv import check_nested
@@ -202,6 +204,7 @@ def work(name: str, storage: str, training: Training, view: TeamView) -> None:
 
     Raises: SelectionError.
     """
+    from selection.data.sources import data_folder
     from selection.train.device import choose_device
     from selection.workflows.study_data import check_rows, load_study_data, make_trainer
     from selection.workflows.sweep import run_sweep
@@ -296,6 +299,8 @@ def _read(
     if X is None:
         _refuse_without_rows(y=y, groups=groups, held_out=held_out)
         return _read_source(spec), None
+    from selection.data.arrays import table_from_arrays
+
     _check_target(y)
     content = _content(spec)
     frame, section = table_from_arrays(X, y, groups, held_out, content.get("data"))

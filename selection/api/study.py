@@ -16,9 +16,6 @@ from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
-import pandas as pd
-
-from selection.data.sources import data_folder
 from selection.errors import ErrorDetail, StorageError, StudyStateError, nearest_name, show
 from selection.report.verdict import openings
 from selection.store.address import Address, read_address
@@ -28,15 +25,10 @@ from selection.store.study_record import StudyRecord
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Scalar, Trial
-from selection.workflows.assess import (
-    Assessment,
-    assess_study,
-    rule_to_export,
-    trial_to_export,
-)
-from selection.workflows.best import Best, best_of
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from selection.model.estimator import AnyModel
     from selection.report.export import Winner
     from selection.report.plots.chart_source import ChartSource
@@ -48,6 +40,8 @@ if TYPE_CHECKING:
     from selection.study.held_out_result import HeldOutResult
     from selection.train.device import DeviceName
     from selection.train.fit import EpochNews
+    from selection.workflows.assess import Assessment
+    from selection.workflows.best import Best
     from selection.workflows.diagnose import DiagnosedTrial
     from selection.workflows.study_data import StudyData
 
@@ -168,6 +162,8 @@ class Study:
 
         Raises: StudyStateError if no trial is complete.
         """
+        from selection.workflows.best import best_of
+
         return best_of(self.assess())
 
     @property
@@ -223,6 +219,7 @@ class Study:
         """
         _check_rule(rule)
         from selection.report.study_view import view_study
+        from selection.workflows.assess import assess_study
 
         with self._reading() as (repository, record):
             version = view_study(record, repository).version
@@ -325,6 +322,8 @@ class Study:
         Raises: RefusedError on a second call, with the first result in its attribute result;
         StudyStateError without a winner; DataError if the held-out rows cannot be read.
         """
+        from selection.data.sources import data_folder
+        from selection.workflows.assess import assess_study
         from selection.workflows.evaluate import check_evaluation, evaluate
         from selection.workflows.study_data import row_facts
 
@@ -403,6 +402,7 @@ class Study:
         """
         from selection.report.html.pictures import Pictures
         from selection.report.html.report_file import check_file, report_file, write_report
+        from selection.workflows.assess import assess_study
 
         where = Path(path)
         check_file(where, force=force)
@@ -434,6 +434,7 @@ class Study:
 
     def _data(self, record: StudyRecord) -> StudyData:
         """Load the development rows, and refuse any others than the study began with."""
+        from selection.data.sources import data_folder
         from selection.workflows.study_data import check_rows, load_study_data
 
         data = load_study_data(record.spec(), data_folder(), self.frame)
@@ -443,6 +444,7 @@ class Study:
     def _winner(self, formats: Sequence[str], device: DeviceName, say: Say) -> Winner:
         """Return the trial to export, its assessment, and its model if a format needs one."""
         from selection.report.export import MODEL_FORMATS, Winner
+        from selection.workflows.assess import assess_study, rule_to_export, trial_to_export
 
         with self._writing() as (repository, record):
             rule = rule_to_export(repository.ledger.evaluations(record))

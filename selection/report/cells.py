@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-from selection.stats.fit_diagnosis import FoldMean
 from selection.study.trial import Trial, TrialState, Value
+
+if TYPE_CHECKING:
+    from selection.stats.fit_diagnosis import FoldMean
 
 
 def show_value(value: Value) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import optuna
@@ -271,3 +273,17 @@ def test_every_command_has_help_with_an_example(cli: Cli) -> None:
         assert f"Example: selection {words[0]}" in help_text
     for command in ("check", "upgrade"):
         assert f"Example: selection db {command}" in cli("db", command, "--help").out
+
+
+def test_looking_at_a_study_imports_nothing_that_trains_or_draws(cli: Cli) -> None:
+    Path("s.toml").write_text(STUDY.format(data='dataset = "iris"', folds=3, metric="accuracy"))
+    assert cli("run", "s.toml").code == 0
+    code = """
+import sys
+from selection.cli.main import app
+for words in (["status"], ["trials"], ["studies"]):
+    app(words, standalone_mode=False)
+print(sorted({"torch", "scipy", "sklearn", "plotly", "pandas", "starlette"} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

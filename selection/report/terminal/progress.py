@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from rich.cells import set_cell_size
 from rich.console import Console, Group, RenderableType
@@ -33,7 +33,9 @@ from selection.report.terminal.text import make_console
 from selection.stats.selection_rules import rank
 from selection.store.leases import RunningCohort
 from selection.study.trial import Trial
-from selection.workflows.sweep import SweepNews
+
+if TYPE_CHECKING:
+    from selection.workflows.sweep import SweepNews
 
 NOTEBOOK_WIDTH = 100
 LONGEST_BAR = 40

@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from selection.report.cells import count_of
 from selection.report.values import count_states
 from selection.store.leases import RunningCohort
 from selection.study.trial import Trial, TrialState
-from selection.workflows.sweep import SweepNews
+
+if TYPE_CHECKING:
+    from selection.workflows.sweep import SweepNews
 
 # A time left that is worked out from less would jump about.
 LEAST_SECONDS = 2.0
