@@ -132,6 +132,18 @@ def open_study(
     or to trace a curve.
 
     Raises: StorageError if the database cannot be opened; StudyStateError if it has no such study.
+
+    Example:
+        >>> import selection
+        >>> spec = {
+        ...     "name": "wine",
+        ...     "data": {"dataset": "wine"},
+        ...     "space": {"width": {"choices": [4, 8]}},
+        ...     "search": {"trials": 2, "pruner": "none"},
+        ... }
+        >>> study = selection.run(spec, storage="sqlite:///wine.db", progress=False)
+        >>> selection.open_study("wine", storage="sqlite:///wine.db").best == study.best
+        True
     """
     url = storage or default_storage()
     with open_repository(url) as repository:
@@ -151,6 +163,18 @@ def list_studies(storage: str | None = None) -> list[StudySummary]:
     """Return a line for each study of a database, oldest first.
 
     Raises: StorageError.
+
+    Example:
+        >>> import selection
+        >>> spec = {
+        ...     "name": "wine",
+        ...     "data": {"dataset": "wine"},
+        ...     "space": {"width": {"choices": [4, 8]}},
+        ...     "search": {"trials": 2, "pruner": "none"},
+        ... }
+        >>> study = selection.run(spec, storage="sqlite:///wine.db", progress=False)
+        >>> [each.name for each in selection.list_studies("sqlite:///wine.db")]
+        ['wine']
     """
     with open_repository(storage or default_storage()) as repository:
         return repository.records.list_studies()

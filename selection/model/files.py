@@ -126,6 +126,17 @@ def load_model(folder: str | Path) -> AnyModel:
     """Read a model that `selection export` wrote.
 
     Raises: ExportError if the folder holds no model, or a damaged one.
+
+    Example:
+        >>> import selection
+        >>> from sklearn.datasets import load_iris
+        >>> X, y = load_iris(return_X_y=True)
+        >>> study = selection.run({"search": {"trials": 1}}, X, y, progress=False)
+        >>> study.export("exports").trial
+        0
+        >>> model = selection.load_model("exports")
+        >>> model.predict(X[:1]).tolist() == study.model().predict(X[:1]).tolist()
+        True
     """
     where = str(folder)
     try:

@@ -9,11 +9,12 @@ import pytest
 
 import selection.api.run
 import selection.api.study
+import selection.model.files
 
 FLAGS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
-@pytest.mark.parametrize("module", [selection.api.run, selection.api.study])
+@pytest.mark.parametrize("module", [selection.api.run, selection.api.study, selection.model.files])
 def test_examples_run(module: object, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     failed, tried = doctest.testmod(module, optionflags=FLAGS)  # type: ignore[arg-type]
