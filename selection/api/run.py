@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selection.api.defaults import STORAGE_VARIABLE, default_storage
-from selection.api.study import Say, Study, TemporaryFolder
+from selection.api.study import Say, Study
+from selection.api.temporary_folder import TemporaryFolder
 from selection.errors import ErrorDetail, StudyFileError, StudyStateError
 from selection.report.verdict import openings
 from selection.store.address import Address, read_address, require_server

@@ -6,17 +6,16 @@ What is heavy (torch, plotly) is imported by the method that needs it.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
-from selection.errors import ErrorDetail, StorageError, StudyStateError, nearest_name, show
+from selection.api.arguments import check_rule, checked_reason, trial_number
+from selection.api.temporary_folder import TemporaryFolder
+from selection.errors import StorageError
 from selection.report.verdict import openings
 from selection.store.address import Address, read_address
 from selection.store.ledger import Evaluation
@@ -46,20 +45,6 @@ if TYPE_CHECKING:
     from selection.workflows.study_data import StudyData
 
 Say = Callable[[str], None]
-
-
-class TemporaryFolder:
-    """A new folder that is removed with this object, by the process that made it."""
-
-    def __init__(self) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="selection-"))
-        weakref.finalize(self, _remove, self.path, os.getpid())
-
-
-def _remove(folder: Path, owner: int) -> None:
-    # A forked child has a copy of the object, and must leave the folder to its parent.
-    if os.getpid() == owner:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _silent(_line: str) -> None:
@@ -217,7 +202,7 @@ class Study:
 
         Raises: StudyStateError if there is no such rule.
         """
-        _check_rule(rule)
+        check_rule(rule)
         from selection.report.study_view import view_study
         from selection.workflows.assess import assess_study
 
@@ -254,7 +239,7 @@ class Study:
         from selection.workflows.diagnose import diagnose_complete
 
         with self._reading() as (repository, record):
-            return diagnose_complete(record, repository, _number(trial))
+            return diagnose_complete(record, repository, trial_number(trial))
 
     def curve(
         self,
@@ -298,7 +283,7 @@ class Study:
 
         with self._writing() as (repository, record):
             spec = record.spec()
-            chosen = complete_trial(record, repository, _number(trial))
+            chosen = complete_trial(record, repository, trial_number(trial))
             subject = Subject(spec, record, self._data(record), chosen, over)
             points = trace_curve(subject, values, repository, _device(device), watch, say)
             found = diagnose_points(record, spec, repository, points)
@@ -327,8 +312,8 @@ class Study:
         from selection.workflows.evaluate import check_evaluation, evaluate
         from selection.workflows.study_data import row_facts
 
-        _check_rule(rule)
-        reason = _checked_reason(reason, again=again)
+        check_rule(rule)
+        reason = checked_reason(reason, again=again)
         with self._writing() as (repository, record):
             if not again:
                 repository.ledger.check_first_evaluation(record)
@@ -471,31 +456,6 @@ class Study:
             data, chosen = self._data(record), choose_device(device)
             final_models(record, record.spec(), data, trial, repository.evidence, chosen)
         return repository.evidence.models(record, trial.number)[0]
-
-
-def _number(trial: int | None) -> int | None:
-    """Return a trial's number, which may be NumPy's, as an int."""
-    return None if trial is None else index(trial)
-
-
-def _check_rule(rule: object) -> None:
-    rules = get_args(Rule)
-    if rule is not None and rule not in rules:
-        allowed = f"the rule must be one of {', '.join(rules)}"
-        hint = nearest_name(str(rule), rules)
-        raise StudyStateError(ErrorDetail("rule", allowed, show(rule), hint))
-
-
-def _checked_reason(reason: str, *, again: bool) -> str:
-    """Return why the held-out set is opened again, in one line; nothing for the first time."""
-    reason = reason.strip()
-    if again != bool(reason):
-        got, hint = f"again={again}, reason={show(reason)}", 'Pass again=True and reason="...".'
-        raise StudyStateError(ErrorDetail("evaluate", "again must come with a reason", got, hint))
-    if not reason.isprintable():
-        rule = "the reason must be one line of readable text"
-        raise StudyStateError(ErrorDetail("evaluate", rule, show(reason), "Write one line."))
-    return reason
 
 
 def _device(name: DeviceName) -> Any:

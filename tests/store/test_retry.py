@@ -1,4 +1,4 @@
-"""Patience with a database that does not answer."""
+"""Retries while a database does not answer."""
 
 from __future__ import annotations
 
