@@ -1,61 +1,73 @@
-"""Decides which trials of a cohort are stopped early, with Optuna's pruners."""
+"""Decides which trials of a cohort are stopped early."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-import optuna
-from optuna.trial import FrozenTrial
+import numpy as np
 
-from selection.search.history import History
-from selection.search.pruners import Rungs, make_pruner
+from selection.search.pruners import make_pruner, survivors
+from selection.search.standing import Standing
 from selection.study.spec import StudySpec
-from selection.study.trial import Params, Trial
+from selection.study.trial import Params, Trial, TrialState
 
 
 class CohortPruner:
-    """Apply Optuna's pruner to the fold means of one cohort, epoch by epoch.
+    """Apply the pruner of the study file to the fold means of one cohort, epoch by epoch.
 
-    The trials of a cohort reach every epoch together. The pruner is given the values of all of them
-    before it decides on any, so that the order of their numbers does not matter. Trial 0 is never
-    pruned: every report compares the winner with the default. A history that is reused for the next
-    cohort saves time and changes nothing.
+    The trials of a cohort reach every epoch together and are judged together, so that the order of
+    their numbers does not matter. Trial 0 is never pruned: every report compares the winner with
+    the default.
     """
 
     def __init__(
-        self,
-        spec: StudySpec,
-        finished: Sequence[Trial],
-        cohort: Mapping[int, Params],
-        history: History | None = None,
+        self, spec: StudySpec, finished: Sequence[Trial], cohort: Mapping[int, Params]
     ) -> None:
         self._pruner = make_pruner(spec)
-        if isinstance(self._pruner, optuna.pruners.NopPruner):
-            return
-        history = history or History(spec)
-        self._study = history.study(finished)
-        self._rungs = Rungs(self._pruner, self._study)
-        self._ids: dict[int, int] = {}
-        for index, number in enumerate(sorted(cohort), start=len(finished)):
-            self._study.add_trial(history.running(cohort[number]))
-            self._ids[number] = index
+        self._finished = [trial for trial in finished if trial.state is not TrialState.FAILED]
+        self._numbers = sorted(cohort)
+        self._lengths = [spec.setting(cohort[number]).kind.epochs for number in self._numbers]
+        self._pruned: set[int] = set()
+        self._means: list[list[float]] = []  # one per epoch
 
     def decide(self, epoch: int, means: Mapping[int, float]) -> set[int]:
         """Return the numbers of the trials to prune after this epoch.
 
         means holds the fold mean of every trial that is still training.
         """
-        if isinstance(self._pruner, optuna.pruners.NopPruner):
+        self._means.append([means.get(number, np.nan) for number in self._numbers])
+        if not self._pruner.judges(epoch):
             return set()
-        storage = self._study._storage
-        for number, value in means.items():
-            storage.set_trial_intermediate_value(self._ids[number], epoch, value)
-            self._rungs.record(self._trial(number), epoch, value)
-        return {number for number in sorted(means) if number > 0 and self._is_pruned(number, epoch)}
+        kept = survivors(self._pruner, self._standing(epoch, means))[0]
+        out = {
+            number
+            for number, is_kept in zip(self._numbers, kept, strict=True)
+            if number in means and not is_kept
+        }
+        self._pruned |= out
+        return out
 
-    def _is_pruned(self, number: int, epoch: int) -> bool:
-        self._rungs.remove(self._trial(number), epoch)
-        return self._pruner.prune(self._study, self._trial(number))
-
-    def _trial(self, number: int) -> FrozenTrial:
-        return self._study._storage.get_trial(self._ids[number])
+    def _standing(self, epoch: int, means: Mapping[int, float]) -> Standing:
+        """Return the one record there is, as one resampling."""
+        training = [number in means for number in self._numbers]
+        left = [number not in means and number not in self._pruned for number in self._numbers]
+        ended = [
+            has_left and length <= epoch
+            for has_left, length in zip(left, self._lengths, strict=True)
+        ]
+        reached = [
+            trial.fold_means[epoch - 1] if len(trial.fold_means) >= epoch else np.nan
+            for trial in self._finished
+        ]
+        complete = [trial.state is TrialState.COMPLETE for trial in self._finished]
+        return Standing(
+            epochs=range(1, epoch + 1),
+            finished_numbers=np.array([trial.number for trial in self._finished], dtype=np.int64),
+            finished=np.array([reached], dtype=np.float64),
+            complete=np.array([complete], dtype=np.bool_),
+            numbers=np.array(self._numbers),
+            cohort=np.array(self._means)[:, None],
+            training=np.array([training]),
+            ended=np.array([ended]),
+            size=len(self._numbers) - (sum(left) - sum(ended)),
+        )

@@ -14,7 +14,6 @@ from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
-from selection.search.pruners import Rungs, make_pruner
 from selection.study.optuna_log import quiet_optuna
 from selection.study.optuna_names import distribution_json, to_optuna
 from selection.study.space import SearchSpace, nearest_inside
@@ -40,8 +39,6 @@ class History:
         self._finished: list[Trial] = []
         self._frozen: list[FrozenTrial] = []
         self._indices: dict[int, tuple[int, int]] = {}
-        # Never asked for a decision, so that the rungs depend on the trials alone.
-        self._rungs = Rungs(make_pruner(spec), new_study(spec))
 
     def study(
         self, finished: Sequence[Trial], sampler: optuna.samplers.BaseSampler | None = None
@@ -73,7 +70,6 @@ class History:
             means = trial.fold_means if trial.state is not TrialState.FAILED else ()
             frozen = self._freeze(trial.params, _STATES[trial.state], means, trial.value)
             frozen.number = frozen._trial_id = index
-            self._rungs.record_all(frozen)
             self._finished.append(trial)
             self._frozen.append(frozen)
             self._indices[index] = (_STUDY_ID, index)
@@ -102,7 +98,7 @@ def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:
 
 
 def new_study(spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = None) -> optuna.Study:
-    """Return an in-memory study without trials; a pruner needs no sampler."""
+    """Return an in-memory study without trials, by default with a sampler nobody asks."""
     with quiet_optuna():
         return optuna.create_study(
             storage=InMemoryStorage(),

@@ -32,7 +32,6 @@ class Proposer:
     def __init__(self, spec: StudySpec, *, is_ahead: bool) -> None:
         self._spec = spec
         self._is_ahead = is_ahead and spec.sections.search.sampler in ("tpe", "gp")
-        # Separate from the history of the pruner, which is in use at the same time.
         self._history = History(spec)
         self._thread = ThreadPoolExecutor(1)
         self._asked: tuple[_Question, Future[Proposed]] | None = None

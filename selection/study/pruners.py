@@ -36,6 +36,7 @@ class SuccessiveHalvingOptions(HyperbandOptions):
     """Hold the options of successive halving."""
 
     min_early_stopping_rate: int | None = _whole_from(0)
+    finalists: int | None = _whole_from(0)
 
 
 class MedianOptions(PrunerOptions):

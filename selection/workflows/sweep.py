@@ -15,7 +15,7 @@ from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from selection.errors import LostCohortError, SelectionError
-from selection.search import CohortPruner, History, Proposer, shared_start
+from selection.search import CohortPruner, Proposer, shared_start
 from selection.store.claims import Limits, NewCohort, ResumedCohort, Spent, Wait
 from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import Lease, Progress, Worker
@@ -79,7 +79,6 @@ class Memory:
     """Keep between cohorts what finished trials amount to, so that each is looked at once."""
 
     def __init__(self, spec: StudySpec) -> None:
-        self.history = History(spec)
         self._spec = spec
         self._finished: list[Trial] = []
         self._first: dict[Setting, Trial] = {}
@@ -122,7 +121,7 @@ def train_cohort(
             first.setdefault(setting, number)
     numbers = list(first.values())
     asked = {number: cohort[number] for number in numbers}
-    pruner = CohortPruner(spec, finished, asked, memory.history)
+    pruner = CohortPruner(spec, finished, asked)
 
     def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
         by_number = {numbers[index]: mean for index, mean in means.items()}

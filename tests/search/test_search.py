@@ -144,8 +144,6 @@ def test_a_kept_history_proposes_what_a_study_built_from_scratch_does(sampler: s
     history = History(spec)
     for cohort, known in enumerate(as_workers_learn(done), start=1):
         expected = from_scratch(spec, known, 3, cohort)
-        # Both ask the one history, as a sweep does.
-        CohortPruner(spec, known, {99: dict(spec.default)}, history).decide(1, {99: 0.5})
         assert propose(spec, known, 3, cohort, (), history) == expected
         assert propose(spec, known, 3, cohort) == expected
 
@@ -174,7 +172,6 @@ def test_each_finished_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch)
     for cohort in range(1, 6):
         known = done[: 4 * cohort]
         propose(spec, known, 4, cohort, (), history)
-        CohortPruner(spec, known, {}, history)
     assert len(frozen) == 20
 
 
@@ -251,7 +248,6 @@ def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePrun
     return optuna.pruners.ThresholdPruner(**options)
 
 
-@pytest.mark.parametrize("is_kept", [False, True], ids=["new", "kept"])
 @pytest.mark.parametrize("direction", ["maximize", "minimize"])
 @pytest.mark.parametrize(
     ("name", "options"),
@@ -266,27 +262,31 @@ def optuna_pruner(name: str, options: dict[str, Any]) -> optuna.pruners.BasePrun
         ("percentile", {"percentile": 30.0, "n_startup_trials": 2}),
         ("patient", {"patience": 2}),
         ("threshold", {"lower": 0.2, "upper": 0.9}),
+        ("hyperband", {"min_resource": 2, "reduction_factor": 2}),
+        ("median", {"n_startup_trials": 0, "n_min_trials": 4, "interval_steps": 3}),
+        ("percentile", {"percentile": 71.0, "n_warmup_steps": 2, "interval_steps": 2}),
+        ("patient", {"patience": 0, "min_delta": 0.3}),
+        ("threshold", {"upper": 0.9, "n_warmup_steps": 3, "interval_steps": 2}),
     ],
 )
 def test_one_trial_at_a_time_is_judged_as_by_optuna(
     name: str,
     options: dict[str, Any],
     direction: Literal["minimize", "maximize"],
-    is_kept: bool,
 ) -> None:
     metric = "accuracy" if direction == "maximize" else "cross_entropy"
-    spec = make_spec(pruner=name, pruner_options=options, metric=metric)
+    ours_only = {"finalists": 0} if name == "successive_halving" else {}
+    spec = make_spec(pruner=name, pruner_options={**options, **ours_only}, metric=metric)
     study = optuna.create_study(
         study_name="s", direction=direction, pruner=optuna_pruner(name, options)
     )
     rng = random.Random(5)
-    history = History(spec) if is_kept else None
     done: list[Trial] = []
     ends = []
     for number in range(40):
         params = dict(spec.default)
         theirs = study.ask()
-        pruner = CohortPruner(spec, done, {number: params}, history)
+        pruner = CohortPruner(spec, done, {number: params})
         means: list[float] = []
         state = TrialState.COMPLETE
         for epoch in range(1, 10):
@@ -308,37 +308,9 @@ def test_one_trial_at_a_time_is_judged_as_by_optuna(
     assert max(ends) == 9
 
 
-@pytest.mark.parametrize(
-    ("name", "options"),
-    [
-        ("successive_halving", {"min_resource": 1, "reduction_factor": 2}),
-        ("hyperband", {"min_resource": 1, "reduction_factor": 3}),
-        ("median", {"n_startup_trials": 3}),
-        ("none", {}),
-    ],
-)
-def test_a_kept_history_prunes_whom_a_new_one_does(name: str, options: dict[str, Any]) -> None:
-    spec = make_spec(pruner=name, pruner_options=options)
-    rng = random.Random(3)
-    history = History(spec)
-    pruned = []
-    for known in as_workers_learn(some_finished(spec, 20)):
-        cohort = {number: dict(spec.default) for number in range(20, 26)}
-        kept, new = CohortPruner(spec, known, cohort, history), CohortPruner(spec, known, cohort)
-        living = set(cohort)
-        for epoch in range(1, 10):
-            means = {number: rng.random() for number in living}
-            out = new.decide(epoch, means)
-            assert kept.decide(epoch, means) == out
-            living -= out
-        pruned.append(len(cohort) - len(living))
-    assert any(pruned) == (name != "none")
-
-
 def test_successive_halving_keeps_the_best_half_of_a_cohort_whatever_their_numbers() -> None:
-    spec = make_spec(
-        pruner="successive_halving", pruner_options={"min_resource": 2, "reduction_factor": 2}
-    )
+    options = {"min_resource": 2, "reduction_factor": 2, "finalists": 0}
+    spec = make_spec(pruner="successive_halving", pruner_options=options)
     values = [0.1, 0.9, 0.3, 0.7, 0.5, 0.6, 0.2, 0.8]
     rng = random.Random(2)
     for _ in range(5):
