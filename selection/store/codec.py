@@ -9,6 +9,7 @@ from hashlib import sha256
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.store.rung_codec import decode_rungs, encode_rungs
 from selection.study.trial import (
     CURVE_COLUMNS,
     LAYER_COLUMNS,
@@ -33,6 +34,7 @@ class FoldRow:
     outputs_columns: int | None
     outputs: bytes | None
     layers: bytes | None
+    rungs: bytes | None
 
     @property
     def row_hash(self) -> str:
@@ -44,6 +46,8 @@ class FoldRow:
         digest.update(self.outputs or b"")
         if self.layers is not None:
             digest.update(f"layers:{len(self.layers)}:".encode() + self.layers)
+        if self.rungs is not None:
+            digest.update(f"rungs:{len(self.rungs)}:".encode() + self.rungs)
         return digest.hexdigest()
 
 
@@ -62,17 +66,19 @@ def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
         outputs_columns=None if outputs is None else outputs.shape[1],
         outputs=None if outputs is None else encode_outputs(outputs),
         layers=None if result.layers is None else _encode_layers(result.layers, result.curve),
+        rungs=encode_rungs(result.rungs) if result.rungs else None,
     )
 
 
 def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
-    """Return the member of a row; with its predictions only if outputs is true."""
+    """Return the member of a row; with its predictions, and those at rungs, if outputs is true."""
     predictions: NDArray[np.float32] | None = None
     if outputs and row.outputs is not None:
         predictions = decode_outputs(row.outputs, row.outputs_columns or 0)
+    rungs = decode_rungs(row.rungs) if outputs and row.rungs is not None else {}
     curve = decode_curve(row.curve)
     layers = None if row.layers is None else _decode_layers(row.layers, curve)
-    return FoldResult(row.repeat, row.fold, curve, predictions, layers)
+    return FoldResult(row.repeat, row.fold, curve, predictions, layers, rungs)
 
 
 def encode_outputs(outputs: NDArray[np.float32]) -> bytes:

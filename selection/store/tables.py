@@ -95,6 +95,7 @@ fold_table = sa.Table(
     sa.Column("outputs_columns", sa.Integer),
     sa.Column("outputs", sa.LargeBinary),
     sa.Column("layers", sa.LargeBinary),
+    sa.Column("rungs", sa.LargeBinary),
 )
 
 

@@ -6,11 +6,11 @@ These values are passed between packages; nothing here trains or stores.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from functools import cached_property
 from types import MappingProxyType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,8 @@ class FoldResult:
 
     Shape: outputs is (N_validation, C) logits, (N_validation, 1) predictions in units of the
     target for regression, in the order of the split's validation rows; None unless the trial is
-    COMPLETE.
+    COMPLETE. rungs has, by epoch, what the metric needs of the predictions at the epochs where the
+    pruner judges: (N_validation,), or (N_validation, C) for a ROC AUC over several classes.
     """
 
     repeat: int
@@ -95,6 +96,7 @@ class FoldResult:
     curve: LearningCurve
     outputs: NDArray[np.float32] | None = None
     layers: LayerCurves | None = None
+    rungs: Mapping[int, NDArray[Any]] = field(default_factory=dict)
 
     @property
     def score(self) -> float:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -45,6 +46,18 @@ from selection.train.plan import plan_packs
 SCORE = CURVE_COLUMNS.index("validation_score")
 Decide = Callable[[int, Mapping[int, float]], Collection[int]]
 Watch = Callable[["EpochNews"], None]
+Reduce = Callable[[NDArray[np.float32], NDArray[Any]], NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class RungPredictions:
+    """Say after which epochs predictions are kept, and what of them.
+
+    reduce takes the outputs of a member and the targets of its validation rows.
+    """
+
+    epochs: frozenset[int]
+    reduce: Reduce
 
 
 @dataclass(frozen=True)
@@ -65,6 +78,7 @@ class _Run:
     setting: Setting
     points: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, 6) per epoch
     layers: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, L, 3) per epoch
+    rungs: dict[int, dict[int, NDArray[Any]]] = field(default_factory=dict)  # by fold, by epoch
     result: TrialResult | None = None
 
 
@@ -83,6 +97,7 @@ class Trainer:
         diagnostics: bool = False,
         dtype: torch.dtype = torch.float32,
         max_members: int = 0,
+        rungs: RungPredictions | None = None,
     ) -> None:
         work = work_format(precision) if dtype == torch.float32 else dtype
         self.rows: Rows = load_rows(folds, task, device, dtype, work)
@@ -95,6 +110,7 @@ class Trainer:
         self.seed = seed
         self.has_diagnostics = diagnostics
         self.max_members = max_members
+        self.rungs = rungs
 
     def train(
         self,
@@ -159,6 +175,7 @@ class _Cohort:
             self._advance(living, epoch)
             self._fail_unsound(living, epoch)
             self._finish(living, epoch)
+            self._keep_rung(living, epoch)
             means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
             for trial in decide(epoch, means) if means else ():
                 self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
@@ -226,6 +243,17 @@ class _Cohort:
             if self.runs[trial].setting.kind.epochs == epoch:
                 self._end(trial, TrialState.COMPLETE, "", self._outputs(trial))
 
+    def _keep_rung(self, living: Sequence[int], epoch: int) -> None:
+        """Keep what the metric needs of the predictions of the trials that are not finished."""
+        kept = self.trainer.rungs
+        if kept is None or epoch not in kept.epochs:
+            return
+        for trial in filter(self._is_living, living):
+            for fold, outputs in self._outputs(trial).items():
+                data = self.trainer.rows.folds[fold]
+                reduced = kept.reduce(outputs, data.targets[data.validation])
+                self.runs[trial].rungs.setdefault(fold, {})[epoch] = reduced
+
     def _outputs(self, trial: int) -> dict[int, NDArray[np.float32]]:
         """Return one trial's outputs on the validation rows, by fold."""
         outputs = {}
@@ -261,6 +289,7 @@ class _Cohort:
                 LearningCurve(points[index]),
                 outputs[index] if outputs else None,
                 None if layers is None else LayerCurves(layers[index]),
+                run.rungs.get(index, {}),
             )
             for index, data in enumerate(self.trainer.rows.folds)
             if points is not None

@@ -10,9 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from selection.data.dataset import Dataset, load_development
 from selection.data.folds import (
@@ -25,13 +27,15 @@ from selection.data.folds import (
 )
 from selection.data.prepare import prepare_folds
 from selection.errors import DISTRIBUTION, DataError, ErrorDetail, StudyStateError, location_name
+from selection.search import judged_epochs
+from selection.stats.scores import compact, reduce_outputs
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, differences, most_features
 from selection.train.device import Device, describe_device
-from selection.train.fit import Trainer
+from selection.train.fit import RungPredictions, Trainer
 
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
 MAY_CHANGE = (
@@ -195,4 +199,15 @@ def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: 
         precision=spec.sections.training.precision,
         diagnostics=spec.sections.training.diagnostics,
         max_members=max_members,
+        rungs=_rungs(spec),
     )
+
+
+def _rungs(spec: StudySpec) -> RungPredictions:
+    """Say what is kept of the predictions at the rungs, for the corrected estimate."""
+
+    def reduce(outputs: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[Any]:
+        return compact(spec.metric, reduce_outputs(spec.metric, outputs, targets))
+
+    epochs = judged_epochs(spec)[: spec.sections.assessment.kept_rungs]
+    return RungPredictions(frozenset(epochs), reduce)

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
+from selection.stats.scores import compact, log_softmax, reduce_outputs, row_values, weighted_scores
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "macro_f1", "cross_entropy", "roc_auc"]
 REGRESSION = ["rmse", "mae", "r2"]
@@ -292,3 +292,47 @@ def test_an_unknown_metric_is_a_programming_error() -> None:
         weighted_scores("log_likelihood", np.ones((1, 2)), np.ones(2), np.ones((1, 2)))
     with pytest.raises(KeyError, match="log_likelihood"):
         reduce_outputs("log_likelihood", np.ones((2, 2)), np.ones(2))
+
+
+@pytest.mark.parametrize("metric", [*CLASSIFICATION, *REGRESSION])
+@pytest.mark.parametrize("classes", [2, 4])
+def test_what_is_kept_of_a_rung_scores_as_the_outputs_do(metric: str, classes: int) -> None:
+    generator = np.random.default_rng(classes)
+    rows = 300
+    targets: Any
+    outputs: Any
+    if metric in REGRESSION:
+        targets = 1e4 * generator.normal(size=rows)
+        outputs = (targets + generator.normal(size=rows)).astype(np.float32)[:, None]
+    else:
+        targets = generator.integers(0, classes, rows)
+        outputs = generator.normal(size=(rows, classes)).astype(np.float32)
+        outputs[:50] *= 100  # chances so near to 0 and 1 that only their order is left
+        outputs[50:60] = outputs[60:70]  # ties
+    reduced = reduce_outputs(metric, outputs, targets)
+    kept = compact(metric, reduced)
+    assert kept.nbytes <= 4 * rows * (classes if metric == "roc_auc" and classes > 2 else 1)
+    weights = generator.integers(0, 4, size=(5, rows))
+    whole = weighted_scores(metric, reduced[None], targets, weights)
+    np.testing.assert_allclose(
+        weighted_scores(metric, kept[None], targets, weights), whole, rtol=1e-6, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize(
+    ("metric", "value"),
+    [("accuracy", "hit"), ("cross_entropy", "negative_log_likelihood"), ("mae", "absolute_error")],
+)
+def test_score_is_the_mean_of_its_row_values(metric: str, value: Any) -> None:
+    generator = np.random.default_rng(0)
+    targets: Any
+    outputs: Any
+    if metric == "mae":
+        targets, outputs = generator.normal(size=40), generator.normal(size=(40, 1))
+    else:
+        targets, outputs = generator.integers(0, 3, 40), generator.normal(size=(40, 3))
+    reduced = reduce_outputs(metric, outputs, targets)
+    once = np.ones((1, 40))
+    assert row_values(value, reduced, targets).mean() == pytest.approx(
+        weighted_scores(metric, reduced[None], targets, once)[0, 0]
+    )
