@@ -16,7 +16,7 @@ OLDEST_TORCH := torch==2.11.0
 # Stealing keeps tests of one file together, so that what they share is made once.
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 
-.PHONY: help setup study evaluate export noise book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
+.PHONY: help setup study evaluate export honesty book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
 	lint types imports format lock docs outputs clean
 
 help: ## List the targets
@@ -50,8 +50,9 @@ docs: $(READY) ## Rewrite the parts of docs/ that follow from the code
 outputs: $(READY) ## Rewrite the terminal output shown in README and the tutorial
 	PATH=$(CURDIR)/$(BIN):$$PATH $(BIN)/python docs/outputs.py
 
-noise: $(READY) ## Rewrite docs/noise.md: what is reported for pure noise
-	$(BIN)/python -m benchmarks.noise > docs/noise.md
+honesty: $(READY) ## Rewrite docs/honesty.md: reported scores beside known truths; takes half an hour
+	$(BIN)/python -m benchmarks.honesty > docs/honesty.md.new
+	@mv docs/honesty.md.new docs/honesty.md
 
 book: $(READY) ## Rewrite docs/book.md: the book's figures beside ours
 	$(BIN)/python -m benchmarks.book > docs/book.md.new

@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.stats.bbc_cv import Draws, Rows, draw_out_of_bag
+from selection.stats.bbc_cv import Draws, Rows, Stage, draw_out_of_bag
 from selection.stats.intervals import bootstrap_counts
 from selection.stats.selection_rules import choose
 
@@ -41,8 +41,8 @@ def main() -> None:
     def fast(bootstraps: int) -> Draws:
         return draw_out_of_bag(
             rows,
-            hits[None],
-            lambda scores: choose(scores, "best", simplicity, is_minimised=False),
+            [Stage(np.arange(TRIALS), hits[None])],
+            lambda _, scores: choose(scores, "best", simplicity, is_minimised=False),
             bootstraps,
             SEED,
         )

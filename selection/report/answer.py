@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from selection.report.cells import mean, show_interval, show_number
 from selection.report.study_view import StudyView
+from selection.report.verdict import bound_of, choice_of
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment, Baseline
 
@@ -69,11 +70,10 @@ def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:
 def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
     correction = assessment.correction
     if correction is None:
-        return Quantity(view.spec.metric, "corrected", "none", assessment.why_uncorrected)
-    left_out = f" ({correction.trials_left_out} left out)" if correction.trials_left_out else ""
+        return Quantity(view.spec.metric, "not corrected", "-", assessment.why_uncorrected)
     detail = (
         f"{show_interval(correction.low, correction.high, correction.level)}; "
-        f"BBC-CV over {correction.trials_used} complete trials{left_out}"
+        f"BBC-CV for {choice_of(correction)}; {bound_of(assessment, correction)}"
     )
     return Quantity(view.spec.metric, "corrected", show_number(correction.estimate), detail)
 

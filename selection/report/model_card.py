@@ -12,7 +12,7 @@ from typing import Any
 
 from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.values import held_out_value
-from selection.report.verdict import openings
+from selection.report.verdict import bound_of, choice_of, openings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
 from selection.study.held_out_result import HeldOutResult
@@ -72,14 +72,14 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
     correction = assessment.correction
     error = trial.standard_error
     rows = [
-        ["corrected", "none", "", assessment.why_uncorrected]
+        ["not corrected", "", "", assessment.why_uncorrected]
         if correction is None
         else [
             "corrected",
             f"{correction.estimate:.4f}",
             show_interval(correction.low, correction.high, correction.level),
-            "the observed score without the optimism of the choice: BBC-CV over "
-            f"{correction.trials_used} complete trials ({correction.trials_left_out} left out)",
+            "the observed score without its optimism, by BBC-CV, for "
+            f"{choice_of(correction)}; {bound_of(assessment, correction)}",
         ],
         [
             "observed",

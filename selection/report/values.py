@@ -70,8 +70,9 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "low": correction.low,
         "high": correction.high,
         "level": correction.level,
-        "trials_used": correction.trials_used,
-        "trials_left_out": correction.trials_left_out,
+        "rivals": {"complete": correction.complete, "pruned": correction.pruned},
+        "left_out": correction.left_out,
+        "pruned_wins": correction.pruned_wins,
     }
     return {
         "study": assessment.study.name,
@@ -81,6 +82,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "metric": assessment.spec.metric,
         "observed": observed,
         "corrected": corrected,
+        "lower_bound": correction and correction.lower_bound,
         "default": default and {"number": 0, "mean": default.value},
         "baselines": {
             name: _baseline_value(baseline) for name, baseline in assessment.baselines.items()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
     from selection.study.held_out_result import HeldOutResult
     from selection.workflows.assess import Assessment, Baseline, Competitor
+    from selection.workflows.correct import Correction
 
 MOST_NAMED = 10
 
@@ -38,10 +39,7 @@ def detail_lines(assessment: Assessment) -> list[str]:
     """Return the statistics behind the sentences, for a reader who asks for them."""
     lines = []
     if (correction := assessment.correction) is not None:
-        lines.append(
-            f"corrected by BBC-CV, {_pooled(assessment.spec.metric)}, over "
-            f"{correction.trials_used} complete trials; {correction.trials_left_out} left out"
-        )
+        lines += _correction_details(assessment, correction)
     for competitor in assessment.competitors:
         if competitor.number == 0:
             lines.append(f"the winner's advantage over the default: {_advantage(competitor)}")
@@ -97,13 +95,12 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
     metric = assessment.spec.metric
     correction = assessment.correction
     if correction is None:
-        corrected = f"{metric}, corrected: none ({assessment.why_uncorrected})"
+        corrected = f"{metric}, no correction: {assessment.why_uncorrected}"
     else:
         interval = show_interval(correction.low, correction.high, correction.level)
-        among = count_of(correction.trials_used, "complete trial")
         corrected = (
             f"{metric}, corrected: {show_number(correction.estimate)} {interval} "
-            f"(for the choice among {among})"
+            f"(for {choice_of(correction)})"
         )
     label = (
         "the only trial"
@@ -124,6 +121,33 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
             "(the whole procedure, scored on rows it never saw)"
         )
     return lines
+
+
+def choice_of(correction: Correction) -> str:
+    """Say among how many settings the winner was chosen, and how often a pruned one wins."""
+    settings = count_of(correction.complete + correction.pruned, "setting")
+    choice = f"the choice among {settings}"
+    if not correction.pruned:
+        return choice
+    return f"{choice}; a pruned trial wins in {correction.pruned_wins:.0%} of the bootstraps"
+
+
+def bound_of(assessment: Assessment, correction: Correction) -> str:
+    """Say what the winner's score is worse than only rarely, whichever trial was chosen."""
+    side = "at most" if assessment.spec.is_minimised else "at least"
+    return (
+        f"{assessment.spec.metric} is {side} {show_number(correction.lower_bound)} at "
+        f"{100 * correction.level:g}%, one-sided, whichever trial was chosen"
+    )
+
+
+def _correction_details(assessment: Assessment, correction: Correction) -> list[str]:
+    left_out = f"; {correction.left_out} without predictions" if correction.left_out else ""
+    return [
+        f"corrected by BBC-CV, {_pooled(assessment.spec.metric)}, over "
+        f"{correction.complete} complete and {correction.pruned} pruned settings{left_out}",
+        bound_of(assessment, correction),
+    ]
 
 
 def _competitor_lines(assessment: Assessment, best: Trial) -> list[str]:

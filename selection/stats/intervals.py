@@ -5,6 +5,7 @@ Source: Wilson (1927); Efron and Tibshirani (1993).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 
 import numpy as np
@@ -27,14 +28,20 @@ def percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]
 
 
 def bootstrap_counts(
-    rows: int, groups: NDArray[np.int64] | None, bootstraps: int, seed: int
+    rows: int, groups: NDArray[np.int64] | None, bootstraps: int, seed: int, run: int = 1
 ) -> Iterator[NDArray[np.int16]]:
     """Yield how often each row is drawn in each bootstrap, a block of bootstraps at a time.
 
     Rows are drawn with replacement. With groups, whole groups are drawn, because rows of one group
-    are not independent. Shape: (b, N), b bootstraps in this block.
+    are not independent; with a run above 1, runs of so many rows that follow one another, because
+    neighbours in time are not (the first row follows the last).
+    Shape: (b, N), b bootstraps in this block.
+    Source: Politis and Romano (1992), the circular block bootstrap.
     """
     generator = np.random.default_rng(seed)
+    if run > 1:
+        yield from _runs(generator, rows, bootstraps, run)
+        return
     codes = np.arange(rows) if groups is None else np.unique(groups, return_inverse=True)[1]
     units = int(codes.max()) + 1
     for first in range(0, bootstraps, BLOCK):
@@ -42,4 +49,24 @@ def bootstrap_counts(
         for line in block:
             drawn = np.bincount(generator.integers(0, units, units), minlength=units)
             line[:] = drawn[codes]
+        yield block
+
+
+def length_of_runs(rows: int) -> int:
+    """Return how many rows in time are drawn together: the cube root of their number, rounded up.
+
+    Source: Hall, Horowitz and Jing (1995).
+    """
+    return math.ceil(round(math.cbrt(rows), 9)) if rows else 1
+
+
+def _runs(
+    generator: np.random.Generator, rows: int, bootstraps: int, run: int
+) -> Iterator[NDArray[np.int16]]:
+    starts = -(-rows // run)
+    for first in range(0, bootstraps, BLOCK):
+        block = np.empty((min(BLOCK, bootstraps - first), rows), dtype=np.int16)
+        for line in block:
+            drawn = generator.integers(0, rows, starts)[:, None] + np.arange(run)
+            line[:] = np.bincount(drawn.ravel()[:rows] % rows, minlength=rows)
         yield block

@@ -8,15 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.metrics import METRICS
-from selection.seeds import seed_for
-from selection.stats.bbc_cv import METHOD, Draws, Rows, draw_out_of_bag
+from selection.stats.bbc_cv import Draws
 from selection.stats.intervals import percentiles
 from selection.stats.paired_tests import (
     Comparison,
@@ -26,32 +23,18 @@ from selection.stats.paired_tests import (
     paired_differences,
     validation_ratio,
 )
-from selection.stats.scores import Floats, reduce_outputs
-from selection.stats.selection_rules import choose, choose_trial, simplicity_ranks
-from selection.store.evidence import BaselineFold, OuterFold, RowFacts
+from selection.stats.selection_rules import choose_trial
+from selection.store.evidence import BaselineFold, OuterFold
 from selection.store.ledger import Evaluation
-from selection.store.records import Records
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
-from selection.study.trial import FoldResult, Trial, TrialState
+from selection.study.trial import Trial, TrialState
+from selection.workflows.correct import Correction, by_name, correct, first_trials
 
 ROPE = 0.01
-
-
-@dataclass(frozen=True)
-class Correction:
-    """Hold the corrected estimate; trials_used are those it chose among."""
-
-    estimate: float
-    low: float
-    high: float
-    level: float
-    trials_used: int
-    trials_left_out: int
-    method: str = METHOD
 
 
 @dataclass(frozen=True)
@@ -82,7 +65,10 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Competitor:
-    """Hold a complete trial beside the winner; advantage is the winner's over paired folds."""
+    """Hold a complete trial of another setting beside the winner.
+
+    advantage is the winner's over paired folds.
+    """
 
     number: int
     mean: float
@@ -171,8 +157,8 @@ def assess_study(
     facts = repository.evidence.rows(study)
     correction, draws, why = None, None, "no trial is complete"
     if winner is not None:
-        correction, draws, why = _correct(
-            spec, study, trials, repository.records, facts, folds, chosen_rule
+        correction, draws, why = correct(
+            spec, study, trials, winner, repository.records, facts, folds, chosen_rule
         )
     return Assessment(
         study=study,
@@ -209,95 +195,6 @@ def mlp_ends(study: StudyRecord) -> tuple[int, int]:
     return study.facts.inputs, study.facts.outputs
 
 
-def _correct(
-    spec: StudySpec,
-    study: StudyRecord,
-    trials: Sequence[Trial],
-    records: Records,
-    facts: RowFacts | None,
-    baselines: Sequence[BaselineFold],
-    rule: Rule,
-) -> tuple[Correction | None, Draws | None, str]:
-    """Return the corrected estimate and its draws, or the reason why there is none."""
-    if facts is None:
-        return None, None, "the study began before its rows were kept: selection run FILE adds them"
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    others = sum(trial.state.is_finished for trial in trials) - len(complete)
-    if len(complete) < 2 and others:
-        return None, None, f"one trial is complete and {others} are not: no choice to resample"
-    if len(complete) < 2:
-        return None, None, "one trial is complete, so none was chosen among several"
-    rows = Rows(spec.metric, facts.targets, facts.folds, facts.groups)
-    predictions = _predictions(study, complete, records, rows)
-    settings = [spec.setting(trial.params) for trial in complete]
-    simplicity = simplicity_ranks(settings, *mlp_ends(study))
-
-    def choose_in_bag(scores: Floats) -> NDArray[np.int64]:
-        return choose(scores, rule, simplicity, is_minimised=spec.is_minimised)
-
-    section = spec.sections.assessment
-    draws = draw_out_of_bag(
-        rows,
-        predictions,
-        choose_in_bag,
-        section.bootstraps,
-        seed_for(spec.seed, "bootstrap"),
-        {name: _reduce(rows, folds) for name, folds in _by_name(baselines).items()},
-    )
-    if not np.isfinite(draws.scores).any():
-        return None, None, "no resampling of the rows leaves a score that is defined"
-    low, high = percentiles(draws.scores, section.level)
-    finished = sum(trial.state.is_finished for trial in trials)
-    correction = Correction(
-        estimate=float(np.nanmean(draws.scores)),
-        low=low,
-        high=high,
-        level=section.level,
-        trials_used=len(complete),
-        trials_left_out=finished - len(complete),
-    )
-    return correction, draws, ""
-
-
-def _predictions(
-    study: StudyRecord,
-    complete: Sequence[Trial],
-    records: Records,
-    rows: Rows,
-) -> NDArray[Any]:
-    """Return what the metric needs of every out-of-fold prediction. Shape: (R, T, N[, C])."""
-    table: NDArray[Any] | None = None
-    for index, trial in enumerate(complete):
-        reduced = _reduce(rows, records.curves(study, trial.number, outputs=True))
-        if table is None:
-            shape = (len(reduced), len(complete), *reduced.shape[1:])
-            table = np.empty(shape, dtype=reduced.dtype)
-        table[:, index] = reduced
-    assert table is not None, "there are complete trials"
-    return table
-
-
-def _reduce(rows: Rows, folds: Sequence[FoldResult] | Sequence[BaselineFold]) -> NDArray[Any]:
-    """Return what the metric needs of one model's predictions. Shape: (R, N[, C])."""
-    table: NDArray[Any] | None = None
-    for fold in folds:
-        assert fold.outputs is not None, "a complete trial has predictions"
-        numbers = np.flatnonzero(rows.folds[fold.repeat] == fold.fold)
-        part = reduce_outputs(rows.metric, fold.outputs, rows.targets[numbers])
-        if table is None:
-            table = np.zeros((*rows.folds.shape, *part.shape[1:]), dtype=part.dtype)
-        table[fold.repeat, numbers] = part
-    assert table is not None, "there are folds"
-    return table
-
-
-def _by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:
-    names: dict[str, list[BaselineFold]] = {}
-    for fold in folds:
-        names.setdefault(fold.name, []).append(fold)
-    return names
-
-
 def _baselines(
     spec: StudySpec,
     winner: Trial,
@@ -308,7 +205,7 @@ def _baselines(
 ) -> dict[str, Baseline]:
     sign = -1.0 if spec.is_minimised else 1.0
     found = {}
-    for name, of_name in _by_name(folds).items():
+    for name, of_name in by_name(folds).items():
         scores = [fold.score for fold in of_name]
         out_of_bag = None
         if draws is not None:
@@ -327,10 +224,11 @@ def _baselines(
 def _competitors(spec: StudySpec, winner: Trial, trials: Sequence[Trial]) -> list[Competitor]:
     rope = _rope(spec, winner)
     competitors = []
-    for trial in trials:
-        if trial.state is not TrialState.COMPLETE or trial.number == winner.number:
+    won = spec.setting(winner.params)
+    for setting, trial in first_trials(spec, trials).items():
+        if trial.state is not TrialState.COMPLETE or setting == won:
             continue
-        assert trial.value is not None
+        assert trial.value is not None, "a COMPLETE trial has a value"
         differences = _advantages(spec, winner.fold_scores, trial.fold_scores)
         competitors.append(
             Competitor(

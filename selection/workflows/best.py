@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from selection.study.fields import Rule
 from selection.study.trial import Params
-from selection.workflows.assess import Assessment, Baseline, Correction, require_winner
+from selection.workflows.assess import Assessment, Baseline, require_winner
+from selection.workflows.correct import Correction
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from selection.report.cells import show_interval, show_number, show_value
 from selection.report.verdict import detail_lines, winner_lines
 from selection.stats.paired_tests import Comparison, Posterior
 from selection.study.trial import Trial, TrialState
-from selection.workflows.assess import Assessment, Baseline, Competitor, Correction
+from selection.workflows.assess import Assessment, Baseline, Competitor
+from selection.workflows.correct import Correction
 from tests.sweep_bench import make_spec
 
 
@@ -39,7 +40,7 @@ def assessment(*competitors: Competitor, metric: str = "accuracy", **changes: An
         rule="best",
         trials=[trial(5, 0.8847), trial(0, 0.8817)],
         winner=trial(5, 0.8847),
-        correction=Correction(0.8841, 0.8819, 0.8888, 0.95, 2, 22),
+        correction=Correction(0.8841, 0.8819, 0.8888, 0.95, 2, 22, 0, 0.125, 0.8802),
         why_uncorrected="",
         rope=0.01,
         baselines={

@@ -11,7 +11,14 @@ import pytest
 import scipy.special
 import sklearn.metrics as oracle
 
-from selection.stats.bbc_cv import Draws, Rows, draw_out_of_bag, fold_scores, pooled_scores
+from selection.stats.bbc_cv import (
+    Draws,
+    Rows,
+    Stage,
+    draw_out_of_bag,
+    fold_scores,
+    pooled_scores,
+)
 from selection.stats.intervals import bootstrap_counts, percentiles, wilson
 from selection.stats.scores import reduce_outputs
 from selection.stats.selection_rules import choose
@@ -22,6 +29,12 @@ MINIMISED = ("rmse", "mae", "cross_entropy")
 def best(trials: int, *, is_minimised: bool = False) -> Callable[[Any], Any]:
     equal = np.zeros(trials, dtype=np.int64)
     return lambda scores: choose(scores, "best", equal, is_minimised=is_minimised)
+
+
+def draws_of(rows: Rows, predictions: Any, choose_at_end: Any, *options: Any, **more: Any) -> Draws:
+    """Draw from trials that were never pruned. Shape: predictions (R, T, N) or (R, T, N, C)."""
+    stages = [Stage(np.arange(predictions.shape[1]), predictions)]
+    return draw_out_of_bag(rows, stages, lambda _, end: choose_at_end(end), *options, **more)
 
 
 def kfold(rows: int, folds: int, repeats: int, generator: np.random.Generator) -> Any:
@@ -123,7 +136,7 @@ def test_draws_are_those_of_a_plain_loop(metric: str, kind: str) -> None:
         seen.append(best(4, is_minimised=metric in MINIMISED)(scores))
         return seen[-1]
 
-    draws = draw_out_of_bag(rows, kept, spy, 15, seed=3)
+    draws = draws_of(rows, kept, spy, 15, seed=3)
     chosen, expected = slow_draws(rows, outputs, 15, seed=3)
     assert len(set(chosen)) > 1, "the trials are close"
     assert np.concatenate(seen).tolist() == chosen
@@ -146,7 +159,7 @@ def test_many_blocks_of_bootstraps_come_back_in_order() -> None:
     generator = np.random.default_rng(13)
     hits, folds = generator.random((1, 6, 90)) < 0.7, kfold(90, 5, 1, generator)
     rows = Rows("accuracy", np.zeros(90), folds, None)
-    draws = draw_out_of_bag(rows, hits, best(6), 300, 5, {"competitor": hits[:, 3]})
+    draws = draws_of(rows, hits, best(6), 300, 5, {"competitor": hits[:, 3]})
     assert draws.scores.shape == draws.competitors["competitor"].shape == (300,)
     for index, counts in enumerate(np.concatenate(list(bootstrap_counts(90, None, 300, 5)))):
         means = []
@@ -177,7 +190,7 @@ def corrected(rows: Rows, hits: Any, seed: int, bootstraps: int = 200) -> tuple[
     once = np.ones((1, hits.shape[2]), dtype=np.int16)
     scores = fold_scores(rows, hits, once)
     winner = chooses(scores)[0]
-    return float(scores[0, winner].mean()), draw_out_of_bag(rows, hits, chooses, bootstraps, seed)
+    return float(scores[0, winner].mean()), draws_of(rows, hits, chooses, bootstraps, seed)
 
 
 def test_the_best_of_pure_chance_is_corrected_to_chance() -> None:
@@ -217,7 +230,7 @@ def test_intervals_cover_the_truth_of_the_winner_and_are_not_idle() -> None:
         rows, hits = flips(chances, 250, 200 + seed)
         scores = fold_scores(rows, hits, np.ones((1, 250), dtype=np.int16))
         winner = int(best(12)(scores)[0])
-        draws = draw_out_of_bag(rows, hits, best(12), 200, seed)
+        draws = draws_of(rows, hits, best(12), 200, seed)
         low, high = percentiles(draws.scores, 0.95)
         covers.append(low <= chances[winner] <= high)
         naive = wilson(int(hits[0, winner].sum()), 250, 0.95)
@@ -271,7 +284,7 @@ def test_a_minimised_metric_chooses_the_lowest(
     noise = generator.normal(size=(1, 3, 80)) * np.array([3.0, 0.5, 9.0])[:, None]
     rows = Rows(metric, targets, kfold(80, 4, 1, generator), None)
     predictions = targets + noise
-    draws = draw_out_of_bag(rows, predictions, best(3, is_minimised=is_minimised), 60, 1)
+    draws = draws_of(rows, predictions, best(3, is_minimised=is_minimised), 60, 1)
     counts = np.concatenate(list(bootstrap_counts(80, None, 60, 1)))
     score = {
         "rmse": oracle.root_mean_squared_error,
@@ -287,10 +300,10 @@ def test_competitors_are_scored_on_the_same_rows(metric: str) -> None:
     rows, outputs = world(metric, "repeats", seed=15)
     kept = reduced(rows, outputs)
     competitors = {"itself": kept[:, 0], "another": kept[:, 1]}
-    draws = draw_out_of_bag(rows, kept[:, :1], best(1), 150, 2, competitors)
+    draws = draws_of(rows, kept[:, :1], best(1), 150, 2, competitors)
     assert list(draws.competitors) == ["itself", "another"]
     np.testing.assert_array_equal(draws.scores, draws.competitors["itself"])
-    alone = draw_out_of_bag(rows, kept[:, 1:2], best(1), 150, 2)
+    alone = draws_of(rows, kept[:, 1:2], best(1), 150, 2)
     np.testing.assert_array_equal(draws.competitors["another"], alone.scores)
     assert not np.array_equal(draws.scores, alone.scores)
 
@@ -300,14 +313,14 @@ def test_a_competitor_with_chances_of_several_classes() -> None:
     targets = generator.integers(0, 3, size=90)
     chances = generator.dirichlet(np.ones(3), size=(1, 2, 90))
     rows = Rows("roc_auc", targets, kfold(90, 3, 1, generator), None)
-    draws = draw_out_of_bag(rows, chances, lambda scores: np.ones(len(scores), np.int64), 20, 0)
-    other = draw_out_of_bag(rows, chances[:, :1], best(1), 20, 0, {"one": chances[:, 1]})
+    draws = draws_of(rows, chances, lambda scores: np.ones(len(scores), np.int64), 20, 0)
+    other = draws_of(rows, chances[:, :1], best(1), 20, 0, {"one": chances[:, 1]})
     np.testing.assert_allclose(other.competitors["one"], draws.scores, rtol=1e-12)
 
 
 def test_without_competitors_there_are_none_and_a_seed_repeats() -> None:
     rows, hits = flips([0.5, 0.6, 0.7], 50, 17)
-    first, again, other = (draw_out_of_bag(rows, hits, best(3), 40, seed) for seed in (1, 1, 2))
+    first, again, other = (draws_of(rows, hits, best(3), 40, seed) for seed in (1, 1, 2))
     assert first.competitors == {}
     np.testing.assert_array_equal(first.scores, again.scores)
     assert not np.array_equal(first.scores, other.scores)
@@ -324,7 +337,7 @@ def test_bootstraps_that_leave_nothing_out_have_no_score(metric: str) -> None:
         predictions = predictions > 0
     rows = Rows(metric, targets, groups[None], groups)
     chooses = best(2, is_minimised=metric in MINIMISED)
-    draws = draw_out_of_bag(rows, predictions, chooses, 200, 0, {"competitor": predictions[:, 0]})
+    draws = draws_of(rows, predictions, chooses, 200, 0, {"competitor": predictions[:, 0]})
     is_all_drawn = (np.concatenate(list(bootstrap_counts(30, groups, 200, 0))) > 0).all(axis=1)
     assert 20 < is_all_drawn.sum() < 70
     np.testing.assert_array_equal(np.isnan(draws.scores), is_all_drawn)
@@ -344,7 +357,7 @@ def test_a_simple_rule_is_followed_in_the_bag() -> None:
         chosen.append(choose(scores, "one_standard_error", simplicity, is_minimised=False))
         return chosen[-1]
 
-    draws = draw_out_of_bag(rows, hits, simple, 60, 3)
+    draws = draws_of(rows, hits, simple, 60, 3)
     winners = np.concatenate(chosen)
     assert np.mean(winners == 1) > 0.8
     counts = np.concatenate(list(bootstrap_counts(300, None, 60, 3)))

@@ -8,7 +8,13 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from selection.stats.intervals import BLOCK, bootstrap_counts, percentiles, wilson
+from selection.stats.intervals import (
+    BLOCK,
+    bootstrap_counts,
+    length_of_runs,
+    percentiles,
+    wilson,
+)
 
 
 def draw(
@@ -124,3 +130,33 @@ def test_rows_of_a_group_are_drawn_together() -> None:
 
 def test_groups_of_one_row_are_rows() -> None:
     np.testing.assert_array_equal(draw(30, np.arange(30)[::-1])[:, ::-1], draw(30))
+
+
+def test_rows_in_time_are_drawn_in_runs() -> None:
+    counts = np.concatenate(list(bootstrap_counts(60, None, 300, 4, run=5)))
+    assert (counts.sum(axis=1) == 60).all()
+    assert counts.mean(axis=0) == pytest.approx(np.ones(60), abs=0.25)  # the ends as often
+    # A row that is drawn is drawn with a neighbour, and about e^-1 of the rows are left out.
+    lonely = (counts > 0) & (np.roll(counts, 1, axis=1) == 0) & (np.roll(counts, -1, axis=1) == 0)
+    assert not lonely.any()
+    assert (counts == 0).mean() == pytest.approx(math.exp(-1), abs=0.02)
+
+
+def test_runs_widen_the_interval_of_rows_that_move_together() -> None:
+    generator = np.random.default_rng(1)
+    values = np.repeat(generator.normal(size=40), 6)
+    alone, together = (
+        np.std(np.concatenate(list(bootstrap_counts(240, None, 500, 2, run))) @ values / 240)
+        for run in (1, 7)
+    )
+    assert together > 1.6 * alone
+
+
+def test_last_run_is_cut_short() -> None:
+    counts = np.concatenate(list(bootstrap_counts(11, None, 50, 0, run=4)))
+    assert (counts.sum(axis=1) == 11).all()
+
+
+@pytest.mark.parametrize(("rows", "run"), [(1, 1), (8, 2), (9, 3), (27, 3), (1000, 10), (1001, 11)])
+def test_length_of_runs_is_the_cube_root(rows: int, run: int) -> None:
+    assert length_of_runs(rows) == run

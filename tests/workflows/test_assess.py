@@ -62,25 +62,18 @@ def test_the_corrected_estimate_is_that_of_a_plain_loop(bench: Bench) -> None:
     low, high = np.quantile(scores, [0.025, 0.975])
     assert assessment.correction.low == pytest.approx(low, abs=2e-3)
     assert assessment.correction.high == pytest.approx(high, abs=2e-3)
-    assert assessment.correction.trials_used == 9
-    assert assessment.correction.trials_left_out == 0
-
-
-def test_pruned_trials_are_left_out_and_counted(bench: Bench) -> None:
-    study, _ = bench.procedure(make_spec())
-    assessment = bench.assess(study)
-    assert assessment.correction is not None
-    used = len(complete(assessment))
-    assert 1 < used < 9
-    assert assessment.correction.trials_used == used
-    assert assessment.correction.trials_left_out == 9 - used
+    assert assessment.correction.complete == 9
+    assert assessment.correction.pruned == assessment.correction.left_out == 0
+    assert assessment.correction.pruned_wins == 0.0
 
 
 def test_one_complete_trial_gets_a_sentence_and_no_correction(bench: Bench) -> None:
     study, _ = bench.procedure(make_spec(trials=1))
     assessment = bench.assess(study)
     assert assessment.correction is None
-    assert assessment.why_uncorrected == "one trial is complete, so none was chosen among several"
+    assert assessment.why_uncorrected == (
+        "one setting is complete, so none was chosen among several"
+    )
     value = winner_value(assessment)
     assert value["corrected"] is None
     assert value["number"] == 0

@@ -20,7 +20,7 @@ def test_sweep_verdict_evaluation_and_export(
     done = cli("run", "s.toml")
     assert done.code == 0, done.err
     best = cli("best", "small", "--json").json
-    assert best["corrected"]["trials_used"] >= 2
+    assert best["corrected"]["rivals"]["complete"] >= 2
     assert len(best["nested"]["folds"]) == 3
     first = cli("evaluate", "small", "--json")
     assert first.code == 0, first.err

@@ -1,0 +1,214 @@
+"""Worlds whose truth is known: predictions of many trials, drawn without training anything.
+
+A trial has a true quality at every rung and at the end. What it gets right is partly common to all
+trials (the row is easy or hard) and partly its own; its own part moves slowly from rung to rung.
+The pruner, the rule and the correction are the product's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from selection.search import judged_epochs, replay_pruner
+from selection.stats.bbc_cv import Draws, Rows, Stage, draw_out_of_bag, fold_scores
+from selection.stats.intervals import length_of_runs, percentiles
+from selection.stats.scores import Floats
+from selection.study.fields import Rule
+from selection.study.spec import StudySpec, parse_study
+from selection.workflows.correct import choice_in_bag, lower_bound
+
+EPOCHS, FOLDS, COHORT = 27, 5, 9
+TRUTH_ROWS = 40_000
+PRUNING = {"min_resource": 3, "reduction_factor": 3}
+
+
+@dataclass(frozen=True)
+class World:
+    """Say what a simulated study is like.
+
+    quality are the parameters of the Beta distribution of true accuracies, None where all trials
+    are at chance; a regression has errors of standard deviation 1.5 minus that. steady is the
+    correlation of a trial's own part between neighbouring rungs, common the share of the variance
+    that all trials have in common. Rows come in units of this many: groups, or neighbours in time;
+    half of a trial's own part is that of the unit.
+    """
+
+    name: str
+    rows: int = 100
+    trials: int = 27
+    quality: tuple[float, float] | None = None
+    metric: str = "accuracy"
+    rule: Rule = "best"
+    pruner: str = "successive_halving"
+    steady: float = 0.8
+    common: float = 0.4
+    unit: int = 1
+    is_time: bool = False
+
+    def spec(self) -> StudySpec:
+        """Return the study file whose pruner and rule choose."""
+        options = PRUNING if self.pruner == "successive_halving" else {}
+        return parse_study(
+            {
+                "name": "world",
+                "data": {"path": "none.csv", "target": "y"},
+                "cv": {"folds": FOLDS, "kind": "time_series" if self.is_time else "kfold"},
+                "training": {"epochs": EPOCHS},
+                "space": {"learning_rate": {"low": 0.01, "high": 1.0, "log": True}},
+                "search": {
+                    "metric": self.metric,
+                    "trials": self.trials,
+                    "cohort": COHORT,
+                    "pruner": self.pruner,
+                    "pruner_options": options,
+                },
+            },
+            self.name,
+        )
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Hold what one simulated study said, and the truth about its winner.
+
+    survivors is the estimate that corrects for the choice among complete trials alone.
+    """
+
+    truth: float
+    observed: float
+    survivors: float
+    corrected: float
+    low: float
+    high: float
+    bound: float
+    pruned_wins: float
+    complete: int
+
+
+@dataclass(frozen=True, eq=False)
+class _Study:
+    """Hold one study of a world. Shape: qualities (S, T)."""
+
+    world: World
+    spec: StudySpec
+    judged: tuple[int, ...]
+    qualities: Floats
+    generator: np.random.Generator
+
+    def predictions(self, rows: int, trials: NDArray[np.int64]) -> NDArray[Any]:
+        """Return hits, or errors for a regression, on fresh rows. Shape: (S, t, N)."""
+        world, draw = self.world, self.generator
+        unit = np.arange(rows) // world.unit
+        units = int(unit[-1]) + 1
+        easy = draw.normal(size=units)[unit]
+        stages = []
+        own = np.zeros((len(trials), rows))
+        for stage in range(len(self.qualities)):
+            fresh = draw.normal(size=(len(trials), rows))
+            if world.unit > 1:
+                fresh += draw.normal(size=(len(trials), units))[:, unit]
+                fresh /= np.sqrt(2)
+            weight = world.steady if stage else 0.0
+            own = weight * own + np.sqrt(1 - weight**2) * fresh
+            latent = np.sqrt(world.common) * easy + np.sqrt(1 - world.common) * own
+            quality = self.qualities[stage, trials, None]
+            hits = latent < special.ndtri(quality)
+            stages.append(hits if world.metric == "accuracy" else latent * (1.5 - quality))
+        return np.stack(stages)
+
+    def choice(self, judged: tuple[int, ...], trials: NDArray[np.int64]) -> Any:
+        """Return the pruner and the rule for some of the trials; the first are the simplest."""
+        numbers = trials.tolist()
+        cohorts = (trials // COHORT).tolist()
+        epochs = [EPOCHS] * len(numbers)
+        return choice_in_bag(
+            self.spec, numbers, cohorts, epochs, judged, self.world.rule, np.arange(len(numbers))
+        )
+
+
+def simulate(world: World, spec: StudySpec, seed: int, bootstraps: int) -> Verdict:
+    """Draw one study, let it prune and choose, correct it, and look the truth up."""
+    generator = np.random.default_rng(seed)
+    judged = judged_epochs(spec)
+    study = _Study(world, spec, judged, _qualities(world, len(judged) + 1, generator), generator)
+    everyone = np.arange(world.trials)
+    table = study.predictions(world.rows, everyone)  # (S, T, N)
+    rows = _rows(world, generator)
+    once = np.ones((1, world.rows), dtype=np.int16)
+    scores = np.stack([fold_scores(rows, stage[None], once)[0] for stage in table])  # (S, T, J)
+    reached = _reached(study, scores[:-1].mean(axis=2))
+    ended = np.flatnonzero(reached == len(judged))
+    stages = [
+        Stage(np.flatnonzero(reached >= stage), table[None, stage, reached >= stage])
+        for stage in range(len(judged) + 1)
+    ]
+    choose_complete = study.choice((), ended)
+    (chosen,) = choose_complete(np.empty((1, len(ended), 0)), scores[-1:, ended])
+    winner = int(ended[chosen])
+    draws = draw_out_of_bag(rows, stages, study.choice(judged, everyone), bootstraps, seed)
+    complete_alone = [Stage(np.arange(len(ended)), stages[-1].predictions)]
+    alone = draw_out_of_bag(rows, complete_alone, choose_complete, bootstraps, seed)
+    low, high = percentiles(draws.scores, 0.95)
+    return Verdict(
+        truth=_truth(study, winner),
+        observed=float(scores[-1, winner].mean()),
+        survivors=float(np.nanmean(alone.scores)),
+        corrected=float(np.nanmean(draws.scores)),
+        low=low,
+        high=high,
+        bound=lower_bound(spec, rows, draws, winner, table[None, -1, winner], seed),
+        pruned_wins=_pruned_wins(draws, reached < len(judged)),
+        complete=len(ended),
+    )
+
+
+def _qualities(world: World, stages: int, generator: np.random.Generator) -> Floats:
+    """Return true qualities that grow towards the end. Shape: (S, T)."""
+    if world.quality is None:
+        return np.full((stages, world.trials), 0.5)
+    final = generator.beta(*world.quality, size=world.trials)
+    # Half of the way from chance is there at the first rung.
+    shares = np.linspace(0.5, 1.0, stages)[:, None]
+    wander = generator.normal(0.0, 0.03, size=(stages, world.trials)) * (1 - shares)
+    return np.clip(0.5 + shares * (final - 0.5) + wander, 0.02, 0.98)
+
+
+def _rows(world: World, generator: np.random.Generator) -> Rows:
+    unit = np.arange(world.rows) // world.unit
+    if world.is_time:
+        folds = np.arange(world.rows) * (FOLDS + 1) // world.rows - 1
+        run = length_of_runs(world.rows)
+        return Rows(world.metric, np.zeros(world.rows), folds[None], None, run)
+    folds = generator.permutation(np.arange(unit[-1] + 1) % FOLDS)[unit]
+    groups = unit if world.unit > 1 else None
+    return Rows(world.metric, np.zeros(world.rows), folds[None], groups)
+
+
+def _reached(study: _Study, means: Floats) -> NDArray[np.int64]:
+    """Return the last stage of each trial as the pruner decides. Shape: (S - 1, T) -> (T,)."""
+    trials = means.shape[1]
+    numbers, cohorts = range(trials), [number // COHORT for number in range(trials)]
+    reached = np.zeros(trials, dtype=np.int64)
+    for rungs in range(1, len(study.judged) + 1):
+        values = means[:rungs].T[None]  # (1, T, E)
+        judged = study.judged[:rungs]
+        (ends,) = replay_pruner(study.spec, numbers, cohorts, [EPOCHS] * trials, judged, values)
+        reached[ends] = rungs
+    return reached
+
+
+def _truth(study: _Study, winner: int) -> float:
+    """Return the winner's score on rows that nobody chose by."""
+    (values,) = study.predictions(TRUTH_ROWS, np.array([winner]))[-1]
+    if study.world.metric == "accuracy":
+        return float(values.mean())
+    return float(np.sqrt(np.square(values).mean()))
+
+
+def _pruned_wins(draws: Draws, is_pruned: NDArray[np.bool_]) -> float:
+    return float(is_pruned[draws.chosen].mean())

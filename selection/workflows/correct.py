@@ -1,0 +1,271 @@
+"""The corrected estimate of a study: its record as stages of predictions, and its choice resampled.
+
+Every setting competes once, by its first trial. A pruned trial competes with the predictions that
+it had at its last rung; one without any is counted and left out.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import special
+
+from selection.metrics import METRICS, MeanOverRows
+from selection.search import judged_epochs, replay_pruner
+from selection.seeds import seed_for
+from selection.stats.bbc_cv import METHOD, Choose, Draws, Rows, Stage, draw_out_of_bag
+from selection.stats.intervals import length_of_runs, percentiles
+from selection.stats.lower_bound import mean_bound, share_bound, simultaneous_level
+from selection.stats.scores import Floats, reduce_outputs, row_values
+from selection.stats.selection_rules import choose, simplicity_ranks
+from selection.store.evidence import BaselineFold, RowFacts
+from selection.store.records import Records
+from selection.store.study_record import StudyRecord
+from selection.study.fields import Rule
+from selection.study.setting import Setting
+from selection.study.spec import StudySpec
+from selection.study.trial import FoldResult, Trial, TrialState
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Hold the corrected estimate of the winner's score.
+
+    complete and pruned count the settings it was chosen among, left_out those that ended without
+    predictions; pruned_wins is the share of bootstraps in which a pruned trial wins. lower_bound
+    holds at the same level for whichever trial was chosen; it is an upper bound where small is
+    good.
+    """
+
+    estimate: float
+    low: float
+    high: float
+    level: float
+    complete: int
+    pruned: int
+    left_out: int
+    pruned_wins: float
+    lower_bound: float
+    method: str = METHOD
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    """Hold a setting that may win: its first trial, and the predictions it had, by stage.
+
+    Shape: stages (R, N) or (R, N, C) each, as scores.reduce_outputs leaves them.
+    """
+
+    trial: Trial
+    setting: Setting
+    stages: Mapping[int, NDArray[Any]]
+
+
+def correct(
+    spec: StudySpec,
+    study: StudyRecord,
+    trials: Sequence[Trial],
+    winner: Trial,
+    records: Records,
+    facts: RowFacts | None,
+    baselines: Sequence[BaselineFold],
+    rule: Rule,
+) -> tuple[Correction | None, Draws | None, str]:
+    """Return the corrected estimate and its draws, or the reason why there is none."""
+    if facts is None:
+        return None, None, "the study began before its rows were kept: selection run FILE adds them"
+    rows = _rows(spec, facts)
+    judged = judged_epochs(spec)
+    found = [
+        _candidate(trial, setting, records.curves(study, trial.number, outputs=True), rows, judged)
+        for setting, trial in first_trials(spec, trials).items()
+    ]
+    candidates = [candidate for candidate in found if candidate.stages]
+    left_out = len(found) - len(candidates)
+    if len(candidates) < 2:
+        return None, None, _why_not(left_out)
+    section = spec.sections.assessment
+    seed = seed_for(spec.seed, "bootstrap")
+    draws = draw_out_of_bag(
+        rows,
+        _stages(candidates, len(judged)),
+        _chooser(spec, study, candidates, judged, rule),
+        section.bootstraps,
+        seed,
+        {name: _reduce(rows, folds) for name, folds in by_name(baselines).items()},
+    )
+    if not np.isfinite(draws.scores).any():
+        return None, None, "no resampling of the rows leaves a score that is defined"
+    low, high = percentiles(draws.scores, section.level)
+    is_pruned = np.array([each.trial.state is TrialState.PRUNED for each in candidates])
+    index = [each.setting for each in candidates].index(spec.setting(winner.params))
+    bound = lower_bound(spec, rows, draws, index, candidates[index].stages[len(judged)], seed)
+    correction = Correction(
+        estimate=float(np.nanmean(draws.scores)),
+        low=low,
+        high=high,
+        level=section.level,
+        complete=int(np.sum(~is_pruned)),
+        pruned=int(np.sum(is_pruned)),
+        left_out=left_out,
+        pruned_wins=float(is_pruned[draws.chosen].mean()),
+        lower_bound=bound,
+    )
+    return correction, draws, ""
+
+
+def by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:
+    """Return the folds of each baseline."""
+    names: dict[str, list[BaselineFold]] = {}
+    for fold in folds:
+        names.setdefault(fold.name, []).append(fold)
+    return names
+
+
+def _rows(spec: StudySpec, facts: RowFacts) -> Rows:
+    is_time = spec.sections.cv.kind == "time_series"
+    run = length_of_runs(len(facts.targets)) if is_time and facts.groups is None else 1
+    return Rows(spec.metric, facts.targets, facts.folds, facts.groups, run)
+
+
+def _why_not(left_out: int) -> str:
+    if left_out:
+        return (
+            f"no predictions were kept of the other {left_out} settings, so no choice is resampled"
+        )
+    return "one setting is complete, so none was chosen among several"
+
+
+def first_trials(spec: StudySpec, trials: Sequence[Trial]) -> dict[Setting, Trial]:
+    """Return the first complete or pruned trial of each setting, by number.
+
+    A setting that was asked again repeats its scores: it is one candidate, not two.
+    """
+    first: dict[Setting, Trial] = {}
+    for trial in trials:
+        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
+            first.setdefault(spec.setting(trial.params), trial)
+    return first
+
+
+def _candidate(
+    trial: Trial,
+    setting: Setting,
+    folds: Sequence[FoldResult],
+    rows: Rows,
+    judged: Sequence[int],
+) -> _Candidate:
+    stages = {
+        stage: _place(rows, [(fold.repeat, fold.fold, fold.rungs[epoch]) for fold in folds])
+        for stage, epoch in enumerate(judged)
+        if folds and all(epoch in fold.rungs for fold in folds)
+    }
+    if trial.state is TrialState.COMPLETE:
+        stages[len(judged)] = _reduce(rows, folds)
+    return _Candidate(trial, setting, stages)
+
+
+def _stages(candidates: Sequence[_Candidate], rungs: int) -> list[Stage]:
+    stages = []
+    for stage in range(rungs + 1):
+        reached = [index for index, each in enumerate(candidates) if stage in each.stages]
+        if not reached and stage < rungs:
+            continue
+        tables = [candidates[index].stages[stage] for index in reached]
+        stages.append(Stage(np.array(reached, dtype=np.int64), np.stack(tables, axis=1)))
+    return stages
+
+
+def _chooser(
+    spec: StudySpec,
+    study: StudyRecord,
+    candidates: Sequence[_Candidate],
+    judged: Sequence[int],
+    rule: Rule,
+) -> Choose:
+    reached = [
+        epoch
+        for stage, epoch in enumerate(judged)
+        if any(stage in each.stages for each in candidates)
+    ]
+    settings = [each.setting for each in candidates]
+    return choice_in_bag(
+        spec,
+        [each.trial.number for each in candidates],
+        [each.trial.cohort for each in candidates],
+        [setting.kind.epochs for setting in settings],
+        reached,
+        rule,
+        simplicity_ranks(settings, study.facts.inputs, study.facts.outputs),
+    )
+
+
+def choice_in_bag(
+    spec: StudySpec,
+    numbers: Sequence[int],
+    cohorts: Sequence[int],
+    epochs: Sequence[int],
+    judged: Sequence[int],
+    rule: Rule,
+    simplicity: NDArray[np.int64],
+) -> Choose:
+    """Return the choice of a study, its pruner and then its rule, as a function of in-bag scores.
+
+    Shape: numbers, cohorts, epochs and simplicity (T,); judged, the epochs of the rungs (S - 1,).
+    """
+
+    def choose_in_bag(rungs: Floats, end: Floats) -> NDArray[np.int64]:
+        ends = replay_pruner(spec, numbers, cohorts, epochs, judged, rungs)  # (b, T)
+        ends |= ~ends.any(axis=1, keepdims=True)
+        scores = np.where(ends[:, :, None], end, np.nan)
+        return choose(scores, rule, simplicity, is_minimised=spec.is_minimised)
+
+    return choose_in_bag
+
+
+def lower_bound(
+    spec: StudySpec, rows: Rows, draws: Draws, winner: int, predictions: NDArray[Any], seed: int
+) -> float:
+    """Return the bound of the winner's score, at the level that holds for all candidates.
+
+    winner is its index among the trials of the draws. Shape: predictions (R, N) or (R, N, C).
+    """
+    metric, section = METRICS[rows.metric], spec.sections.assessment
+    sign = -1.0 if metric.is_minimised else 1.0
+    level = simultaneous_level(sign * draws.in_bag, sign * draws.whole, section.level)
+    if not isinstance(metric.computation, MeanOverRows):
+        deviation = float(np.nanstd(draws.in_bag[:, winner]))
+        return float(draws.whole[winner]) - sign * float(special.ndtri(level)) * deviation
+    is_scored = (rows.folds >= 0).all(axis=0)
+    values = row_values(metric.computation.value, predictions, rows.targets).mean(axis=0)[is_scored]
+    groups = None if rows.groups is None else rows.groups[is_scored]
+    if rows.run > 1:
+        groups = np.arange(len(values)) // rows.run
+    if metric.counts_hits and groups is None and len(rows.folds) == 1:
+        return share_bound(int(values.sum()), len(values), level)
+    bound = sign * mean_bound(sign * values, groups, level, section.bootstraps, seed)
+    return math.sqrt(bound) if metric.computation.is_rooted else bound
+
+
+def _reduce(rows: Rows, folds: Sequence[FoldResult] | Sequence[BaselineFold]) -> NDArray[Any]:
+    """Return what the metric needs of one model's predictions. Shape: (R, N[, C])."""
+    parts = []
+    for fold in folds:
+        assert fold.outputs is not None, "a complete trial has predictions"
+        targets = rows.targets[rows.folds[fold.repeat] == fold.fold]
+        parts.append((fold.repeat, fold.fold, reduce_outputs(rows.metric, fold.outputs, targets)))
+    return _place(rows, parts)
+
+
+def _place(rows: Rows, parts: Sequence[tuple[int, int, NDArray[Any]]]) -> NDArray[Any]:
+    """Return the predictions of (repeat, fold, rows of the fold) in the order of all rows."""
+    first = parts[0][2]
+    table = np.zeros((*rows.folds.shape, *first.shape[1:]), dtype=first.dtype)
+    for repeat, fold, values in parts:
+        table[repeat, rows.folds[repeat] == fold] = values
+    return table
