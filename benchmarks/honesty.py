@@ -63,14 +63,16 @@ BOOTSTRAPS = 200
 def main() -> None:
     """Print both tables."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--simulated", type=int, default=500, help="studies in each world")
-    parser.add_argument("--seeds", type=int, default=20, help="whole studies of each table")
+    parser.add_argument("--simulated", type=int, default=500, help="studies in each world, or 0")
+    parser.add_argument("--seeds", type=int, default=20, help="whole studies of each table, or 0")
     parser.add_argument("--workers", type=int, default=2)
     options = parser.parse_args()
     print(_INTRODUCTION)
-    with Pool(options.workers) as pool:
-        _print_worlds(pool, options.simulated)
-    _print_tables(options.seeds)
+    if options.simulated:
+        with Pool(options.workers) as pool:
+            _print_worlds(pool, options.simulated)
+    if options.seeds:
+        _print_tables(options.seeds)
 
 
 _INTRODUCTION = """# Is the reported score honest?
