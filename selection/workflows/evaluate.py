@@ -25,7 +25,12 @@ from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
 from selection.seeds import seed_for
 from selection.stats.classes import calibration, class_scores, confusion
-from selection.stats.intervals import bootstrap_counts, percentiles, wilson
+from selection.stats.intervals import (
+    bootstrap_counts,
+    length_of_runs,
+    percentiles,
+    wilson,
+)
 from selection.stats.paired_tests import exact_mcnemar
 from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 from selection.store.evidence import Evidence, StoredModel
@@ -279,20 +284,22 @@ def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> f
 def _interval(
     spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
 ) -> tuple[float, float] | tuple[None, None]:
-    """Return Wilson's interval of a share of rows, else that of resampled rows or groups.
+    """Return Wilson's interval of a share of rows, else that of resampled rows, groups or runs.
 
-    One group alone says nothing of others: it has no interval.
+    Rows of a time series depend on their neighbours: runs of them are resampled. One group alone says nothing of others: it has no interval.
     """
     section = spec.sections.assessment
     if rows.groups is not None and len(np.unique(rows.groups)) < 2:
         return None, None
     reduced = reduce_outputs(spec.metric, outputs, rows.target)
-    if METRICS[spec.metric].counts_hits and rows.groups is None:
+    is_time = spec.sections.cv.kind == "time_series" and rows.groups is None
+    if METRICS[spec.metric].counts_hits and rows.groups is None and not is_time:
         return wilson(int(reduced.sum()), len(rows), section.level)
     seed = seed_for(spec.seed, "bootstrap", 1)
+    run = length_of_runs(len(rows)) if is_time else 1
     draws = [
         weighted_scores(spec.metric, reduced[None], rows.target, counts)[:, 0]
-        for counts in bootstrap_counts(len(rows), rows.groups, section.bootstraps, seed)
+        for counts in bootstrap_counts(len(rows), rows.groups, section.bootstraps, seed, run)
     ]
     return percentiles(np.concatenate(draws), section.level)
 

@@ -266,6 +266,16 @@ def test_groups_are_resampled_whole_even_for_accuracy(
     assert value["low"] <= value["score"] <= value["high"]
 
 
+def test_rows_in_time_are_resampled_in_runs_even_for_accuracy(cli: Cli, write: Write) -> None:
+    path = write()
+    path.write_text(path.read_text().replace("folds = ", 'kind = "time_series"\nfolds = '))
+    assert cli("run", path).code == 0
+    value = cli("evaluate", "s", "--json").json
+    hits = round(40 * value["score"])
+    assert (value["low"], value["high"]) != wilson(hits, 40, 0.95)
+    assert value["low"] <= value["score"] <= value["high"]
+
+
 def test_a_second_evaluation_is_refused_and_prints_the_first_result(cli: Cli, write: Write) -> None:
     cli("run", write())
     first = cli("evaluate", "s", "--json").json
