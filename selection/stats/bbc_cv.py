@@ -66,7 +66,7 @@ class Draws:
     chosen: NDArray[np.int64]
     scores: Floats
     competitors: Mapping[str, Floats]
-    in_bag: Floats
+    in_bag: NDArray[np.float32]
     whole: Floats
 
 
@@ -90,13 +90,13 @@ def draw_out_of_bag(
     record: _Record | None = None
     winners: list[NDArray[np.int64]] = []
     scores: list[Floats] = []
-    in_bag: list[Floats] = []
+    in_bag: list[NDArray[np.float32]] = []
     beside: dict[str, list[Floats]] = {name: [] for name in others}
     for counts in blocks:
         record = record or _Record(rows, stages, counts)
         found = record.in_bag(counts)
         chosen = choose(found.rungs, found.end)
-        in_bag.append(found.last)
+        in_bag.append(found.last.astype(np.float32))  # only their spread matters
         left_out = counts == 0  # (b, N)
         winners.append(chosen)
         scores.append(record.out_of_bag(chosen, left_out))

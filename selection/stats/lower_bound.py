@@ -10,6 +10,7 @@ Efron (1981) for bootstrap tilting.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +20,16 @@ from selection.stats.intervals import bootstrap_counts
 from selection.stats.scores import Floats
 
 
-def simultaneous_level(in_bag: Floats, whole: Floats, level: float) -> float:
+def simultaneous_level(in_bag: NDArray[np.floating[Any]], whole: Floats, level: float) -> float:
     """Return the level at which one trial's bound holds for all trials at once; at least level.
 
     Shape: in_bag (B, T) bootstrap scores, whole (T,) the scores of the record, larger is better.
     """
-    deviations = in_bag - whole
+    units = (in_bag - whole).astype(np.float32)
     with np.errstate(invalid="ignore", divide="ignore"):
-        units = deviations / np.nanstd(deviations, axis=0)
-    units = np.where(np.isfinite(units), units, -np.inf)
-    largest = units.max(axis=1)
+        units /= np.nanstd(units, axis=0)
+    units[~np.isfinite(units)] = -np.inf
+    largest = units.max(axis=1).astype(np.float64)
     return max(level, float(special.ndtr(np.quantile(largest, level))))
 
 

@@ -286,7 +286,8 @@ def _interval(
 ) -> tuple[float, float] | tuple[None, None]:
     """Return Wilson's interval of a share of rows, else that of resampled rows, groups or runs.
 
-    Rows of a time series depend on their neighbours: runs of them are resampled. One group alone says nothing of others: it has no interval.
+    Rows of a time series depend on their neighbours: runs of them are resampled. One group alone
+    says nothing of others: it has no interval.
     """
     section = spec.sections.assessment
     if rows.groups is not None and len(np.unique(rows.groups)) < 2:
