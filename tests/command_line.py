@@ -25,7 +25,7 @@ learning_rate = {{ low = 0.05, high = 1.0, log = true }}
 metric = "{metric}"
 trials = 5
 cohort = 3
-pruner_options = {{ min_resource = 1, reduction_factor = 2 }}
+pruner_options = {{ min_resource = 1, reduction_factor = 2, finalists = 0 }}
 """
 
 

@@ -41,7 +41,7 @@ def make_spec(sections: dict[str, Any] | None = None, **search: Any) -> StudySpe
         "search": {
             "trials": 9,
             "cohort": 4,
-            "pruner_options": {"min_resource": 1, "reduction_factor": 2},
+            "pruner_options": {"min_resource": 1, "reduction_factor": 2, "finalists": 0},
         },
     }
     space = search.pop("space", None)

@@ -16,6 +16,7 @@ import pytest
 
 from selection.data import fashion_mnist
 from selection.data.fashion_mnist import IdxFile
+from selection.search import judged_epochs
 from selection.stats.selection_rules import rank
 from selection.study.spec import StudySpec, parse_study, read_study
 from selection.study.trial import Trial, TrialState
@@ -24,7 +25,7 @@ from tests.sweep_bench import Bench
 ROOT = Path(__file__).parents[1] / "studies"
 FILES = sorted(ROOT.rglob("*.toml"))
 BOOK = sorted((ROOT / "book").glob("*.toml"))
-FOLDS, TRIALS, COHORT, EPOCHS = 3, 6, 3, 4
+FOLDS, TRIALS, COHORT, EPOCHS = 3, 9, 3, 4
 PARTS = {"train": 240, "t10k": 60}
 
 
@@ -37,9 +38,7 @@ def shortened(path: Path) -> StudySpec:
     content: dict[str, Any] = tomllib.loads(path.read_text())
     search = content["search"]
     content["cv"]["folds"] = min(content["cv"]["folds"], FOLDS)
-    # One rung at least, and epochs after it.
-    rung = search.get("pruner_options", {}).get("min_resource", EPOCHS // 2)
-    content["training"]["epochs"] = 2 * rung
+    content["training"]["epochs"] = EPOCHS
     if search.get("sampler") != "grid":
         search["trials"] = min(search["trials"], TRIALS)
         search["cohort"] = min(search.get("cohort", COHORT), COHORT)
@@ -76,16 +75,6 @@ def grid_points(spec: StudySpec) -> set[tuple[tuple[str, Any], ...]]:
     names = sorted(spec.space)
     values: list[Sequence[Any]] = [spec.space[name].grid() or () for name in names]
     return {tuple(zip(names, point, strict=True)) for point in itertools.product(*values)}
-
-
-def rungs(spec: StudySpec, epochs: int) -> list[int]:
-    """Return the epochs after which successive halving looks, one by one."""
-    options = spec.sections.search.pruner_options
-    first, factor = int(options["min_resource"]), int(options["reduction_factor"])
-    found = [first]
-    while found[-1] * factor < epochs:
-        found.append(found[-1] * factor)
-    return found
 
 
 @pytest.mark.usefixtures("small_fashion")
@@ -130,7 +119,7 @@ def check_trial(spec: StudySpec, trial: Trial, splits: int) -> None:
         return
     assert spec.sections.search.pruner == "successive_halving"
     assert trial.state is TrialState.PRUNED
-    assert trial.epochs in rungs(spec, epochs)
+    assert trial.epochs in judged_epochs(spec)
 
 
 def check_nearly_best(winner: Trial, trials: Sequence[Trial], *, is_minimised: bool) -> None:
@@ -148,9 +137,8 @@ def test_a_study_file_is_right_as_it_stands(path: Path) -> None:
     points = len(grid_points(spec)) if spec.sections.search.sampler == "grid" else None
     if points is not None:
         assert spec.budget == spec.sections.search.trials == points, "the whole grid, no more"
-    options = spec.sections.search.pruner_options
-    if options:
-        assert options["min_resource"] < spec.sections.training.epochs, "some trial can be pruned"
+    has_rungs = bool(judged_epochs(spec))
+    assert has_rungs == (spec.sections.search.pruner != "none"), "some trial can be pruned"
 
 
 def test_names_of_studies_differ() -> None:

@@ -137,7 +137,7 @@ def test_each_resampling_is_replayed_for_itself(name: str, options: dict[str, An
     ("name", "options", "most", "expected"),
     [
         ("none", {}, 9, ()),
-        ("successive_halving", {}, 10, (2, 8)),
+        ("successive_halving", {}, 10, (1, 2, 4, 8)),
         ("successive_halving", {"min_resource": 2, "reduction_factor": 3}, 10, (2, 6)),
         ("successive_halving", {"min_resource": 3, "reduction_factor": 3}, 9, (3,)),
         (

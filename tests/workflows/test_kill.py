@@ -33,7 +33,7 @@ learning_rate = { low = 0.05, high = 1.0, log = true }
 [search]
 trials = 12
 cohort = 4
-pruner_options = { min_resource = 2, reduction_factor = 2 }
+pruner_options = { min_resource = 2, reduction_factor = 2, finalists = 0 }
 """
 # Of the 36 epochs.
 MOST_LINES = 24
