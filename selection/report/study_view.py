@@ -34,7 +34,7 @@ class StudyView:
     trials: Sequence[Trial]
     running: Sequence[RunningCohort]
     evaluations: Sequence[Evaluation]
-    evidence: tuple[int, int]
+    evidence: tuple[int, ...]
     curve_folds: int
     openings_by_others: int
     seconds: float
@@ -92,6 +92,11 @@ class StudyView:
         return (self.finished, *evaluations, *self.evidence)
 
 
+def count_evidence(study: StudyRecord, repository: Repository) -> tuple[int, ...]:
+    """Return how much evidence beside the trials is stored, of each kind."""
+    return (*repository.evidence.counts(study), repository.curves.count_audited(study))
+
+
 def view_study(study: StudyRecord, repository: Repository) -> StudyView:
     """Read a study as it stands."""
     return StudyView(
@@ -100,7 +105,7 @@ def view_study(study: StudyRecord, repository: Repository) -> StudyView:
         trials=repository.records.trials(study, with_curves=False),
         running=repository.leases.running(study),
         evaluations=repository.ledger.evaluations(study),
-        evidence=repository.evidence.counts(study),
+        evidence=count_evidence(study, repository),
         curve_folds=repository.curves.count(study),
         openings_by_others=repository.ledger.count_openings_by_others(study),
         seconds=repository.records.elapsed_seconds(study),

@@ -98,6 +98,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
             }
             for competitor in assessment.competitors
         ],
+        "audit": [asdict(audited) for audited in assessment.audited],
         "nested": _nested_value(assessment),
         "held_out": held_out_value(assessment.evaluations),
         "held_out_openings_by_others": len(assessment.openings_by_others),

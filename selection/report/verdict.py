@@ -27,6 +27,7 @@ def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     lines = [f"rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}"]
     lines += _score_lines(assessment, best)
     lines += _competitor_lines(assessment, best)
+    lines += _audit_lines(assessment, best)
     lines += [
         _baseline_line(name, baseline, best) for name, baseline in assessment.baselines.items()
     ]
@@ -172,6 +173,25 @@ def _competitor_lines(assessment: Assessment, best: Trial) -> list[str]:
     else:
         lines.append(f"{len(ties)} other trials tie with the winner ({named})")
     return lines
+
+
+def _audit_lines(assessment: Assessment, best: Trial) -> list[str]:
+    """Return what the pruned trials that were trained to their end say; nothing without them."""
+    audited = assessment.audited
+    if not audited:
+        return []
+    means = [each.mean for each in audited if each.mean is not None]
+    were = "were trained to their" if audited[1:] else "was trained to its"
+    what = f"{count_of(len(audited), 'pruned trial')}, chosen at random, {were} end"
+    if not means:
+        return [f"{what}: training failed"]
+    is_minimised = assessment.spec.is_minimised
+    top = min(means) if is_minimised else max(means)
+    which = {1: "it", 2: "the better one"}.get(len(means), "the best of them")
+    assert best.value is not None, "a winner is COMPLETE"
+    is_better = top < best.value if is_minimised else top > best.value
+    cost = ": pruning has cost that much" if is_better else ""
+    return [f"{what}: {which} scores {_beside(top, best)}{cost}"]
 
 
 def _beside(mean: float, best: Trial) -> str:

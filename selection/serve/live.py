@@ -8,7 +8,7 @@ from bisect import insort
 from collections.abc import Sequence
 from operator import attrgetter
 
-from selection.report.study_view import LATELY_SECONDS, StudyView
+from selection.report.study_view import LATELY_SECONDS, StudyView, count_evidence
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.trial import Trial
@@ -90,7 +90,7 @@ class LiveStudy:
             trials=_merged(self._finished, pending),
             running=running,
             evaluations=self._repository.ledger.evaluations(study),
-            evidence=self._repository.evidence.counts(study),
+            evidence=count_evidence(study, self._repository),
             curve_folds=self._repository.curves.count(study),
             openings_by_others=self._repository.ledger.count_openings_by_others(study),
             seconds=self._seconds,

@@ -1,6 +1,6 @@
-"""Stores the points of validation and sample-size curves.
+"""Stores the points of validation and sample-size curves, and pruned trials trained to their end.
 
-A point is written in one transaction and never changed.
+Each is written in one transaction and never changed.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from selection.store.tables import curve_table
 from selection.study.trial import FoldResult, Scalar
 
 ROWS = "rows"
+AUDIT = "audit"
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class CurvePoint:
     """Hold the results of one trial's setting with one thing changed.
 
     over is the hyperparameter that has the value instead, or "rows", the number of training rows.
+    For an audited trial nothing is changed: over is "audit", value the epochs of its training.
     folds are ordered by repeat and fold, without predictions. reason says why training failed; it
     is empty otherwise.
     """
@@ -53,11 +55,18 @@ class CurvePoints:
         self._rows = HashedRows(database)
 
     def points(self, study: StudyRecord) -> list[CurvePoint]:
-        """Return all points of a study, by trial, name and value."""
+        """Return all points of the curves of a study, by trial, name and value."""
+        return self._read(study, curve_table.c.over != AUDIT)
+
+    def audited(self, study: StudyRecord) -> list[CurvePoint]:
+        """Return the pruned trials that were trained to their end, by number."""
+        return self._read(study, curve_table.c.over == AUDIT)
+
+    def _read(self, study: StudyRecord, condition: sa.ColumnElement[bool]) -> list[CurvePoint]:
         columns = curve_table.c
         query = (
             sa.select(curve_table)
-            .where(columns.study_uuid == study.uuid)
+            .where(columns.study_uuid == study.uuid, condition)
             .order_by(
                 columns.number, columns.over, columns.value_json, columns.repeat, columns.fold
             )
@@ -71,8 +80,12 @@ class CurvePoints:
         return sorted(points, key=_order)
 
     def count(self, study: StudyRecord) -> int:
-        """Return how many folds of points are stored, without reading them."""
-        return self._rows.count(study, curve_table)
+        """Return how many folds of curves are stored, without reading them."""
+        return self._rows.count(study, curve_table, curve_table.c.over != AUDIT)
+
+    def count_audited(self, study: StudyRecord) -> int:
+        """Return how many folds of audited trials are stored, without reading them."""
+        return self._rows.count(study, curve_table, curve_table.c.over == AUDIT)
 
     def keep(self, study: StudyRecord, points: Sequence[CurvePoint]) -> None:
         """Write the points that are not stored yet."""

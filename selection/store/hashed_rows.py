@@ -36,9 +36,11 @@ class HashedRows:
                 raise damage_error(self._database.address, f"the {what}")
         return rows
 
-    def count(self, study: StudyRecord, table: sa.Table) -> int:
-        """Return how many rows a study has in a table, without reading them."""
-        query = sa.select(sa.func.count()).select_from(table)
+    def count(
+        self, study: StudyRecord, table: sa.Table, *conditions: sa.ColumnElement[bool]
+    ) -> int:
+        """Return how many rows of a table a study has, without reading them."""
+        query = sa.select(sa.func.count()).select_from(table).where(*conditions)
         with self._database.reading() as connection:
             return int(connection.scalar(query.where(table.c.study_uuid == study.uuid)) or 0)
 

@@ -158,7 +158,8 @@ model_table = sa.Table(
 )
 
 # One row per fold of each point of a validation or sample-size curve: the setting of the trial of
-# this number, except that over has this value.
+# this number, except that over has this value. Where over is "audit" nothing else is changed: a
+# pruned trial was trained to its end, which is this many epochs.
 curve_table = sa.Table(
     "selection_curve",
     metadata,

@@ -141,6 +141,10 @@ class SearchSection(Section):
     """How poor trials are stopped early; only complete trials can win."""
     pruner_options: dict[str, int | float] = Field(default_factory=dict)
     """Options of the pruner, under Optuna's names."""
+    audit: int = Field(default=2, ge=0)
+    """Pruned trials, chosen at random, that are trained to their end after the sweep, to see what
+    pruning has cost; they never rank. May be changed later.
+    """
     trials: int = Field(default=24, ge=1)
     """Number of trials."""
     cohort: int = Field(default=8, ge=1)

@@ -32,6 +32,7 @@ from selection.study.budget import is_finished
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
+from selection.workflows.audit import AuditedTrial, audited_trials
 from selection.workflows.correct import Correction, by_name, correct, first_trials
 
 ROPE = 0.01
@@ -94,6 +95,7 @@ class Assessment:
     nested: Sequence[OuterFold]
     evaluations: Sequence[Evaluation]
     openings_by_others: Sequence[Evaluation]
+    audited: Sequence[AuditedTrial] = ()
 
     @property
     def indistinguishable(self) -> list[int]:
@@ -178,6 +180,7 @@ def assess_study(
         nested=repository.evidence.outer_folds(study),
         evaluations=evaluations,
         openings_by_others=repository.ledger.openings_by_others(study),
+        audited=audited_trials(spec, study, trials, repository),
     )
 
 

@@ -14,6 +14,7 @@ from selection.store.trial_reader import ENDINGS
 from selection.study.spec import StudySpec
 from selection.train.device import Device
 from selection.train.fit import Trainer
+from selection.workflows.audit import audit_pruned
 from selection.workflows.baselines import score_baselines
 from selection.workflows.nested_cv import score_procedure
 from selection.workflows.study_data import StudyData
@@ -29,12 +30,13 @@ def run_procedure(
     say: Callable[[str], None],
     sweep: Callable[[], None],
 ) -> None:
-    """Sweep, then train the baselines, and the outer folds if the study asks for them.
+    """Sweep, audit, then train the baselines, and the outer folds if the study asks for them.
 
     A study whose held-out set was opened takes no more trials.
     """
     if not repository.ledger.evaluations(study):
         sweep()
+        audit_pruned(spec, study, repository, trainer, say)
     if not repository.evidence.baselines(study):
         say("baselines: training linear models on the same folds")
         baselines = score_baselines(spec, data, trainer)

@@ -40,6 +40,7 @@ from selection.train.fit import RungPredictions, Trainer
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
 MAY_CHANGE = (
     "data.path: ",
+    "search.audit: ",
     "search.max_retries: ",
     "search.max_consecutive_failures: ",
     "training.diagnostics: ",

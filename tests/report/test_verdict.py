@@ -12,6 +12,7 @@ from selection.report.verdict import detail_lines, winner_lines
 from selection.stats.paired_tests import Comparison, Posterior
 from selection.study.trial import Trial, TrialState
 from selection.workflows.assess import Assessment, Baseline, Competitor
+from selection.workflows.audit import AuditedTrial
 from selection.workflows.correct import Correction
 from tests.sweep_bench import make_spec
 
@@ -139,3 +140,50 @@ def test_short_values_are_shown_as_written_and_long_ones_to_three_digits() -> No
     assert [show_value(each) for each in (0.3125, 0.861099, 2.60812e-5, 1e-6, 256, "relu")] == [
         "0.3125", "0.861", "2.61e-05", "1e-06", "256", "relu",
     ]  # fmt: skip
+
+
+AUDITED = "2 pruned trials, chosen at random, were trained to their end: the better one scores "
+
+
+@pytest.mark.parametrize(
+    ("metric", "means", "expected"),
+    [
+        ("accuracy", [0.8712, 0.8610], AUDITED + "0.8712 (observed), 0.0135 less"),
+        (
+            "accuracy",
+            [0.8610, 0.8901],
+            AUDITED + "0.8901 (observed), 0.0054 more: pruning has cost that much",
+        ),
+        (
+            "rmse",
+            [0.8712, 0.9],
+            AUDITED + "0.8712 (observed), 0.0135 less: pruning has cost that much",
+        ),
+        ("rmse", [0.8912, 0.9], AUDITED + "0.8912 (observed), 0.0065 more"),
+        (
+            "accuracy",
+            [0.8712, None],
+            AUDITED.replace("the better one", "it") + "0.8712 (observed), 0.0135 less",
+        ),
+        (
+            "accuracy",
+            [None],
+            "1 pruned trial, chosen at random, was trained to its end: training failed",
+        ),
+        (
+            "accuracy",
+            [0.85, 0.86, 0.87],
+            "3 pruned trials, chosen at random, were trained to their end: "
+            "the best of them scores 0.8700 (observed), 0.0147 less",
+        ),
+    ],
+)
+def test_what_pruning_has_cost_is_said(
+    metric: str, means: list[float | None], expected: str
+) -> None:
+    audited = [AuditedTrial(7 + index, mean) for index, mean in enumerate(means)]
+    assert expected in words(assessment(metric=metric, audited=audited))
+
+
+def test_nothing_is_said_of_pruning_without_an_audit() -> None:
+    assert not any("pruned" in line for line in words(assessment()))
