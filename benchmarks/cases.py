@@ -41,6 +41,7 @@ class Case:
     peer_epochs: int
     dropout: float | tuple[float, ...] = 0.0
     goals: Mapping[str, float] = field(default_factory=dict)
+    seed: int = 0
 
     @property
     def has_dropout(self) -> bool:
@@ -100,6 +101,7 @@ def spec_of(case: Case, **search: Any) -> StudySpec:
     return parse_study(
         {
             "name": case.name,
+            "seed": case.seed,
             "data": {"dataset": case.dataset, "held_out": case.held_out, "prepare": case.prepare},
             "cv": {"folds": FOLDS, "kind": "stratified"},
             "model": {"hidden_layers": depth},
