@@ -10,9 +10,9 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, TypeAlias, TypeGuard
+from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
-from selection.study.fields import WHOLE_FIELDS
+from selection.study.fields import WHOLE_FIELDS, is_number
 from selection.study.space import Choices, Dimension
 from selection.study.space_file import wrong_value
 from selection.study.trial import Trial, TrialState, Value
@@ -251,7 +251,7 @@ def _edge(assessment: Assessment, winner: Trial, name: str) -> Edge | None:
     """Return the end of a dimension where the winner lies, if it can move and has an effect."""
     spec, dimension, value = assessment.spec, assessment.spec.space[name], winner.params[name]
     ends = _ends(dimension)
-    if ends is None or not _is_number(value):
+    if ends is None or not is_number(value):
         return None
     low, high = ends
     if spec.setting({**winner.params, name: low}) == spec.setting({**winner.params, name: high}):
@@ -269,12 +269,12 @@ def _edge(assessment: Assessment, winner: Trial, name: str) -> Edge | None:
 def _ends(dimension: Dimension) -> tuple[float, float] | None:
     """Return the least and the greatest value; None without an order, and of too few values."""
     if isinstance(dimension, Choices):
-        numbers = sorted(filter(_is_number, dimension.options))
+        numbers = sorted(filter(is_number, dimension.options))
         is_ordered = len(numbers) == len(dimension.options)
         return (numbers[0], numbers[-1]) if is_ordered and len(numbers) >= FEWEST_VALUES else None
     low, high = dimension.nearest(dimension.low), dimension.nearest(dimension.high)
-    assert _is_number(low), "a range is of numbers"
-    assert _is_number(high), "a range is of numbers"
+    assert is_number(low), "a range is of numbers"
+    assert is_number(high), "a range is of numbers"
     step = dimension.step or (1 if dimension.integer else 0)
     is_coarse = bool(step) and round((high - low) / step) + 1 < FEWEST_VALUES
     return None if is_coarse else (low, high)
@@ -321,10 +321,6 @@ def _training_rows(spec: StudySpec, study: StudyRecord) -> float:
     cv = spec.sections.cv
     rows = study.facts.rows
     return rows / 2 if cv.kind == "time_series" else rows * (cv.folds - 1) / cv.folds
-
-
-def _is_number(value: Value) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def _mean(trial: Trial) -> float:
