@@ -43,8 +43,8 @@ def run_value(assessment: Assessment, storage: str, seconds: float) -> dict[str,
         "storage": storage,
         "trials": {state.value: counts[state] for state in FINISHED},
         "best": assessment.winner and _best_value(assessment.winner),
-        "warnings": _warning_values(study_warnings(assessment)),
         "seconds": round(seconds, 3),
+        "warnings": _warning_values(study_warnings(assessment)),
     }
 
 

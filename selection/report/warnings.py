@@ -152,9 +152,9 @@ def _default_as_good(found: DefaultAsGood) -> str:
         )
     default, winner = show_number(found.default), show_number(found.winner)
     return (
-        f"The default setting (trial 0) cannot be told from the winner ({default} against "
-        f"{winner}, observed): the search is not shown to have found anything better. More rows "
-        "or [cv] repeats would tell them apart."
+        f"The default setting (trial 0) cannot be distinguished from the winner ({default} "
+        f"against {winner}, observed): the search is not shown to have found anything better. "
+        "More rows or [cv] repeats would tell them apart."
     )
 
 

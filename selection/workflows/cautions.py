@@ -99,7 +99,7 @@ class EdgeOfSpace:
 
 @dataclass(frozen=True)
 class DefaultAsGood:
-    """Hold the observed means of trial 0 and a winner that the folds cannot tell from it.
+    """Hold the observed means of trial 0 and a winner that the folds cannot distinguish from it.
 
     is_winner means that trial 0 is the winner itself.
     """
@@ -202,7 +202,7 @@ def edge_of_space(assessment: Assessment, winner: Trial) -> EdgeOfSpace | None:
 
 
 def default_as_good(assessment: Assessment, winner: Trial) -> DefaultAsGood | None:
-    """Object to a search whose winner cannot be told from the default setting."""
+    """Object to a search whose winner cannot be distinguished from the default setting."""
     default = assessment.default
     if default is None or len(_competing_settings(assessment)) < 2:
         return None

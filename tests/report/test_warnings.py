@@ -84,9 +84,9 @@ LINES: list[tuple[Caution, str, str]] = [
     (
         DefaultAsGood(0.7, 0.8, is_winner=False),
         "default_as_good",
-        "The default setting (trial 0) cannot be told from the winner (0.7000 against 0.8000, "
-        "observed): the search is not shown to have found anything better. More rows or [cv] "
-        "repeats would tell them apart.",
+        "The default setting (trial 0) cannot be distinguished from the winner (0.7000 against "
+        "0.8000, observed): the search is not shown to have found anything better. More rows or "
+        "[cv] repeats would tell them apart.",
     ),
     (
         DefaultAsGood(0.8, 0.8, is_winner=True),
