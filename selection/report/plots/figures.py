@@ -136,8 +136,8 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
                 hovertemplate="trial %{x}: %{y:.4f}<extra>winner</extra>",
             )
         )
-    x = count_axis("trial", list(scores))
-    return figure(data, x, score_axis(spec, list(scores.values())))
+    numbers = count_axis("trial", list(scores))
+    return figure(data, numbers, score_axis(spec, list(scores.values())))
 
 
 def learning_curves(

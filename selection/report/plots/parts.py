@@ -97,7 +97,8 @@ def count_axis(title: str, numbers: Sequence[float]) -> Trace:
     if not numbers:
         return axis(title)
     low, high = min(numbers), max(numbers)
-    pad = max(0.5, 0.02 * (high - low))
+    # A bar of one trial alone would fill the figure.
+    pad = 0.9 if low == high else max(0.5, 0.02 * (high - low))
     ticks: Trace = {"dtick": 1} if high - low < FEW_TICKS else {}
     return axis(title, range=[low - pad, high + pad], **ticks)
 

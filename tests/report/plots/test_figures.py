@@ -464,15 +464,15 @@ def test_epochs_are_shown_by_colour_and_pattern(spec: StudySpec) -> None:
 def test_one_trial_alone_has_axes_that_fit_it(spec: StudySpec) -> None:
     trial = dataclasses.replace(some_trials(1)[0], state=TrialState.COMPLETE, value=0.8, epochs=4)
     history = figures.optimisation_history(spec, [trial], 0)["layout"]
-    assert history["xaxis"]["range"] == [-0.5, 0.5]
+    assert history["xaxis"]["range"] == [-0.9, 0.9]
     assert history["xaxis"]["dtick"] == 1
     assert history["yaxis"]["range"] == pytest.approx([0.7, 0.9])
     epochs = figures.epochs_spent(spec, [trial])["layout"]
-    assert epochs["xaxis"]["range"] == [-0.5, 0.5]
+    assert epochs["xaxis"]["range"] == [-0.9, 0.9]
     assert (epochs["yaxis"]["range"], epochs["yaxis"]["dtick"]) == ([0, 4.2], 1)
     curves = figures.learning_curves(spec, some_curves(1, 2, 1), "loss")
     assert {trace["mode"] for trace in curves["data"]} == {"markers"}, "a line needs two epochs"
-    assert curves["layout"]["xaxis"]["range"] == [0.5, 1.5]
+    assert curves["layout"]["xaxis"]["range"] == pytest.approx([0.1, 1.9])
     longer = figures.learning_curves(spec, some_curves(1, 2, 20), "loss")
     assert {trace["mode"] for trace in longer["data"]} == {"lines"}
     assert longer["layout"]["xaxis"]["range"] == [0.5, 20.5]
