@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from selection.report.plots.chart_source import ChartSource
     from selection.report.plots.study_plots import StudyPlots
     from selection.report.study_view import StudyView
+    from selection.report.warnings import StudyWarning
     from selection.stats.fit_diagnosis import Diagnosis
     from selection.store.curve_points import CurvePoint
     from selection.store.evidence import StoredModel
@@ -167,11 +168,11 @@ class Study:
             return repository.ledger.evaluations(record)
 
     @property
-    def warnings(self) -> list[str]:
-        """What weakens the study's answer: rows that leak, held-out rows that others opened."""
-        with self._reading() as (repository, record):
-            others = openings(repository.ledger.openings_by_others(record))
-        return [*record.facts.warnings, *([others] if others else [])]
+    def warnings(self) -> list[StudyWarning]:
+        """What weakens the study's answer, each with a code, and a text that says what to do."""
+        from selection.report.warnings import study_warnings
+
+        return study_warnings(self.assess())
 
     def is_on_record(self) -> bool:
         """Say whether the database exists and contains the study."""

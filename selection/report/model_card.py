@@ -13,6 +13,7 @@ from typing import Any
 from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.values import held_out_value
 from selection.report.verdict import bound_of, choice_of, openings
+from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
 from selection.study.held_out_result import HeldOutResult
@@ -27,6 +28,7 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
         f"# {_text(study.name)}: trial {trial.number}",
         f"An MLP for {spec.task}, chosen from {_finished(assessment)} by the rule "
         f"`{assessment.rule}` ({RULES[assessment.rule]}).",
+        *_warnings(assessment),
         "## Setting",
         _table(["hyperparameter", "value"], _setting_rows(assessment, trial)),
         "## Scores",
@@ -41,6 +43,11 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     if document is not None:
         sections += ["## Model", _table(["fact", "value"], _model_rows(document))]
     return "\n\n".join(sections) + "\n"
+
+
+def _warnings(assessment: Assessment) -> list[str]:
+    lines = [f"- **Warning:** {_text(each.text)}" for each in study_warnings(assessment)]
+    return ["\n".join(lines)] if lines else []
 
 
 def _finished(assessment: Assessment) -> str:
@@ -185,7 +192,6 @@ def _data_rows(assessment: Assessment) -> list[list[str]]:
         ["folds", f"{facts.fold_kind}, {len(facts.folds)}"],
         ["data fingerprint", f"`{study.data_fingerprint}`"],
         ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],
-        *(["warning", _text(warning)] for warning in facts.warnings),
     ]
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.stats.selection_rules import rank
 from selection.study.budget import is_finished
 from selection.study.space import value_to_json
@@ -43,7 +44,12 @@ def run_value(assessment: Assessment, storage: str, seconds: float) -> dict[str,
         "trials": {state.value: counts[state] for state in FINISHED},
         "best": assessment.winner and _best_value(assessment.winner),
         "seconds": round(seconds, 3),
+        "warnings": _warning_values(study_warnings(assessment)),
     }
+
+
+def _warning_values(found: Sequence[StudyWarning]) -> list[dict[str, str]]:
+    return [{"code": each.code, "text": each.text} for each in found]
 
 
 def _best_value(best: Trial) -> dict[str, Any]:
@@ -76,6 +82,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
     }
     return {
         "study": assessment.study.name,
+        "warnings": _warning_values(study_warnings(assessment)),
         "rule": assessment.rule,
         "number": best and best.number,
         "params": best and params_value(best.params),
@@ -187,7 +194,7 @@ def status_value(
         "rows": study.facts.rows,
         "held_out_rows": study.facts.held_out_rows,
         "held_out": held_out_value(evaluations),
-        "warnings": list(study.facts.warnings),
+        "warnings": _warning_values(early_warnings(study, trials)),
     }
 
 

@@ -66,8 +66,6 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     """Return what the ledger says of the held-out rows; evaluate is the command that goes on."""
     rows = assessment.study.facts.held_out_rows
     lines = []
-    if others := openings(assessment.openings_by_others):
-        lines.append(others)
     evaluations = assessment.evaluations
     done = [each.result for each in evaluations if each.result is not None]
     if not evaluations:

@@ -1,4 +1,4 @@
-"""Does a trial underfit or overfit? A stated rule over its learning curves, and advice.
+"""Does a trial underfit or overfit? A stated rule over its learning curves; advice by fit_advice.
 
 Two losses a and b are compared fold by fold as (a - b) / (a + b). This measures their ratio and
 stays between -1 and 1, so no single fold with a huge or a tiny loss decides. The verdict is about
@@ -19,6 +19,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.metrics import Task
+from selection.stats.fit_advice import (
+    ANOTHER_RATE,
+    HIGHER_RATE,
+    LARGER,
+    LESS_DECAY,
+    LESS_DROPOUT,
+    MORE_DECAY,
+    MORE_DROPOUT,
+    MORE_EPOCHS,
+    MORE_ROWS,
+    SMALLER,
+    Evidence,
+    advise,
+    better_neighbour,
+)
 from selection.stats.paired_tests import corrected_resampled_t
 from selection.study.trial import LearningCurve, mean_over_folds
 
@@ -27,6 +42,7 @@ RISEN = 1.1  # last validation loss / lowest validation loss from which a rise m
 WORSE = 1.1  # training loss / the reference's validation loss from which a poor fit matters
 FALLING = 0.95  # last training loss / that of a quarter before, below which it still falls
 NEGLIGIBLE = 0.01
+NOTHING_KNOWN = Evidence()
 
 Floats = NDArray[np.float64]
 
@@ -127,6 +143,7 @@ def diagnose(
     negligible: float,
     ratio: float,
     level: float,
+    evidence: Evidence = NOTHING_KNOWN,
 ) -> Diagnosis:
     """Return whether a trial underfits or overfits; the first rule that holds gives the verdict.
 
@@ -141,7 +158,8 @@ def diagnose(
     curves are those of a complete trial, by fold. references are the last validation losses, by
     fold, of other complete trials or baselines of the study, by name; the best of many is partly
     luck, so few references are safer. ratio is that of paired_tests.validation_ratio, negligible
-    that of negligible_loss.
+    that of negligible_loss. evidence is what is on record of the trial's neighbours: the advice
+    never goes against it.
 
     Raises: ValueError where the folds of a reference are not paired.
     """
@@ -151,7 +169,14 @@ def diagnose(
     low, high = None, None
     with np.errstate(all="ignore"):  # a loss that is not finite is inconclusive
         gaps = validation[-1] - training[-1]
-        verdict, rule, advice = _judge(training, validation, _best(references, len(curves)), scale)
+        verdict, rule, advice = _judge(
+            training,
+            validation,
+            _column(curves, "validation_score"),
+            _best(references, len(curves)),
+            scale,
+            evidence,
+        )
         if len(curves) > 1:
             low, high = scale.interval(gaps)
         return Diagnosis(
@@ -206,9 +231,17 @@ def _best(references: Mapping[str, Sequence[float]], folds: int) -> tuple[str, F
 
 
 def _judge(
-    training: Floats, validation: Floats, reference: tuple[str, Floats] | None, scale: _Scale
+    training: Floats,
+    validation: Floats,
+    scores: Floats,
+    reference: tuple[str, Floats] | None,
+    scale: _Scale,
+    evidence: Evidence,
 ) -> tuple[Verdict, str, str]:
-    """Return the verdict, the rule and the advice. Shape: training and validation (T, J)."""
+    """Return the verdict, the rule and the advice.
+
+    Shape: training and validation losses and validation scores (T, J).
+    """
     if not (np.isfinite(training).all() and np.isfinite(validation).all()):
         rule = "a loss of its learning curves is not a finite number"
         return Verdict.INCONCLUSIVE, rule, "Look at its learning curves: its training diverged."
@@ -229,29 +262,32 @@ def _judge(
             f"validation loss {_mean(losses)} of {name}; {fit}"
         )
     if fit is not None and fit.is_at_least(WORSE):
-        return Verdict.UNDERFIT, f"{fit_text}: at least {WORSE}", _more_fit(training)
+        return Verdict.UNDERFIT, f"{fit_text}: at least {WORSE}", _more_fit(training, evidence)
     if gap.is_at_least(MATERIAL):
-        advice = "Try more weight decay or dropout, a smaller network or more rows."
+        advice = advise([MORE_DECAY, MORE_DROPOUT, SMALLER, MORE_ROWS], evidence)
         return Verdict.OVERFIT, f"{gap_text}: at least {MATERIAL}", advice
-    rise = _rise(training, validation, scale)
+    rise = _rise(training, validation, scores, scale, evidence)
     if rise is not None:
         return Verdict.OVERFIT, *rise
     if gap.high >= MATERIAL:
         advice = "More folds, repeats or rows would narrow the interval."
         rule = f"{gap_text}: neither clearly under {MATERIAL} nor clearly a gap"
-        return Verdict.INCONCLUSIVE, rule, advice
+        return Verdict.INCONCLUSIVE, rule, advice + better_neighbour(evidence)
     if fit is None:
         rule = f"{gap_text}: under {MATERIAL}, but nothing shows how far the loss could fall"
         return Verdict.INCONCLUSIVE, rule, "Complete another trial to compare it with."
     if fit.high >= WORSE:
-        advice = "A larger network or more epochs would show whether it can fit better."
+        advice = f"It may be able to fit better. {advise([LARGER, MORE_EPOCHS], evidence)}"
         rule = f"{fit_text}: neither clearly under {WORSE} nor clearly a poor fit"
         return Verdict.INCONCLUSIVE, rule, advice
     rule = f"{gap_text}: under {MATERIAL}. And {fit_text}: under {WORSE}"
-    return Verdict.BALANCED, rule, "Neither more nor less capacity is called for."
+    advice = "Neither more nor less capacity is called for."
+    return Verdict.BALANCED, rule, advice + better_neighbour(evidence)
 
 
-def _rise(training: Floats, validation: Floats, scale: _Scale) -> tuple[str, str] | None:
+def _rise(
+    training: Floats, validation: Floats, scores: Floats, scale: _Scale, evidence: Evidence
+) -> tuple[str, str] | None:
     """Return the rule and the advice where validation rises while training does not."""
     best = int(validation.mean(axis=1).argmin())
     rise = scale.quotient(validation[-1], validation[best])
@@ -262,18 +298,24 @@ def _rise(training: Floats, validation: Floats, scale: _Scale) -> tuple[str, str
         f"observed validation loss {_mean(validation[-1])}, lowest {_mean(validation[best])} "
         f"after epoch {best + 1}; {rise}: at least {RISEN}, while the training loss did not rise"
     )
-    return rule, f"Stop near epoch {best + 1}, or try more weight decay or dropout."
+    then, now = mean_over_folds(scores[best]), mean_over_folds(scores[-1])
+    stop = f"Stop near epoch {best + 1}."
+    if evidence.is_worse(then, now):
+        # Chances grow too sure while more rows are still told apart.
+        stop = (
+            f"Do not stop near epoch {best + 1}: the score was {then:.4g} there and is {now:.4g} "
+            "at the end (observed)."
+        )
+    return rule, f"{stop} {advise([MORE_DECAY, MORE_DROPOUT], evidence)}"
 
 
-def _more_fit(training: Floats) -> str:
+def _more_fit(training: Floats, evidence: Evidence) -> str:
     """Return advice on lowering the training loss: more epochs if it still falls."""
     before = training[-1 - len(training) // 4].mean()
     if training[-1].mean() < FALLING * before:
-        return "Its training loss still falls: try more epochs or a higher learning rate."
-    return (
-        "Its training loss has levelled off: try more width or layers, less weight decay and "
-        "dropout, or another learning rate."
-    )
+        return f"Its training loss still falls. {advise([MORE_EPOCHS, HIGHER_RATE], evidence)}"
+    moves = [LARGER, LESS_DECAY, LESS_DROPOUT, ANOTHER_RATE]
+    return f"Its training loss has levelled off. {advise(moves, evidence)}"
 
 
 def _mean(losses: Floats) -> str:

@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.errors import ErrorDetail, StudyStateError
+from selection.stats.fit_advice import Evidence, Observation, neighbours, row_trend
 from selection.stats.fit_diagnosis import Diagnosis, FoldMean, diagnose, negligible_loss, over_folds
 from selection.stats.paired_tests import validation_ratio
 from selection.stats.scores import Floats, log_softmax
 from selection.stats.selection_rules import rank
-from selection.store.curve_points import CurvePoint
+from selection.store.curve_points import ROWS, CurvePoint
 from selection.store.evidence import BaselineFold, RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
+from selection.study.fields import is_number
+from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState
 from selection.workflows.assess import choose_winner
@@ -121,7 +124,9 @@ def diagnose_trial(
     if linear:
         references["the linear baseline"] = baseline_losses(spec, facts, linear)
     curves = [fold.curve for fold in repository.records.curves(study, trial.number)]
-    return _diagnose(spec, facts, curves, references)
+    points = [each for each in repository.curves.points(study) if each.number == trial.number]
+    evidence = _evidence_of_trial(spec, trial, ranked, points)
+    return _diagnose(spec, facts, curves, references, evidence)
 
 
 def diagnose_points(
@@ -144,8 +149,78 @@ def diagnose_points(
             continue
         own = f"{point.over} = {point.value}"
         references = {name: of_name for name, of_name in losses.items() if name != own}
-        found.append(_diagnose(spec, facts, [fold.curve for fold in point.folds], references))
+        curves = [fold.curve for fold in point.folds]
+        evidence = _evidence_of_point(spec, point, points)
+        found.append(_diagnose(spec, facts, curves, references, evidence))
     return found
+
+
+def _evidence_of_trial(
+    spec: StudySpec, trial: Trial, complete: Sequence[Trial], points: Sequence[CurvePoint]
+) -> Evidence:
+    """Return what the trial's own curves, and trials that differ in one number, say beside it."""
+    own = _numbers(spec.setting(trial.params))
+    assert trial.value is not None, "a complete trial has a score"
+    observed: list[Observation] = []
+    for name, value in own.items():
+        others = _trials_beside(spec, trial, complete, name) + _scores_over(points, name)
+        observed += neighbours(name, (value, trial.value), others, is_minimised=spec.is_minimised)
+    observed += row_trend(_scores_over(points, ROWS), is_minimised=spec.is_minimised)
+    return Evidence(own, observed, spec.is_minimised)
+
+
+def _evidence_of_point(
+    spec: StudySpec, point: CurvePoint, points: Sequence[CurvePoint]
+) -> Evidence:
+    """Return what the other points of a curve say beside one of them."""
+    sizes = _scores_over(points, point.over)
+    own = _scores_over([point], point.over)
+    if not own:
+        return Evidence(is_minimised=spec.is_minimised)
+    observed = neighbours(point.over, own[0], sizes, is_minimised=spec.is_minimised)
+    return Evidence({point.over: own[0][0]}, observed, spec.is_minimised)
+
+
+def _scores_over(points: Sequence[CurvePoint], name: str) -> list[tuple[float, float]]:
+    """Return value and mean score of the points of one curve that are numbers and did train."""
+    return [
+        (float(point.value), float(np.mean([fold.score for fold in point.folds])))
+        for point in points
+        if point.over == name and point.is_complete and is_number(point.value)
+    ]
+
+
+def _trials_beside(
+    spec: StudySpec, trial: Trial, complete: Sequence[Trial], name: str
+) -> list[tuple[float, float]]:
+    """Return value and score of the trials whose setting differs in one searched number alone."""
+    if name not in spec.space:
+        return []
+    own, found = spec.setting(trial.params), []
+    for other in complete:
+        value = other.params[name]
+        moved = {**other.params, name: trial.params[name]}
+        is_beside = value != trial.params[name] and spec.setting(moved) == own
+        if is_beside and is_number(value) and other.value is not None:
+            found.append((float(value), other.value))
+    return found
+
+
+def _numbers(setting: Setting) -> dict[str, float]:
+    """Return the numbers of a setting by the names that a study file has for them."""
+    kind = setting.kind
+    numbers: dict[str, float] = {
+        "hidden_layers": kind.hidden_layers,
+        "epochs": kind.epochs,
+        "batch_size": kind.batch_size,
+        "learning_rate": setting.learning_rate,
+        "l2" if kind.optimizer == "adam" else "weight_decay": (
+            setting.l2 if kind.optimizer == "adam" else setting.weight_decay
+        ),
+    }
+    layers = {"width": setting.widths, "dropout": setting.dropout}
+    same = {name: values[0] for name, values in layers.items() if len(set(values)) == 1}
+    return numbers | same
 
 
 def baseline_lines(
@@ -179,6 +254,7 @@ def _diagnose(
     facts: RowFacts,
     curves: Sequence[LearningCurve],
     references: Mapping[str, Sequence[float]],
+    evidence: Evidence,
 ) -> Diagnosis:
     cv = spec.sections.cv
     return diagnose(
@@ -191,6 +267,7 @@ def _diagnose(
         ),
         ratio=validation_ratio(cv.folds, is_time_series=cv.kind == "time_series"),
         level=spec.sections.assessment.level,
+        evidence=evidence,
     )
 
 

@@ -185,7 +185,7 @@ def test_arrays_that_are_kept_need_a_name(iris: tuple[Any, Any], storage_url: st
 def test_what_weakens_the_answer_is_said() -> None:
     rows = np.repeat(np.arange(20.0), 2)[:, None]
     study = selection.run(ARRAYS, rows, np.repeat([0, 1] * 10, 2), progress=False)
-    assert any("exact copy in another fold" in line for line in study.warnings)
+    assert any("exact copy in another fold" in each.text for each in study.warnings)
 
 
 def test_groups_stay_in_one_fold() -> None:

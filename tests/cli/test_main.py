@@ -33,7 +33,7 @@ def test_run_prints_the_json_of_its_contract(cli: Cli) -> None:
     done = cli("run", write_study(), "--json")
     assert done.code == 0, done.err
     value = done.json
-    assert list(value) == ["study", "storage", "trials", "best", "seconds"]
+    assert list(value) == ["study", "storage", "trials", "best", "seconds", "warnings"]
     assert value["study"] == "small"
     assert value["storage"] == "sqlite:///selection.db"
     assert list(value["trials"]) == ["complete", "pruned", "failed"]

@@ -218,7 +218,9 @@ def test_charts_are_figures_or_nothing(client: TestClient, name: str) -> None:
         "trial": str(client.get("/selection/api/studies/iris/best").json()["number"]),
     }
     figure: Any = client.get(f"{ROOT}figures/{name}.json", params=query).json()
-    assert figure["data"]
+    too_few = name in ("contour", "importance")  # of fewer than 8 complete trials
+    assert bool(figure["data"]) != too_few
+    assert ("fewer than 8" in figure["layout"].get("meta", {}).get("why", "")) == too_few
     wrong = client.get(
         f"{ROOT}figures/{name}.json", params={"param": "no", "trial": "no", "over": "no"}
     )

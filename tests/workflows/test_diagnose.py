@@ -270,6 +270,46 @@ def test_few_rows_overfit(bench: Bench, digits: tuple[StudySpec, StudyRecord, St
     assert found[20].gap.mean > found[1000].gap.mean > 0
 
 
+def test_the_advice_to_a_trial_follows_its_own_curves(
+    bench: Bench, digits: tuple[StudySpec, StudyRecord, StudyData]
+) -> None:
+    """A wide network of few rows overfits, and narrower ones score less all the same."""
+    spec, study, _ = digits
+    (trial,) = bench.records.trials(study)
+    free = diagnose_trial(study, spec, bench.repository, trial, [trial])
+    assert free is not None
+    assert free.verdict is Verdict.OVERFIT
+    assert free.advice == "Try more weight decay, more dropout, a smaller network or more rows."
+    verdicts_of(bench, digits, "width", [1, 4, 64])
+    verdicts_of(bench, digits, "rows", [20, 1000])
+    found = diagnose_trial(study, spec, bench.repository, trial, [trial])
+    assert found is not None
+    assert (found.verdict, found.rule) == (free.verdict, free.rule)
+    assert "a smaller network" not in found.advice.partition("Not ")[0]
+    assert "Not a smaller network: width below 64 has at best" in found.advice
+    assert "Add rows: the score still rises with them" in found.advice
+    assert f"{trial.value:.4g} here (observed)" in found.advice
+
+
+def test_the_advice_to_a_trial_follows_trials_beside_it(bench: Bench) -> None:
+    """On a grid, trials that differ in one number are the points of a curve."""
+    space = {"width": {"choices": [1, 64]}, "learning_rate": {"choices": [0.1, 0.2]}}
+    training = {"training": {"epochs": 12, "batch_size": 32}}
+    spec = make_spec(
+        {"data": {"dataset": "digits"}, **training}, space=space, sampler="grid", trials=4,
+        default={"width": 64, "learning_rate": 0.2}, pruner="none", pruner_options={},
+    )  # fmt: skip
+    study, _ = bench.procedure(spec)
+    best = ranked(bench, study, spec)
+    by_params = {(t.params["width"], t.params["learning_rate"]): t for t in best}
+    wide, narrow = by_params[64, 0.2], by_params[1, 0.2]
+    found = diagnose_trial(study, spec, bench.repository, narrow, best)
+    assert found is not None
+    assert found.verdict is Verdict.UNDERFIT
+    shown = f"the record has {wide.value:.4g} there against {narrow.value:.4g} here"
+    assert f"Set width to 64: {shown}" in found.advice
+
+
 def test_a_point_that_did_not_train_has_no_diagnosis_and_is_no_reference(
     bench: Bench, digits: tuple[StudySpec, StudyRecord, StudyData]
 ) -> None:

@@ -20,6 +20,7 @@ from selection.report.html.trial_page import TrialPage, trial_page
 from selection.report.leaderboard import Leaderboard, Order, leaderboard
 from selection.report.plots.chart_source import Chart, ChartSource, Subject
 from selection.report.plots.charts import charts_of, draw
+from selection.report.plots.empty import why_empty
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
 from selection.store.repository import Repository
@@ -39,6 +40,10 @@ class DrawnChart:
     id: str
     chart: Chart
     figure: Figure | None
+
+    @property
+    def why_empty(self) -> str:
+        return "" if self.figure is None else why_empty(self.figure)
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +97,7 @@ def report_file(
 
 
 def _draw_all(charts: Sequence[Chart], source: ChartSource) -> list[DrawnChart]:
-    """Return the charts that have something to show."""
+    """Return the charts, and of those that have too little to show why."""
     drawn = [
         DrawnChart(f"figure-{index}", chart, draw(chart.name, source, chart.query))
         for index, chart in enumerate(charts)

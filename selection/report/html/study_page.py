@@ -15,7 +15,8 @@ from selection.report.html.stored_curves import ShownCurves
 from selection.report.leaderboard import Leaderboard
 from selection.report.plots.chart_source import Chart
 from selection.report.study_view import StudyView
-from selection.report.verdict import detail_lines, held_out_lines, openings, winner_lines
+from selection.report.verdict import detail_lines, held_out_lines, winner_lines
+from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.store.evidence import RowFacts
 from selection.study.space import Choices, Dimension
 from selection.study.trial import Trial
@@ -36,6 +37,7 @@ class Section:
 class StudyAnswer:
     """Hold who won and how good that is; while is_final is false, winner is the best so far."""
 
+    warnings: Sequence[StudyWarning]
     winner: Trial | None
     is_final: bool
     numbers: Sequence[Quantity]
@@ -84,9 +86,10 @@ def study_answer(
     if assessment is not None and winner is not None:
         details = detail_lines(assessment)
         lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
-    elif assessment is not None:
-        lines = [line for line in [openings(assessment.openings_by_others)] if line]
     return StudyAnswer(
+        warnings=early_warnings(view.study, view.trials)
+        if assessment is None
+        else study_warnings(assessment),
         winner=winner,
         is_final=assessment is not None,
         numbers=answer(view, assessment, waiting),

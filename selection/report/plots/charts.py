@@ -21,6 +21,14 @@ from selection.report.plots.chart_source import (
     contour_params,
     curve_trials,
 )
+from selection.report.plots.empty import (
+    FEWEST_TRIALS,
+    NONE_COMPLETE,
+    NONE_SCORED,
+    empty_figure,
+    scored,
+    too_few,
+)
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
 from selection.study.trial import Trial
@@ -44,7 +52,8 @@ class ChartEntry:
 
     title and caption may name {metric}, {folds}, {level} and the chart's choices; when returns the
     choices of each such chart that a page shows, none where the chart does not apply; build
-    returns None where the study has nothing to show in it.
+    returns an empty figure that says why where the study has too little to show in it, and None
+    where there is no such chart.
     """
 
     title: str
@@ -78,7 +87,9 @@ def make_chart(name: str, view: StudyView, query: Query, **words: str) -> Chart:
 
 
 def draw(name: str, source: ChartSource, query: Query) -> Figure | None:
-    """Return a chart of CHARTS as plotly's JSON; None where there is nothing to show in it.
+    """Return a chart of CHARTS as plotly's JSON; None where there is no such chart.
+
+    A chart that has too little to show is an empty figure that says why.
 
     Raises: StorageError where a row is damaged.
     """
@@ -132,47 +143,84 @@ def _with_predicted_classes(subject: Subject) -> list[Query]:
 
 
 def _history(source: ChartSource, _: Query) -> Figure:
+    if not scored(source.finished):
+        return empty_figure(NONE_SCORED)
     return figures.optimisation_history(source.view.spec, source.finished, source.winner)
 
 
-def _competitors(source: ChartSource, _: Query) -> Figure | None:
-    return None if source.assessment is None else figures.competitors(source.assessment)
+def _competitors(source: ChartSource, _: Query) -> Figure:
+    assessment = source.assessment
+    if assessment is None or assessment.winner is None:
+        return empty_figure(f"{NONE_COMPLETE} What ties with a winner is known when training ends.")
+    if not assessment.competitors:
+        return empty_figure("One trial alone is complete: the winner has no competitor.")
+    return figures.competitors(assessment)
 
 
 def _learning_curves(
     kind: Literal["loss", "score"], source: ChartSource, query: Query
 ) -> Figure | None:
-    folds = source.folds(curve_trials(source.view, query))
-    return figures.learning_curves(source.view.spec, folds, kind)
+    numbers = curve_trials(source.view, query)
+    if not numbers:
+        return empty_figure(f"{NONE_COMPLETE} The curves of others are drawn when they are named.")
+    return figures.learning_curves(source.view.spec, source.folds(numbers), kind)
 
 
 def _scores_against(source: ChartSource, query: Query) -> Figure | None:
     spec, param = source.view.spec, query.get("param", "")
-    is_numeric = param in figures.numeric_names(spec)
-    return figures.scores_against(spec, source.finished, param) if is_numeric else None
+    if param not in figures.numeric_names(spec):
+        return None
+    if not scored(source.finished):
+        return empty_figure(NONE_SCORED)
+    if len({repr(trial.params[param]) for trial in scored(source.finished)}) < 2:
+        return empty_figure(f"{param} has one value in all trials with a score.")
+    return figures.scores_against(spec, source.finished, param)
 
 
 def _slice(source: ChartSource, query: Query) -> Figure | None:
-    found = figures.slices(source.view.spec, source.finished)
-    return found.get(query.get("param", ""))
+    param = query.get("param", "")
+    if param not in source.view.spec.space:
+        return None
+    if (count := len(scored(source.finished))) < FEWEST_TRIALS:
+        return empty_figure(too_few(count, "trial", "with a score"))
+    return figures.slices(source.view.spec, source.finished).get(param) or empty_figure(
+        NONE_COMPLETE
+    )
 
 
 def _parallel(source: ChartSource, _: Query) -> Figure | None:
     spec = source.view.spec
-    return figures.parallel_coordinates(spec, source.finished) if len(spec.space) > 1 else None
+    if len(spec.space) < 2:
+        return None
+    if len(source.view.ranked) < 2:
+        return empty_figure("Fewer than two trials are complete: there is nothing to compare.")
+    return figures.parallel_coordinates(spec, source.finished)
 
 
 def _contour(source: ChartSource, query: Query) -> Figure | None:
     chosen = contour_params(source.view, query)
-    return chosen and figures.contour(source.view.spec, source.finished, *chosen)
+    if chosen is None:
+        return None
+    if (count := len(source.view.ranked)) < FEWEST_TRIALS:
+        return empty_figure(too_few(count, "complete trial"))
+    found = figures.contour(source.view.spec, source.finished, *chosen)
+    why = f"{chosen[0]} or {chosen[1]} has one value in all complete trials."
+    return found if found["data"] else empty_figure(why)
 
 
 def _importance(source: ChartSource, _: Query) -> Figure | None:
     spec = source.view.spec
-    return figures.importance(spec, source.finished) if len(spec.space) > 1 else None
+    if len(spec.space) < 2:
+        return None
+    if (count := len(source.view.ranked)) < FEWEST_TRIALS:
+        return empty_figure(too_few(count, "complete trial"))
+    why = "The complete trials do not differ in what PED-ANOVA compares: settings or scores."
+    return figures.importance(spec, source.finished) or empty_figure(why)
 
 
 def _epochs(source: ChartSource, _: Query) -> Figure:
+    if not source.finished:
+        return empty_figure("No trial has ended.")
     return figures.epochs_spent(source.view.spec, source.finished)
 
 
@@ -190,7 +238,8 @@ def _point_curve(source: ChartSource, query: Query) -> Figure | None:
     wanted = (query.get("over", ""), query.get("trial", ""))
     for curve in stored_curves(source.view, source.repository):
         if (curve.over, str(curve.number)) == wanted:
-            return diagnosis_figures.point_curve(source.view.spec, curve.points)
+            drawn = diagnosis_figures.point_curve(source.view.spec, curve.points)
+            return drawn or empty_figure("No point of this curve could be trained.")
     return None
 
 
@@ -210,10 +259,14 @@ def _trial_number(query: Query, source: ChartSource, among: Sequence[Trial]) -> 
 
 def _learning_band(source: ChartSource, _: Query) -> Figure:
     leaders = [trial.number for trial in source.view.ranked[:DASHBOARD_LEADERS]]
+    if not leaders:
+        return empty_figure(NONE_COMPLETE)
     return figures.learning_band(source.view.spec, source.folds(leaders))
 
 
 def _fold_scores(source: ChartSource, _: Query) -> Figure:
+    if not source.view.ranked:
+        return empty_figure(NONE_COMPLETE)
     return figures.leader_folds(source.view.spec, source.view.ranked[: 2 * DASHBOARD_LEADERS])
 
 
@@ -242,7 +295,7 @@ CHARTS: Mapping[str, ChartEntry] = {
     "history": ChartEntry(
         title="Optimisation history",
         caption="Observed {metric} of every trial: the mean over {folds} folds, with bars of one "
-        "standard error. A pruned trial shows its score at the epoch where it was pruned.",
+        "standard error. An open mark is a pruned trial, with its score where it was pruned.",
         build=_history,
     ),
     "competitors": ChartEntry(
@@ -257,15 +310,16 @@ CHARTS: Mapping[str, ChartEntry] = {
     "scores-against": ChartEntry(
         title="All trials against {param}",
         caption="Observed validation {metric} and training {metric} of the complete trials "
-        "against {param}; the other hyperparameters differ from point to point. Lines join "
-        "medians. To vary {param} alone, trace a validation curve.",
+        "against {param}, and as open marks of pruned ones where they were pruned; the other "
+        "hyperparameters differ from point to point. Lines join medians of complete trials. To "
+        "vary {param} alone, trace a validation curve.",
         build=_scores_against,
         when=_each_numeric_param,
     ),
     "slice": ChartEntry(
         title="Slice: {param}",
-        caption="Observed {metric} of the complete trials against {param}; the colour is the "
-        "trial number.",
+        caption="Observed {metric} of the complete trials against {param}, and as open marks of "
+        "pruned ones where they were pruned; the colour is the trial number.",
         build=_slice,
         when=_each_param,
     ),
@@ -278,7 +332,8 @@ CHARTS: Mapping[str, ChartEntry] = {
     ),
     "contour": ChartEntry(
         title="Contour: {first} and {second}",
-        caption="Observed {metric}, interpolated between the complete trials.",
+        caption="Observed {metric}, interpolated between the complete trials; open marks are "
+        "pruned ones as far as it reaches.",
         build=_contour,
         when=_chosen_params,
     ),

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from selection.report.plots.against_figures import numeric_names, scores_against
 from selection.report.plots.parts import (
     BLUE,
     GREEN,
@@ -25,8 +26,10 @@ from selection.report.plots.parts import (
     STATES,
     VERMILLION,
     Figure,
+    Trace,
     axis,
     colour_bar,
+    count_axis,
     difference,
     error_bars,
     even_indices,
@@ -48,9 +51,7 @@ from selection.report.plots.parts import (
 from selection.report.plots.space_figures import (
     contour,
     importance,
-    numeric_names,
     parallel_coordinates,
-    scores_against,
     slices,
 )
 from selection.study.spec import StudySpec
@@ -83,7 +84,7 @@ MOST_EPOCHS_OF_BAND = 60
 MOST_COMPETITORS = 20
 MOST_CELLS_WITH_TEXT = 400
 TICK_CHARACTERS = 14
-BAR_WIDTH = 0.85
+BAR_WIDTH = 1
 DIGITS = 5
 
 
@@ -135,7 +136,8 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
                 hovertemplate="trial %{x}: %{y:.4f}<extra>winner</extra>",
             )
         )
-    return figure(data, axis("trial"), score_axis(spec, list(scores.values())))
+    numbers = count_axis("trial", list(scores))
+    return figure(data, numbers, score_axis(spec, list(scores.values())))
 
 
 def learning_curves(
@@ -144,7 +146,7 @@ def learning_curves(
     kind: Literal["loss", "score"],
 ) -> Figure:
     """Return the curves of at most six trials, fold by fold: training dashed, validation solid."""
-    data = []
+    data: list[Trace] = []
     for colour, (number, folds) in zip(PALETTE, list(curves.items())[:MOST_CURVES], strict=False):
         for part, dash in (("training", "dash"), ("validation", "solid")):
             for index, fold in enumerate(folds):
@@ -157,6 +159,8 @@ def learning_curves(
                         f"trial {number}, {part}",
                         colour,
                         line={"dash": dash, "width": 1.5},
+                        # One epoch alone makes no line.
+                        mode="lines" if len(indices) > 1 else "markers",
                         legendgroup=f"{number} {part}",
                         showlegend=index == 0,
                         hovertemplate=f"trial {number}, {part}, {_fold_name(spec, fold)}<br>"
@@ -164,7 +168,7 @@ def learning_curves(
                     )
                 )
     title = loss_title(spec) if kind == "loss" else score_title(spec)
-    return figure(data, axis("epoch"), axis(title))
+    return figure(data, _epoch_axis(data), axis(title))
 
 
 def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -> Figure:
@@ -206,7 +210,7 @@ def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -
                 hovertemplate="epoch %{x}: %{y:.4f}",
             )
         )
-    return figure(data, axis("epoch"), axis(f"{score_title(spec)}: mean, folds"))
+    return figure(data, _epoch_axis(data), axis(f"{score_title(spec)}: mean, folds"))
 
 
 def leader_folds(spec: StudySpec, leaders: Sequence[Trial]) -> Figure:
@@ -257,11 +261,17 @@ def epochs_spent(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
                 "y": [trial.epochs for trial in of_state],
                 # By itself plotly widens the bars of a state whose trials lie far apart.
                 "width": BAR_WIDTH,
-                "marker": {"color": style.colour, "pattern": {"shape": style.pattern}},
+                "marker": {
+                    "color": style.colour,
+                    "pattern": {"shape": style.pattern},
+                    "line": {"color": faded(NEUTRAL, 0.6), "width": 0.5},
+                },
                 "hovertemplate": "trial %{x}: %{y} epochs<extra>" + state.value + "</extra>",
             }
         )
-    return figure(data, axis("trial"), axis(f"epochs, of at most {most}"), barmode="overlay")
+    x = count_axis("trial", [trial.number for trial in ended])
+    y = {**count_axis(f"epochs, of at most {most}", [0, most]), "range": [0, 1.05 * most]}
+    return figure(data, x, y, barmode="overlay")
 
 
 def _epochs_of_many(ended: Sequence[Trial], most: int) -> Figure:
@@ -373,6 +383,12 @@ def _running_best(spec: StudySpec, trials: Sequence[Trial]) -> list[tuple[int, f
         if not found or (score < found[-1][1] if spec.is_minimised else score > found[-1][1]):
             found.append((trial.number, score))
     return found
+
+
+def _epoch_axis(data: Sequence[Trace]) -> Trace:
+    """Return the axis of epochs that some lines span."""
+    ends = [epoch for trace in data for epoch in trace["x"][:: max(1, len(trace["x"]) - 1)]]
+    return count_axis("epoch", ends)
 
 
 def _fold_name(spec: StudySpec, fold: FoldResult) -> str:

@@ -34,6 +34,8 @@ NAME_CHARACTERS = 24
 # Enough for every digit of four layers.
 LABEL_CHARACTERS = 100
 MOST_POINTS = 1000
+FEW_TICKS = 10
+SINGLE_PAD = 0.1
 # How many times the bulk's height a score may lie away and still be on the axis.
 SCALE_SPANS = 5.0
 
@@ -49,7 +51,7 @@ class Style:
 
 STATES = {
     TrialState.COMPLETE: Style(BLUE, "circle", ""),
-    TrialState.PRUNED: Style(ORANGE, "x", "/"),
+    TrialState.PRUNED: Style(ORANGE, "circle-open", "/"),
     TrialState.FAILED: Style(VERMILLION, "triangle-down", "x"),
 }
 
@@ -88,6 +90,17 @@ def axis(title: str, **more: Any) -> Trace:
     """Return an axis whose margin grows with its labels."""
     label = {"text": title, "standoff": 8}
     return {"title": label, "automargin": True, "zeroline": False, **more}
+
+
+def count_axis(title: str, numbers: Sequence[float]) -> Trace:
+    """Return an axis of whole numbers as far as they go; few of them are all ticks."""
+    if not numbers:
+        return axis(title)
+    low, high = min(numbers), max(numbers)
+    # A bar of one trial alone would fill the figure.
+    pad = 0.9 if low == high else max(0.5, 0.02 * (high - low))
+    ticks: Trace = {"dtick": 1} if high - low < FEW_TICKS else {}
+    return axis(title, range=[low - pad, high + pad], **ticks)
 
 
 def named_axis(title: str, names: Sequence[str], most: int = 25) -> Trace:
@@ -224,6 +237,16 @@ def finished(trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.state.is_finished]
 
 
+def pruned_trials(trials: Sequence[Trial]) -> list[Trial]:
+    """Return the pruned trials that have a score; of many, some evenly."""
+    known = [
+        trial
+        for trial in trials
+        if trial.state is TrialState.PRUNED and last_score(trial) is not None
+    ]
+    return [known[index] for index in even_indices(len(known), MOST_POINTS)]
+
+
 def last_score(trial: Trial) -> float | None:
     """Return the value, or the last mean over folds of a trial without one; None if undefined."""
     return finite_mean(trial.fold_scores if trial.value is None else [trial.value])
@@ -232,6 +255,26 @@ def last_score(trial: Trial) -> float | None:
 def difference(first: float | None, second: float | None) -> float | None:
     """Return first - second; None where either is missing."""
     return None if first is None or second is None else first - second
+
+
+def param_axis(title: str, kind: str | None, values: Sequence[Any]) -> Trace:
+    """Return the axis of a hyperparameter, as Optuna names its kind, that is to show values."""
+    if kind != "log":
+        return axis(title, **({"type": kind} if kind else {}))
+    return axis(title, type="log", exponentformat="power", **_log_steps(values))
+
+
+def _log_steps(values: Sequence[float]) -> Trace:
+    """Return ticks at 1, 2 and 5 alone where plotly would crowd a narrow axis with all digits."""
+    if not values or max(values) > 15 * min(values):
+        return {}
+    first = math.floor(math.log10(min(values)))
+    ticks = [digit * 10.0**power for power in range(first, first + 3) for digit in (1, 2, 5)]
+    shown = [tick for tick in ticks if min(values) <= tick <= max(values)]
+    if len(shown) < 2:
+        return {}
+    # With dtick plotly would write 0.2 as a small 2 beside 10 to the power of -1.
+    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def error_bars(halves: Sequence[float | None]) -> Trace:
@@ -247,6 +290,10 @@ def error_bars(halves: Sequence[float | None]) -> Trace:
 def score_axis(spec: StudySpec, values: Sequence[float]) -> Trace:
     """Return an axis of scores that shows the bulk, and says how many lie outside."""
     title, ends = score_title(spec), bulk_range(values)
+    if values and min(values) == max(values):
+        # By itself plotly would go on for 1 either way.
+        pad = max(SINGLE_PAD * abs(values[0]), SINGLE_PAD)
+        return axis(title, range=[values[0] - pad, values[0] + pad])
     if ends is None:
         return axis(title)
     outside = sum(not ends[0] <= value <= ends[1] for value in values)

@@ -6,33 +6,31 @@ axes of all our figures.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from selection.report.cells import finite_mean
 from selection.report.plots.parts import (
     BLUE,
     HEAT_SCALE,
-    MOST_POINTS,
     NEUTRAL,
-    ORANGE,
     SKY,
     VERMILLION,
     Figure,
     Trace,
     axis,
     colour_bar,
-    even_indices,
     figure,
     finished,
     finite,
+    last_score,
     legend,
     line,
     named_axis,
+    param_axis,
     points,
+    pruned_trials,
     rule_at,
     safe,
     score_axis,
@@ -43,7 +41,7 @@ from selection.search import optuna_plots as plots
 from selection.study.optuna_names import to_optuna
 from selection.study.space import Choices, Range
 from selection.study.spec import StudySpec
-from selection.study.trial import Scalar, Trial, TrialState, Value
+from selection.study.trial import Scalar, Trial
 
 ORDER_SCALE = [[0.0, SKY], [1.0, VERMILLION]]
 BINS = 8
@@ -51,8 +49,13 @@ MOST_HOVERED_LINES = 300
 
 
 def slices(spec: StudySpec, trials: Sequence[Trial]) -> dict[str, Figure]:
-    """Return the observed score against each hyperparameter, by name; later trials are redder."""
+    """Return the observed score against each hyperparameter, by name; later trials are redder.
+
+    Open marks are pruned trials, where they were pruned.
+    """
     found = {}
+    pruned = pruned_trials(trials)
+    numbers = [trial.number for trial in finished(trials)]
     for name, plot in plots.slices(spec, finished(trials)).items():
         labels = _choice_labels(spec, name, repr)
         trace = plot["data"][0]
@@ -64,18 +67,59 @@ def slices(spec: StudySpec, trials: Sequence[Trial]) -> dict[str, Figure]:
             "colorbar": colour_bar("trial"),
             "size": 7,
             "line": {"color": NEUTRAL, "width": 0.5},
+            "cmin": min(numbers),
+            "cmax": max(numbers),
         }
-        trace["name"] = "trial"
-        x = _param_axis(safe(name), plot["layout"]["xaxis"].get("type"), trace["x"])
+        trace |= {"name": "complete", "showlegend": True}
+        open_marks = _open_marks(spec, name, pruned, labels, trace["marker"])
+        shown = [*trace["x"], *open_marks["x"]]
+        x = param_axis(safe(name), plot["layout"]["xaxis"].get("type"), shown)
         if "categoryarray" in plot["layout"]["xaxis"]:
             x["categoryorder"] = "array"
             x["categoryarray"] = list(labels.values())
-        found[name] = figure([trace], x, score_axis(spec, trace["y"]))
+        y = score_axis(spec, [*trace["y"], *open_marks["y"]])
+        found[name] = figure([trace, open_marks] if pruned else [trace], x, y)
     return found
 
 
+def _open_marks(
+    spec: StudySpec,
+    name: str,
+    pruned: Sequence[Trial],
+    labels: Mapping[str, str],
+    marker: Mapping[str, Any],
+) -> Trace:
+    """Return pruned trials against one hyperparameter, in the colours of the complete ones."""
+    colour = {key: marker[key] for key in ("colorscale", "cmin", "cmax")}
+    return points(
+        [_on_axis(spec, name, trial, labels, repr) for trial in pruned],
+        [last_score(trial) for trial in pruned],
+        "pruned",
+        NEUTRAL,
+        "circle-open",
+        marker={**colour, "color": [trial.number for trial in pruned]},
+        hovertemplate="trial %{marker.color}, pruned<br>%{x}: %{y:.4f}<extra></extra>",
+    )
+
+
+def _on_axis(
+    spec: StudySpec,
+    name: str,
+    trial: Trial,
+    labels: Mapping[str, str],
+    write: Callable[[Scalar], str],
+) -> Scalar:
+    """Return where Optuna's charts have a trial: choices by their names, else the number."""
+    dimension = spec.space[name]
+    value = to_optuna(dimension, dimension.nearest(trial.params[name]))
+    return labels.get(write(value), value)
+
+
 def contour(spec: StudySpec, trials: Sequence[Trial], first: str, second: str) -> Figure:
-    """Return the observed score over two hyperparameters, the first by alphabet on the x axis."""
+    """Return the observed score over two hyperparameters, the first by alphabet on the x axis.
+
+    The surface is of the complete trials alone; open marks are pruned ones.
+    """
     across, up = sorted((first, second))
     plot = plots.contour(spec, finished(trials), first, second)
     drawn = plot["layout"]
@@ -93,16 +137,34 @@ def contour(spec: StudySpec, trials: Sequence[Trial], first: str, second: str) -
                 "size": 6,
                 "line": {"color": NEUTRAL, "width": 1},
             }
-            trace["name"] = "trial"
+            trace |= {"name": "complete", "showlegend": True}
             trace["hovertemplate"] = "%{x}, %{y}<extra></extra>"
     axes = []
     for way, name in (("x", across), ("y", up)):
         given = drawn.get(f"{way}axis", {})
         values = data[-1][way] if data else []
-        axes.append(_param_axis(safe(name), given.get("type"), values))
+        axes.append(param_axis(safe(name), given.get("type"), values))
         if "range" in given:
             axes[-1]["range"] = given["range"]
+    if data and (pruned := pruned_trials(trials)):
+        data.append(_pruned_in_contour(spec, pruned, across, up))
     return figure(data, *axes)
+
+
+def _pruned_in_contour(spec: StudySpec, pruned: Sequence[Trial], across: str, up: str) -> Trace:
+    x, y = (
+        [_on_axis(spec, name, trial, _choice_labels(spec, name, str), str) for trial in pruned]
+        for name in (across, up)
+    )
+    return points(
+        x,
+        y,
+        "pruned",
+        VERMILLION,
+        "circle-open",
+        marker={"size": 6},
+        hovertemplate="%{x}, %{y}, pruned<extra></extra>",
+    )
 
 
 def parallel_coordinates(spec: StudySpec, trials: Sequence[Trial]) -> Figure:
@@ -161,99 +223,6 @@ def importance(spec: StudySpec, trials: Sequence[Trial]) -> Figure | None:
     title = f"share in % (PED-ANOVA)<br>of {score_title(spec)}"
     y = named_axis("", names, len(names)) | {"range": [len(names) - 0.5, -0.5]}
     return figure([bars], axis(title, range=[0, 100]), y)
-
-
-def numeric_names(spec: StudySpec) -> list[str]:
-    """Return the hyperparameters that scores_against can put on an axis."""
-    return [
-        name
-        for name, dimension in spec.space.items()
-        if isinstance(dimension, Range) or all(map(_is_numeric, dimension.options))
-    ]
-
-
-def scores_against(spec: StudySpec, trials: Sequence[Trial], name: str) -> Figure:
-    """Return training and validation scores of complete trials against one hyperparameter.
-
-    The lines are running medians: where both are poor the MLP underfits, where they part it
-    overfits. A default outside the range is drawn at the nearest point inside, as Optuna has it.
-    """
-    dimension = spec.space[name]
-    complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
-    data: list[Trace] = []
-    shown: list[float] = []
-    for part, colour, symbol, dash in (
-        ("training", ORANGE, "diamond-open", "dash"),
-        ("validation", BLUE, "circle", "solid"),
-    ):
-        found = []
-        for trial in complete:
-            scores = trial.fold_scores if part == "validation" else trial.train_scores
-            if (score := finite_mean(scores)) is not None:
-                found.append((_largest(dimension.nearest(trial.params[name])), score, trial.number))
-        kept = [found[index] for index in even_indices(len(found), MOST_POINTS)]
-        data.append(
-            points(
-                [x for x, _, _ in kept],
-                [y for _, y, _ in kept],
-                part,
-                colour,
-                symbol,
-                opacity=0.6,
-                customdata=[number for _, _, number in kept],
-                hovertemplate=f"trial %{{customdata}}, {part}<br>%{{x}}: %{{y:.4f}}<extra></extra>",
-            )
-        )
-        x, y = _running_median([x for x, _, _ in found], [y for _, y, _ in found])
-        label = f"{part}, median"
-        data.append(line(x, y, label, colour, line={"dash": dash}, hoverinfo="skip"))
-        shown += [y for _, y, _ in found]
-    title = safe(name)
-    if isinstance(dimension, Choices) and any(isinstance(v, tuple) for v in dimension.options):
-        title += " (widest layer)" if name == "width" else " (greatest of the layers)"
-    is_log = isinstance(dimension, Range) and dimension.log
-    x_axis = _param_axis(title, "log" if is_log else None, data[0]["x"])
-    return figure(data, x_axis, score_axis(spec, shown))
-
-
-def _running_median(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float]]:
-    """Return the medians of x and y in bins of equal counts; repeated values are bins of their own.
-
-    Nothing where there are too few points for two bins.
-    """
-    order = np.argsort(np.asarray(x, dtype=np.float64), kind="stable")
-    xs, ys = np.asarray(x, dtype=np.float64)[order], np.asarray(y, dtype=np.float64)[order]
-    starts = np.flatnonzero(np.diff(xs)) + 1
-    if len(starts) < BINS and len(xs) >= 2 * (len(starts) + 1):
-        bins = np.split(np.arange(len(xs)), starts)
-    else:
-        bins = np.array_split(np.arange(len(xs)), max(1, min(BINS, len(xs) // 3)))
-    if len(bins) < 2:
-        return [], []
-    return (
-        [float(np.median(xs[indices])) for indices in bins],
-        [float(np.median(ys[indices])) for indices in bins],
-    )
-
-
-def _param_axis(title: str, kind: str | None, values: Sequence[Any]) -> Trace:
-    """Return the axis of a hyperparameter, as Optuna names its kind, that is to show values."""
-    if kind != "log":
-        return axis(title, **({"type": kind} if kind else {}))
-    return axis(title, type="log", exponentformat="power", **_log_steps(values))
-
-
-def _log_steps(values: Sequence[float]) -> Trace:
-    """Return ticks at 1, 2 and 5 alone where plotly would crowd a narrow axis with all digits."""
-    if not values or max(values) > 15 * min(values):
-        return {}
-    first = math.floor(math.log10(min(values)))
-    ticks = [digit * 10.0**power for power in range(first, first + 3) for digit in (1, 2, 5)]
-    shown = [tick for tick in ticks if min(values) <= tick <= max(values)]
-    if len(shown) < 2:
-        return {}
-    # With dtick plotly would write 0.2 as a small 2 beside 10 to the power of -1.
-    return {"tickmode": "array", "tickvals": ticks, "ticktext": [f"{tick:g}" for tick in ticks]}
 
 
 def _choice_labels(spec: StudySpec, name: str, write: Callable[[Scalar], str]) -> dict[str, str]:
@@ -331,13 +300,3 @@ def _tick_labels(
     return [
         {**common, "y": end["y"], "yanchor": anchor, "text": end["text"]} for end, anchor in ends
     ]
-
-
-def _is_numeric(value: Value) -> bool:
-    return isinstance(value, tuple | int | float) and not isinstance(value, bool)
-
-
-def _largest(value: Value) -> float:
-    largest = max(value) if isinstance(value, tuple) else value
-    assert isinstance(largest, int | float), "numeric_names says what has an axis"
-    return float(largest)

@@ -152,7 +152,7 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
         score = show_number(value["best"]["cv_mean"])
         say(console, f"best {value['metric']}: {score} (observed), trial {value['best']['number']}")
     for warning in value["warnings"]:
-        say(console, f"warning: {warning}")
+        say(console, f"warning: {warning['text']}")
 
 
 def data_sets(console: Console, infos: Sequence[DataSetInfo]) -> None:

@@ -20,6 +20,7 @@ from selection.report.verdict import (
     training_line,
     winner_lines,
 )
+from selection.report.warnings import study_warnings
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
@@ -38,6 +39,8 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
         console,
         f"study {assessment.study.name}: {count_of(total, 'trial')} ({states or 'none yet'})",
     )
+    for warning in study_warnings(assessment):
+        say(console, f"warning: {warning}")
     best = assessment.winner
     if best is None:
         say(console, "no trial is complete, so none has won")

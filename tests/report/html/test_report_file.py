@@ -33,6 +33,7 @@ def test_it_holds_all_that_it_needs(ran: Cli) -> None:
     assert asked
     assert set(asked) == set(figures)
     assert all(json.loads(figure)["data"] for figure in figures.values())
+    assert "complete trials: fewer than 8 would show chance.</p>" in head, "empty charts say why"
     best = ran("best", "small", "--json").json
     assert f"{best['corrected']['estimate']:.4f}" in head
     assert f"{best['observed']['mean']:.4f}" in head

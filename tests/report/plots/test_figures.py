@@ -209,6 +209,7 @@ def test_history_shows_means_and_standard_errors(real: Real) -> None:
     assert best["y"] == sorted(best["y"])
     assert named(plot, f"winner, trial {winner.number}")["y"] == [winner.value]
     assert len({style.symbol for style in STATES.values()}) == len(STATES)
+    assert named(plot, "pruned")["marker"]["symbol"] == "circle-open"
 
 
 def test_the_best_so_far_falls_where_less_is_better() -> None:
@@ -324,7 +325,7 @@ def test_slices_name_choices_as_people_do(real: Real) -> None:
     found = figures.slices(real.spec, real.trials)
     assert set(found) == set(real.spec.space)
     complete = {t.number: t for t in real.trials if t.state is TrialState.COMPLETE}
-    (trace,) = found["width"]["data"]
+    trace = named(found["width"], "complete")
     names = {4: "4", 32: "32", (8, 8): "8, 8", (16, 4): "16, 4"}
     shown = zip(trace["marker"]["color"], trace["x"], trace["y"], strict=True)
     for number, x, y in shown:
@@ -333,6 +334,16 @@ def test_slices_name_choices_as_people_do(real: Real) -> None:
     assert found["width"]["layout"]["xaxis"]["categoryarray"] == ["4", "8, 8", "16, 4", "32"]
     assert found["learning_rate"]["layout"]["xaxis"]["type"] == "log"
     assert "type" not in found["momentum"]["layout"]["xaxis"]
+    cut = named(found["width"], "pruned")
+    pruned = [t for t in real.trials if t.state is TrialState.PRUNED]
+    assert cut["marker"]["symbol"] == "circle-open"
+    assert cut["marker"]["color"] == [t.number for t in pruned]
+    assert cut["x"] == [names[t.params["width"]] for t in pruned]
+    assert cut["y"] == pytest.approx([np.mean(t.fold_scores) for t in pruned])
+    rates = named(found["learning_rate"], "pruned")["x"]
+    assert rates == pytest.approx([t.params["learning_rate"] for t in pruned])
+    ends = [(trace["marker"]["cmin"], trace["marker"]["cmax"]) for trace in found["width"]["data"]]
+    assert ends == [(0, len(real.trials) - 1)] * 2, "one colour means one number"
 
 
 def test_a_contour_has_log_axes_and_named_choices(spec: StudySpec) -> None:
@@ -346,6 +357,11 @@ def test_a_contour_has_log_axes_and_named_choices(spec: StudySpec) -> None:
     assert sorted(plot["data"][1]["x"]) == pytest.approx(
         sorted(t.params["learning_rate"] for t in complete)
     )
+    cut = plot["data"][2]
+    pruned = [t for t in trials if t.state is TrialState.PRUNED]
+    assert (cut["name"], cut["marker"]["symbol"]) == ("pruned", "circle-open")
+    assert cut["x"] == pytest.approx([t.params["learning_rate"] for t in pruned])
+    assert set(cut["y"]) <= {"4", "8, 8", "16, 4", "32"}
     empty = figures.contour(spec, trials[:1], "width", "learning_rate")
     assert empty["data"] == []
 
@@ -407,6 +423,11 @@ def test_scores_against_a_hyperparameter_show_both_means(spec: StudySpec) -> Non
         assert trace["x"] == [t.params["learning_rate"] for t in complete]
         assert trace["customdata"] == [t.number for t in complete]
         assert trace["y"] == pytest.approx([np.mean(getattr(t, scores)) for t in complete])
+        pruned = [t for t in trials if t.state is TrialState.PRUNED]
+        cut = named(plot, f"{part}, pruned")
+        assert cut["marker"]["symbol"] == f"{trace['marker']['symbol']}-open"
+        assert cut["customdata"] == [t.number for t in pruned]
+        assert cut["y"] == pytest.approx([np.mean(getattr(t, scores)) for t in pruned])
     assert plot["layout"]["xaxis"]["type"] == "log"
     plot = figures.scores_against(spec, trials, "width")
     widths = [8 if t.params["width"] == (8, 8) else t.params["width"] for t in complete]
@@ -429,13 +450,32 @@ def test_epochs_are_shown_by_colour_and_pattern(spec: StudySpec) -> None:
         assert trace["x"] == [t.number for t in own]
         assert trace["y"] == [t.epochs for t in own]
     assert len({t["marker"]["pattern"]["shape"] for t in plot["data"]}) == len(STATES)
-    assert {t["width"] for t in plot["data"]} == {0.85}, "no bar covers a neighbour"
+    assert {t["width"] for t in plot["data"]} == {1}, "no bar covers a neighbour"
+    assert plot["layout"]["xaxis"]["range"][0] <= -0.5, "the first bar is whole"
+    assert plot["layout"]["xaxis"]["range"][1] >= 29.5
     many = figures.epochs_spent(spec, some_trials(1500))
     assert {t["type"] for t in many["data"]} == {"scatter"}
     totals = [sum(of_state) for of_state in zip(*(t["y"] for t in many["data"]), strict=True)]
     expected = np.mean([t.epochs for t in some_trials(1500)])
     assert np.mean(totals) == pytest.approx(expected, rel=1e-3)
     assert len(check(many)) < 20_000
+
+
+def test_one_trial_alone_has_axes_that_fit_it(spec: StudySpec) -> None:
+    trial = dataclasses.replace(some_trials(1)[0], state=TrialState.COMPLETE, value=0.8, epochs=4)
+    history = figures.optimisation_history(spec, [trial], 0)["layout"]
+    assert history["xaxis"]["range"] == [-0.9, 0.9]
+    assert history["xaxis"]["dtick"] == 1
+    assert history["yaxis"]["range"] == pytest.approx([0.7, 0.9])
+    epochs = figures.epochs_spent(spec, [trial])["layout"]
+    assert epochs["xaxis"]["range"] == [-0.9, 0.9]
+    assert (epochs["yaxis"]["range"], epochs["yaxis"]["dtick"]) == ([0, 4.2], 1)
+    curves = figures.learning_curves(spec, some_curves(1, 2, 1), "loss")
+    assert {trace["mode"] for trace in curves["data"]} == {"markers"}, "a line needs two epochs"
+    assert curves["layout"]["xaxis"]["range"] == pytest.approx([0.1, 1.9])
+    longer = figures.learning_curves(spec, some_curves(1, 2, 20), "loss")
+    assert {trace["mode"] for trace in longer["data"]} == {"lines"}
+    assert longer["layout"]["xaxis"]["range"] == [0.5, 20.5]
 
 
 def test_a_narrow_log_axis_writes_its_ticks_out(spec: StudySpec) -> None:

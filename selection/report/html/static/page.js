@@ -39,6 +39,9 @@ function say(plot, text) {
   const line = document.createElement("p");
   line.className = "quiet";
   line.textContent = text;
+  if (plot.drawn) Plotly.purge(plot);
+  plot.drawn = "";
+  plot.classList.add("empty");
   plot.replaceChildren(line);
 }
 
@@ -58,9 +61,14 @@ async function draw(plot) {
       say(plot, "Nothing to show yet.");
       return;
     }
+    if (!figure.data.length && figure.layout.meta?.why) {
+      say(plot, figure.layout.meta.why);
+      return;
+    }
     const text = JSON.stringify(figure);
     if (plot.drawn === text) return;
     if (!plot.drawn) plot.replaceChildren();
+    plot.classList.remove("empty");
     plot.drawn = text;
     await show(plot);
   } catch (error) {
