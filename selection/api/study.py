@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from selection.train.fit import EpochNews
     from selection.workflows.assess import Assessment
     from selection.workflows.best import Best
+    from selection.workflows.compare import ComparedStudy, StudyComparison
     from selection.workflows.diagnose import DiagnosedTrial
     from selection.workflows.study_data import StudyData
 
@@ -213,6 +214,17 @@ class Study:
                 known = (version, assess_study(record, repository, rule))
                 self._assessed[rule] = known
         return known[1]
+
+    def compare(self, other: Study) -> StudyComparison:
+        """Compare the winners of two studies, on paired folds where they share rows and folds.
+
+        Elsewhere there is no test, and why_unpaired says why.
+
+        Raises: StudyStateError if one of them has no complete trial.
+        """
+        from selection.workflows.compare import compare_studies
+
+        return compare_studies(self._compared(), other._compared())
 
     def learning_curves(self, trial: int) -> pd.DataFrame:
         """Return a trial's losses and scores by repeat, fold and epoch.
@@ -416,6 +428,11 @@ class Study:
         with self._reading() as (repository, record):
             view = view_study(record, repository)
             yield ChartSource(view, self.assess() if view.ranked else None, repository)
+
+    def _compared(self) -> ComparedStudy:
+        from selection.workflows.compare import compared_study
+
+        return compared_study(self.assess(), self.view().seconds)
 
     def _data(self, record: StudyRecord) -> StudyData:
         """Load the development rows, and refuse any others than the study began with."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import selection
-from selection.cli import database, diagnose, init, pages, result, run, study
+from selection.cli import compare, database, diagnose, init, pages, result, run, study
 from selection.cli.options import AsJson, print_json, say
 from selection.errors import SelectionError
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
@@ -60,6 +60,7 @@ app.command("learning-curves", epilog="Example: selection learning-curves digits
     study.curves
 )
 app.command(epilog="Example: selection best digits")(study.best)
+app.command(epilog="Example: selection compare digits digits-wide")(compare.compare)
 app.command(epilog="Example: selection diagnose digits --trial 3")(diagnose.diagnose)
 app.command(
     "validation-curve",
