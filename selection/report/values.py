@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from selection.store.curve_points import CurvePoint
     from selection.store.leases import RunningCohort
     from selection.store.ledger import Evaluation
+    from selection.store.other_trials import OtherTrial
     from selection.store.study_record import StudyRecord, StudySummary
     from selection.workflows.assess import Assessment, Baseline
     from selection.workflows.diagnose import DiagnosedTrial
@@ -161,8 +162,9 @@ def status_value(
     seconds: float,
     evaluations: Sequence[Evaluation],
     running: Sequence[RunningCohort],
+    others: Sequence[OtherTrial],
 ) -> dict[str, Any]:
-    """Return what `status --json` prints."""
+    """Return what `status --json` prints; others are the trials that no cohort has."""
     counts = count_states(trials)
     spec = study.spec()
     ranked = rank(trials, is_minimised=spec.is_minimised)
@@ -172,6 +174,8 @@ def status_value(
         "is_finished": bool(evaluations) or is_finished(spec, trials, seconds),
         "budget": spec.budget,
         "trials": {state.value: counts[state] for state in TrialState},
+        "queued": sum(each.is_queued for each in others),
+        "foreign": sum(not each.is_queued for each in others),
         "best": _best_value(ranked[0]) if ranked else None,
         "seconds": round(seconds, 3),
         "running": [
@@ -211,6 +215,7 @@ def trial_value(trial: Trial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.value,
+        "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
         "reason": trial.reason,
         "params": params_value(trial.params),
         "value": trial.value,

@@ -31,6 +31,7 @@ from selection.report.comparison import (
 )
 from selection.report.html import render as html
 from selection.report.leaderboard import RANK, Order, sortable
+from selection.report.other_trials import trial_values
 from selection.report.plots.charts import CHARTS
 from selection.serve.app_state import AppState
 from selection.serve.dashboard import DashboardStorage, dashboard_app
@@ -207,13 +208,13 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         return _json(
             values.status_value(
-                view.study, view.trials, view.seconds, view.evaluations, view.running
+                view.study, view.trials, view.seconds, view.evaluations, view.running, view.others
             )
         )
 
     def api_trials(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
-        return _json([values.trial_value(trial) for trial in view.trials])
+        return _json(trial_values(view.trials, view.others))
 
     def api_best(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
