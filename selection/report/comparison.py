@@ -112,7 +112,7 @@ def _names(found: StudyComparison) -> Iterator[str]:
 
 def _own_value(each: ComparedStudy, name: str) -> str:
     value = value_of(each.assessment.spec, each.winner.params, name)
-    return "" if value is None else show_value(value)
+    return "all" if value is None else show_value(value)
 
 
 def _own_space(each: ComparedStudy, name: str) -> str:

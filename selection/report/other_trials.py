@@ -42,7 +42,7 @@ def _other_value(other: OtherTrial) -> dict[str, Any]:
 def other_reason(other: OtherTrial) -> str:
     """Say what a trial of no cohort is."""
     if other.is_queued:
-        return f"{other.asked_for}, trained with the next cohort"
+        return f"{other.asked_for}, waiting for its cohort"
     if other.reason:
         return f"refused: {other.reason}"
     is_scored = other.value is not None and math.isfinite(other.value)

@@ -133,7 +133,12 @@ class _Values:
 
 
 def value_of(spec: StudySpec, params: Params, name: str) -> Any:
-    """Return a hyperparameter of a trial, whether [space] searches it or the file fixes it."""
+    """Return a hyperparameter of a trial, whether [space] searches it or the file fixes it.
+
+    None for features where the trial uses all of them.
+    """
+    if name == "hidden_layers":
+        return spec.setting(params).kind.hidden_layers
     return _Values(spec.sections, spec.constants, params)[name]
 
 

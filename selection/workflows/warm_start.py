@@ -77,7 +77,7 @@ def _fitting(spec: StudySpec, theirs: StudySpec, ranked: list[Trial]) -> Iterato
             continue
         seen.add(setting)
         left -= 1
-        is_moved = any(params[name] != _value(theirs, trial, name) for name in params)
+        is_moved = any(params[name] != value_of(theirs, trial.params, name) for name in params)
         moved = ", moved into the space" if is_moved else ""
         origin = f"warm start: trial {trial.number} of study {theirs.name}{moved}"
         yield AskedSetting(params, (), origin)
@@ -87,20 +87,13 @@ def _inside(spec: StudySpec, theirs: StudySpec, trial: Trial) -> Params | None:
     """Return the point of the space nearest to a trial of another study; None without one."""
     params: dict[str, Value] = {}
     for name, dimension in spec.space.items():
-        value = _value(theirs, trial, name)
+        value = value_of(theirs, trial.params, name)
         if value is None:
             value = most_of(dimension)
         if not _fits(dimension, value):
             return None
         params[name] = dimension.nearest(value)
     return params
-
-
-def _value(theirs: StudySpec, trial: Trial, name: str) -> Any:
-    """Return what a trial of another study had for a hyperparameter; None for all features."""
-    if name == "hidden_layers":
-        return theirs.setting(trial.params).kind.hidden_layers
-    return value_of(theirs, trial.params, name)
 
 
 def _fits(dimension: Dimension, value: Any) -> bool:

@@ -142,13 +142,14 @@ def test_a_constant_difference_has_no_test(studies: dict[str, selection.Study]) 
 
 def test_spaces_stand_beside_each_other(storage_url: str) -> None:
     first = run(storage_url, "small", {})
-    content = copy.deepcopy(STUDY) | {"name": "other", "space": {"width": 4, "dropout": 0.5}}
-    content["space"] = {"width": 4, "dropout": {"choices": [0.0, 0.5]}}
+    content = copy.deepcopy(STUDY) | {"name": "other", "space": {"width": 4}}
+    content["space"] |= {"dropout": {"choices": [0.0, 0.5]}, "hidden_layers": {"low": 1, "high": 2}}
     second = selection.run(content, storage=storage_url, progress=False)
     rows = {row.label: (row.first, row.second) for row in comparison_rows(first.compare(second))}
     assert rows["space of width"] == ("2 to 16 integer", "fixed")
     assert rows["space of dropout"] == ("fixed", "0, 0.5")
     assert rows["width"][1] == "4"
+    assert (rows["hidden_layers"][0], rows["space of hidden_layers"][0]) == ("1", "fixed")
     assert rows["dropout"][0] == "0"
     assert rows["trials"] == ("3 (3 complete)", "3 (3 complete)")
 

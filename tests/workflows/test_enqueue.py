@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
 import pytest
+import tomli_w
 from optuna.trial import create_trial
 
 import selection
@@ -166,8 +168,10 @@ def test_the_command_says_what_the_default_gives_and_where_it_waits(
     assert [each.number for each in study.view().others] == [6, 7]
     listed = _json(cli, "trials", "small", storage_url)
     assert [(each["state"], each["origin"]) for each in listed[6:]] == [("waiting", "enqueued")] * 2
-    shown = cli("trials", "small", "--storage", storage_url).out
-    assert "asked for and not yet trained: 2 settings; the budget of trials is spent" in shown
+    Path("small.toml").write_text(tomli_w.dumps(content()))
+    for words in (("trials", "small"), ("run", "small.toml")):
+        shown = cli(*words, "--storage", storage_url).out
+        assert "asked for and not yet trained: 2 settings; the budget of trials is spent" in shown
     status = cli("status", "small", "--storage", storage_url).out
     assert "asked for and not yet trained: 2 settings" in status
     study.evaluate()

@@ -1,4 +1,4 @@
-"""A warm start on both databases: the best settings of another study come right after the default."""
+"""A warm start on both databases: the best settings of another study follow the default."""
 
 from __future__ import annotations
 
