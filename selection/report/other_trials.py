@@ -28,7 +28,6 @@ def _other_value(other: OtherTrial) -> dict[str, Any]:
     return {
         "number": other.number,
         "state": other.state.value if other.is_queued else FOREIGN,
-        "origin": other.asked_for or FOREIGN,
         "reason": "" if other.is_queued else other_reason(other),
         "params": {name: value_to_json(value) for name, value in other.params.items()},
         "value": None,
@@ -36,6 +35,7 @@ def _other_value(other: OtherTrial) -> dict[str, Any]:
         "train_scores": [],
         "epochs": 0,
         "seconds": None,
+        "origin": other.asked_for or FOREIGN,
     }
 
 

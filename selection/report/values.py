@@ -201,13 +201,14 @@ def trial_rows(study: StudyRecord, trials: Sequence[Trial]) -> list[dict[str, An
 
 def _trial_row(trial: Trial, members: int) -> dict[str, Any]:
     row = trial_value(trial)
+    origin = row.pop("origin")
     for name, value in row.pop("params").items():
         row[f"param_{name}"] = " ".join(map(str, value)) if isinstance(value, list) else value
     for kind in ("fold", "train"):
         scores = row.pop(f"{kind}_scores")
         padded = [*scores, *[None] * (members - len(scores))]
         row |= {f"{kind}_{index}": score for index, score in enumerate(padded)}
-    return row
+    return {**row, "origin": origin}
 
 
 def trial_value(trial: Trial) -> dict[str, Any]:
@@ -215,7 +216,6 @@ def trial_value(trial: Trial) -> dict[str, Any]:
     return {
         "number": trial.number,
         "state": trial.state.value,
-        "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
         "reason": trial.reason,
         "params": params_value(trial.params),
         "value": trial.value,
@@ -223,6 +223,7 @@ def trial_value(trial: Trial) -> dict[str, Any]:
         "train_scores": [_number(score) for score in trial.train_scores],
         "epochs": trial.epochs,
         "seconds": trial.seconds,
+        "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
     }
 
 
