@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from operator import index
-from typing import get_args
+from typing import Any, get_args
 
 from selection.errors import ErrorDetail, StudyStateError, nearest_name, show
 from selection.study.fields import Rule
@@ -12,6 +12,11 @@ from selection.study.fields import Rule
 def trial_number(trial: int | None) -> int | None:
     """Return a trial's number, which may be NumPy's, as an int."""
     return None if trial is None else index(trial)
+
+
+def plain_value(value: Any) -> Any:
+    """Return a value of Python; NumPy's own are converted."""
+    return value.tolist() if hasattr(value, "dtype") else value
 
 
 def check_rule(rule: object) -> None:

@@ -6,14 +6,14 @@ What is heavy (torch, plotly) is imported by the method that needs it.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from operator import index
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selection.api.arguments import check_rule, checked_reason, trial_number
+from selection.api.arguments import check_rule, checked_reason, plain_value, trial_number
 from selection.api.temporary_folder import TemporaryFolder
 from selection.errors import StorageError
 from selection.report.verdict import openings
@@ -37,11 +37,13 @@ if TYPE_CHECKING:
     from selection.stats.fit_diagnosis import Diagnosis
     from selection.store.curve_points import CurvePoint
     from selection.store.evidence import StoredModel
+    from selection.store.other_trials import Enqueued
     from selection.study.held_out_result import HeldOutResult
     from selection.train.device import DeviceName
     from selection.train.fit import EpochNews
     from selection.workflows.assess import Assessment
     from selection.workflows.best import Best
+    from selection.workflows.compare import ComparedStudy, StudyComparison
     from selection.workflows.diagnose import DiagnosedTrial
     from selection.workflows.study_data import StudyData
 
@@ -214,6 +216,33 @@ class Study:
                 known = (version, assess_study(record, repository, rule))
                 self._assessed[rule] = known
         return known[1]
+
+    def enqueue(self, setting: Mapping[str, Any]) -> Enqueued:
+        """Ask for a setting: the next cohort trains it first, as one trial of the budget.
+
+        What is left out takes the value of the default setting. It may be called while the study
+        trains.
+
+        Raises: StudyStateError if the search space does not have the setting; RefusedError once the
+        held-out set has been opened.
+        """
+        from selection.study.asked import asked_setting
+
+        given = {name: plain_value(value) for name, value in setting.items()}
+        with self._writing() as (repository, record):
+            (done,) = repository.records.enqueue(record, [asked_setting(record.spec(), given)])
+        return done
+
+    def compare(self, other: Study) -> StudyComparison:
+        """Compare the winners of two studies, on paired folds where they share rows and folds.
+
+        Elsewhere there is no test, and why_unpaired says why.
+
+        Raises: StudyStateError if one of them has no complete trial.
+        """
+        from selection.workflows.compare import compare_studies
+
+        return compare_studies(self._compared(), other._compared())
 
     def learning_curves(self, trial: int) -> pd.DataFrame:
         """Return a trial's losses and scores by repeat, fold and epoch.
@@ -417,6 +446,11 @@ class Study:
         with self._reading() as (repository, record):
             view = view_study(record, repository)
             yield ChartSource(view, self.assess() if view.ranked else None, repository)
+
+    def _compared(self) -> ComparedStudy:
+        from selection.workflows.compare import compared_study
+
+        return compared_study(self.assess(), self.view().seconds)
 
     def _data(self, record: StudyRecord) -> StudyData:
         """Load the development rows, and refuse any others than the study began with."""

@@ -16,7 +16,7 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import selection
-from selection.cli import database, diagnose, init, pages, result, run, study
+from selection.cli import compare, database, diagnose, enqueue, init, pages, result, run, study
 from selection.cli.options import AsJson, print_json, say
 from selection.errors import SelectionError
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
@@ -52,6 +52,9 @@ def _common(
 app.command(epilog="Example: selection init table.csv --target species")(init.init)
 app.command(epilog="Example: selection run studies/digits.toml")(run.run)
 app.command(epilog="Example: selection worker digits")(run.worker)
+app.command(epilog="Example: selection enqueue digits --set width=128 --set dropout=0.2")(
+    enqueue.enqueue
+)
 
 
 app.command(epilog="Example: selection status digits")(study.status)
@@ -60,6 +63,7 @@ app.command("learning-curves", epilog="Example: selection learning-curves digits
     study.curves
 )
 app.command(epilog="Example: selection best digits")(study.best)
+app.command(epilog="Example: selection compare digits digits-wide")(compare.compare)
 app.command(epilog="Example: selection diagnose digits --trial 3")(diagnose.diagnose)
 app.command(
     "validation-curve",

@@ -94,12 +94,17 @@ def _stop_at_end_of_input() -> None:
 def _show(name: str, storage: str) -> None:
     """Print the leaders, the verdict and what comes next."""
     from selection.api.study import Study
+    from selection.report.other_trials import queue_lines
     from selection.report.terminal import text, verdict
+    from selection.report.terminal.layout import say as print_wrapped
 
-    assessment = Study(name, storage).assess()
+    study = Study(name, storage)
+    assessment, view = study.assess(), study.view()
     console = text.make_console()
     every = command("trials", name, storage=storage)
     text.leaderboard(console, assessment.study, assessment.trials, more=every)
+    for line in queue_lines(view.others, view.spec.budget - len(view.trials)):
+        print_wrapped(console, line)
     evaluate = command("evaluate", name, storage=storage)
     verdict.winner(console, assessment, evaluate)
     text.next_steps(

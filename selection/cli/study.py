@@ -30,7 +30,7 @@ def status(
 
     view = open_study(name, storage=storage).view()
     value = values.status_value(
-        view.study, view.trials, view.seconds, view.evaluations, view.running
+        view.study, view.trials, view.seconds, view.evaluations, view.running, view.others
     )
     if as_json:
         print_json(value)
@@ -47,14 +47,17 @@ def trials(
     """Print every trial of a study."""
     from selection.api.run import open_study
     from selection.report import values
-    from selection.report.terminal import text
+    from selection.report.other_trials import trial_values
+    from selection.report.terminal import other_trials, text
 
     form = Format.JSON if as_json else form
     view = open_study(name, storage=storage).view()
     if form is Format.TABLE:
-        text.leaderboard(text.make_console(), view.study, view.trials)
+        console = text.make_console()
+        text.leaderboard(console, view.study, view.trials)
+        other_trials.others(console, view.others, view.spec.budget - len(view.trials))
     elif form is Format.JSON:
-        print_json([values.trial_value(trial) for trial in view.trials])
+        print_json(trial_values(view.trials, view.others))
     else:
         print_csv(values.trial_rows(view.study, view.trials))
 

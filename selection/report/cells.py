@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from selection.study.space import Choices, Dimension
 from selection.study.trial import Trial, TrialState, Value
 
 if TYPE_CHECKING:
@@ -20,6 +21,18 @@ def show_value(value: Value) -> str:
         short, exact = f"{value:.3g}", f"{value:g}"
         return exact if len(exact) <= len(short) + 1 else short
     return str(value)
+
+
+def show_dimension(dimension: Dimension) -> str:
+    """Return where a searched hyperparameter may lie."""
+    if isinstance(dimension, Choices):
+        return ", ".join(map(show_value, dimension.options))
+    kinds = [
+        "log" if dimension.log else "",
+        "integer" if dimension.integer else "",
+        f"step {dimension.step:g}" if dimension.step is not None else "",
+    ]
+    return " ".join([f"{dimension.low:g} to {dimension.high:g}", *filter(None, kinds)])
 
 
 def show_number(value: float, like: float | None = None) -> str:

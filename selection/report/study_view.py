@@ -11,6 +11,7 @@ from selection.report.values import count_states
 from selection.stats.selection_rules import rank
 from selection.store.leases import RunningCohort
 from selection.store.ledger import Evaluation
+from selection.store.other_trials import OtherTrial
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
@@ -26,7 +27,8 @@ class StudyView:
     """Hold one study as it stands: trials by number, in any state.
 
     Units: seconds is the time that finished cohorts took; lately counts the trials that ended in
-    the last LATELY_SECONDS; curve_folds counts the folds of stored curves.
+    the last LATELY_SECONDS; curve_folds counts the folds of stored curves; others are the settings
+    in the queue, and what other programs put in.
     """
 
     study: StudyRecord
@@ -39,6 +41,7 @@ class StudyView:
     openings_by_others: int
     seconds: float
     lately: int
+    others: Sequence[OtherTrial] = ()
 
     @cached_property
     def counts(self) -> Mapping[TrialState, int]:
@@ -82,7 +85,9 @@ class StudyView:
     @property
     def version(self) -> tuple[int, ...]:
         """What a page or a chart depends on: it stays while nothing new is on record."""
-        return (*self.verdict_version, self.curve_folds)
+        queued = sum(each.is_queued for each in self.others)
+        ended = sum(each.state.is_finished for each in self.others)
+        return (*self.verdict_version, self.curve_folds, len(self.others), queued, ended)
 
     @property
     def verdict_version(self) -> tuple[int, ...]:
@@ -110,4 +115,5 @@ def view_study(study: StudyRecord, repository: Repository) -> StudyView:
         openings_by_others=repository.ledger.count_openings_by_others(study),
         seconds=repository.records.elapsed_seconds(study),
         lately=repository.records.finished_within(study, LATELY_SECONDS),
+        others=repository.records.others(study),
     )

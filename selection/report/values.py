@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from selection.store.curve_points import CurvePoint
     from selection.store.leases import RunningCohort
     from selection.store.ledger import Evaluation
+    from selection.store.other_trials import OtherTrial
     from selection.store.study_record import StudyRecord, StudySummary
     from selection.workflows.assess import Assessment, Baseline
     from selection.workflows.diagnose import DiagnosedTrial
@@ -169,8 +170,9 @@ def status_value(
     seconds: float,
     evaluations: Sequence[Evaluation],
     running: Sequence[RunningCohort],
+    others: Sequence[OtherTrial],
 ) -> dict[str, Any]:
-    """Return what `status --json` prints."""
+    """Return what `status --json` prints; others are the trials that no cohort has."""
     counts = count_states(trials)
     spec = study.spec()
     ranked = rank(trials, is_minimised=spec.is_minimised)
@@ -180,6 +182,8 @@ def status_value(
         "is_finished": bool(evaluations) or is_finished(spec, trials, seconds),
         "budget": spec.budget,
         "trials": {state.value: counts[state] for state in TrialState},
+        "queued": sum(each.is_queued for each in others),
+        "foreign": sum(not each.is_queued for each in others),
         "best": _best_value(ranked[0]) if ranked else None,
         "seconds": round(seconds, 3),
         "running": [
@@ -205,13 +209,14 @@ def trial_rows(study: StudyRecord, trials: Sequence[Trial]) -> list[dict[str, An
 
 def _trial_row(trial: Trial, members: int) -> dict[str, Any]:
     row = trial_value(trial)
+    origin = row.pop("origin")
     for name, value in row.pop("params").items():
         row[f"param_{name}"] = " ".join(map(str, value)) if isinstance(value, list) else value
     for kind in ("fold", "train"):
         scores = row.pop(f"{kind}_scores")
         padded = [*scores, *[None] * (members - len(scores))]
         row |= {f"{kind}_{index}": score for index, score in enumerate(padded)}
-    return row
+    return {**row, "origin": origin}
 
 
 def trial_value(trial: Trial) -> dict[str, Any]:
@@ -226,6 +231,7 @@ def trial_value(trial: Trial) -> dict[str, Any]:
         "train_scores": [_number(score) for score in trial.train_scores],
         "epochs": trial.epochs,
         "seconds": trial.seconds,
+        "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
     }
 
 

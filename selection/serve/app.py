@@ -24,8 +24,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from selection.errors import SelectionError, StorageError
 from selection.report import values
+from selection.report.comparison import (
+    comparison_lines,
+    comparison_rows,
+    comparison_value,
+)
 from selection.report.html import render as html
 from selection.report.leaderboard import RANK, Order, sortable
+from selection.report.other_trials import trial_values
 from selection.report.plots.charts import CHARTS
 from selection.serve.app_state import AppState
 from selection.serve.dashboard import DashboardStorage, dashboard_app
@@ -35,6 +41,8 @@ from selection.store.study_record import summarise
 from selection.study.trial import TrialState
 
 ROOT = "/selection/"
+# How a request names the two studies that it compares.
+SIDES = ("first", "second")
 LIVE_SECONDS, QUIET_SECONDS = 2, 10
 # A browser may keep a static file forever: its address changes with its content.
 KEEP = {"Cache-Control": "public, max-age=31536000, immutable"}
@@ -54,8 +62,10 @@ def make_app(app_state: AppState, storage: DashboardStorage, rules: Rules) -> AS
         Route(f"{study}/trials/{{number}}", pages.trial),
         Route(f"{study}/figures/{{figure}}.json", pages.figure),
         Route(f"{study}/export/{{file}}", pages.download),
+        Route("/compare", pages.compare),
         Route("/static/{file}", pages.static),
         Route("/api/studies", pages.api_studies),
+        Route("/api/compare", pages.api_compare),
         Route(f"/api{study}", pages.api_status),
         Route(f"/api{study}/trials", pages.api_trials),
         Route(f"/api{study}/best", pages.api_best),
@@ -168,6 +178,21 @@ class Pages:
         headers = {"Content-Disposition": f'attachment; filename="{file}"', **NEVER_KEEP}
         return Response(content, media_type=kind, headers=headers)
 
+    def compare(self, request: Request) -> Response:
+        """Show two studies beside each other, or the form that asks for two."""
+        names = [name for each in SIDES if (name := request.query_params.get(each))]
+        views = [self._app_state.live.find(name) for name in names]
+        found = self._app_state.known_comparison(*views) if len(views) == len(SIDES) else ""
+        page = html.render(
+            "compare.html",
+            **self._links(),
+            names=[view.study.name for view in self._app_state.live.views()],
+            asked=[(view.study.name, _segment(view)) for view in views],
+            lines=[found] if isinstance(found, str) else comparison_lines(found),
+            rows=[] if isinstance(found, str) else comparison_rows(found),
+        )
+        return Response(page, media_type="text/html", headers=NEVER_KEEP)
+
     def static(self, request: Request) -> Response:
         file = request.path_params["file"]
         if file not in html.STATIC_FILES:
@@ -183,17 +208,22 @@ class Pages:
         view = self._app_state.live.find(_name(request))
         return _json(
             values.status_value(
-                view.study, view.trials, view.seconds, view.evaluations, view.running
+                view.study, view.trials, view.seconds, view.evaluations, view.running, view.others
             )
         )
 
     def api_trials(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
-        return _json([values.trial_value(trial) for trial in view.trials])
+        return _json(trial_values(view.trials, view.others))
 
     def api_best(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
         return _json(values.winner_value(self._app_state.assessments.require(view)))
+
+    def api_compare(self, request: Request) -> Response:
+        names = [request.query_params.get(each, "") for each in SIDES]
+        first, second = (self._app_state.live.find(name) for name in names)
+        return _json(comparison_value(self._app_state.comparison(first, second)))
 
     def user_error(self, request: Request, error: SelectionError) -> Response:
         """Answer with what is wrong and how to fix it; a server that is away comes back."""

@@ -31,6 +31,7 @@ from selection.serve.dashboard import additions
 from selection.serve.live import LiveStudies
 from selection.store.repository import Repository
 from selection.workflows.assess import Assessment, assess_study, rule_to_export
+from selection.workflows.compare import StudyComparison, compare_studies, compared_study
 
 
 class AppState:
@@ -79,6 +80,29 @@ class AppState:
         Raises: StudyStateError without such a trial; StorageError where a row is damaged.
         """
         return trial_page(view, self.repository, find_trial(view, number), self._pictures)
+
+    def known_comparison(self, first: StudyView, second: StudyView) -> StudyComparison | str:
+        """Return the comparison of two studies, or why there is none yet; nothing is waited for.
+
+        Raises: StudyStateError if one of them has no complete trial.
+        """
+        found = []
+        for view in (first, second):
+            known = self.assessments.get(view)
+            if known.assessment is None:
+                return f"study {view.study.name}: {known.waiting}; load this page again later"
+            found.append(compared_study(known.assessment, view.seconds))
+        return compare_studies(*found)
+
+    def comparison(self, first: StudyView, second: StudyView) -> StudyComparison:
+        """Return the comparison of two studies; their assessments are waited for.
+
+        Raises: StudyStateError if one of them has no complete trial; StorageError.
+        """
+        one, other = (
+            compared_study(self.assessments.require(view), view.seconds) for view in (first, second)
+        )
+        return compare_studies(one, other)
 
     def assessment_to_export(self, view: StudyView) -> Assessment:
         """Return the assessment that exports are of; it is waited for.

@@ -95,6 +95,7 @@ class LiveStudy:
             openings_by_others=self._repository.ledger.count_openings_by_others(study),
             seconds=self._seconds,
             lately=records.finished_within(study, LATELY_SECONDS) if running else 0,
+            others=records.others(study),
         )
 
     def _read_finished(self, study: StudyRecord) -> None:

@@ -24,9 +24,17 @@ from selection.store.leases import (
 )
 from selection.store.optuna_rows import Ending, trials
 from selection.store.optuna_storage import BatchedStorage
+from selection.store.other_trials import OtherTrial, read_others, refuse
 from selection.store.study_record import StudyRecord
 from selection.store.tables import trial_table
-from selection.store.trial_reader import UNFINISHED, greatest, read_trials, training_seconds
+from selection.store.trial_reader import (
+    UNFINISHED,
+    greatest,
+    own_count,
+    read_trials,
+    training_seconds,
+)
+from selection.study.trial import TrialState
 
 
 @dataclass(frozen=True)
@@ -115,16 +123,24 @@ class Claiming:
 
     def _reserve(self, cohort: int, *, is_alone: bool) -> NewCohort | Wait | Spent | Stopped:
         """Give out a new cohort; without trials left, the study is spent once nobody trains."""
-        last_number = greatest(self.connection, self.study, trial_table.c.number)
-        count = 0 if last_number is None else last_number + 1
-        new_trials = min(self.limits.cohort, self.limits.trials - count)
-        if new_trials <= 0 or (count and self._is_out_of_time()):
+        count = own_count(self.connection, self.study)
+        size = min(self.limits.cohort, self.limits.trials - count)
+        if size <= 0 or (count and self._is_out_of_time()):
             return Spent() if is_alone else Wait()
         if error := _failing(self.connection, self.study, self.limits.max_consecutive_failures):
             return Stopped(error)
         lease = Lease(cohort, self.worker, attempt=1)
-        take(self.connection, self.study, lease, trials=new_trials, lost=0)
-        return NewCohort(lease, new_trials)
+        take(self.connection, self.study, lease, trials=size, lost=0)
+        # Trial 0 is the default, whatever is asked for.
+        queued = self._queue()[: size if count else size - 1]
+        return NewCohort(lease, size - len(queued), tuple(queued))
+
+    def _queue(self) -> list[OtherTrial]:
+        """Return the settings that were asked for; end those that the space does not have."""
+        others = read_others(self.connection, self.storage, self.study)
+        waiting = [each for each in others if each.state is TrialState.WAITING]
+        refuse(self.connection, self.storage, [each for each in waiting if each.reason])
+        return [each for each in waiting if each.is_queued]
 
     def _is_out_of_time(self) -> bool:
         if not self.limits.timeout_seconds:

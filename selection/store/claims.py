@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from selection.store.leases import Lease
+from selection.store.other_trials import OtherTrial
 from selection.study.trial import Trial
 
 
@@ -35,10 +36,14 @@ class ResumedCohort:
 
 @dataclass(frozen=True)
 class NewCohort:
-    """A cohort without trials: propose this number of new ones, begin them and train them."""
+    """A cohort without trials: propose this number of new ones, begin them and train them.
+
+    queued are to be trained with them: settings that somebody asked for, by number.
+    """
 
     lease: Lease
     new_trials: int
+    queued: Sequence[OtherTrial] = ()
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ import sqlalchemy as sa
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
-from selection.errors import ErrorDetail, RefusedError, StudyStateError
+from selection.errors import ErrorDetail, LostCohortError, StudyStateError
 from selection.store.claiming import Claiming, Decision, FailureDue, Stopped
 from selection.store.claims import Claim, Limits
 from selection.store.database import Database
@@ -27,8 +27,9 @@ from selection.store.leases import (
     lost_cohort,
     rest,
 )
-from selection.store.ledger import is_opened
+from selection.store.ledger import refuse_opened
 from selection.store.optuna_rows import trials
+from selection.store.other_trials import OtherTrial
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import trial_table
@@ -71,37 +72,72 @@ class Cohorts:
         self, study: StudyRecord, worker: Worker, limits: Limits, *, is_durable: bool
     ) -> Decision:
         with study_transaction(self._database, study, is_durable=is_durable) as connection:
-            _refuse_opened(connection, study)
+            refuse_opened(connection, study)
             unfinished = self._open_trials(connection, study)
             claiming = Claiming(connection, self._storage, study, worker, limits)
             return claiming.decide(unfinished, may_fail=is_durable)
 
     def begin(
-        self, study: StudyRecord, lease: Lease, params: Sequence[Params], space: SearchSpace
+        self,
+        study: StudyRecord,
+        lease: Lease,
+        params: Sequence[Params],
+        space: SearchSpace,
+        queued: Sequence[OtherTrial] = (),
     ) -> list[int]:
-        """Record the trials that are about to be trained and return their numbers.
+        """Record the trials that are about to be trained and return their numbers, in order.
 
-        A second call, as after a reply that was lost, returns the same and writes nothing.
+        params are those of the new trials; in the first cohort the first of them is the default,
+        which gets number 0. Then come the queued ones, as they were claimed, then the other new
+        ones. A second call, as after a reply that was lost, returns the same and writes nothing.
 
-        Raises: LostCohortError if another worker has the cohort.
+        Raises: LostCohortError if another worker has the cohort, or another program a queued trial.
         """
-        asked = templates(params, space)
         with study_transaction(self._database, study, is_durable=False) as connection:
-            _refuse_opened(connection, study)
+            refuse_opened(connection, study)
             if not is_held(connection, study, lease):
                 raise lost_cohort(study, lease)
             query = own_rows(study).where(trial_table.c.cohort == lease.cohort)
             if begun := connection.execute(query).all():
                 return [row.number for row in begun]
-            numbered = self._storage.create_trials(connection, study.optuna_study_id, asked)
-            ids = [trial_id for trial_id, _ in numbered]
+            taken = self._take_up(connection, study, space, queued)
+            new = templates(params, space)
+            numbered = self._storage.create_trials(connection, study.optuna_study_id, new)
+            ids = [*taken, *(trial_id for trial_id, _ in numbered)]
+            numbers = {**taken, **dict(numbered)}
+            if lease.cohort == 0 and numbered[0][1] != 0:
+                optuna_id = study.optuna_study_id
+                numbers = self._storage.number_first(connection, optuna_id, numbered[0][0])
             # Optuna's own tools delete on SQLite without foreign keys: our rows stay behind and
             # the ids are used again.
             left_behind = trial_table.c.optuna_trial_id.in_(ids)
             connection.execute(sa.delete(trial_table).where(left_behind))
-            rows = [_own_row(study, lease, trial_id, number) for trial_id, number in numbered]
+            rows = [_own_row(study, lease, trial_id, numbers[trial_id]) for trial_id in ids]
             connection.execute(sa.insert(trial_table), rows)
-        return [number for _, number in numbered]
+        return sorted(numbers[trial_id] for trial_id in ids)
+
+    def _take_up(
+        self,
+        connection: Connection,
+        study: StudyRecord,
+        space: SearchSpace,
+        queued: Sequence[OtherTrial],
+    ) -> dict[int, int]:
+        """Start queued trials; return their numbers by id."""
+        ids = [each.trial_id for each in queued]
+        if not ids:
+            return {}
+        states = self._storage.locked_states(connection, ids)
+        for each in queued:
+            if states.get(each.trial_id) is not OptunaState.WAITING:
+                rule = "a setting that was asked for must wait until its cohort begins"
+                got = f"trial {each.number} taken by another program"
+                hint = "The cohort is claimed again."
+                raise LostCohortError(ErrorDetail(study.name, rule, got, hint))
+        params, asked_for = [each.params for each in queued], [each.asked_for for each in queued]
+        started = templates(params, space, asked_for)
+        self._storage.take_up_trials(connection, dict(zip(ids, started, strict=True)))
+        return {each.trial_id: each.number for each in queued}
 
     def finish(self, study: StudyRecord, lease: Lease, results: Mapping[int, TrialResult]) -> None:
         """Record how trials ended: members, curves, values and states in one transaction.
@@ -119,7 +155,7 @@ class Cohorts:
             if not rows or not is_held(connection, study, lease):
                 if rows and _is_repeated(rows, trained, lease):
                     return
-                _refuse_opened(connection, study)
+                refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
             _refuse_unless_running(study, rows, trained)
             write_endings(connection, self._storage, rows, trained)
@@ -193,10 +229,3 @@ def _refuse_unless_running(
         if state is not OptunaState.RUNNING:
             got = "no such trial" if state is None else f"a {STATES[state]} trial"
             raise state_error(study, f"trial {number} must be running to be finished", got)
-
-
-def _refuse_opened(connection: Connection, study: StudyRecord) -> None:
-    if is_opened(connection, study):
-        rule = "a study takes no trials after its held-out set was opened"
-        hint = "To search on, run the study under another name."
-        raise RefusedError(ErrorDetail(study.name, rule, "one more cohort", hint))

@@ -195,6 +195,17 @@ def is_opened(connection: Connection, study: StudyRecord) -> bool:
     return connection.execute(sa.select(ledger_table.c.state).where(_of(study))).first() is not None
 
 
+def refuse_opened(connection: Connection, study: StudyRecord, got: str = "one more cohort") -> None:
+    """Refuse what would add trials once the study's held-out rows have been claimed.
+
+    Raises: RefusedError.
+    """
+    if is_opened(connection, study):
+        rule = "a study takes no trials after its held-out set was opened"
+        hint = "To search on, run the study under another name."
+        raise RefusedError(ErrorDetail(study.name, rule, got, hint))
+
+
 def _of(study: StudyRecord) -> sa.ColumnElement[bool]:
     return sa.and_(
         ledger_table.c.data_fingerprint == study.data_fingerprint,

@@ -6,7 +6,7 @@ Source: optuna/storages/_rdb/models.py, version 5.0.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
@@ -27,6 +27,9 @@ trial_params: sa.Table = models.TrialParamModel.__table__
 trial_values: sa.Table = models.TrialValueModel.__table__
 trial_intermediates: sa.Table = models.TrialIntermediateValueModel.__table__
 trial_user_attrs: sa.Table = models.TrialUserAttributeModel.__table__
+trial_system_attrs: sa.Table = models.TrialSystemAttributeModel.__table__
+# Where Optuna keeps the setting of a trial that was enqueued.
+FIXED_PARAMS = "fixed_params"
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Ending:
 class StoredTrial:
     """Hold one trial as stored in Optuna's tables.
 
+    fixed_params is the setting that it was enqueued with, None if it was not.
+
     Units: times are UTC, with their zone.
     """
 
@@ -54,6 +59,7 @@ class StoredTrial:
     completed_at: datetime | None
     params: Mapping[str, Any]
     user_attrs: Mapping[str, Any]
+    fixed_params: Mapping[str, Any] | None = None
 
 
 def to_utc(local: datetime | None) -> datetime | None:
@@ -144,15 +150,19 @@ def read_params(connection: Connection, asked: sa.ColumnElement[bool]) -> dict[i
     return params
 
 
-def read_attr(
-    connection: Connection, asked: sa.ColumnElement[bool], key: str
+def read_attrs(
+    connection: Connection, table: sa.Table, asked: sa.ColumnElement[bool], keys: Collection[str]
 ) -> dict[int, dict[str, Any]]:
+    """Return the attributes of these keys by the id of their trial."""
     query = (
-        sa.select(trial_user_attrs.c.trial_id, trial_user_attrs.c.value_json)
-        .join(trials, trials.c.trial_id == trial_user_attrs.c.trial_id)
-        .where(asked, trial_user_attrs.c.key == key)
+        sa.select(table.c.trial_id, table.c.key, table.c.value_json)
+        .join(trials, trials.c.trial_id == table.c.trial_id)
+        .where(asked, table.c.key.in_(keys))
     )
-    return {trial_id: {key: json.loads(text)} for trial_id, text in connection.execute(query)}
+    attrs: dict[int, dict[str, Any]] = {}
+    for trial_id, key, text in connection.execute(query):
+        attrs.setdefault(trial_id, {})[key] = json.loads(text)
+    return attrs
 
 
 def external_value(value: float | None, kind: Any) -> float | None:
@@ -168,4 +178,5 @@ def from_frozen(trial: FrozenTrial) -> StoredTrial:
         completed_at=trial.datetime_complete and trial.datetime_complete.astimezone(UTC),
         params=trial.params,
         user_attrs=trial.user_attrs,
+        fixed_params=trial.system_attrs.get(FIXED_PARAMS),
     )

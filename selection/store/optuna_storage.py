@@ -21,6 +21,7 @@ from sqlalchemy.orm import scoped_session, sessionmaker
 
 from selection.store.engine import engine_arguments
 from selection.store.optuna_rows import (
+    FIXED_PARAMS,
     Ending,
     StoredTrial,
     attr_rows,
@@ -30,12 +31,13 @@ from selection.store.optuna_rows import (
     insert,
     intermediate_rows,
     param_rows,
-    read_attr,
+    read_attrs,
     read_params,
     studies,
     to_utc,
     trial_intermediates,
     trial_params,
+    trial_system_attrs,
     trial_user_attrs,
     trial_values,
     trials,
@@ -94,6 +96,8 @@ class BatchedStorage(RDBStorage):
 
         Of a template, the state, params, user attributes and start are written.
         """
+        if not templates:
+            return []
         if not self.is_batched:
             storage = self.joined(connection)
             ids = [storage.create_new_trial(study_id, template) for template in templates]
@@ -118,6 +122,37 @@ class BatchedStorage(RDBStorage):
         attrs = [row for trial_id, template in named for row in attr_rows(trial_id, template)]
         upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
         return numbered
+
+    def take_up_trials(self, connection: Connection, templates: Mapping[int, FrozenTrial]) -> None:
+        """Start waiting trials, given by id, with the params and attributes of their templates.
+
+        The caller has checked, under the lock, that they wait.
+        """
+        # Those of another program may be of another distribution, which Optuna would not replace.
+        connection.execute(sa.delete(trial_params).where(trial_params.c.trial_id.in_(templates)))
+        self.restart_trials(connection, dict.fromkeys(templates, OptunaState.WAITING))
+        if self.is_batched:
+            named = templates.items()
+            insert(connection, trial_params, [row for item in named for row in param_rows(*item)])
+            attrs = [row for item in named for row in attr_rows(*item)]
+            upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
+            return
+        storage = self.joined(connection)
+        for trial_id, template in templates.items():
+            for name, distribution in template.distributions.items():
+                internal = distribution.to_internal_repr(template.params[name])
+                storage.set_trial_param(trial_id, name, internal, distribution)
+            for key, value in template.user_attrs.items():
+                storage.set_trial_user_attr(trial_id, key, value)
+
+    def number_first(self, connection: Connection, study_id: int, trial_id: int) -> dict[int, int]:
+        """Number this trial 0 and those before it one higher; return all numbers by id."""
+        own = sa.select(trials.c.number).where(trials.c.trial_id == trial_id).scalar_subquery()
+        number = sa.case((trials.c.trial_id == trial_id, 0), else_=trials.c.number + 1)
+        before = (trials.c.study_id == study_id) & (trials.c.number <= own)
+        connection.execute(sa.update(trials).where(before).values(number=number))
+        every = sa.select(trials.c.trial_id, trials.c.number).where(trials.c.study_id == study_id)
+        return {row.trial_id: row.number for row in connection.execute(every)}
 
     def locked_states(
         self, connection: Connection, trial_ids: Collection[int]
@@ -184,12 +219,13 @@ class BatchedStorage(RDBStorage):
         connection: Connection,
         study_id: int,
         *,
-        attr: str | None = None,
+        attrs: Collection[str] = (),
         numbers: Collection[int] | None = None,
+        with_fixed_params: bool = False,
     ) -> list[StoredTrial]:
         """Return all trials of the study, or those with the given numbers.
 
-        Params, and the user attribute attr, are read only if attr is given.
+        Params are read only if user attributes are asked for by their keys.
         """
         if not self.is_batched:
             frozen = self.joined(connection).get_all_trials(study_id, deepcopy=False)
@@ -199,10 +235,13 @@ class BatchedStorage(RDBStorage):
         if numbers is not None:
             asked &= trials.c.number.in_(numbers)
         params: dict[int, dict[str, Any]] = {}
-        attrs: dict[int, dict[str, Any]] = {}
-        if attr is not None:
+        user_attrs: dict[int, dict[str, Any]] = {}
+        fixed: dict[int, dict[str, Any]] = {}
+        if attrs:
             params = read_params(connection, asked)
-            attrs = read_attr(connection, asked, attr)
+            user_attrs = read_attrs(connection, trial_user_attrs, asked, attrs)
+        if with_fixed_params:
+            fixed = read_attrs(connection, trial_system_attrs, asked, [FIXED_PARAMS])
         on_value = (trial_values.c.trial_id == trials.c.trial_id) & (trial_values.c.objective == 0)
         query = (
             sa.select(trials, trial_values.c.value, trial_values.c.value_type)
@@ -218,7 +257,8 @@ class BatchedStorage(RDBStorage):
                 started_at=from_utc(row.datetime_start),
                 completed_at=from_utc(row.datetime_complete),
                 params=params.get(row.trial_id, {}),
-                user_attrs=attrs.get(row.trial_id, {}),
+                user_attrs=user_attrs.get(row.trial_id, {}),
+                fixed_params=fixed.get(row.trial_id, {}).get(FIXED_PARAMS),
             )
             for row in connection.execute(query)
         ]

@@ -6,7 +6,7 @@ Every event is one transaction: it is recorded completely or not at all.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 from typing import Any
 from uuid import uuid4
@@ -21,7 +21,9 @@ from selection.store.clock import utc_now
 from selection.store.codec import decode_fold
 from selection.store.database import Database
 from selection.store.hashed_rows import damage_error
+from selection.store.ledger import refuse_opened
 from selection.store.optuna_rows import studies, trials
+from selection.store.other_trials import Enqueued, OtherTrial, add_to_queue, read_others
 from selection.store.study_record import (
     StudyRecord,
     StudySummary,
@@ -43,6 +45,7 @@ from selection.store.trial_reader import (
     read_trials,
     training_seconds,
 )
+from selection.study.asked import AskedSetting
 from selection.study.data_facts import DataFacts
 from selection.study.optuna_log import quiet_optuna
 from selection.study.spec import StudySpec
@@ -66,8 +69,9 @@ class Records:
         held_out_fingerprint: str | None,
         facts: DataFacts,
         environment: Mapping[str, Any],
+        asked: Sequence[AskedSetting] = (),
     ) -> StudyRecord:
-        """Create a study.
+        """Create a study; asked are the settings that it trains right after the default.
 
         Raises: StudyStateError if the name is taken.
         """
@@ -97,7 +101,8 @@ class Records:
             connection.execute(sa.delete(study_table).where(left_behind))
             connection.execute(sa.insert(study_table), {**row, "optuna_study_id": study_id})
             record = find_study(connection, study_table.c.uuid == row["uuid"])
-        assert record is not None, "a study that was just written can be read"
+            assert record is not None, "a study that was just written can be read"
+            add_to_queue(connection, self._storage, record, asked)
         return record
 
     def keep_file(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
@@ -141,6 +146,20 @@ class Records:
                 connection, self._storage, study, with_curves=with_curves, numbers=numbers
             )
 
+    def others(self, study: StudyRecord) -> list[OtherTrial]:
+        """Return Optuna's trials of the study that no cohort has, by number."""
+        with self._database.reading() as connection:
+            return read_others(connection, self._storage, study)
+
+    def enqueue(self, study: StudyRecord, asked: Sequence[AskedSetting]) -> list[Enqueued]:
+        """Let the next cohort train these settings first.
+
+        Raises: RefusedError once the held-out set has been opened.
+        """
+        with study_transaction(self._database, study) as connection:
+            refuse_opened(connection, study, "a setting to train")
+            return add_to_queue(connection, self._storage, study, asked)
+
     def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:
         """Return the numbers of the finished trials, from cohort since on, in order."""
         is_since = trial_table.c.cohort >= since
@@ -182,8 +201,12 @@ class Records:
     def finished_within(self, study: StudyRecord, seconds: float) -> int:
         """Return how many trials have ended within the last seconds, by this machine's clock."""
         since = utc_now() - timedelta(seconds=seconds)
-        query = sa.select(sa.func.count()).where(
-            trials.c.study_id == study.optuna_study_id, trials.c.datetime_complete >= since
+        query = (
+            sa.select(sa.func.count())
+            .select_from(
+                trial_table.join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+            )
+            .where(trial_table.c.study_uuid == study.uuid, trials.c.datetime_complete >= since)
         )
         with self._database.reading() as connection:
             return int(connection.scalar(query) or 0)

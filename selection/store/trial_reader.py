@@ -22,6 +22,7 @@ from selection.study.space import value_from_json
 from selection.study.trial import Params, Trial, TrialState, fold_means
 
 OUTSIDE_ATTR = "outside_space"
+ASKED_ATTR = "asked_for"
 ENDED = "the study was ended by an evaluation of its held-out set"
 # The second is what versions before 0.2 wrote.
 ENDINGS = (ENDED, "the study was ended by a look at its held-out set")
@@ -53,7 +54,7 @@ def read_trials(
     if numbers is not None and not numbers:
         return []
     found = storage.read_trials(
-        connection, study.optuna_study_id, attr=OUTSIDE_ATTR, numbers=numbers
+        connection, study.optuna_study_id, attrs=(OUTSIDE_ATTR, ASKED_ATTR), numbers=numbers
     )
     stored = {trial.trial_id: trial for trial in found}
     asked = sa.true() if numbers is None else trial_table.c.number.in_(numbers)
@@ -88,6 +89,12 @@ def greatest(connection: Connection, study: StudyRecord, column: sa.Column[int])
     """Return the greatest number or cohort of a study's trials, which an index finds at once."""
     query = sa.select(sa.func.max(column)).where(trial_table.c.study_uuid == study.uuid)
     return connection.scalar(query)
+
+
+def own_count(connection: Connection, study: StudyRecord) -> int:
+    """Return how many trials all cohorts have together; foreign ones do not count."""
+    query = sa.select(sa.func.count()).where(trial_table.c.study_uuid == study.uuid)
+    return int(connection.scalar(query) or 0)
 
 
 def read_fold_rows(
@@ -180,6 +187,7 @@ def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) ->
         fold_means=scores[2],
         epochs=row.epochs,
         seconds=row.seconds,
+        asked_for=str(stored.user_attrs.get(ASKED_ATTR, "")),
     )
 
 

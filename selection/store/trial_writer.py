@@ -20,7 +20,7 @@ from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error
 from selection.store.tables import fold_table, trial_table
-from selection.store.trial_reader import OPTUNA_STATES, OUTSIDE_ATTR
+from selection.store.trial_reader import ASKED_ATTR, OPTUNA_STATES, OUTSIDE_ATTR
 from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
 from selection.study.space import SearchSpace, nearest_inside, value_to_json
 from selection.study.trial import Params, Trial, TrialResult, TrialState
@@ -28,17 +28,28 @@ from selection.study.trial import Params, Trial, TrialResult, TrialState
 MAX_POINTS = 20
 
 
-def templates(cohort: Sequence[Params], space: SearchSpace) -> list[FrozenTrial]:
-    """Return running trials for Optuna; what its params cannot express is in a user attribute."""
+def templates(
+    cohort: Sequence[Params], space: SearchSpace, asked_for: Sequence[str] = ()
+) -> list[FrozenTrial]:
+    """Return running trials for Optuna; what its params cannot express is in user attributes.
+
+    asked_for says of each who asked for it; without it, nobody did.
+    """
     distributions = {
         name: json_to_distribution(distribution_json(dimension))
         for name, dimension in space.items()
     }
-    return [_template(params, space, distributions) for params in cohort]
+    return [
+        _template(params, space, distributions, {ASKED_ATTR: who} if who else {})
+        for params, who in zip(cohort, asked_for or [""] * len(cohort), strict=True)
+    ]
 
 
 def _template(
-    params: Params, space: SearchSpace, distributions: Mapping[str, BaseDistribution]
+    params: Params,
+    space: SearchSpace,
+    distributions: Mapping[str, BaseDistribution],
+    attrs: Mapping[str, str],
 ) -> FrozenTrial:
     inside = nearest_inside(space, params)
     shown = {name: to_optuna(dimension, inside[name]) for name, dimension in space.items()}
@@ -51,7 +62,7 @@ def _template(
         state=OptunaState.RUNNING,
         params=dict(shown),
         distributions=dict(distributions),
-        user_attrs={OUTSIDE_ATTR: outside} if outside else {},
+        user_attrs={**attrs, **({OUTSIDE_ATTR: outside} if outside else {})},
     )
 
 

@@ -159,6 +159,10 @@ class SearchSection(Section):
     """The study stops when this many trials in a row have failed; 0 is never; may be changed
     later.
     """
+    warm_start: str | None = None
+    """Another study of the same database: its 5 best settings, moved into the space, are trained
+    right after the default. They are read once, when the study begins.
+    """
     default: dict[str, Any] = Field(default_factory=dict)
     """Params of trial 0, which is never pruned; keys left out take their usual value, or the
     nearest in the space.

@@ -132,6 +132,16 @@ class _Values:
         return section_value(self._sections, name)
 
 
+def value_of(spec: StudySpec, params: Params, name: str) -> Any:
+    """Return a hyperparameter of a trial, whether [space] searches it or the file fixes it.
+
+    None for features where the trial uses all of them.
+    """
+    if name == "hidden_layers":
+        return spec.setting(params).kind.hidden_layers
+    return _Values(spec.sections, spec.constants, params)[name]
+
+
 def section_value(sections: StudySections, name: str) -> Any:
     """Return the value of a hyperparameter that [space] does not mention."""
     for section in (sections.model, sections.training):

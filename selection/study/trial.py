@@ -132,7 +132,11 @@ class TrialResult:
 
 @dataclass(frozen=True)
 class Trial:
-    """Hold one trial of the record, without curves and predictions."""
+    """Hold one trial of the record, without curves and predictions.
+
+    asked_for says who asked for its setting: "enqueued", or where a warm start found it; empty for
+    the default and for what the sampler proposed.
+    """
 
     number: int
     state: TrialState
@@ -145,6 +149,7 @@ class Trial:
     fold_means: tuple[float, ...] = ()
     epochs: int = 0
     seconds: float | None = None
+    asked_for: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, differences, most_features
 from selection.train.device import Device, describe_device
 from selection.train.fit import RungPredictions, Trainer
+from selection.workflows.warm_start import warm_start
 
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
 MAY_CHANGE = (
@@ -127,7 +128,8 @@ def _provenance_warnings(spec: StudySpec, dataset: Dataset, folds: Sequence[str]
 def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Device) -> StudyRecord:
     """Return the record of a study, begun now or earlier with the same file and the same rows.
 
-    Raises: StudyStateError if the study began with another file or other rows.
+    Raises: StudyStateError if the study began with another file or other rows, or is to begin with
+    the settings of a study that is missing.
     """
     dataset = data.dataset
     study = records.find_study(spec.name)
@@ -138,9 +140,10 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
             **describe_device(device),
             "versions": installed_versions(),
         }
-        return records.create_study(
-            spec, dataset.fingerprint, dataset.held_out_fingerprint, data.facts, environment
-        )
+        warm = warm_start(spec, records, dataset.fingerprint)
+        facts = replace(data.facts, warnings=(*data.facts.warnings, *warm.warnings))
+        prints = (dataset.fingerprint, dataset.held_out_fingerprint)
+        return records.create_study(spec, *prints, facts, environment, warm.settings)
     where = f"study {spec.name}"
     # Read by this version, so that a section it knows anew has its defaults on both sides.
     changed = differences(study.spec().to_json(), spec.to_json())

@@ -204,10 +204,12 @@ class _Sweep:
             # Before the finished ones: a trial that ends in between is in both, not in neither.
             pending = self._pending()
             self._learn()
-            cohort = self._begin(claim, pending)
+            begun: Sequence[Trial] = self._begin(claim, pending)
         else:
             self._learn()
-            cohort = {trial.number: trial.params for trial in claim.trials}
+            begun = claim.trials
+        cohort = {trial.number: trial.params for trial in begun}
+        asked_for = {trial.number: trial.asked_for for trial in begun}
         finished = tuple(self.finished)
         left = self.spec.budget - 1 - max(cohort)
         self.proposer.look_ahead(finished, min(self.limits.cohort, left), lease.cohort + 1)
@@ -221,7 +223,7 @@ class _Sweep:
         results = train_cohort(self.spec, self.trainer, finished, cohort, recall, tell, memory)
         self._retry(lambda: self.repository.cohorts.finish(self.study, lease, results))
         self._keep(
-            trial_of(number, lease.cohort, cohort[number], result)
+            trial_of(number, lease.cohort, cohort[number], result, asked_for[number])
             for number, result in results.items()
         )
         self._tell(tuple(self.finished), lease.cohort, 0, None)
@@ -248,14 +250,27 @@ class _Sweep:
         records = self.repository.records
         return self._retry(lambda: records.pending(self.study, since=self.first_unfinished))
 
-    def _begin(self, claim: NewCohort, pending: Sequence[Trial]) -> dict[int, Params]:
+    def _begin(self, claim: NewCohort, pending: Sequence[Trial]) -> list[Trial]:
         """Ask for the next cohort and write it down."""
-        lease = claim.lease
-        proposed = self.proposer.propose(self.finished, claim.new_trials, lease.cohort, pending)
-        numbers = self._retry(
-            lambda: self.repository.cohorts.begin(self.study, lease, proposed, self.spec.space)
+        lease, queued = claim.lease, claim.queued
+        waiting = [
+            Trial(each.number, each.state, each.params, lease.cohort, asked_for=each.asked_for)
+            for each in queued
+        ]
+        proposed = self.proposer.propose(
+            self.finished, claim.new_trials, lease.cohort, [*pending, *waiting]
         )
-        return dict(zip(numbers, proposed, strict=True))
+        cohorts, space = self.repository.cohorts, self.spec.space
+        numbers = self._retry(lambda: cohorts.begin(self.study, lease, proposed, space, queued))
+        new = [(params, "") for params in proposed]
+        asked = [(trial.params, trial.asked_for) for trial in waiting]
+        # The default of the first cohort comes before what was asked for.
+        first = 0 if lease.cohort else 1
+        settings = [*new[:first], *asked, *new[first:]]
+        return [
+            Trial(number, TrialState.RUNNING, params, lease.cohort, asked_for=asked_for)
+            for number, (params, asked_for) in zip(numbers, settings, strict=True)
+        ]
 
     def _retry(self, act: Callable[[], Value]) -> Value:
         return retry(act, self.view.say)
@@ -283,7 +298,9 @@ def _repeated(result: TrialResult, number: int) -> TrialResult:
     return replace(result, reason=reason, seconds=0.0)
 
 
-def trial_of(number: int, cohort: int, params: Params, result: TrialResult) -> Trial:
+def trial_of(
+    number: int, cohort: int, params: Params, result: TrialResult, asked_for: str = ""
+) -> Trial:
     """Return the trial that the record will tell of this result."""
     folds: tuple[FoldResult, ...] = result.folds
     return Trial(
@@ -298,4 +315,5 @@ def trial_of(number: int, cohort: int, params: Params, result: TrialResult) -> T
         fold_means=result.fold_means,
         epochs=result.epochs,
         seconds=result.seconds,
+        asked_for=asked_for,
     )

@@ -41,6 +41,9 @@ def test_every_example_works(cli: Cli) -> None:
     iris = load_iris(as_frame=True)
     iris.data.assign(species=iris.target).to_csv("table.csv", index=False)
     load_digits(as_frame=True).data.head(3).to_csv("new_rows.csv", index=False)
+    other = (STUDIES / "digits.toml").read_text().replace('"digits"', '"digits-wide"', 1)
+    Path("studies/digits-wide.toml").write_text(other)
+    assert cli("run", "studies/digits-wide.toml").code == 0
     lines = [words for words in examples() if words[0] != ENDLESS]
     lines.sort(key=lambda words: words[0] == LAST)
     for words in lines:

@@ -48,7 +48,7 @@ def test_trials_curves_best_status_and_studies_agree(cli: Cli) -> None:
     assert cli("trials", "small", "--json").json == trials
     assert list(trials[0]) == [
         "number", "state", "reason", "params", "value", "fold_scores", "train_scores", "epochs",
-        "seconds",
+        "seconds", "origin",
     ]  # fmt: skip
     winner = trials[best["number"]]
     complete = [trial for trial in trials if trial["state"] == "complete"]

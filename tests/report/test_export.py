@@ -239,8 +239,9 @@ def test_trials_are_the_same_as_csv_and_parquet(cli: Cli) -> None:
     table = pd.read_csv("out/trials.csv")
     parquet = pd.read_parquet("out/trials.parquet")
     assert list(table.columns) == list(parquet.columns)
-    assert list(table.columns)[-6:] == [
+    assert list(table.columns)[-7:] == [
         "fold_0", "fold_1", "fold_2", "train_0", "train_1", "train_2",
+        "origin",
     ]  # fmt: skip
     np.testing.assert_array_equal(table["fold_0"], parquet["fold_0"])
     complete = table[table["state"] == "complete"]

@@ -132,9 +132,9 @@ def test_both_paths_read_the_same_trials(storage: BatchedStorage) -> None:
     run_trials(storage, "study")
     study_id = storage.get_study_id_from_name("study")
     with storage.engine.begin() as connection:
-        batched = storage.read_trials(connection, study_id, attr="outside_space")
+        batched = storage.read_trials(connection, study_id, attrs=["outside_space"])
         storage.is_batched = False
-        public = storage.read_trials(connection, study_id, attr="outside_space")
+        public = storage.read_trials(connection, study_id, attrs=["outside_space"])
     assert len(batched) == len(public) == 5
     for left, right in zip(batched, public, strict=True):
         attr = right.user_attrs.get("outside_space")

@@ -11,7 +11,7 @@ from selection.stats.paired_tests import Comparison, Posterior
 from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialState
-from selection.workflows.assess import Assessment, Baseline, Competitor, Correction
+from selection.workflows.assess import Assessment, Baseline, Competitor
 from selection.workflows.cautions import (
     FEW_UPDATES,
     AllFailed,
@@ -25,6 +25,7 @@ from selection.workflows.cautions import (
     NothingCorrected,
     cautions,
 )
+from selection.workflows.correct import Correction
 from tests.sweep_bench import make_spec
 
 COMPLETE, PRUNED, FAILED = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED
@@ -81,7 +82,7 @@ def assessment(spec: StudySpec | None = None, **changes: Any) -> Assessment:
         rule="best",
         trials=trials,
         winner=max(complete, key=lambda each: (each.value, -each.number), default=None),
-        correction=Correction(0.79, 0.7, 0.85, 0.95, len(complete), 0),
+        correction=Correction(0.79, 0.7, 0.85, 0.95, len(complete), 0, 0, 0.0, 0.68),
         why_uncorrected="",
         rope=0.01,
         baselines=linear(0.6, is_beaten=True),

@@ -21,6 +21,7 @@ from plotly.offline import get_plotlyjs
 from selection.report.cells import says_more, show_share, show_value
 from selection.report.leaderboard import observed as observed_score
 from selection.report.leaderboard import training as training_score
+from selection.report.other_trials import other_params, other_reason
 from selection.study.trial import Trial, Value
 
 STATIC_FILES: Mapping[str, str] = {
@@ -120,6 +121,8 @@ def _environment() -> Environment:
         defined_score,
         param,
         says_more,
+        other_params,
+        other_reason,
         zip,
     ):
         environment.filters[each.__name__] = each

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from selection.report.answer import Quantity, answer
-from selection.report.cells import show_value
+from selection.report.cells import show_dimension, show_value
 from selection.report.diagnosis_view import ShownDiagnosis
 from selection.report.html.stored_curves import ShownCurves
 from selection.report.leaderboard import Leaderboard
@@ -18,7 +18,6 @@ from selection.report.study_view import StudyView
 from selection.report.verdict import detail_lines, held_out_lines, winner_lines
 from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.store.evidence import RowFacts
-from selection.study.space import Choices, Dimension
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -111,7 +110,7 @@ def study_facts(view: StudyView, rows: RowFacts | None) -> StudyFacts:
     sections = [
         Section("Data", _data(view)),
         Section("Folds", _folds(view, rows)),
-        Section("Search space", [(n, _dimension(d)) for n, d in view.spec.space.items()]),
+        Section("Search space", [(n, show_dimension(d)) for n, d in view.spec.space.items()]),
         Section("Fixed settings", _fixed(view)),
         Section("Search", _flat(view.study.spec_json["search"])),
         Section("Environment", _flat(view.study.environment)),
@@ -146,17 +145,6 @@ def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
 def _fixed(view: StudyView) -> Pairs:
     constants = [(name, show_value(value)) for name, value in view.spec.constants.items()]
     return constants + list(_flat(view.study.spec_json["training"]))
-
-
-def _dimension(dimension: Dimension) -> str:
-    if isinstance(dimension, Choices):
-        return ", ".join(map(show_value, dimension.options))
-    kinds = [
-        "log" if dimension.log else "",
-        "integer" if dimension.integer else "",
-        f"step {dimension.step:g}" if dimension.step is not None else "",
-    ]
-    return " ".join([f"{dimension.low:g} to {dimension.high:g}", *filter(None, kinds)])
 
 
 def _flat(section: Mapping[str, Any]) -> list[tuple[str, str]]:

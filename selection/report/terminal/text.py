@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 
-from selection.report.cells import mean, show_number, show_score, show_state, show_value
+from selection.report.cells import count_of, mean, show_number, show_score, show_state, show_value
 from selection.report.terminal.layout import (
     PLAIN_WIDTH,
     ShownColumn,
@@ -89,6 +89,9 @@ def _trial_columns(spec: StudySpec, shown: Sequence[Trial], ranked: int) -> list
         ShownColumn("train", training, rank=params + 1),
         ShownColumn("epochs", [str(trial.epochs) for trial in shown]),
     ]
+    if any(trial.asked_for for trial in shown):
+        origins = [trial.asked_for for trial in shown]
+        columns.append(ShownColumn("origin", origins, rank=params + 2, is_text=True))
     if len(shown) > ranked:
         columns.append(ShownColumn("state", [show_state(trial) for trial in shown], is_text=True))
     return columns
@@ -140,6 +143,11 @@ def status(console: Console, value: Mapping[str, Any]) -> None:
     say(console, f"trials: {states or 'none yet'}; {value['seconds']:.0f} s of training")
     for cohort in value["running"]:
         say(console, f"training: {_how_far(cohort)}")
+    if value["queued"]:
+        say(console, f"asked for and not yet trained: {count_of(value['queued'], 'setting')}")
+    if value["foreign"]:
+        foreign = count_of(value["foreign"], "trial")
+        say(console, f"put in by other programs, and never ranked: {foreign}")
     say(console, f"rows: {value['rows']} development, {value['held_out_rows']} held out")
     held_out = value["held_out"]
     if held_out is None:

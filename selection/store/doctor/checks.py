@@ -68,10 +68,11 @@ def _is_mean(value: float | None, members: Sequence[Any]) -> bool:
 
 def study_findings(rows: StudyRows) -> Iterator[Finding]:
     name = rows.study.name
-    ids = {row.optuna_trial_id for row in rows.own}
-    foreign = sorted(number for trial_id, number in rows.theirs.items() if trial_id not in ids)
-    rule = "selection must have started every trial of its studies"
-    yield from _in_trials(rows, "foreign", rule, "another tool's", foreign)
+    if rows.without_setting:
+        rule = "a waiting trial of another tool must have a setting"
+        got = f"none in trials {show(list(rows.without_setting))}"
+        hint = "The next cohort ends them as failed; nothing is lost."
+        yield finding(name, "foreign", rule, got, hint)
     if got := _miscounted(rows):
         rule = "trials must be numbered from 0 without gaps, the same as in Optuna's tables"
         yield finding(name, "numbers", rule, got, RESTORE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
@@ -14,7 +14,13 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.engine import Connection
 
 from selection.store.leases import is_alive, read_leases
-from selection.store.optuna_rows import trial_values, trials
+from selection.store.optuna_rows import (
+    FIXED_PARAMS,
+    trial_params,
+    trial_system_attrs,
+    trial_values,
+    trials,
+)
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, trial_table
 from selection.store.trial_reader import own_rows
@@ -25,14 +31,16 @@ class StudyRows:
     """Hold the small columns of one study's rows.
 
     own are our rows of trials that Optuna has, with Optuna's number, state and value, by number;
-    lost is the number of our other rows. theirs are Optuna's trial numbers by id; members are the
-    rows of each trial's folds, by its uuid.
+    lost is the number of our other rows. theirs are Optuna's trial numbers by id; without_setting
+    are the numbers of trials that wait and that nobody can train; members are the rows of each
+    trial's folds, by its uuid.
     """
 
     study: StudyRecord
     own: Sequence[Any]
     lost: int
     theirs: Mapping[int, int]
+    without_setting: Sequence[int]
     members: Mapping[str, Sequence[Any]]
     leases: Mapping[int, Any]
     now: datetime
@@ -63,10 +71,24 @@ def read_rows(connection: Connection, study: StudyRecord, now: datetime) -> Stud
         own=own,
         lost=len(found) - len(own),
         theirs={row[0]: row[1] for row in numbers},
+        without_setting=_without_setting(connection, study, {row.optuna_trial_id for row in own}),
         members={uuid: list(group) for uuid, group in groupby(members, attrgetter("trial_uuid"))},
         leases=read_leases(connection, study),
         now=now,
     )
+
+
+def _without_setting(connection: Connection, study: StudyRecord, own: Collection[int]) -> list[int]:
+    of_trial = trial_params.c.trial_id == trials.c.trial_id
+    is_fixed = trial_system_attrs.c.trial_id == trials.c.trial_id
+    is_fixed &= trial_system_attrs.c.key == FIXED_PARAMS
+    query = (
+        sa.select(trials.c.trial_id, sa.func.coalesce(trials.c.number, -1).label("number"))
+        .where(trials.c.study_id == study.optuna_study_id, trials.c.state == OptunaState.WAITING)
+        .where(~sa.exists().where(of_trial), ~sa.exists().where(is_fixed))
+        .order_by(trials.c.number)
+    )
+    return [row.number for row in connection.execute(query) if row.trial_id not in own]
 
 
 def unheld_trials(rows: StudyRows) -> list[Any]:
