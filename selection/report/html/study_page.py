@@ -10,6 +10,7 @@ import numpy as np
 
 from selection.report.answer import Quantity, answer
 from selection.report.cells import show_value
+from selection.report.course import change_text
 from selection.report.diagnosis_view import ShownDiagnosis
 from selection.report.html.stored_curves import ShownCurves
 from selection.report.leaderboard import Leaderboard
@@ -111,6 +112,7 @@ def study_facts(view: StudyView, rows: RowFacts | None) -> StudyFacts:
         Section("Search space", [(n, _dimension(d)) for n, d in view.spec.space.items()]),
         Section("Fixed settings", _fixed(view)),
         Section("Search", _flat(view.study.spec_json["search"])),
+        Section("Changes after it began", _changes(view)),
         Section("Environment", _flat(view.study.environment)),
     ]
     shown = [section for section in sections if section.pairs]
@@ -143,6 +145,10 @@ def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
 def _fixed(view: StudyView) -> Pairs:
     constants = [(name, show_value(value)) for name, value in view.spec.constants.items()]
     return constants + list(_flat(view.study.spec_json["training"]))
+
+
+def _changes(view: StudyView) -> Pairs:
+    return [(each.difference.key, change_text(each)) for each in view.study.changes]
 
 
 def _dimension(dimension: Dimension) -> str:
