@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from selection.metrics import METRICS
 from selection.report.cells import count_of, show_difference, show_interval, show_number, show_score
-from selection.report.course import course_lines
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
@@ -33,7 +32,7 @@ def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     ]
     if not assessment.baselines:
         lines.append("no baselines yet: selection run trains them when the study ends")
-    return lines + course_lines(assessment)
+    return lines
 
 
 def detail_lines(assessment: Assessment) -> list[str]:

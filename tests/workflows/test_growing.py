@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from selection.errors import RefusedError, StudyStateError
+from selection.report.course import course_lines
 from selection.report.values import winner_value
-from selection.report.verdict import winner_lines
 from selection.store.database import open_database
 from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
@@ -83,8 +83,7 @@ def extended_at(bench: Bench) -> list[int]:
 
 
 def lines_of(assessment: Assessment) -> str:
-    assert assessment.winner is not None
-    return "\n".join(winner_lines(assessment, assessment.winner))
+    return "\n".join(course_lines(assessment))
 
 
 @pytest.mark.parametrize(

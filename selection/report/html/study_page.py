@@ -10,7 +10,7 @@ import numpy as np
 
 from selection.report.answer import Quantity, answer
 from selection.report.cells import show_value
-from selection.report.course import change_text
+from selection.report.course import change_text, course_lines
 from selection.report.diagnosis_view import ShownDiagnosis
 from selection.report.html.stored_curves import ShownCurves
 from selection.report.leaderboard import Leaderboard
@@ -84,7 +84,8 @@ def study_answer(
     details: list[str] = []
     if assessment is not None and winner is not None:
         details = detail_lines(assessment)
-        lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
+        lines = winner_lines(assessment, winner) + course_lines(assessment)
+        lines += held_out_lines(assessment, evaluate)
     elif assessment is not None:
         lines = [line for line in [openings(assessment.openings_by_others)] if line]
     return StudyAnswer(
