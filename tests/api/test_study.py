@@ -162,7 +162,8 @@ def test_overrides_take_the_place_of_what_a_study_says(tmp_path: Path) -> None:
     path, url = tmp_path / "small.toml", f"sqlite:///{tmp_path / 'study.db'}"
     path.write_text(tomli_w.dumps(STUDY))
     known = selection.run(STUDY, storage=url, progress=False).spec
-    for index, source in enumerate((path, STUDY, known)):
+    sources: tuple[Any, ...] = (path, STUDY, known)
+    for index, source in enumerate(sources):
         study = selection.run(
             source,
             name=f"other {index}",
