@@ -59,11 +59,11 @@ def run(
     from selection.api.run import Training, train
     from selection.api.source import Overrides, add_trials, read_spec
     from selection.api.study import Study
+    from selection.cli.key_value import read_pairs
     from selection.report.terminal.progress import SweepView
     from selection.report.values import run_value
-    from selection.study.overrides import read_override
 
-    overrides = Overrides(dict(map(read_override, values or ())), name, seed, trials)
+    overrides = Overrides(read_pairs(values or ()), name, seed, trials)
     spec = read_spec(file, overrides)
     study = Study(spec.name, storage)
     spec = add_trials(spec, overrides, study.secret_url)

@@ -14,6 +14,7 @@ from selection.store.clock import utc_now
 from selection.store.database import Database
 from selection.store.ledger import is_opened
 from selection.store.study_record import StudyRecord
+from selection.store.study_tables import count
 from selection.store.study_transaction import (
     CHANGES_ATTR,
     find_study,
@@ -21,7 +22,6 @@ from selection.store.study_transaction import (
     study_transaction,
 )
 from selection.store.tables import nested_table, study_table, trial_table
-from selection.store.trial_reader import greatest
 from selection.study.changes import RULE, TRIALS, Difference, RecordedChange
 from selection.study.spec import StudySpec
 
@@ -57,8 +57,7 @@ def _record(
         hint = "To search on, run the changed study under another name."
         got = "; ".join(map(str, differences))
         raise RefusedError(ErrorDetail(f"study {study.name}", rule, got, hint))
-    last = greatest(connection, study, trial_table.c.number)
-    begun = 0 if last is None else last + 1
+    begun = count(connection, trial_table, trial_table.c.study_uuid == study.uuid)
     changed = {each.key: each for each in differences}
     if TRIALS in changed and changed[TRIALS].after < begun:
         rule = f"{TRIALS} must be at least the {begun} trials that have begun"

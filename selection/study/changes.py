@@ -91,13 +91,14 @@ def departures(
 
     Proposals depend on finished trials alone, cohort by cohort. So more trials continue a study
     exactly, unless the budget before had ended inside a cohort: the rest of that cohort was never
-    proposed, and the trials that follow belong to the next one. cohort is the size of a whole one.
+    proposed, and the trials that follow belong to the next one. trials are ordered by number;
+    cohort is the size of a whole one.
     """
-    cohorts = {trial.number: trial.cohort for trial in trials}
-    sizes = Counter(cohorts.values())
+    sizes = Counter(trial.cohort for trial in trials)
     budgets = {each.difference.before for each in changes if each.difference.key == TRIALS}
-    return [
-        first
-        for first in sorted(budgets & cohorts.keys())
-        if cohorts[first - 1] != cohorts[first] and sizes[cohorts[first - 1]] < cohort
-    ]
+    borders = [(trials[budget - 1], trials[budget]) for budget in budgets if budget < len(trials)]
+    return sorted(
+        first.number
+        for last, first in borders
+        if last.cohort != first.cohort and sizes[last.cohort] < cohort
+    )

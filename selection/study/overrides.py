@@ -3,35 +3,10 @@
 from __future__ import annotations
 
 import copy
-import re
-import tomllib
 from collections.abc import Mapping
 from typing import Any
 
 from selection.errors import ErrorDetail, StudyFileError, show
-
-WORD = re.compile(r"[A-Za-z_][\w./-]*")
-
-
-def read_override(text: str) -> tuple[str, Any]:
-    """Return the key and the value of "key=value"; the value is TOML, or a word without quotes.
-
-    Raises: StudyFileError.
-    """
-    key, equals, value = (part.strip() for part in text.partition("="))
-    if not (key and equals):
-        hint = "Write --set training.epochs=20."
-        raise StudyFileError(ErrorDetail("--set", "must be KEY=VALUE", show(text), hint))
-    try:
-        content = tomllib.loads(f"value = {value}")
-    except tomllib.TOMLDecodeError:
-        content = {}
-    if list(content) == ["value"]:
-        return key, content["value"]
-    if WORD.fullmatch(value):
-        return key, value
-    rule, hint = "the value must be written as in a study file", "Quote it: --set 'KEY=\"text\"'."
-    raise StudyFileError(ErrorDetail(f"--set {key}", rule, show(value), hint))
 
 
 def with_overrides(

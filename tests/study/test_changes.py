@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -74,3 +75,8 @@ def test_a_study_departs_where_a_budget_ended_inside_a_cohort(
     changes: list[RecordedChange], cohorts: tuple[int, ...], expected: list[int]
 ) -> None:
     assert departures(changes, trials_of(*cohorts), 4) == expected
+
+
+def test_a_departure_counts_trials_whatever_their_numbers() -> None:
+    apart = [replace(trial, number=2 * trial.number) for trial in trials_of(4, 2, 4)]
+    assert departures([more_trials(6, 12)], apart, 4) == [12]
