@@ -14,12 +14,12 @@ from selection.api.defaults import STORAGE_VARIABLE, default_storage
 from selection.api.source import (
     Overrides,
     Source,
-    add_trials,
     check_target,
     is_named,
     read_arrays,
     read_spec,
     refuse_without_rows,
+    with_trials_on_record,
 )
 from selection.api.study import Say, Study
 from selection.api.temporary_folder import TemporaryFolder
@@ -127,10 +127,10 @@ def run(
         folder = TemporaryFolder()
         storage = f"sqlite:///{folder.path / 'study.db'}"
     study = Study(checked.name, storage or default_storage(), frame=frame, folder=folder)
-    checked = add_trials(checked, given, study.secret_url)
     view = SweepView(checked.metric, is_minimised=checked.is_minimised, is_quiet=not progress)
     try:
         with view:
+            checked = with_trials_on_record(checked, given, study.secret_url, view.say)
             train(study, checked, Training(device, workers), view, callbacks)
     except KeyboardInterrupt:
         if not (_is_interactive() and study.is_on_record()):

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from selection.errors import ErrorDetail, StudyFileError, StudyStateError, show
-from selection.store.address import read_address
+from selection.errors import (
+    ErrorDetail,
+    StorageError,
+    StudyFileError,
+    StudyStateError,
+    UnreachableError,
+    show,
+)
 from selection.store.repository import open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.changes import TRIALS
@@ -98,21 +104,37 @@ def is_named(spec: Source, overrides: Overrides) -> bool:
     return not isinstance(spec, Mapping) or "name" in spec or "name" in overrides.by_key
 
 
-def add_trials(spec: StudySpec, overrides: Overrides, url: str) -> StudySpec:
-    """Return the study with "+N" trials more than the study of its name has on record.
+def with_trials_on_record(
+    spec: StudySpec, overrides: Overrides, url: str, say: Callable[[str], None]
+) -> StudySpec:
+    """Return the study with the trials that its record adds to what its file says.
 
-    Raises: StudyStateError if there is no such study; StorageError.
+    "+N" trials are N more than the record has. A study that was extended keeps its trials where
+    only the file, which says fewer, is run again; say is told.
+
+    Raises: StudyStateError if more trials are added to a study that has not begun;
+    UnreachableError.
     """
     more = overrides.more_trials
-    if not more:
-        return spec
-    study = _on_record(spec.name, url)
+    study = None if TRIALS in overrides.by_key else _on_record(spec.name, url)
     if study is None:
-        rule = "more trials are added to a study that has begun"
-        hint = f"Say how many in all: {more}."
-        raise StudyStateError(ErrorDetail(f"study {spec.name}", rule, "none of this name", hint))
-    total = study.spec().sections.search.trials + more
-    return parse_study(with_overrides(spec.to_json(), {TRIALS: total}, spec.name), spec.name)
+        if more:
+            rule = "more trials are added to a study that has begun"
+            got, hint = "none of this name", f"Say how many in all: {more}."
+            raise StudyStateError(ErrorDetail(f"study {spec.name}", rule, got, hint))
+        return spec
+    kept, stated = study.spec().sections.search.trials, spec.sections.search.trials
+    is_extended = any(change.difference.key == TRIALS for change in study.changes)
+    if more:
+        return _with_trials(spec, kept + more)
+    if is_extended and stated < kept:
+        say(f"study {spec.name}: {kept} trials, as on record; its file says {stated}")
+        return _with_trials(spec, kept)
+    return spec
+
+
+def _with_trials(spec: StudySpec, trials: int) -> StudySpec:
+    return parse_study(with_overrides(spec.to_json(), {TRIALS: trials}, spec.name), spec.name)
 
 
 def refuse_without_rows(**given: Any) -> None:
@@ -137,11 +159,14 @@ def check_target(y: Any) -> None:
 
 
 def _on_record(name: str, url: str) -> StudyRecord | None:
-    path = read_address(url).path
-    if path is not None and not path.exists():
+    """Return a study by name; None without one, or without a database that could have one."""
+    try:
+        with open_repository(url) as repository:
+            return repository.records.find_study(name)
+    except UnreachableError:
+        raise
+    except StorageError:
         return None
-    with open_repository(url) as repository:
-        return repository.records.find_study(name)
 
 
 def _where(spec: Source) -> str:

@@ -57,7 +57,7 @@ def run(
     A study gets more trials or more time until its held-out set is opened.
     """
     from selection.api.run import Training, train
-    from selection.api.source import Overrides, add_trials, read_spec
+    from selection.api.source import Overrides, read_spec, with_trials_on_record
     from selection.api.study import Study
     from selection.cli.key_value import read_pairs
     from selection.report.terminal.progress import SweepView
@@ -66,7 +66,7 @@ def run(
     overrides = Overrides(read_pairs(values or ()), name, seed, trials)
     spec = read_spec(file, overrides)
     study = Study(spec.name, storage)
-    spec = add_trials(spec, overrides, study.secret_url)
+    spec = with_trials_on_record(spec, overrides, study.secret_url, say)
     training = Training(device.value, workers, pack_members, lease)
     with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
         train(study, spec, training, view, warn=say)

@@ -422,8 +422,12 @@ def test_progress_is_silent_or_on_stderr(capfd: pytest.CaptureFixture[str], tmp_
 @pytest.mark.slow
 def test_several_workers_train_the_same_study(new_postgres: Callable[[], str]) -> None:
     log = Log()
-    study = selection.run(STUDY, storage=new_postgres(), workers=2, progress=False, callbacks=[log])
+    url = new_postgres()
+    study = selection.run(STUDY, storage=url, workers=2, progress=False, callbacks=[log])
     assert sorted(trial.number for trial in log.trials) == [0, 1, 2, 3]
+    assert set(study.trials["state"]) == {"complete"}
+    selection.run(STUDY, storage=url, trials="+3", workers=2, progress=False, callbacks=[log])
+    assert sorted(trial.number for trial in log.trials) == [*range(7)]
     assert set(study.trials["state"]) == {"complete"}
 
 

@@ -82,12 +82,38 @@ def test_more_trials_on_the_command_line_are_a_number_or_an_addition(
     assert table(cli) == whole
     assert cli("status", "more", "--json").json["budget"] == 8
     assert cli("run", "study.toml", "--trials", "8", "--json").json["trials"]["complete"] == 8
-    fewer = cli("run", "study.toml")
+    fewer = cli("run", "study.toml", "--trials", "4")
     assert fewer.code == 1
     assert fewer.err == (
         "study more: search.trials must be at least the 8 trials that have begun, but got 4. "
         "Write trials = 8 or more, or say --trials 8.\n"
     )
+
+
+def test_the_file_alone_continues_what_the_command_line_has_extended(
+    cli: Cli, whole: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("run", write_study(4))
+    with monkeypatch.context() as patch:
+        patch.setattr("selection.workflows.sweep._Sweep.run_cohort", stop)
+        with pytest.raises(Stopped):
+            cli("run", "study.toml", "--trials", "+4")
+    assert len(table(cli)) == 4
+    for _ in range(2):
+        done = cli("run", "study.toml", "--json")
+        assert done.json["trials"]["complete"] == 8, "it goes on, and then it is finished"
+        assert "study more: 8 trials, as on record; its file says 4" in done.err
+    assert table(cli) == whole
+    changes = cli("best", "more", "--json").json["changes"]
+    assert [(each["from"], each["to"]) for each in changes] == [(4, 8)]
+
+
+class Stopped(BaseException):
+    """Stand for a kill."""
+
+
+def stop(_sweep: object) -> bool:
+    raise Stopped
 
 
 def test_an_addition_needs_a_study_that_has_begun(cli: Cli) -> None:
@@ -114,7 +140,8 @@ def test_more_time_goes_on_with_a_study_that_ran_out_of_it(
     added = cli("run", "study.toml", "--trials", "+4")
     assert "ended by its time limit after 2 of 12 trials" in added.out, "time is what it lacks"
     assert cli("run", "study.toml", "--set", "search.timeout_seconds=0").code == 0
-    assert table(cli) == whole
+    assert table(cli)[:8] == whole
+    assert len(table(cli)) == 12
 
 
 def test_a_study_whose_held_out_set_was_opened_takes_no_more(cli: Cli) -> None:
