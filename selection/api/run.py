@@ -5,14 +5,22 @@ The recipe of a run stands here once; the command line, tests and benchmarks cal
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from selection.api.defaults import STORAGE_VARIABLE, default_storage
+from selection.api.source import (
+    Overrides,
+    Source,
+    check_target,
+    is_named,
+    read_arrays,
+    read_spec,
+    refuse_without_rows,
+    with_trials_on_record,
+)
 from selection.api.study import Say, Study
 from selection.api.temporary_folder import TemporaryFolder
 from selection.errors import ErrorDetail, StudyFileError, StudyStateError
@@ -23,7 +31,7 @@ from selection.store.leases import Worker, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord, StudySummary
 from selection.study.budget import is_finished
-from selection.study.spec import StudySpec, parse_study, read_study
+from selection.study.spec import StudySpec
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,9 +40,6 @@ if TYPE_CHECKING:
     from selection.train.fit import Trainer
     from selection.workflows.callbacks import Callback, TeamView
     from selection.workflows.study_data import StudyData
-
-DEFAULT_NAME = "study"
-Source = str | os.PathLike[str] | Mapping[str, Any] | StudySpec
 
 
 @dataclass(frozen=True)
@@ -63,6 +68,10 @@ def run(
     workers: int = 1,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
+    name: str | None = None,
+    seed: int | None = None,
+    trials: int | str | None = None,
+    overrides: Mapping[str, Any] | None = None,
 ) -> Study:
     """Run a study, or go on with it where it stopped; a finished one only returns its Study.
 
@@ -71,6 +80,11 @@ def run(
     together with its Study object. held_out is the fraction of the rows to hold out, or True for
     each row that is held out. storage is a database URL; the default is the SELECTION_STORAGE
     variable, or selection.db here. What weakens the answer is in study.warnings.
+
+    name, seed, trials and overrides take the place of what spec says; the keys of overrides are
+    dotted, as in {"training.epochs": 20}. trials="+24" adds to what the study has on record. A
+    study may get more trials and more time, and another rule or level, until its held-out set is
+    opened.
 
     An interrupt gives the running cohort back. In an interactive session (a notebook) the Study
     that has been trained so far is returned; elsewhere KeyboardInterrupt is raised.
@@ -98,9 +112,15 @@ def run(
     """
     from selection.report.terminal.progress import SweepView
 
-    checked, frame = _read(spec, X, y, groups, held_out)
+    given = Overrides(overrides or {}, name, seed, trials)
+    frame: pd.DataFrame | None = None
+    if X is None:
+        refuse_without_rows(y=y, groups=groups, held_out=held_out)
+        checked = read_spec(spec, given)
+    else:
+        checked, frame = read_arrays(spec, given, X, y, groups, held_out)
     folder: TemporaryFolder | None = None
-    if frame is not None and not _is_named(spec):
+    if frame is not None and not is_named(spec, given):
         if storage is not None:
             rule, hint = "a study that is kept must have a name", 'Add "name" to it.'
             raise StudyFileError(ErrorDetail("name", rule, "none", hint))
@@ -110,6 +130,7 @@ def run(
     view = SweepView(checked.metric, is_minimised=checked.is_minimised, is_quiet=not progress)
     try:
         with view:
+            checked = with_trials_on_record(checked, given, study.secret_url, view.say)
             train(study, checked, Training(device, workers), view, callbacks)
     except KeyboardInterrupt:
         if not (_is_interactive() and study.is_on_record()):
@@ -150,11 +171,11 @@ def open_study(
     with open_repository(url) as repository:
         record = repository.newest_study() if name is None else repository.study(name)
     if X is None:
-        _refuse_without_rows(y=y, groups=groups, held_out=held_out)
+        refuse_without_rows(y=y, groups=groups, held_out=held_out)
         return Study(record.name, url)
     from selection.data.arrays import table_from_arrays
 
-    _check_target(y)
+    check_target(y)
     stated = {name: record.spec_json["data"][name] for name in ("drop", "categorical")}
     frame, _ = table_from_arrays(X, y, groups, held_out, stated)
     return Study(record.name, url, frame=frame)
@@ -312,61 +333,6 @@ class _Run:
 
 def _worker(training: Training, address: Address) -> Worker:
     return new_worker(training.lease_seconds, is_alone=address.path is not None)
-
-
-def _read(
-    spec: Source, X: Any, y: Any, groups: Any, held_out: Any
-) -> tuple[StudySpec, pd.DataFrame | None]:
-    """Return the checked study, and the table of its arrays if it is about arrays.
-
-    Raises: StudyFileError with all errors of the study; DataError if the arrays do not fit.
-    """
-    if X is None:
-        _refuse_without_rows(y=y, groups=groups, held_out=held_out)
-        return _read_source(spec), None
-    from selection.data.arrays import table_from_arrays
-
-    _check_target(y)
-    content = _content(spec)
-    frame, section = table_from_arrays(X, y, groups, held_out, content.get("data"))
-    content = {"name": DEFAULT_NAME, **content, "data": section}
-    return parse_study(content, str(content["name"])), frame
-
-
-def _refuse_without_rows(**given: Any) -> None:
-    """Refuse arguments that only arrays have."""
-    named = [name for name, value in given.items() if value is not None]
-    if named:
-        hint = "Pass X and y, or write them in [data] of the study."
-        rule = "these arguments must come with arrays"
-        raise StudyFileError(ErrorDetail(", ".join(named), rule, "no X", hint))
-
-
-def _check_target(y: Any) -> None:
-    if y is None:
-        raise StudyFileError(ErrorDetail("y", "arrays need a target", "none", "Pass X and y."))
-
-
-def _is_named(spec: Source) -> bool:
-    return not isinstance(spec, Mapping) or "name" in spec
-
-
-def _read_source(spec: Source) -> StudySpec:
-    if isinstance(spec, StudySpec):
-        return spec
-    if isinstance(spec, Mapping):
-        return parse_study(dict(spec), str(spec.get("name", DEFAULT_NAME)))
-    return read_study(Path(spec))
-
-
-def _content(spec: Source) -> dict[str, Any]:
-    """Return a study as a dict, without where its rows come from."""
-    if isinstance(spec, Mapping):
-        return dict(spec)
-    content = _read_source(spec).to_json()
-    names = ("prepare", "impute", "drop", "categorical")
-    content["data"] = {name: content["data"][name] for name in names}
-    return content
 
 
 def _check_workers(training: Training, address: Address, study: Study) -> None:

@@ -36,21 +36,37 @@ def run(
     workers: Annotated[
         int, typer.Option(min=1, help="Processes on this machine that train beside each other.")
     ] = 1,
+    trials: Annotated[
+        str | None,
+        typer.Option(help="Trials in all, as in 48; +24 adds to what the study has."),
+    ] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed, instead of the file's.")] = None,
+    name: Annotated[str | None, typer.Option(help="Name, instead of the file's.")] = None,
+    values: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="Value instead of the file's; repeatable."),
+    ] = None,
     storage: Storage = DEFAULT_STORAGE,
     device: Device = DeviceOption.AUTO,
     pack_members: PackMembers = 0,
     lease: LeaseSeconds = 30.0,
     as_json: AsJson = False,
 ) -> None:
-    """Run a study, or go on with it; a finished one only prints its result."""
+    """Run a study, or go on with it; a finished one only prints its result.
+
+    A study gets more trials or more time until its held-out set is opened.
+    """
     from selection.api.run import Training, train
+    from selection.api.source import Overrides, read_spec, with_trials_on_record
     from selection.api.study import Study
+    from selection.cli.key_value import read_pairs
     from selection.report.terminal.progress import SweepView
     from selection.report.values import run_value
-    from selection.study.spec import read_study
 
-    spec = read_study(file)
+    overrides = Overrides(read_pairs(values or ()), name, seed, trials)
+    spec = read_spec(file, overrides)
     study = Study(spec.name, storage)
+    spec = with_trials_on_record(spec, overrides, study.secret_url, say)
     training = Training(device.value, workers, pack_members, lease)
     with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
         train(study, spec, training, view, warn=say)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from selection.report.cells import mean, show_interval, show_share, show_value
+from selection.report.course import change_line, departure_lines
 from selection.report.values import held_out_value
 from selection.report.verdict import bound_of, choice_of, openings
 from selection.report.warnings import study_warnings
@@ -36,6 +37,7 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
         *_baseline_section(assessment),
         "## Evaluations of the held-out set",
         _ledger(assessment),
+        *_changes(assessment),
         *_details(assessment, trial),
         "## Data",
         _table(["fact", "value"], _data_rows(assessment)),
@@ -157,6 +159,13 @@ def _ledger(assessment: Assessment) -> str:
     if others := openings(assessment.openings_by_others):
         lines.append(f"Note: {_text(others)}.")
     return "\n\n".join(lines)
+
+
+def _changes(assessment: Assessment) -> list[str]:
+    changes = [change_line(change) for change in assessment.study.changes]
+    lines = [*changes, *departure_lines(assessment)]
+    listed = "\n".join(f"- {_text(line)}" for line in lines)
+    return ["## Changes after the study began", listed] if lines else []
 
 
 def _details(assessment: Assessment, trial: Trial) -> list[str]:

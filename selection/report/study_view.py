@@ -94,7 +94,7 @@ class StudyView:
         """What a verdict depends on: curves, which choose nothing, are no part of it."""
         results = sum(evaluation.result is not None for evaluation in self.evaluations)
         evaluations = (len(self.evaluations), results, self.openings_by_others)
-        return (self.finished, *evaluations, *self.evidence)
+        return (self.finished, *evaluations, *self.evidence, len(self.study.changes))
 
 
 def count_evidence(study: StudyRecord, repository: Repository) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from selection.report.course import extended_at
 from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.stats.selection_rules import rank
 from selection.study.budget import is_finished
@@ -110,6 +111,8 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "nested": _nested_value(assessment),
         "held_out": held_out_value(assessment.evaluations),
         "held_out_openings_by_others": len(assessment.openings_by_others),
+        "changes": [change.to_json() for change in assessment.study.changes],
+        "extended_at": extended_at(assessment.study, assessment.trials),
     }
 
 

@@ -11,6 +11,7 @@ from operator import attrgetter
 from selection.report.study_view import LATELY_SECONDS, StudyView, count_evidence
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
+from selection.study.spec import StudySpec
 from selection.study.trial import Trial
 
 # Requests that come together share one reading of the database.
@@ -86,7 +87,7 @@ class LiveStudy:
         self._first_open = min((trial.cohort for trial in pending), default=newest + 1)
         return StudyView(
             study=study,
-            spec=self._view.spec if self._view is not None else study.spec(),
+            spec=self._spec(study),
             trials=_merged(self._finished, pending),
             running=running,
             evaluations=self._repository.ledger.evaluations(study),
@@ -97,6 +98,13 @@ class LiveStudy:
             lately=records.finished_within(study, LATELY_SECONDS) if running else 0,
             others=records.others(study),
         )
+
+    def _spec(self, study: StudyRecord) -> StudySpec:
+        """Return the study file, parsed again only where it was changed."""
+        known = self._view
+        if known is not None and known.study.spec_fingerprint == study.spec_fingerprint:
+            return known.spec
+        return study.spec()
 
     def _read_finished(self, study: StudyRecord) -> None:
         """Read the trials that have ended since the last reading, and the seconds of training."""

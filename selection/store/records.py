@@ -20,6 +20,7 @@ from selection.errors import ErrorDetail, StudyStateError
 from selection.store.clock import utc_now
 from selection.store.codec import decode_fold
 from selection.store.database import Database
+from selection.store.file_changes import keep_file
 from selection.store.hashed_rows import damage_error
 from selection.store.ledger import refuse_opened
 from selection.store.optuna_rows import studies, trials
@@ -46,6 +47,7 @@ from selection.store.trial_reader import (
     training_seconds,
 )
 from selection.study.asked import AskedSetting
+from selection.study.changes import Difference
 from selection.study.data_facts import DataFacts
 from selection.study.optuna_log import quiet_optuna
 from selection.study.spec import StudySpec
@@ -105,15 +107,18 @@ class Records:
             add_to_queue(connection, self._storage, record, asked)
         return record
 
-    def keep_file(self, study: StudyRecord, spec: StudySpec) -> StudyRecord:
-        """Store a changed study file; the caller checks that no trial depends on the change."""
-        values = {"spec_json": json.dumps(spec.to_json()), "spec_fingerprint": spec.fingerprint}
-        with study_transaction(self._database, study) as connection:
-            is_it = study_table.c.uuid == study.uuid
-            connection.execute(sa.update(study_table).where(is_it).values(values))
-            kept = find_study(connection, is_it)
-        assert kept is not None, "a study that was just written can be read"
-        return kept
+    def keep_file(
+        self, study: StudyRecord, spec: StudySpec, recorded: Sequence[Difference] = ()
+    ) -> StudyRecord:
+        """Store a changed study file; the caller checks that no trial depends on the change.
+
+        recorded are the differences to record, by which the study goes on or is read otherwise.
+
+        Raises: RefusedError if there are any and the held-out set has been opened;
+        StudyStateError if more trials have begun than the study is to have, or its file was
+        changed since the record was read.
+        """
+        return keep_file(self._database, study, spec, recorded)
 
     def find_study(self, name: str) -> StudyRecord | None:
         """Return a study by name; None if there is none."""

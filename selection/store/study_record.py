@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
+from selection.study.changes import RecordedChange
 from selection.study.data_facts import DataFacts
 from selection.study.space import SearchSpace
 from selection.study.space_file import read_space
@@ -18,7 +19,7 @@ from selection.study.trial import Trial, TrialState
 
 @dataclass(frozen=True, eq=False)
 class StudyRecord:
-    """Hold one study as it was when it began.
+    """Hold one study as its file stands now, and the changes of its file since it began.
 
     Units: created_at is UTC, with its zone.
     """
@@ -33,9 +34,10 @@ class StudyRecord:
     facts: DataFacts
     environment: Mapping[str, Any]
     created_at: datetime
+    changes: tuple[RecordedChange, ...] = ()
 
     def spec(self) -> StudySpec:
-        """Return the study file as it was when the study began, parsed once.
+        """Return the study file as it is on record, parsed once.
 
         Raises: StudyFileError where this version refuses it.
         """
@@ -83,7 +85,7 @@ def summarise(record: StudyRecord, trials: Sequence[Trial]) -> StudySummary:
 
 
 def record_from_row(row: Any) -> StudyRecord:
-    """Return the study of a row of selection_study with Optuna's study_name beside it."""
+    """Return the study of a row of selection_study with Optuna's study_name and changes_json."""
     return StudyRecord(
         uuid=row.uuid,
         name=row.study_name,
@@ -95,4 +97,5 @@ def record_from_row(row: Any) -> StudyRecord:
         facts=DataFacts.from_json(json.loads(row.facts_json)),
         environment=json.loads(row.environment_json),
         created_at=row.created_at.replace(tzinfo=UTC),
+        changes=tuple(map(RecordedChange.from_json, json.loads(row.changes_json or "[]"))),
     )

@@ -16,6 +16,8 @@ from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.tables import study_table
 
 UUID_ATTR = "selection_uuid"
+# The recorded changes of the study's file, as JSON; Optuna's tools show and copy them.
+CHANGES_ATTR = "selection_changes"
 
 
 def uuid_mark() -> sa.ColumnElement[str]:
@@ -25,10 +27,13 @@ def uuid_mark() -> sa.ColumnElement[str]:
 
 def our_studies() -> sa.Select[Any]:
     """Return the query for our studies: those whose id and uuid both match."""
+    changes = study_user_attrs.alias("changes")
+    is_changed = (changes.c.study_id == studies.c.study_id) & (changes.c.key == CHANGES_ATTR)
     return (
-        sa.select(study_table, studies.c.study_name)
+        sa.select(study_table, studies.c.study_name, changes.c.value_json.label("changes_json"))
         .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
         .join(study_user_attrs, study_user_attrs.c.study_id == studies.c.study_id)
+        .outerjoin(changes, is_changed)
         .where(study_user_attrs.c.key == UUID_ATTR, study_user_attrs.c.value_json == uuid_mark())
     )
 

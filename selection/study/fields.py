@@ -146,11 +146,12 @@ class SearchSection(Section):
     pruning has cost; they never rank. May be changed later.
     """
     trials: int = Field(default=24, ge=1)
-    """Number of trials."""
+    """Number of trials; may be changed later, until the held-out set is opened."""
     cohort: int = Field(default=8, ge=1)
     """Trials proposed together and trained in lockstep."""
     timeout_seconds: float = Field(default=0.0, ge=0.0)
-    """Training time after which no cohort is started; 0 is no limit."""
+    """Training time after which no cohort is started; 0 is no limit; may be changed like `trials`.
+    """
     max_retries: int = Field(default=3, ge=0)
     """How often in a row a cohort may lose its worker before it counts as failed; may be changed
     later.
@@ -174,7 +175,7 @@ class SelectionSection(Section):
 
     rule: Rule = "best"
     """Rule that chooses the winner: the best mean over folds, or the simplest trial within one
-    standard error of it.
+    standard error of it; may be changed later, on record, until the held-out set is opened.
     """
 
 
@@ -186,16 +187,16 @@ class AssessmentSection(Section):
     """
 
     level: float = Field(default=0.95, gt=0.0, lt=1.0)
-    """Coverage of every interval."""
+    """Coverage of every interval; may be changed like `rule`."""
     bootstraps: int = Field(default=1000, ge=100)
-    """Bootstrap samples behind the corrected score."""
+    """Bootstrap samples behind the corrected score; may be changed like `rule`."""
     kept_rungs: int = Field(default=6, ge=0)
     """Rungs of the pruner at which out-of-fold predictions are kept, the first ones; fewer take
     less room, 0 leaves pruned trials out of the corrected score.
     """
     rope: float | None = Field(default=None, ge=0.0)
     """Difference that is too small to matter, in units of the metric; left out, 0.01, or 1% of a
-    score without bounds.
+    score without bounds; may be changed like `rule`.
     """
     nested: bool = False
     """Also score the whole procedure in outer folds, at as many times the cost."""

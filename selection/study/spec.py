@@ -179,6 +179,14 @@ def read_study(path: Path) -> StudySpec:
 
     Raises: StudyFileError with all errors of the file.
     """
+    return parse_study(read_content(path), str(path))
+
+
+def read_content(path: Path) -> dict[str, Any]:
+    """Return what a study file says, unchecked.
+
+    Raises: StudyFileError if it cannot be read or is not TOML.
+    """
     where = str(path)
     try:
         text = path.read_text(encoding="utf-8")
@@ -194,12 +202,11 @@ def read_study(path: Path) -> StudySpec:
             ErrorDetail(where, "a study file is UTF-8 text", "other bytes", "Save it as UTF-8.")
         ) from None
     try:
-        content = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise StudyFileError(
             ErrorDetail(where, "a study file is TOML", str(error), "Fix that line.")
         ) from None
-    return parse_study(content, where)
 
 
 def parse_study(content: dict[str, Any], where: str) -> StudySpec:
@@ -258,16 +265,3 @@ def _read_default(
         name: given.get(name, dimension.nearest(usual[name])) for name, dimension in space.items()
     }
     return default, errors
-
-
-def differences(old: dict[str, Any], new: dict[str, Any], prefix: str = "") -> list[str]:
-    """Return the keys in which two studies differ, as lines "key: old -> new"."""
-    lines: list[str] = []
-    for key in sorted({*old, *new}):
-        before, after = old.get(key), new.get(key)
-        name = f"{prefix}{key}"
-        if isinstance(before, dict) and isinstance(after, dict):
-            lines += differences(before, after, f"{name}.")
-        elif before != after:
-            lines.append(f"{name}: {show(before)} -> {show(after)}")
-    return lines

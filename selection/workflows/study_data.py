@@ -1,6 +1,7 @@
 """How a study is entered: its development rows, its folds, and its record.
 
-Nothing here trains. A study that has begun keeps its file, its rows and its folds.
+Nothing here trains. A study that has begun keeps its rows, its folds, and all of its file that
+trials depend on.
 """
 
 from __future__ import annotations
@@ -32,19 +33,20 @@ from selection.stats.scores import compact, reduce_outputs
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.study.changes import RECORDED, differences
 from selection.study.data_facts import DataFacts
-from selection.study.spec import StudySpec, differences, most_features
+from selection.study.spec import StudySpec, most_features
 from selection.train.device import Device, describe_device
 from selection.train.fit import RungPredictions, Trainer
 from selection.workflows.warm_start import warm_start
 
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
-MAY_CHANGE = (
-    "data.path: ",
-    "search.audit: ",
-    "search.max_retries: ",
-    "search.max_consecutive_failures: ",
-    "training.diagnostics: ",
+UNRECORDED = (
+    "data.path",
+    "search.audit",
+    "search.max_retries",
+    "search.max_consecutive_failures",
+    "training.diagnostics",
 )
 PACKAGES = (DISTRIBUTION, "torch", "optuna", "scikit-learn", "numpy")
 
@@ -128,8 +130,11 @@ def _provenance_warnings(spec: StudySpec, dataset: Dataset, folds: Sequence[str]
 def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Device) -> StudyRecord:
     """Return the record of a study, begun now or earlier with the same file and the same rows.
 
-    Raises: StudyStateError if the study began with another file or other rows, or is to begin with
-    the settings of a study that is missing.
+    A changed budget, rule or level is stored and recorded.
+
+    Raises: StudyStateError if the study began with other rows, or its file changed in what trials
+    depend on, or it is to begin with the settings of a study that is missing; RefusedError if it
+    changed in anything that is recorded after the held-out set was opened.
     """
     dataset = data.dataset
     study = records.find_study(spec.name)
@@ -144,21 +149,21 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
         facts = replace(data.facts, warnings=(*data.facts.warnings, *warm.warnings))
         prints = (dataset.fingerprint, dataset.held_out_fingerprint)
         return records.create_study(spec, *prints, facts, environment, warm.settings)
-    where = f"study {spec.name}"
     # Read by this version, so that a section it knows anew has its defaults on both sides.
     changed = differences(study.spec().to_json(), spec.to_json())
-    allowed = [line for line in changed if line.startswith(MAY_CHANGE)]
-    if changed != allowed:
+    fixed = [each for each in changed if each.key not in (*UNRECORDED, *RECORDED)]
+    if fixed:
         raise StudyStateError(
             ErrorDetail(
-                where,
+                f"study {spec.name}",
                 "a study that has begun keeps its file",
-                "; ".join(changed),
-                "Give the changed study another name, or put the file back.",
+                "; ".join(map(str, fixed)),
+                "Give the changed study another name (--name), or put the file back.",
             )
         )
     check_rows(study, data)
-    return records.keep_file(study, spec) if allowed else study
+    recorded = [each for each in changed if each.key in RECORDED]
+    return records.keep_file(study, spec, recorded) if changed else study
 
 
 def check_rows(study: StudyRecord, data: StudyData) -> None:

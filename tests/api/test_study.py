@@ -136,6 +136,59 @@ def test_a_file_and_its_content_are_one_study(tmp_path: Path) -> None:
     assert third.best == first.best
 
 
+def test_a_study_gets_more_trials_until_it_is_evaluated(storage_url: str) -> None:
+    whole = selection.run(STUDY, trials=8, name="whole", storage=storage_url, progress=False)
+    study = selection.run(STUDY, storage=storage_url, progress=False)
+    old = study.best
+    log = Log()
+    more = selection.run(STUDY, trials="+4", storage=storage_url, progress=False, callbacks=[log])
+    assert [trial.number for trial in log.trials] == [4, 5, 6, 7]
+    timeless = [name for name in whole.trials if name != "seconds"]
+    pd.testing.assert_frame_equal(more.trials[timeless], whole.trials[timeless])
+    assert study.best == more.best == whole.best, "an object that was there before sees it too"
+    assert study.best.corrected != old.corrected
+    level = {"assessment.level": 0.8, "search.trials": 8}
+    selection.run(STUDY, overrides=level, storage=storage_url, progress=False)
+    assert study.best.corrected is not None
+    assert study.best.corrected.level == 0.8
+    study.evaluate()
+    with pytest.raises(selection.RefusedError, match="after its held-out set was opened"):
+        selection.run(STUDY, trials=16, storage=storage_url, progress=False)
+
+
+def test_overrides_take_the_place_of_what_a_study_says(tmp_path: Path) -> None:
+    import tomli_w
+
+    path, url = tmp_path / "small.toml", f"sqlite:///{tmp_path / 'study.db'}"
+    path.write_text(tomli_w.dumps(STUDY))
+    known = selection.run(STUDY, storage=url, progress=False).spec
+    sources: tuple[Any, ...] = (path, STUDY, known)
+    for index, source in enumerate(sources):
+        study = selection.run(
+            source,
+            name=f"other {index}",
+            seed=5,
+            trials=2,
+            overrides={"training.epochs": 1, "space.width.choices": [4]},
+            storage=url,
+            progress=False,
+        )
+        sections = study.spec.sections
+        assert (study.name, sections.seed, sections.training.epochs) == (f"other {index}", 5, 1)
+        assert study.trials["param_width"].to_list() == [4, 4]
+    assert STUDY["training"] == {"epochs": 4, "batch_size": 16}
+
+
+def test_overrides_of_arrays(iris: tuple[Any, Any], tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    study = selection.run(ARRAYS, *iris, name="kept", trials=2, storage=url, progress=False)
+    assert [each.name for each in selection.list_studies(url)] == ["kept"]
+    selection.run(ARRAYS, *iris, name="kept", trials="+1", storage=url, progress=False)
+    assert len(study.trials) == 3
+    with pytest.raises(selection.StudyStateError, match="a study that has begun, but got none"):
+        selection.run(ARRAYS, *iris, trials="+1", progress=False)
+
+
 def test_the_default_storage_is_that_of_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -264,6 +317,13 @@ def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Pat
             "object without on_epoch",
         ),
         (lambda: selection.run(ARRAYS, [[1.0], [2.0]]), selection.StudyFileError, "Pass X and y"),
+        (lambda: selection.run(STUDY, trials="x"), selection.StudyFileError, "or +N for N more"),
+        (lambda: selection.run(STUDY, trials=0), selection.StudyFileError, "greater than or equal"),
+        (
+            lambda: selection.run(STUDY, overrides={"training.epoch": 2}),
+            selection.StudyFileError,
+            "small (with overrides): [training] epoch: the key must be known",
+        ),
         (
             lambda: selection.run(ARRAYS, [[1.0]] * 9, [0, 1, 2] * 3, workers=2),
             selection.StorageError,
@@ -362,8 +422,12 @@ def test_progress_is_silent_or_on_stderr(capfd: pytest.CaptureFixture[str], tmp_
 @pytest.mark.slow
 def test_several_workers_train_the_same_study(new_postgres: Callable[[], str]) -> None:
     log = Log()
-    study = selection.run(STUDY, storage=new_postgres(), workers=2, progress=False, callbacks=[log])
+    url = new_postgres()
+    study = selection.run(STUDY, storage=url, workers=2, progress=False, callbacks=[log])
     assert sorted(trial.number for trial in log.trials) == [0, 1, 2, 3]
+    assert set(study.trials["state"]) == {"complete"}
+    selection.run(STUDY, storage=url, trials="+3", workers=2, progress=False, callbacks=[log])
+    assert sorted(trial.number for trial in log.trials) == [*range(7)]
     assert set(study.trials["state"]) == {"complete"}
 
 

@@ -140,6 +140,25 @@ def test_an_evaluation_by_another_study_shows_at_once(bench: Bench) -> None:
         assert "opened once before, by other" in wait_for_answer(client, "iris")
 
 
+def test_a_changed_rule_and_a_longer_budget_show_at_once(bench: Bench) -> None:
+    sections = {"assessment": {"bootstraps": 100}}
+    bench.procedure(make_spec(sections, trials=4))
+    with open_server(bench.database.address.secret_url) as client:
+        best, page = "/selection/api/studies/iris/best", "/selection/studies/iris/"
+        assert client.get(best).json()["rule"] == "best"
+        before = client.get(page).headers["etag"]
+        rule = {"rule": "one_standard_error"}
+        bench.procedure(make_spec({**sections, "selection": rule}, trials=4))
+        assert client.get(best).json()["rule"] == "one_standard_error"
+        assert client.get(page, headers={"If-None-Match": before}).status_code == 200
+        assert "selection.rule was changed from" in wait_for_answer(client, "iris")
+        assert "after 4 trials, at 20" in client.get(page).text
+        bench.procedure(make_spec({**sections, "selection": rule}, trials=8))
+        status = client.get("/selection/api/studies/iris").json()
+        assert (status["budget"], status["trials"]["waiting"]) == (8, 0)
+        assert status["is_finished"]
+
+
 def test_no_assessment_is_computed_while_a_worker_trains(bench: Bench) -> None:
     spec = make_spec(trials=6, cohort=3)
     assessments = AssessmentCache(bench.repository)

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from selection.errors import StudyFileError
+from selection.study.changes import differences
 from selection.study.space import Choices, Range, nearest_inside
-from selection.study.spec import differences, most_features, parse_study, read_study
+from selection.study.spec import most_features, parse_study, read_study
 
 STUDIES = Path(__file__).parents[2] / "studies"
 
@@ -324,7 +325,7 @@ def test_diagnostics_are_no_part_of_a_setting() -> None:
     assert (off.sections.training.diagnostics, on.sections.training.diagnostics) == (False, True)
     assert on.setting(on.default) == off.setting(off.default)
     line = "training.diagnostics: false -> true"
-    assert differences(off.to_json(), on.to_json()) == [line]
+    assert [*map(str, differences(off.to_json(), on.to_json()))] == [line]
 
 
 def test_grids_list_every_point() -> None:
@@ -356,7 +357,7 @@ def test_fingerprint_and_differences_see_every_change() -> None:
     other = parse_study(copy.deepcopy(content) | {"seed": 1}, "s.toml")
     assert spec.fingerprint == same.fingerprint
     assert spec.fingerprint != other.fingerprint
-    assert differences(spec.to_json(), other.to_json()) == ["seed: 0 -> 1"]
+    assert [*map(str, differences(spec.to_json(), other.to_json()))] == ["seed: 0 -> 1"]
     assert parse_study(spec.to_json(), "json").fingerprint == spec.fingerprint
 
 

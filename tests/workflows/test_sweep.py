@@ -147,8 +147,8 @@ def test_a_finished_study_is_not_trained_again(bench: Bench) -> None:
 
 def test_a_changed_study_is_refused_with_the_difference(bench: Bench) -> None:
     before = bench.table(make_spec())
-    with pytest.raises(StudyStateError, match=r"search.trials: 9 -> 12") as caught:
-        bench.run(make_spec(trials=12))
+    with pytest.raises(StudyStateError, match=r"search.cohort: 4 -> 3") as caught:
+        bench.run(make_spec(cohort=3, trials=12))
     assert "\n" not in str(caught.value)
     assert bench.table(make_spec()) == before
 

@@ -44,7 +44,9 @@ def test_a_warm_start_asks_for_the_best_settings_after_the_default(
     listed = cli("trials", "warm", "--json", "--storage", storage_url).json
     assert [each["origin"] for each in listed[:2]] == ["default", origin]
     assert [each["origin"] for each in listed[6:]] == ["sampler"] * 3
-    assert any("the corrected score does not count that choice" in each for each in study.warnings)
+    assert any(
+        "the corrected score does not count that choice" in each.text for each in study.warnings
+    )
     assert first.name == "small"
 
 

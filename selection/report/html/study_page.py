@@ -10,6 +10,7 @@ import numpy as np
 
 from selection.report.answer import Quantity, answer
 from selection.report.cells import show_dimension, show_value
+from selection.report.course import change_text, course_lines
 from selection.report.diagnosis_view import ShownDiagnosis
 from selection.report.html.stored_curves import ShownCurves
 from selection.report.leaderboard import Leaderboard
@@ -84,7 +85,8 @@ def study_answer(
     details: list[str] = []
     if assessment is not None and winner is not None:
         details = detail_lines(assessment)
-        lines = winner_lines(assessment, winner) + held_out_lines(assessment, evaluate)
+        lines = winner_lines(assessment, winner) + course_lines(assessment)
+        lines += held_out_lines(assessment, evaluate)
     return StudyAnswer(
         warnings=early_warnings(view.study, view.trials)
         if assessment is None
@@ -113,6 +115,7 @@ def study_facts(view: StudyView, rows: RowFacts | None) -> StudyFacts:
         Section("Search space", [(n, show_dimension(d)) for n, d in view.spec.space.items()]),
         Section("Fixed settings", _fixed(view)),
         Section("Search", _flat(view.study.spec_json["search"])),
+        Section("Changes after it began", _changes(view)),
         Section("Environment", _flat(view.study.environment)),
     ]
     shown = [section for section in sections if section.pairs]
@@ -145,6 +148,10 @@ def _folds(view: StudyView, rows: RowFacts | None) -> Pairs:
 def _fixed(view: StudyView) -> Pairs:
     constants = [(name, show_value(value)) for name, value in view.spec.constants.items()]
     return constants + list(_flat(view.study.spec_json["training"]))
+
+
+def _changes(view: StudyView) -> Pairs:
+    return [(each.difference.key, change_text(each)) for each in view.study.changes]
 
 
 def _flat(section: Mapping[str, Any]) -> list[tuple[str, str]]:

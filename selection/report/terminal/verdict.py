@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from selection.report.cells import count_of, show_interval, show_number, show_share
+from selection.report.course import course_lines
 from selection.report.terminal.layout import ShownColumn, fits, params_text, print_columns, say
 from selection.report.values import FINISHED, count_states
 from selection.report.verdict import (
@@ -51,7 +52,7 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
     params = params_text(best.params)
     named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
     say(console, named)
-    for line in winner_lines(assessment, best):
+    for line in [*winner_lines(assessment, best), *course_lines(assessment)]:
         say(console, f"  {line}")
     for line in held_out_lines(assessment, evaluate):
         say(console, line, whole=evaluate)
