@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,9 @@ from selection.cli.options import (
     say,
 )
 from selection.workers import SUPERVISED_VARIABLE
+
+if TYPE_CHECKING:
+    from selection.workflows.assess import Assessment
 
 PackMembers = Annotated[
     int, typer.Option(min=0, help="Members per pack at most; 0 sizes packs by memory.")
@@ -48,16 +51,19 @@ def run(
     from selection.report.terminal.progress import SweepView
     from selection.report.values import run_value
     from selection.study.spec import read_study
+    from selection.workflows.assess import require_winner
 
     spec = read_study(file)
     study = Study(spec.name, storage)
     training = Training(device.value, workers, pack_members, lease)
     with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
         train(study, spec, training, view, warn=say)
+    assessment = study.assess()
     if as_json:
-        print_json(run_value(study.assess(), study.storage, study.view().seconds))
-        return
-    _show(study.name, storage)
+        print_json(run_value(assessment, study.storage, study.view().seconds))
+    else:
+        _show(assessment, storage)
+    require_winner(assessment)
 
 
 def worker(
@@ -91,22 +97,19 @@ def _stop_at_end_of_input() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _show(name: str, storage: str) -> None:
+def _show(assessment: Assessment, storage: str) -> None:
     """Print the leaders, the verdict and what comes next."""
-    from selection.api.study import Study
     from selection.report.terminal import text, verdict
 
-    assessment = Study(name, storage).assess()
+    name = assessment.study.name
     console = text.make_console()
     every = command("trials", name, storage=storage)
     text.leaderboard(console, assessment.study, assessment.trials, more=every)
     evaluate = command("evaluate", name, storage=storage)
     verdict.winner(console, assessment, evaluate)
-    text.next_steps(
-        console,
-        [
-            *([] if assessment.evaluations else [evaluate]),
-            command("export", name, "--to", "exports", storage=storage),
-            f"{command('trials', name, '-f', 'csv', storage=storage)} > trials.csv",
-        ],
-    )
+    steps = [f"{command('trials', name, '-f', 'csv', storage=storage)} > trials.csv"]
+    if assessment.winner is not None:
+        steps.insert(0, command("export", name, "--to", "exports", storage=storage))
+        if not assessment.evaluations:
+            steps.insert(0, evaluate)
+    text.next_steps(console, steps)
