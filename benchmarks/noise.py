@@ -107,7 +107,7 @@ def main() -> None:
     print(
         f"`python -m benchmarks.noise --seeds {seeds}`: {ROWS} development rows, {FEATURES} "
         f"features, labels drawn\nindependently of them, {TRIALS} trials, {FOLDS} folds. Chance "
-        f'is {CHANCE}. A claim is "better than the baseline", of two baselines.'
+        f'is {CHANCE}. A claim is "better than the baseline", of three baselines.'
     )
     for pruner in ("none", "successive_halving"):
         _print_table(pruner, list(noise_results(seeds, pruner)))

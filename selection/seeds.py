@@ -21,6 +21,7 @@ Purpose = Literal[
     "bootstrap",
     "final",
     "subset",
+    "baselines",
 ]
 
 

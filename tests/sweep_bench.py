@@ -101,7 +101,7 @@ class Bench:
         def sweep() -> None:
             run_sweep(spec, study, self.repository, trainer, ALONE, view)
 
-        run_procedure(spec, study, data, self.repository, trainer, device, view.say, sweep)
+        run_procedure(spec, study, data, self.repository, device, view.say, sweep)
         return study, data
 
     def view(self, watch: Any = None) -> Watcher:

@@ -271,7 +271,6 @@ class _Run:
             self.record,
             self.data,
             self.repository,
-            trainer,
             self.device,
             view.say,
             lambda: self._sweep(trainer, watched),

@@ -35,6 +35,7 @@ from selection.train.fit import Trainer
 
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
 MAY_CHANGE = (
+    "assessment.baselines: ",
     "data.path: ",
     "search.max_retries: ",
     "search.max_consecutive_failures: ",

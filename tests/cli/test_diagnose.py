@@ -35,7 +35,7 @@ def test_diagnose_tells_the_winner_by_its_own_curves(cli: Cli) -> None:
         assert found[name]["mean"] == pytest.approx(sum(line[name] for line in last) / 3)
     gap = found["validation_loss"]["mean"] - found["training_loss"]["mean"]
     assert found["gap"]["mean"] == pytest.approx(gap)
-    assert set(found["baselines"]) == {"linear", "majority"}
+    assert set(found["baselines"]) == {"linear", "majority", "gradient_boosting"}
     assert found["layers"] == []
     text = cli("diagnose", "small").out
     for line in (f"small, trial {winner}: {found['verdict']}", found["rule"], found["advice"]):
