@@ -96,3 +96,16 @@ def test_a_mistake_is_one_line(cli: Cli, words: tuple[str, ...], finished: str) 
     assert finished in done.err
     assert done.err.count("\n") == 1
     assert done.out == ""
+
+
+def test_the_table_beside_three_baselines_fits_100_columns(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    winner = run_small(cli)
+    done = cli("diagnose", "small")
+    heading = "after 3 epochs, observed, beside the baselines:\n"
+    table = done.out.partition(heading)[2].splitlines()
+    names = f"trial {winner} gradient boosting linear majority"
+    assert table[0].split() == names.split()
+    assert max(map(len, table)) <= 100
