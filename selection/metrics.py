@@ -68,6 +68,9 @@ class Metric:
     pooling says whether out-of-fold rows of all folds are scored together or each fold alone and
     then averaged: ranks given by different models cannot be pooled.
 
+    distinct_targets is how many different targets the scored rows must have for the score to be
+    defined.
+
     Units: bounds are the lowest and the highest possible score, in unit.
     """
 
@@ -78,6 +81,7 @@ class Metric:
     unit: Unit
     computation: Computation
     pooling: Pooling = "rows"
+    distinct_targets: int = 1
 
     @property
     def has_absolute_rope(self) -> bool:
@@ -140,6 +144,7 @@ _ENTRIES = (
         unit="share",
         computation=RankArea(),
         pooling="folds",
+        distinct_targets=2,
     ),
     Metric(
         name="rmse",
@@ -164,6 +169,7 @@ _ENTRIES = (
         bounds=(-math.inf, 1.0),
         unit="share",
         computation=ExplainedVariance(),
+        distinct_targets=2,
     ),
 )
 METRICS: Mapping[str, Metric] = MappingProxyType({entry.name: entry for entry in _ENTRIES})

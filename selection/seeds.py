@@ -22,6 +22,7 @@ Purpose = Literal[
     "final",
     "subset",
     "audit",
+    "baselines",
 ]
 
 

@@ -6,7 +6,7 @@ import os
 import signal
 import threading
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,6 +22,10 @@ from selection.cli.options import (
     say,
 )
 from selection.workers import SUPERVISED_VARIABLE
+
+if TYPE_CHECKING:
+    from selection.report.study_view import StudyView
+    from selection.workflows.assess import Assessment
 
 PackMembers = Annotated[
     int, typer.Option(min=0, help="Members per pack at most; 0 sizes packs by memory.")
@@ -62,6 +66,7 @@ def run(
     from selection.cli.key_value import read_pairs
     from selection.report.terminal.progress import SweepView
     from selection.report.values import run_value
+    from selection.workflows.assess import require_winner
 
     overrides = Overrides(read_pairs(values or ()), name, seed, trials)
     spec = read_spec(file, overrides)
@@ -70,10 +75,12 @@ def run(
     training = Training(device.value, workers, pack_members, lease)
     with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
         train(study, spec, training, view, warn=say)
+    assessment = study.assess()
     if as_json:
-        print_json(run_value(study.assess(), study.storage, study.view().seconds))
-        return
-    _show(study.name, storage)
+        print_json(run_value(assessment, study.storage, study.view().seconds))
+    else:
+        _show(assessment, study.view(), storage)
+    require_winner(assessment)
 
 
 def worker(
@@ -107,15 +114,13 @@ def _stop_at_end_of_input() -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-def _show(name: str, storage: str) -> None:
+def _show(assessment: Assessment, view: StudyView, storage: str) -> None:
     """Print the leaders, the verdict and what comes next."""
-    from selection.api.study import Study
     from selection.report.other_trials import queue_lines
     from selection.report.terminal import text, verdict
     from selection.report.terminal.layout import say as print_wrapped
 
-    study = Study(name, storage)
-    assessment, view = study.assess(), study.view()
+    name = assessment.study.name
     console = text.make_console()
     every = command("trials", name, storage=storage)
     text.leaderboard(console, assessment.study, assessment.trials, more=every)
@@ -123,11 +128,9 @@ def _show(name: str, storage: str) -> None:
         print_wrapped(console, line)
     evaluate = command("evaluate", name, storage=storage)
     verdict.winner(console, assessment, evaluate)
-    text.next_steps(
-        console,
-        [
-            *([] if assessment.evaluations else [evaluate]),
-            command("export", name, "--to", "exports", storage=storage),
-            f"{command('trials', name, '-f', 'csv', storage=storage)} > trials.csv",
-        ],
-    )
+    steps = [f"{command('trials', name, '-f', 'csv', storage=storage)} > trials.csv"]
+    if assessment.winner is not None:
+        steps.insert(0, command("export", name, "--to", "exports", storage=storage))
+        if not assessment.evaluations:
+            steps.insert(0, evaluate)
+    text.next_steps(console, steps)

@@ -24,6 +24,7 @@ from sklearn.model_selection import (
 
 from selection.data.dataset import Dataset
 from selection.errors import DataError, ErrorDetail, location_name, show
+from selection.metrics import METRICS
 from selection.seeds import seed32_for
 from selection.study.spec import StudySpec
 
@@ -51,7 +52,8 @@ class FoldPlan:
 def make_splits(dataset: Dataset, spec: StudySpec) -> FoldPlan:
     """Split the development rows into folds, each repeat with a seed of its own.
 
-    Raises: DataError if there are too few rows, groups or members of a class.
+    Raises: DataError if there are too few rows, groups or members of a class, or if some fold's
+    validation rows leave the study's metric undefined.
     """
     kind = fold_kind(dataset, spec)
     _check_counts(dataset, spec, kind)
@@ -64,6 +66,7 @@ def make_splits(dataset: Dataset, spec: StudySpec) -> FoldPlan:
                 Split(repeat, fold, training.astype(np.int64), validation.astype(np.int64))
             )
     _check_parts(dataset, spec, splits)
+    _check_metric(dataset, spec, splits)
     return FoldPlan(tuple(splits), _warnings(dataset, kind, cv.folds, splits))
 
 
@@ -187,6 +190,31 @@ def _check_parts(dataset: Dataset, spec: StudySpec, splits: list[Split]) -> None
             rule = "every class needs a member among the training rows of every fold"
             got = f"none of {show(absent)} in {name}"
             raise DataError(ErrorDetail(at, rule, got, "Add rows of that class, or remove it."))
+
+
+def _check_metric(dataset: Dataset, spec: StudySpec, splits: list[Split]) -> None:
+    """Refuse a split whose validation rows have too few different targets for the metric."""
+    least = METRICS[spec.metric].distinct_targets
+    for split in splits:
+        found = np.unique(dataset.target[split.validation])
+        if len(found) < least:
+            rule = (
+                f"{spec.metric} needs {_several_targets(dataset, least)} among the validation rows "
+                "of every fold"
+            )
+            name = f"fold {split.fold}"
+            if spec.sections.cv.repeats > 1:
+                name = f"repeat {split.repeat}, {name}"
+            names = dataset.class_names
+            only = ", ".join(names[value] if names else f"{value:g}" for value in found)
+            at = location_name(spec.name, ("cv", "folds"))
+            raise DataError(ErrorDetail(at, rule, f"only {only} in {name}", "Lower folds."))
+
+
+def _several_targets(dataset: Dataset, least: int) -> str:
+    if len(dataset.class_names) == least == 2:
+        return "both classes"
+    return f"{least} different {'classes' if dataset.class_names else 'targets'}"
 
 
 def _warnings(dataset: Dataset, kind: Kind, folds: int, splits: list[Split]) -> tuple[str, ...]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from selection.report.cells import mean, show_interval, show_number
 from selection.report.study_view import StudyView
-from selection.report.verdict import bound_of, choice_of
+from selection.report.verdict import baseline_interval, bound_of, choice_of
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment, Baseline
 
@@ -46,17 +46,24 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
         detail = "the winner is the default" if is_winner else "trial 0, which is never pruned"
         default = show_number(assessment.default.value)
         quantities.append(Quantity("default setting", "observed", default, detail))
+    level = assessment.spec.sections.assessment.level
     quantities += [
-        Quantity(f"baseline {name}", "observed", show_number(baseline.mean), _verdict(baseline))
+        Quantity(
+            f"baseline {name}", "observed", show_number(baseline.mean), _verdict(baseline, level)
+        )
         for name, baseline in assessment.baselines.items()
+    ]
+    quantities += [
+        Quantity(f"baseline {name}", "observed", "-", f"left out: {why}")
+        for name, why in assessment.baselines_left_out.items()
     ]
     return quantities
 
 
-def _verdict(baseline: Baseline) -> str:
+def _verdict(baseline: Baseline, level: float) -> str:
     verdict = "better" if baseline.is_beaten else "not shown to be better"
     note = f"; {baseline.note}" if baseline.note else ""
-    return f"the winner is {verdict}{note}"
+    return f"the winner is {verdict}: {baseline_interval(baseline, level)}{note}"
 
 
 def _observed(view: StudyView, trial: Trial, why: str) -> Quantity:

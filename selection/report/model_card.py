@@ -13,7 +13,7 @@ from typing import Any
 from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.course import change_line, departure_lines
 from selection.report.values import held_out_value
-from selection.report.verdict import bound_of, choice_of, openings
+from selection.report.verdict import baseline_interval, bound_of, choice_of, openings
 from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
@@ -120,16 +120,22 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
 
 
 def _baseline_section(assessment: Assessment) -> list[str]:
+    level = assessment.spec.sections.assessment.level
     rows = [
         [
             name,
             f"{baseline.mean:.4f}",
-            f"{baseline.advantage.mean:+.4f}",
+            baseline_interval(baseline, level),
             "yes" if baseline.is_beaten else "not shown",
+            baseline.note,
         ]
         for name, baseline in assessment.baselines.items()
     ]
-    header = ["baseline", "observed", "the winner's observed advantage", "is the winner better?"]
+    rows += [
+        [name, "", "", "", f"left out: {why}"]
+        for name, why in assessment.baselines_left_out.items()
+    ]
+    header = ["baseline", "observed", "the winner's advantage", "is the winner better?", "note"]
     return ["## Baselines", _table(header, rows)] if rows else []
 
 

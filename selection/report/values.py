@@ -96,6 +96,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "baselines": {
             name: _baseline_value(baseline) for name, baseline in assessment.baselines.items()
         },
+        "baselines_left_out": dict(assessment.baselines_left_out),
         "indistinguishable": assessment.indistinguishable,
         "rope": assessment.rope,
         "competitors": [
@@ -117,9 +118,12 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
 
 
 def _baseline_value(baseline: Baseline) -> dict[str, Any]:
+    """Return a baseline; test and interval are what is_beaten rests on, the rest is detail."""
     return {
         "mean": baseline.mean,
         "is_beaten": baseline.is_beaten,
+        "test": baseline.test,
+        "interval": baseline.interval and list(baseline.interval),
         "advantage": asdict(baseline.advantage),
         "out_of_bag": baseline.out_of_bag and list(baseline.out_of_bag),
         "note": baseline.note,

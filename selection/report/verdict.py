@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from selection.workflows.correct import Correction
 
 MOST_NAMED = 10
+TESTS = {"out_of_bag": "out of bag", "paired_folds": "over paired folds"}
 
 
 def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
@@ -28,8 +29,15 @@ def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     lines += _score_lines(assessment, best)
     lines += _competitor_lines(assessment, best)
     lines += _audit_lines(assessment, best)
+    level = assessment.spec.sections.assessment.level
     lines += [
-        _baseline_line(name, baseline, best) for name, baseline in assessment.baselines.items()
+        f"the {name} baseline scores {show_number(baseline.mean)} (observed): "
+        f"{baseline_claim(baseline, level)}"
+        for name, baseline in assessment.baselines.items()
+    ]
+    lines += [
+        f"the {name} baseline is left out: {why}"
+        for name, why in assessment.baselines_left_out.items()
     ]
     if not assessment.baselines:
         lines.append("no baselines yet: selection run trains them when the study ends")
@@ -213,9 +221,21 @@ def _weight(competitor: Competitor, *, is_tie: bool) -> str:
     return f"{sure} {'worse' if chances.better > chances.worse else 'better'}"
 
 
-def _baseline_line(name: str, baseline: Baseline, best: Trial) -> str:
-    verdict = "the winner beats it" if baseline.is_beaten else "the winner does not clearly beat it"
-    return f"the {name} baseline scores {_beside(baseline.mean, best)}: {verdict}"
+def baseline_claim(baseline: Baseline, level: float) -> str:
+    """Say whether the winner beats a baseline, with the interval of the test that decides."""
+    if baseline.is_untrained:
+        return "no claim, as its search over learning rates ended at an edge"
+    interval = baseline_interval(baseline, level)
+    if baseline.is_beaten:
+        return f"the winner beats it by {interval}"
+    return f"the winner does not clearly beat it: {interval}"
+
+
+def baseline_interval(baseline: Baseline, level: float) -> str:
+    """Return the winner's advantage by the test that decides, or why there is none."""
+    if baseline.interval is None:
+        return "no choice to resample" if baseline.was_chosen else "the same on every fold"
+    return f"{show_interval(*baseline.interval, level)} ({TESTS[baseline.test]})"
 
 
 def _advantage(competitor: Competitor) -> str:
@@ -229,6 +249,7 @@ def _advantage(competitor: Competitor) -> str:
 
 
 def _bounds(baseline: Baseline) -> str:
+    """Return the advantage by both tests; the one out of bag decides where there was a choice."""
     advantage = baseline.advantage
     bounds = f"{advantage.mean:+.4f}"
     if advantage.low is None or advantage.high is None:
@@ -237,8 +258,8 @@ def _bounds(baseline: Baseline) -> str:
         bounds += f" [{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
     if baseline.out_of_bag is not None:
         low, high = baseline.out_of_bag
-        bounds += f", [{low:.4f}, {high:.4f}] out of bag"
-    return bounds
+        bounds += f", [{low:.4f}, {high:.4f}] out of bag, which decides"
+    return f"{bounds}; {baseline.note}" if baseline.note else bounds
 
 
 def training_line(result: HeldOutResult) -> str:

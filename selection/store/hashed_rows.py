@@ -46,6 +46,8 @@ class HashedRows:
 
     def insert(self, study: StudyRecord, table: sa.Table, rows: Sequence[dict[str, Any]]) -> None:
         """Insert all rows, or none if another process has already inserted the first."""
+        if not rows:
+            return
         key = {column.name: rows[0][column.name] for column in table.primary_key}
         is_same = sa.and_(*(table.c[name] == value for name, value in key.items()))
         with study_transaction(self._database, study) as connection:

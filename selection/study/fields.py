@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from selection.metrics import DEFAULT_METRIC, MetricName
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.baselines import BaselineName
 from selection.study.pruners import PrunerName
 from selection.study.section import Section
 from selection.study.setting import Init, OptimizerName, Precision
@@ -197,6 +198,11 @@ class AssessmentSection(Section):
     rope: float | None = Field(default=None, ge=0.0)
     """Difference that is too small to matter, in units of the metric; left out, 0.01, or 1% of a
     score without bounds; may be changed like `rule`.
+    """
+    baselines: tuple[BaselineName, ...] | None = Field(default=None, strict=False)
+    """What the winner is compared with: majority (mean for a regression), linear,
+    gradient_boosting; left out, all of them, but gradient_boosting up to 100,000 rows only. May be
+    changed later.
     """
     nested: bool = False
     """Also score the whole procedure in outer folds, at as many times the cost."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from selection.errors import ErrorDetail, location_name, show
+from selection.metrics import METRICS
+from selection.study.baselines import baselines_of
 from selection.study.fields import PER_LAYER_FIELDS, StudySections
 from selection.study.pruners import option_errors
 from selection.study.space import Choices, Range, SearchSpace
@@ -27,6 +29,7 @@ def rule_errors(
         *_pruner_errors(sections, where),
         *_rung_errors(sections, space, constants, where),
         *_fold_errors(sections, where),
+        *_baseline_errors(sections, where),
     ]
 
 
@@ -173,3 +176,17 @@ def _fold_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
         hint = 'Write kind = "group", or remove groups.'
         return [ErrorDetail(at, "groups need kind group or stratified_group", show(kind), hint)]
     return []
+
+
+def _baseline_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
+    """Refuse the baseline without features of the other task."""
+    task = METRICS[sections.search.metric].task
+    known, asked = baselines_of(task), sections.assessment.baselines or ()
+    at = location_name(where, ("assessment", "baselines"))
+    return [
+        ErrorDetail(
+            at, f"a {task} has the baselines {show(known)}", show(name), f"Write {show(known[0])}."
+        )
+        for name in asked
+        if name not in known
+    ]

@@ -6,8 +6,9 @@ never sees a held-out row.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -28,6 +29,7 @@ from selection.store.evidence import BaselineFold, OuterFold
 from selection.store.ledger import Evaluation
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
+from selection.study.baselines import wanted_baselines
 from selection.study.budget import is_finished
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
@@ -36,6 +38,7 @@ from selection.workflows.audit import AuditedTrial, audited_trials
 from selection.workflows.correct import Correction, by_name, correct, first_trials
 
 ROPE = 0.01
+BaselineTest = Literal["out_of_bag", "paired_folds"]
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,30 @@ class Baseline:
     was_chosen: bool
 
     @property
-    def is_beaten(self) -> bool:
-        """Say whether every interval there is lies above 0.
+    def test(self) -> BaselineTest:
+        """The one test that decides: a winner chosen among others is tested out of bag."""
+        return "out_of_bag" if self.was_chosen else "paired_folds"
 
-        There must be one, and the out-of-bag one if the winner was chosen among others.
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """The bounds of the winner's advantage by that test; None where it has none."""
+        if self.was_chosen:
+            return self.out_of_bag
+        low, high = self.advantage.low, self.advantage.high
+        return None if low is None or high is None else (low, high)
+
+    @property
+    def is_untrained(self) -> bool:
+        """Whether its search over learning rates ended at an edge, as those of old records may."""
+        return self.note.endswith("at their edge")
+
+    @property
+    def is_beaten(self) -> bool:
+        """Say whether the interval of the deciding test lies above 0.
+
+        There is no claim without an interval, nor against a baseline that is untrained.
         """
-        bounds = [self.advantage.low, self.out_of_bag and self.out_of_bag[0]]
-        known = [bound for bound in bounds if bound is not None]
-        is_known = bool(known) and (self.out_of_bag is not None or not self.was_chosen)
-        return is_known and all(bound > 0 for bound in known)
+        return self.interval is not None and self.interval[0] > 0 and not self.is_untrained
 
 
 @dataclass(frozen=True)
@@ -79,7 +97,10 @@ class Competitor:
 
 @dataclass(frozen=True, eq=False)
 class Assessment:
-    """Hold all that can be said of a study before its held-out set is opened, and its ledger."""
+    """Hold all that can be said of a study before its held-out set is opened, and its ledger.
+
+    baselines_left_out says of each baseline that is not on record why.
+    """
 
     study: StudyRecord
     spec: StudySpec
@@ -96,6 +117,7 @@ class Assessment:
     evaluations: Sequence[Evaluation]
     openings_by_others: Sequence[Evaluation]
     audited: Sequence[AuditedTrial] = ()
+    baselines_left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def indistinguishable(self) -> list[int]:
@@ -181,6 +203,7 @@ def assess_study(
         evaluations=evaluations,
         openings_by_others=repository.ledger.openings_by_others(study),
         audited=audited_trials(spec, study, trials, repository),
+        baselines_left_out=_left_out(spec, study, {fold.name for fold in folds}),
     )
 
 
@@ -222,6 +245,16 @@ def _baselines(
             was_chosen=was_chosen,
         )
     return found
+
+
+def _left_out(spec: StudySpec, study: StudyRecord, kept: Collection[str]) -> dict[str, str]:
+    """Return why baselines are not on record, by name; nothing before any is."""
+    if not kept:
+        return {}
+    asked = spec.sections.assessment.baselines
+    wanted, too_large = wanted_baselines(asked, spec.task, study.facts)
+    missing = dict.fromkeys(wanted, "selection run FILE trains it") | too_large
+    return {name: why for name, why in missing.items() if name not in kept}
 
 
 def _competitors(spec: StudySpec, winner: Trial, trials: Sequence[Trial]) -> list[Competitor]:

@@ -1,59 +1,73 @@
-"""What a study must beat: the majority class or the mean, and a linear model on the same folds.
+"""What a study must beat: the majority class or the mean, a linear model, and boosted trees.
 
-The linear model is trained by the same engine at several learning rates and the best of them
-stands: a baseline chosen in its own favour makes every claim against it the safer one.
+All are scored on the folds of the study, and nothing of them is chosen by a fold's validation rows.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import replace
+import time
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.data.folds import Split, fold_kind
+from selection.data.prepare import FoldData, prepare_folds
+from selection.seeds import seed32_for
 from selection.stats.scores import reduce_outputs, weighted_scores
 from selection.store.evidence import BaselineFold
-from selection.study.setting import Setting
+from selection.study.baselines import GRADIENT_BOOSTING, LINEAR, constant_name
 from selection.study.spec import StudySpec
-from selection.study.trial import TrialResult
-from selection.train.fit import Trainer
+from selection.workflows.boosting_baseline import ITERATIONS, fit_boosting
+from selection.workflows.linear_baseline import LinearFit, fit_linear
 from selection.workflows.study_data import StudyData
 
-LINEAR = "linear"
-STEP = 10**0.5  # from one learning rate to the next
-MOST_RATES = 15
+Outputs = NDArray[np.float32]
 
 
-def constant_name(task: str) -> str:
-    """Return what the baseline without features is called."""
-    return "majority" if task == "classification" else "mean"
+def score_baseline(name: str, spec: StudySpec, data: StudyData) -> list[BaselineFold]:
+    """Train a baseline and score it on every fold; [] where some fold gives it no score."""
+    started = time.perf_counter()
+    if name == constant_name(spec.task):
+        outputs, what = _constant(data), ""
+    elif name == LINEAR:
+        outputs, what = _linear(spec, data)
+    else:
+        assert name == GRADIENT_BOOSTING, "the study file is checked"
+        outputs, what = _boosting(spec, data)
+    seconds = time.perf_counter() - started
+    note = f"{what}, trained in {seconds:.1f} s" if what else ""
+    folds = [
+        BaselineFold(
+            name,
+            split.repeat,
+            split.fold,
+            _score(spec, of_fold, data.dataset.target[split.validation]),
+            note,
+            of_fold,
+        )
+        for split, of_fold in zip(data.plan.splits, outputs, strict=False)
+    ]
+    is_scored = len(folds) == len(data.plan.splits)
+    return folds if is_scored and all(math.isfinite(fold.score) for fold in folds) else []
 
 
-def score_baselines(spec: StudySpec, data: StudyData, trainer: Trainer) -> list[BaselineFold]:
-    """Score both baselines on every fold; one that some fold has no score for is left out."""
-    constant = _score_constant(spec, data)
-    if not all(math.isfinite(fold.score) for fold in constant):
-        constant = []
-    return [*constant, *_score_linear(spec, trainer)]
+def _score(spec: StudySpec, outputs: Outputs, wanted: NDArray[np.generic]) -> float:
+    reduced = reduce_outputs(spec.metric, outputs, wanted)[None]
+    score = weighted_scores(spec.metric, reduced, wanted, np.ones((1, len(wanted))))
+    return float(score[0, 0])
 
 
-def _score_constant(spec: StudySpec, data: StudyData) -> list[BaselineFold]:
-    target = data.dataset.target
-    folds = []
-    for split in data.plan.splits:
-        line = _constant_outputs(target[split.training], len(data.dataset.class_names))
-        outputs = np.repeat(line, len(split.validation), axis=0)
-        wanted = target[split.validation]
-        reduced = reduce_outputs(spec.metric, outputs, wanted)[None]
-        score = weighted_scores(spec.metric, reduced, wanted, np.ones((1, len(wanted))))
-        name = constant_name(spec.task)
-        folds.append(BaselineFold(name, split.repeat, split.fold, float(score[0, 0]), "", outputs))
-    return folds
+def _constant(data: StudyData) -> list[Outputs]:
+    target, classes = data.dataset.target, len(data.dataset.class_names)
+    return [
+        np.repeat(_constant_outputs(target[split.training], classes), len(split.validation), axis=0)
+        for split in data.plan.splits
+    ]
 
 
-def _constant_outputs(target: NDArray[np.generic], classes: int) -> NDArray[np.float32]:
+def _constant_outputs(target: NDArray[np.generic], classes: int) -> Outputs:
     """Return the one line that is predicted for all rows: log shares of classes, or the mean."""
     if not classes:
         return np.array([[target.astype(np.float64).mean()]], dtype=np.float32)
@@ -61,47 +75,52 @@ def _constant_outputs(target: NDArray[np.generic], classes: int) -> NDArray[np.f
     return np.log(shares)[None].astype(np.float32)
 
 
-def _score_linear(spec: StudySpec, trainer: Trainer) -> list[BaselineFold]:
-    """Train linear models at learning rates about the default's, until the best is at no edge.
-
-    A search that ends at an edge all the same says so.
-    """
-    tried: dict[float, TrialResult] = {}
-    waiting = [step * _default_rate(spec) for step in (1 / STEP, 1.0, STEP)]
-    while waiting:
-        settings = [replace(_linear_setting(spec), learning_rate=rate) for rate in waiting]
-        tried |= dict(zip(waiting, trainer.train(settings), strict=True))
-        best = _best_rate(spec, tried)
-        # Where all have diverged, a lower rate is what is left to try.
-        beyond = {min(tried): min(tried) / STEP, max(tried): max(tried) * STEP}
-        further = min(tried) if best is None else best
-        waiting = [beyond[further]] if further in beyond and len(tried) < MOST_RATES else []
-    if best is None:
-        return []
-    edge = ", at their edge" if best in (min(tried), max(tried)) else ""
-    note = f"learning rate {best:.4g}, the best of {len(tried)}{edge}"
-    return [
-        BaselineFold(LINEAR, fold.repeat, fold.fold, fold.score, note, fold.outputs)
-        for fold in tried[best].folds
-        if fold.outputs is not None
-    ]
+def _linear(spec: StudySpec, data: StudyData) -> tuple[list[Outputs], str]:
+    outputs: list[Outputs] = []
+    fits: list[LinearFit] = []
+    is_time_series = fold_kind(data.dataset, spec) == "time_series"
+    for split in data.plan.splits:
+        fold = _prepare(spec, data, split)
+        if fold is None:
+            break
+        groups = data.dataset.groups
+        fit = fit_linear(fold, groups, _seed(spec, split), is_time_series=is_time_series)
+        fits.append(fit)
+        outputs.append(_in_target_units(fold, fit.outputs))
+    return outputs, _linear_note(spec, fits)
 
 
-def _best_rate(spec: StudySpec, tried: Mapping[float, TrialResult]) -> float | None:
-    """Return the rate of the best complete model, of equals the lower; None without one."""
-    sign = -1.0 if spec.is_minimised else 1.0
-    complete = [
-        (sign * result.value, -rate) for rate, result in tried.items() if result.value is not None
-    ]
-    return -max(complete)[1] if complete else None
+def _linear_note(spec: StudySpec, fits: Sequence[LinearFit]) -> str:
+    what = "logistic" if spec.task == "classification" else "ridge"
+    penalties = sorted({fit.penalty for fit in fits})
+    span = " to ".join(f"{penalty:g}" for penalty in sorted({*penalties[:1], *penalties[-1:]}))
+    stopped = sum(not fit.is_converged for fit in fits)
+    limit = f", at its limit of iterations in {stopped} of {len(fits)} folds" if stopped else ""
+    return f"{what} regression, penalty {span}{limit}"
 
 
-def _default_rate(spec: StudySpec) -> float:
-    """Return the learning rate of the default setting."""
-    return spec.setting(spec.default).learning_rate
+def _boosting(spec: StudySpec, data: StudyData) -> tuple[list[Outputs], str]:
+    outputs: list[Outputs] = []
+    for split in data.plan.splits:
+        fold = _prepare(spec, data, split)
+        if fold is None:
+            break
+        outputs.append(_in_target_units(fold, fit_boosting(fold, _seed(spec, split))))
+    return outputs, f"{ITERATIONS} iterations"
 
 
-def _linear_setting(spec: StudySpec) -> Setting:
-    """Return the default setting without hidden layers and without a penalty."""
-    linear = spec.setting({**spec.default, "hidden_layers": 0})
-    return replace(linear, weight_decay=0.0, l2=0.0)
+def _prepare(spec: StudySpec, data: StudyData, split: Split) -> FoldData | None:
+    """Return the rows as a fold sees them; None where float32 cannot hold them."""
+    (fold,) = prepare_folds(data.dataset, [split], spec)
+    return fold if np.isfinite(fold.features).all() else None
+
+
+def _in_target_units(fold: FoldData, outputs: NDArray[np.floating]) -> Outputs:
+    """Return outputs as the record keeps them; those of classes stay as they are."""
+    if fold.classes:
+        return outputs.astype(np.float32)
+    return (outputs * fold.target_std + fold.target_mean).astype(np.float32)
+
+
+def _seed(spec: StudySpec, split: Split) -> int:
+    return seed32_for(spec.seed, "baselines", split.repeat, split.fold)

@@ -42,6 +42,7 @@ from selection.workflows.warm_start import warm_start
 
 # No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
 UNRECORDED = (
+    "assessment.baselines",
     "data.path",
     "search.audit",
     "search.max_retries",

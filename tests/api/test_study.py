@@ -73,7 +73,7 @@ def test_a_study_from_start_to_model(storage_url: str, tmp_path: Path) -> None:
     assert best.corrected is not None
     assert best.corrected.low <= best.corrected.estimate <= best.corrected.high
     assert best.corrected.level == 0.95
-    assert set(best.baselines) == {"majority", "linear"}
+    assert set(best.baselines) == {"majority", "linear", "gradient_boosting"}
     assert best.number not in best.ties
 
     curves = study.learning_curves(1)

@@ -35,7 +35,7 @@ def test_diagnose_tells_the_winner_by_its_own_curves(cli: Cli) -> None:
         assert found[name]["mean"] == pytest.approx(sum(line[name] for line in last) / 3)
     gap = found["validation_loss"]["mean"] - found["training_loss"]["mean"]
     assert found["gap"]["mean"] == pytest.approx(gap)
-    assert set(found["baselines"]) == {"linear", "majority"}
+    assert set(found["baselines"]) == {"linear", "majority", "gradient_boosting"}
     assert found["layers"] == []
     text = cli("diagnose", "small").out
     for line in (f"small, trial {winner}: {found['verdict']}", found["rule"], found["advice"]):
@@ -96,3 +96,16 @@ def test_a_mistake_is_one_line(cli: Cli, words: tuple[str, ...], finished: str) 
     assert finished in done.err
     assert done.err.count("\n") == 1
     assert done.out == ""
+
+
+def test_the_table_beside_three_baselines_fits_100_columns(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    winner = run_small(cli)
+    done = cli("diagnose", "small")
+    heading = "after 3 epochs, observed, beside the baselines:\n"
+    table = done.out.partition(heading)[2].splitlines()
+    names = f"trial {winner} gradient boosting linear majority"
+    assert table[0].split() == names.split()
+    assert max(map(len, table)) <= 100

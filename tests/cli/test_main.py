@@ -287,3 +287,38 @@ print(sorted({"torch", "scipy", "sklearn", "plotly", "pandas", "starlette"} & se
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_a_metric_that_a_fold_leaves_undefined_is_refused_before_training(cli: Cli) -> None:
+    rows = "\n".join(f"{i},{i % 7},{int(i % 15 == 0)}" for i in range(60))
+    study = write_study(write_table(f"a,b,y\n{rows}\n"), folds=5, metric="roc_auc")
+    for _ in range(2):
+        done = cli("run", study, "--json")
+        assert (done.code, done.out) == (1, "")
+        assert len(done.err.splitlines()) == 1, done.err
+        assert (
+            "roc_auc needs both classes among the validation rows of every fold, but got only 0 "
+            "in fold " in done.err
+        )
+        assert done.err.endswith(". Lower folds.\n")
+    assert cli("trials", "small").code == 1, "nothing was begun"
+
+
+def test_a_study_whose_every_trial_fails_says_so_and_ends_with_1(cli: Cli) -> None:
+    study = write_study('dataset = "diabetes"', metric="rmse")
+    study.write_text(study.read_text().replace("low = 0.05, high = 1.0", "low = 1e25, high = 1e30"))
+    for _ in range(2):
+        done = cli("run", study)
+        assert done.code == 1
+        assert "5 trials (5 failed)\nno trial is complete, so none has won\n" in done.out
+        assert "selection trials small" in done.out.replace("python -m ", "")
+        assert "evaluate" not in done.out
+        assert "export" not in done.out
+        assert done.err.splitlines()[-1] == (
+            "study small: a winner must be complete, but got no complete trial. "
+            "Look at selection trials."
+        )
+    done = cli("run", study, "--json")
+    assert done.code == 1
+    assert done.json["trials"] == {"complete": 0, "pruned": 0, "failed": 5}
+    assert done.json["best"] is None

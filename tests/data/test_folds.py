@@ -249,3 +249,72 @@ def test_copies_inside_one_part_do_not_leak() -> None:
     colours = {"colour": np.array(["red", "red", "red", "blue"], dtype=object)}
     dataset = dataset_of([0, 0, 1, 1], features=pixels, categories=colours)
     assert duplicate_rows_across_folds(dataset, [crossed]) == 1
+
+
+ONE_CLASS_IN_A_FOLD: dict[str, tuple[Any, Any, dict[str, Any]]] = {
+    "stratified": ([0] * 40 + [1] * 4, None, {"folds": 5}),
+    "kfold": ([0] * 40 + [1] * 4, None, {"folds": 5, "kind": "kfold"}),
+    "group": ([0, 1] * 8 + [0] * 8, np.arange(24) // 4, {"folds": 5, "kind": "group"}),
+    "stratified_group": ([0, 1] * 4 + [0] * 16, np.arange(24) // 4, {"folds": 4}),
+    "time_series": ([0, 1] * 12 + [0] * 6, None, {"folds": 4, "kind": "time_series"}),
+}
+
+
+@pytest.mark.parametrize("name", ONE_CLASS_IN_A_FOLD)
+def test_roc_auc_needs_both_classes_in_every_fold(study: Study, name: str) -> None:
+    target, groups, cv = ONE_CLASS_IN_A_FOLD[name]
+    data = {"path": "t.csv", "target": "y"} | ({} if groups is None else {"groups": "g"})
+    dataset = dataset_of(target, groups)
+    message = refusal(dataset, study(data, cv=cv, metric="roc_auc"))
+    fold = int(message.partition(" in fold ")[2].partition(".")[0])
+    assert message == (
+        "s: [cv] folds: roc_auc needs both classes among the validation rows of every fold, "
+        f"but got only a in fold {fold}. Lower folds."
+    )
+    splits = make_splits(dataset, study(data, cv=cv, metric="accuracy")).splits
+    one_class = [split.fold for split in splits if not dataset.target[split.validation].any()]
+    assert fold == one_class[0]
+
+
+@pytest.mark.parametrize(
+    "metric", ["accuracy", "balanced_accuracy", "cross_entropy", "log_loss", "macro_f1"]
+)
+def test_other_class_metrics_are_defined_by_one_class(study: Study, metric: str) -> None:
+    spec = study({"path": "t.csv", "target": "y"}, cv={"folds": 5}, metric=metric)
+    assert len(make_splits(dataset_of([0] * 40 + [1] * 4), spec).splits) == 5
+
+
+def test_roc_auc_of_several_classes_needs_two_of_them(study: Study) -> None:
+    data = {"path": "t.csv", "target": "y"}
+    late = dataset_of([0, 1, 2] * 6 + [2] * 6)
+    spec = study(data, cv={"folds": 3, "kind": "time_series"}, metric="roc_auc")
+    assert (
+        "roc_auc needs 2 different classes among the validation rows of every fold, "
+        "but got only c in fold 2." in refusal(late, spec)
+    )
+    two = dataset_of([0, 1, 2] * 6 + [1, 2] * 3)
+    assert len(make_splits(two, spec).splits) == 3
+
+
+def test_the_repeat_of_an_undefined_fold_is_named(study: Study) -> None:
+    spec = study(
+        {"path": "t.csv", "target": "y"},
+        cv={"folds": 5, "kind": "kfold", "repeats": 2},
+        metric="roc_auc",
+    )
+    assert "but got only a in repeat 0, fold " in refusal(dataset_of([0] * 40 + [1] * 4), spec)
+
+
+def test_r2_needs_targets_that_differ_in_every_fold(study: Study) -> None:
+    data = {"path": "t.csv", "target": "y"}
+    flat = dataset_of([0.5, 1.5, 2.5] * 4 + [0.25] * 4)
+    cv = {"folds": 3, "kind": "time_series"}
+    assert (
+        "r2 needs 2 different targets among the validation rows of every fold, "
+        "but got only 0.25 in fold 2. Lower folds." in refusal(flat, study(data, cv, "r2"))
+    )
+    each = dataset_of(np.linspace(0, 1, 6))
+    assert "r2 needs 2 different targets" in refusal(each, study(data, {"folds": 6}, "r2"))
+    for metric in ("rmse", "mae"):
+        assert make_splits(flat, study(data, cv, metric)).splits
+        assert make_splits(each, study(data, {"folds": 6}, metric)).splits

@@ -71,7 +71,8 @@ def test_the_sentences_of_a_study() -> None:
         "(optimistic: the winner was chosen by it)",
         "the default (trial 0) scores 0.8817 (observed), 0.003 less: too small to matter",
         "1 other trial ties with the winner (trial 0)",
-        "the linear baseline scores 0.8501 (observed), 0.035 less: the winner beats it",
+        "the linear baseline scores 0.8501 (observed): "
+        "the winner beats it by [0.0300, 0.0400] at 95% (out of bag)",
     ]
 
 
@@ -109,12 +110,49 @@ def test_ties_are_counted_and_named() -> None:
     )
 
 
-def test_a_baseline_that_is_not_beaten_is_said_so() -> None:
-    close = Baseline(0.8847, "", Comparison(0.0, -0.02, 0.02, 0.9, ""), (-0.01, 0.01), True)
-    line = words(assessment(baselines={"linear": close}))[-1]
-    assert line == (
-        "the linear baseline scores 0.8847 (observed), the same: "
-        "the winner does not clearly beat it"
+PAIRED = Comparison(0.34, 0.29, 0.38, 0.001, "")
+NOT_BEATEN = "the winner does not clearly beat it: "
+
+
+@pytest.mark.parametrize(
+    ("baseline", "claim"),
+    [
+        (
+            Baseline(0.55, "", PAIRED, (-0.01, 0.3), True),
+            f"{NOT_BEATEN}[-0.0100, 0.3000] at 95% (out of bag)",
+        ),
+        (Baseline(0.55, "", PAIRED, None, True), f"{NOT_BEATEN}no choice to resample"),
+        (
+            Baseline(0.55, "", PAIRED, None, False),
+            "the winner beats it by [0.2900, 0.3800] at 95% (over paired folds)",
+        ),
+        (
+            Baseline(0.55, "", Comparison(0.34, None, None, None, "constant"), None, False),
+            f"{NOT_BEATEN}the same on every fold",
+        ),
+        (
+            Baseline(
+                0.42, "learning rate 3e-12, the best of 15, at their edge", PAIRED, (0.3, 0.4), True
+            ),
+            "no claim, as its search over learning rates ended at an edge",
+        ),
+    ],
+    ids=["out of bag", "no resampling", "one trial", "no variance", "edge"],
+)
+def test_claim_and_interval_come_from_one_test(baseline: Baseline, claim: str) -> None:
+    made = assessment(baselines={"linear": baseline})
+    (line,) = [line for line in words(made) if "baseline" in line]
+    assert line == f"the linear baseline scores {baseline.mean:.4f} (observed): {claim}"
+    assert baseline.is_beaten == ("beats it by" in claim)
+    if baseline.interval is not None and not baseline.is_untrained:
+        assert baseline.is_beaten == (baseline.interval[0] > 0)
+        assert baseline.interval in (baseline.out_of_bag, (0.29, 0.38))
+
+
+def test_a_baseline_that_is_left_out_is_named() -> None:
+    made = assessment(baselines_left_out={"gradient_boosting": "60,000 rows would take too long"})
+    assert words(made)[-1] == (
+        "the gradient_boosting baseline is left out: 60,000 rows would take too long"
     )
 
 

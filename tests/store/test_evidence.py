@@ -163,6 +163,15 @@ def test_one_repeat_of_folds_keeps_its_shape(records: Records, evidence: Evidenc
     assert bits(read.targets) == bits(CLASSES)
 
 
+def test_nothing_to_keep_is_no_error(records: Records, evidence: Evidence) -> None:
+    study = create_example(records)
+    evidence.keep_baselines(study, [])
+    evidence.keep_models(study, 0, [])
+    assert evidence.baselines(study) == []
+    evidence.keep_baselines(study, example_baselines())
+    assert len(evidence.baselines(study)) == len(example_baselines())
+
+
 @pytest.mark.parametrize("columns", [1, 3])
 def test_baselines_are_read_back_bit_for_bit_and_in_order(
     records: Records, evidence: Evidence, columns: int

@@ -12,11 +12,11 @@ from selection.report.values import winner_value
 from selection.seeds import seed_for
 from selection.stats.intervals import bootstrap_counts
 from selection.stats.selection_rules import choose_trial
+from selection.study.baselines import baselines_of, constant_name
 from selection.study.setting import Setting
 from selection.study.spec import parse_study
 from selection.study.trial import Trial, TrialState
 from selection.workflows.assess import Assessment, mlp_ends
-from selection.workflows.baselines import constant_name
 from tests.sweep_bench import Bench, make_spec
 
 NO_PRUNER: dict[str, Any] = {"pruner": "none", "pruner_options": {}}
@@ -189,7 +189,7 @@ def test_every_metric_has_a_correction_near_its_observed_score(bench: Bench, met
     correction, observed = assessment.correction, assessment.winner.value
     assert correction.low < correction.estimate < correction.high
     assert correction.low < observed < correction.high
-    assert set(assessment.baselines) == {constant_name(spec.task), "linear"}
+    assert set(assessment.baselines) == set(baselines_of(spec.task))
     assert assessment.baselines[constant_name(spec.task)].is_beaten
     ranked = [trial.value for trial in complete(assessment) if trial.value is not None]
     assert observed == (min(ranked) if spec.is_minimised else max(ranked))
@@ -283,3 +283,48 @@ def test_old_studies_without_the_new_sections_go_on(bench: Bench) -> None:
         if name not in ("selection", "assessment", "final", "provenance")
     }
     assert parse_study(old, "old").to_json() == spec.to_json()
+
+
+def test_a_chosen_winner_is_compared_out_of_bag_and_a_lone_trial_over_folds(bench: Bench) -> None:
+    study, _ = bench.procedure(make_spec(**NO_PRUNER))
+    for name, value in winner_value(bench.assess(study))["baselines"].items():
+        baseline = bench.assess(study).baselines[name]
+        assert (value["test"], value["interval"]) == ("out_of_bag", value["out_of_bag"])
+        assert value["is_beaten"] == baseline.is_beaten == (value["interval"][0] > 0)
+    study, _ = bench.procedure(make_spec({"name": "one"}, trials=1))
+    for name, value in winner_value(bench.assess(study))["baselines"].items():
+        advantage = bench.assess(study).baselines[name].advantage
+        assert value["test"] == "paired_folds"
+        if advantage.low is not None:
+            assert value["interval"] == [advantage.low, advantage.high]
+            assert value["is_beaten"] == (advantage.low > 0)
+
+
+def test_a_linear_problem_has_a_linear_baseline_that_the_winner_does_not_beat(
+    bench: Bench,
+) -> None:
+    """From a default learning rate at which nothing is learned in the epochs there are."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(600, 10)).round(3)
+    margin = features @ generator.normal(size=10) + 0.3 * generator.normal(size=600)
+    rows = [
+        ",".join(map(str, row)) + f",{int(above)}"
+        for row, above in zip(features, margin > 0, strict=True)
+    ]
+    names = ",".join(f"f{index}" for index in range(10))
+    (bench.folder / "linear.csv").write_text(f"{names},y\n" + "\n".join(rows))
+    sections: dict[str, Any] = {
+        "data": {"path": str(bench.folder / "linear.csv"), "target": "y"},
+        "cv": {"folds": 5},
+        "training": {"epochs": 6, "batch_size": 64},
+        "space": {"width": 32, "learning_rate": {"low": 1e-5, "high": 1.0, "log": True}},
+        "assessment": {"bootstraps": 100},
+    }
+    spec = make_spec(
+        sections, trials=4, sampler="random", default={"learning_rate": 1e-5}, **NO_PRUNER
+    )
+    study, _ = bench.procedure(spec)
+    baselines = bench.assess(study).baselines
+    assert baselines["linear"].mean > 0.93
+    assert not baselines["linear"].is_beaten
+    assert baselines["majority"].mean < 0.6

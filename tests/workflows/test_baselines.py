@@ -1,30 +1,41 @@
-"""Baselines beside scikit-learn's dummies and plain torch, fold by fold."""
+"""Baselines beside scikit-learn's own models, fold by fold."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import sklearn.metrics as oracle
-import torch
 from numpy.typing import NDArray
 from sklearn.dummy import DummyClassifier, DummyRegressor
+from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from selection.data.prepare import FoldData, prepare_folds
+from selection.errors import StudyFileError
+from selection.metrics import Task
+from selection.seeds import seed32_for
 from selection.store.evidence import BaselineFold
-from selection.study.setting import Kind, Setting
+from selection.study.baselines import (
+    GRADIENT_BOOSTING,
+    LINEAR,
+    baselines_of,
+    constant_name,
+    wanted_baselines,
+)
+from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, parse_study
-from selection.train.device import choose_device
-from selection.train.refit import fit_members
-from selection.workflows.baselines import LINEAR, MOST_RATES, STEP, constant_name, score_baselines
-from selection.workflows.study_data import StudyData, load_study_data, make_trainer
-from tests import reference
+from selection.workflows.baselines import score_baseline
+from selection.workflows.linear_baseline import fit_linear
+from selection.workflows.study_data import StudyData, load_study_data
+from tests.sweep_bench import Bench
+from tests.sweep_bench import make_spec as make_iris
 
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "cross_entropy", "macro_f1", "roc_auc"]
 REGRESSION = ["rmse", "mae", "r2"]
@@ -44,17 +55,14 @@ def make_spec(dataset: str, metric: str, **sections: Any) -> StudySpec:
     return parse_study(content, "b.toml")
 
 
-def score(spec: StudySpec) -> tuple[StudyData, dict[str, list[BaselineFold]]]:
-    """Return the data of a study and its baselines by name."""
+def score(spec: StudySpec, name: str) -> tuple[StudyData, list[BaselineFold]]:
+    """Return the data of a study and one of its baselines, fold by fold."""
     data = load_study_data(spec, Path("nowhere"))
-    trainer = make_trainer(spec, data, choose_device("cpu"), 0)
-    named: dict[str, list[BaselineFold]] = {}
-    for fold in score_baselines(spec, data, trainer):
-        named.setdefault(fold.name, []).append(fold)
-    pairs = [(split.repeat, split.fold) for split in data.plan.splits]
-    for folds in named.values():
-        assert [(fold.repeat, fold.fold) for fold in folds] == pairs
-    return data, named
+    folds = score_baseline(name, spec, data)
+    pairs = [(name, split.repeat, split.fold) for split in data.plan.splits]
+    assert [(fold.name, fold.repeat, fold.fold) for fold in folds] == pairs
+    assert {fold.outputs.dtype for fold in folds} == {np.dtype(np.float32)}
+    return data, folds
 
 
 # Without features.
@@ -93,8 +101,7 @@ def dummy_score(metric: str, dummy: Any, features: NDArray[Any], target: NDArray
 )
 def test_the_constant_baseline_equals_a_dummy(dataset: str, metric: str) -> None:
     spec = make_spec(dataset, metric, cv={"repeats": 2})
-    data, named = score(spec)
-    folds = named[constant_name(spec.task)]
+    data, folds = score(spec, constant_name(spec.task))
     assert len(folds) == 6
     features, target = data.dataset.features, data.dataset.target
     for split, fold in zip(data.plan.splits, folds, strict=True):
@@ -118,199 +125,329 @@ def test_the_constant_baseline_equals_a_dummy(dataset: str, metric: str) -> None
 
 
 def test_the_constant_baseline_has_a_name_per_task() -> None:
-    assert constant_name("classification") == "majority"
-    assert constant_name("regression") == "mean"
-    assert list(score(make_spec("iris", "accuracy"))[1]) == ["majority", "linear"]
-    assert list(score(make_spec("diabetes", "mae"))[1]) == ["mean", "linear"]
+    assert baselines_of("classification") == ("majority", "linear", "gradient_boosting")
+    assert baselines_of("regression") == ("mean", "linear", "gradient_boosting")
 
 
-# With features.
+# The linear model.
 
 
-def linear_setting(spec: StudySpec, learning_rate: float, **fields: Any) -> Setting:
-    """Write the linear model's setting out: no layer, no dropout, no penalty."""
-    training = spec.sections.training
-    kind = Kind(
-        hidden_layers=0,
-        activation="relu",
-        init="default",
-        optimizer=training.optimizer,
-        nesterov=training.nesterov,
-        batch_size=training.batch_size,
-        epochs=training.epochs,
-        precision="float32",
-    )
-    momentum = training.momentum if training.optimizer == "sgd" else 0.0
-    return replace(Setting(kind, (), (), learning_rate, 0.0, 0.0, momentum, 0.0), **fields)
+def write_table(folder: Path, features: NDArray[Any], target: NDArray[Any], **more: Any) -> str:
+    frame = pd.DataFrame(features, columns=[f"f{i}" for i in range(features.shape[1])])
+    frame.assign(y=target, **more).to_csv(folder / "t.csv", index=False)
+    return str(folder / "t.csv")
 
 
-def train_by_the_book(
-    spec: StudySpec, folds: tuple[FoldData, ...], setting: Setting
-) -> list[reference.Reference]:
-    return [
-        reference.train(setting, data, spec.metric, spec.seed, dtype=torch.float32)
-        for data in folds
-    ]
+def linear_table(folder: Path) -> str:
+    """Write a table whose classes a plane separates but for noise."""
+    generator = np.random.default_rng(0)
+    features = generator.normal(size=(600, 10))
+    margin = features @ generator.normal(size=10) + 0.3 * generator.normal(size=600)
+    return write_table(folder, features, (margin > 0).astype(int))
 
 
-def mean_score(references: list[reference.Reference]) -> float:
-    return float(np.mean([each.points[-1, 5] for each in references]))
-
-
-def named_step(spec: StudySpec, folds: list[BaselineFold]) -> tuple[int, int]:
-    """Return how many steps the best rate is from the default's, and how many rates were tried."""
-    (note,) = {fold.note for fold in folds}
-    found = re.fullmatch(r"learning rate (\S+), the best of (\d+)(, at their edge)?", note)
-    assert found is not None
-    ratio = float(found[1]) / spec.setting(spec.default).learning_rate
-    step = round(math.log(ratio, STEP))
-    assert ratio == pytest.approx(STEP**step, rel=1e-3)
-    assert (found[3] is not None) <= (int(found[2]) == MOST_RATES), "a search ends at no edge"
-    return step, int(found[2])
-
-
-# The default has hidden layers, dropout and a penalty, as constants or as what is searched.
-DEEP: Mapping[str, Any] = {"width": [8, 5], "dropout": 0.4}
-SEARCHED: Mapping[str, Any] = {
-    "hidden_layers": {"low": 1, "high": 3},
-    "width": {"choices": [8, 16]},
-    "dropout": {"choices": [0.0, 0.5]},
-}
-STUDIES: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
-    "minimised sgd": (
-        "wine",
-        "cross_entropy",
-        {"momentum": 0.9},
-        {**DEEP, "weight_decay": 0.5, "learning_rate": 0.02},
-    ),
-    "minimised adam": (
-        "wine",
-        "cross_entropy",
-        {"optimizer": "adam"},
-        {**SEARCHED, "l2": 0.5, "learning_rate": 5.0},
-    ),
-    "maximised adamw": (
-        "breast_cancer",
-        "roc_auc",
-        {"optimizer": "adamw"},
-        {**DEEP, "weight_decay": {"choices": [0.3, 0.5]}, "learning_rate": 0.004},
-    ),
-    "maximised adamw at a high rate": (
-        "breast_cancer",
-        "roc_auc",
-        {"optimizer": "adamw"},
-        {**DEEP, "weight_decay": 0.3, "learning_rate": 3.0},
-    ),
-    "minimised error": (
-        "diabetes",
-        "rmse",
-        {"momentum": 0.5, "nesterov": True},
-        {**SEARCHED, "weight_decay": 0.5, "learning_rate": 0.1},
-    ),
-    "maximised r2": (
-        "diabetes",
-        "r2",
-        {},
-        {**DEEP, "weight_decay": 0.5, "learning_rate": {"choices": [0.2, 0.4]}},
-    ),
-    "maximised accuracy": (
-        "iris",
-        "accuracy",
-        {},
-        {**DEEP, "learning_rate": 0.03},
-    ),
-}
-
-
-@pytest.mark.parametrize("name", STUDIES)
-def test_the_linear_baseline_is_plain_torch_at_a_rate_without_a_better_neighbour(
-    name: str,
+@pytest.mark.parametrize(
+    ("dataset", "prepare"),
+    [
+        ("iris", "scale"),
+        ("breast_cancer", "none"),
+        ("digits", "standardize"),
+        ("diabetes", "standardize"),
+        ("a linear table", "standardize"),
+    ],
+)
+def test_the_linear_baseline_is_as_good_as_the_library_s(
+    tmp_path: Path, dataset: str, prepare: str
 ) -> None:
-    dataset, metric, training, space = STUDIES[name]
-    spec = make_spec(dataset, metric, training=training, space=space)
-    default = spec.setting(spec.default)
-    assert default.kind.hidden_layers > 0
-    data, named = score(spec)
-    folds = prepare_folds(data.dataset, data.plan.splits, spec)
-    linear = named[LINEAR]
-    best, tried = named_step(spec, linear)
-
-    def train(step: int) -> list[reference.Reference]:
-        setting = linear_setting(spec, default.learning_rate * STEP**step)
-        return train_by_the_book(spec, folds, setting)
-
-    truths = train(best)
-    for fold, truth in zip(linear, truths, strict=True):
-        assert fold.score == pytest.approx(truth.points[-1, 5], rel=1e-3)
-        assert fold.outputs.shape == truth.outputs.shape
-        scale = np.abs(truth.outputs).max()
-        np.testing.assert_allclose(fold.outputs, truth.outputs, rtol=1e-3, atol=1e-4 * scale)
-    sign = -1 if spec.is_minimised else 1
-    for neighbour in (best - 1, best + 1) if tried < MOST_RATES else ():
-        advantage = sign * (mean_score(truths) - mean_score(train(neighbour)))
-        assert not advantage < -1e-6, f"step {neighbour} is better"
+    is_regression = dataset == "diabetes"
+    metric = "r2" if is_regression else "accuracy"
+    spec = make_spec(dataset, metric, cv={"folds": 5, "kind": None})
+    content = spec.to_json()
+    content["data"] = {"dataset": dataset, "prepare": prepare}
+    if dataset == "a linear table":
+        content["data"] = {"path": linear_table(tmp_path), "target": "y", "prepare": prepare}
+    spec = parse_study(content, "b")
+    data, folds = score(spec, LINEAR)
+    features, target = data.dataset.features, data.dataset.target
+    theirs = []
+    for split in data.plan.splits:
+        linear = Ridge() if is_regression else LogisticRegression(max_iter=2000)
+        model = make_pipeline(StandardScaler(), linear)
+        model.fit(features[split.training], target[split.training])
+        theirs.append(model.score(features[split.validation], target[split.validation]))
+    ours = [fold.score for fold in folds]
+    assert np.mean(ours) > np.mean(theirs) - 0.01
+    assert np.mean(ours) > (0.45 if is_regression else 0.94)
 
 
-def test_the_search_goes_on_until_the_best_rate_has_neighbours() -> None:
-    """The first three rates of these studies do not hold the best one."""
-    steps = {}
-    for name in ("minimised adam", "maximised accuracy"):
-        dataset, metric, training, space = STUDIES[name]
-        spec = make_spec(dataset, metric, training=training, space=space)
-        steps[name] = named_step(spec, score(spec)[1][LINEAR])
-    assert steps["minimised adam"][0] < -1
-    assert steps["maximised accuracy"][0] > 1
-    assert all(3 < tried <= MOST_RATES for _, tried in steps.values())
+@pytest.mark.parametrize(
+    ("dataset", "metric"), [("breast_cancer", "cross_entropy"), ("diabetes", "mae")]
+)
+def test_the_linear_baseline_is_the_library_s_with_the_penalty_it_chose(
+    dataset: str, metric: str
+) -> None:
+    spec = make_spec(dataset, metric)
+    data, folds = score(spec, LINEAR)
+    features, target = data.dataset.features, data.dataset.target
+    penalties = set()
+    prepared = prepare_folds(data.dataset, data.plan.splits, spec)
+    for split, rows, fold in zip(data.plan.splits, prepared, folds, strict=True):
+        seed = seed32_for(spec.seed, "baselines", split.repeat, split.fold)
+        penalty = fit_linear(rows, None, seed, is_time_series=False).penalty
+        penalties.add(penalty)
+        linear = (
+            Ridge(alpha=penalty)
+            if dataset == "diabetes"
+            else LogisticRegression(C=1 / penalty, max_iter=1000)
+        )
+        model = make_pipeline(StandardScaler(), linear)
+        model.fit(features[split.training], target[split.training])
+        unseen = features[split.validation]
+        if dataset == "diabetes":
+            np.testing.assert_allclose(fold.outputs[:, 0], model.predict(unseen), rtol=1e-4)
+        else:
+            np.testing.assert_allclose(np.exp(fold.outputs), model.predict_proba(unseen), atol=5e-3)
+    low, high = f"{min(penalties):g}", f"{max(penalties):g}"
+    what = "ridge" if dataset == "diabetes" else "logistic"
+    span = low if low == high else f"{low} to {high}"
+    assert re.fullmatch(rf"{what} regression, penalty {span}, trained in \d+\.\d s", folds[0].note)
 
 
-@pytest.mark.parametrize("name", ["minimised sgd", "minimised adam", "maximised adamw"])
-def test_a_penalty_would_make_another_linear_model(name: str) -> None:
-    # What the test above excludes: the default's weight decay would be seen there.
-    dataset, metric, training, space = STUDIES[name]
-    spec = make_spec(dataset, metric, training=training, space=space)
-    default = spec.setting(spec.default)
-    assert default.weight_decay + default.l2 > 0
-    data, named = score(spec)
-    folds = prepare_folds(data.dataset, data.plan.splits, spec)
-    penalty = {"weight_decay": default.weight_decay, "l2": default.l2}
-    best, _ = named_step(spec, named[LINEAR])
-    setting = linear_setting(spec, default.learning_rate * STEP**best, **penalty)
-    truth = train_by_the_book(spec, folds, setting)[0]
-    difference = np.abs(named[LINEAR][0].outputs - truth.outputs).max()
-    assert difference > 1e-2 * np.abs(truth.outputs).max()
+def fold_of(features: NDArray[Any], targets: NDArray[Any], classes: int, training: int) -> FoldData:
+    """Return a fold that trains on the first rows and validates the others."""
+    rows = np.arange(len(features))
+    return FoldData(
+        repeat=0, fold=0, features=features.astype(np.float32), targets=targets,
+        training=rows[:training], validation=rows[training:], target_mean=0.0, target_std=1.0,
+        classes=classes,
+    )  # fmt: skip
 
 
-def test_a_linear_model_whose_every_rate_diverges_is_left_out() -> None:
-    spec = make_spec("diabetes", "rmse", space={"learning_rate": 1e30})
-    _, named = score(spec)
-    assert list(named) == ["mean"]
-    assert len(named["mean"]) == 3
-    assert all(50 < fold.score < 100 for fold in named["mean"])
+def test_noise_asks_for_a_strong_penalty_and_a_signal_for_a_weak_one() -> None:
+    generator = np.random.default_rng(1)
+    features = generator.normal(size=(400, 20))
+    noise = fold_of(features, generator.integers(0, 2, 400), 2, 300)
+    assert fit_linear(noise, None, 0, is_time_series=False).penalty >= 100
+    signal = fold_of(features, (features[:, 0] > 0).astype(np.int64), 2, 300)
+    fit = fit_linear(signal, None, 0, is_time_series=False)
+    assert fit.penalty < 1
+    assert (fit.outputs.argmax(axis=1) == signal.targets[300:]).mean() > 0.95
 
 
-def test_where_all_rates_diverge_lower_ones_are_tried() -> None:
-    training = {"epochs": 6, "batch_size": 16}
-    spec = make_spec("diabetes", "mae", space={"learning_rate": 30.0}, training=training)
-    data, named = score(spec)
-    folds = prepare_folds(data.dataset, data.plan.splits, spec)
-    cpu = torch.device("cpu")
-    for step in (-1, 0, 1):
-        setting = linear_setting(spec, 30.0 * STEP**step)
-        fitted = fit_members(setting, folds, spec.task, spec.metric, spec.seed, cpu)
-        assert not all(each.is_finite for each in fitted)
-    step, tried = named_step(spec, named[LINEAR])
-    assert step < -1
-    assert tried > 3
-    assert list(named) == ["mean", "linear"]
+def test_the_penalty_is_chosen_without_the_validation_rows() -> None:
+    generator = np.random.default_rng(2)
+    features = generator.normal(size=(300, 5))
+    targets = (features[:, 0] + generator.normal(size=300) > 0).astype(np.int64)
+    fit = fit_linear(fold_of(features, targets, 2, 200), None, 0, is_time_series=False)
+    targets[200:] = 1 - targets[200:]
+    again = fit_linear(fold_of(features, targets, 2, 200), None, 0, is_time_series=False)
+    assert again.penalty == fit.penalty
+    np.testing.assert_array_equal(again.outputs, fit.outputs)
 
 
-def test_the_linear_model_of_a_linear_study_is_that_study_without_penalty() -> None:
-    space = {"learning_rate": 0.05, "weight_decay": 0.0}
-    spec = make_spec("wine", "cross_entropy", space=space, model={"hidden_layers": 0})
-    data, named = score(spec)
-    trainer = make_trainer(spec, data, choose_device("cpu"), 0)
-    step, _ = named_step(spec, named[LINEAR])
-    setting = replace(spec.setting(spec.default), learning_rate=0.05 * STEP**step)
-    (result,) = trainer.train([setting])
-    for fold, own in zip(named[LINEAR], result.folds, strict=True):
-        assert fold.score == pytest.approx(own.score, rel=1e-4)
+def test_rows_of_one_group_do_not_choose_the_penalty_of_each_other() -> None:
+    generator = np.random.default_rng(3)
+    groups = np.repeat(np.arange(60), 10)
+    features = generator.normal(size=(60, 40))[groups] + 0.01 * generator.normal(size=(600, 40))
+    targets = generator.integers(0, 2, 60)[groups]
+    fold = fold_of(features, targets, 2, 500)
+    assert fit_linear(fold, None, 0, is_time_series=False).penalty < 1, "copies leak"
+    assert fit_linear(fold, groups, 0, is_time_series=False).penalty >= 10
+
+
+def test_a_time_series_chooses_its_penalty_on_later_rows() -> None:
+    # The rule turns round after two thirds: only later rows show that the past does not help.
+    generator = np.random.default_rng(4)
+    features = generator.normal(size=(400, 4))
+    sign = np.where(np.arange(400) < 200, 1.0, -1.0)
+    fold = fold_of(features, sign * features[:, 0], 0, 300)
+    drawn = fit_linear(fold, None, 0, is_time_series=False).penalty
+    assert fit_linear(fold, None, 0, is_time_series=True).penalty > drawn
+
+
+@pytest.mark.parametrize("rows", [2, 4, 7])
+def test_a_few_rows_are_enough_for_a_linear_model(rows: int) -> None:
+    features = np.arange(2.0 * (rows + 2)).reshape(-1, 2)
+    classes = fold_of(features, np.arange(rows + 2) % 2, 2, rows)
+    assert fit_linear(classes, None, 0, is_time_series=False).outputs.shape == (2, 2)
+    numbers = fold_of(features, features[:, 0], 0, rows)
+    assert fit_linear(numbers, None, 0, is_time_series=False).outputs.shape == (2, 1)
+
+
+def test_log_probabilities_of_separable_classes_are_finite() -> None:
+    features = np.concatenate([np.full(50, -1e6), np.full(50, 1e6)])[:, None]
+    order = np.random.default_rng(0).permutation(100)
+    targets = (features[order, 0] > 0).astype(np.int64)
+    fold = fold_of(features[order], targets, 2, 80)
+    outputs = fit_linear(fold, None, 0, is_time_series=False).outputs
+    assert np.isfinite(outputs).all()
+    assert (outputs.argmax(axis=1) == targets[80:]).all()
+
+
+# Boosted trees.
+
+
+@pytest.mark.parametrize("metric", [*CLASSIFICATION, *REGRESSION])
+def test_gradient_boosting_is_the_library_s(metric: str) -> None:
+    is_class = metric in CLASSIFICATION
+    spec = make_spec("wine" if is_class else "diabetes", metric, cv={"repeats": 2})
+    data, folds = score(spec, GRADIENT_BOOSTING)
+    assert len(folds) == 6
+    prepared = prepare_folds(data.dataset, data.plan.splits, spec)
+    for fold, rows in zip(folds, prepared, strict=True):
+        seed = seed32_for(spec.seed, "baselines", fold.repeat, fold.fold)
+        kind = HistGradientBoostingClassifier if is_class else HistGradientBoostingRegressor
+        model = kind(random_state=seed).fit(
+            rows.features[rows.training], rows.targets[rows.training]
+        )
+        unseen = rows.features[rows.validation]
+        wanted = data.dataset.target[rows.validation]
+        if is_class:
+            chances = model.predict_proba(unseen)
+            np.testing.assert_allclose(np.exp(fold.outputs), chances, rtol=1e-4, atol=1e-6)
+            truth = class_score(metric, wanted, chances)
+        else:
+            predicted = model.predict(unseen) * rows.target_std + rows.target_mean
+            np.testing.assert_allclose(fold.outputs[:, 0], predicted, rtol=1e-5)
+            named = {
+                "rmse": oracle.root_mean_squared_error,
+                "mae": oracle.mean_absolute_error,
+                "r2": oracle.r2_score,
+            }
+            truth = named[metric](wanted, predicted)
+        assert fold.score == pytest.approx(truth, rel=1e-4)
+    assert re.fullmatch(r"100 iterations, trained in \d+\.\d s", folds[0].note)
+
+
+def class_score(metric: str, wanted: NDArray[Any], chances: NDArray[Any]) -> float:
+    predicted = chances.argmax(axis=1)
+    match metric:
+        case "accuracy":
+            return float(oracle.accuracy_score(wanted, predicted))
+        case "balanced_accuracy":
+            return float(oracle.balanced_accuracy_score(wanted, predicted))
+        case "macro_f1":
+            return float(oracle.f1_score(wanted, predicted, average="macro"))
+        case "cross_entropy":
+            return float(oracle.log_loss(wanted, chances, labels=np.arange(chances.shape[1])))
+    return float(oracle.roc_auc_score(wanted, chances, multi_class="ovr"))
+
+
+@pytest.mark.parametrize("name", [LINEAR, GRADIENT_BOOSTING])
+def test_a_class_of_two_rows_is_no_obstacle(tmp_path: Path, name: str) -> None:
+    generator = np.random.default_rng(5)
+    target = np.array([0, 1, 2, 3, 4] * 2 + [0, 1, 2, 3] * 15)
+    features = generator.normal(size=(70, 3)) + target[:, None]
+    part = ((np.arange(70) < 10) & (target < 4)).astype(int)
+    content = make_spec("iris", "cross_entropy").to_json()
+    content["data"] = {
+        "path": write_table(tmp_path, features, target, part=part), "target": "y",
+        "held_out": {"column": "part", "value": 1},
+    }  # fmt: skip
+    content["cv"] = {"folds": 2, "kind": "stratified"}
+    data, folds = score(parse_study(content, "b"), name)
+    assert data.dataset.class_counts["4"] == 2
+    for fold in folds:
+        assert fold.outputs.shape[1] == 5
+        np.testing.assert_allclose(np.exp(fold.outputs).sum(axis=1), 1, atol=1e-5)
+        assert fold.score < np.log(5)
+
+
+@pytest.mark.parametrize("name", [LINEAR, GRADIENT_BOOSTING])
+def test_inputs_that_float32_cannot_hold_have_no_baseline(tmp_path: Path, name: str) -> None:
+    features = np.random.default_rng(6).normal(size=(60, 2)) * [1.0, 1e200]
+    content = make_spec("iris", "accuracy").to_json()
+    path = write_table(tmp_path, features, np.arange(60) % 2)
+    content["data"] = {"path": path, "target": "y", "prepare": "none"}
+    spec = parse_study(content, "b")
+    assert score_baseline(name, spec, load_study_data(spec, tmp_path)) == []
+
+
+# Which of them a study has.
+
+
+def facts(rows: int, inputs: int, outputs: int) -> DataFacts:
+    return DataFacts(rows, 0, inputs, inputs, outputs, {}, "kfold", (), 0, ())
+
+
+@pytest.mark.parametrize(
+    ("rows", "inputs", "outputs", "why"),
+    [
+        (150, 4, 3, ""),
+        (100_000, 100, 2, ""),
+        (100_000, 100, 1, ""),
+        (100_001, 1, 1, "100,001 rows are more than 100,000"),
+        (100_000, 101, 2, "100,000 rows x 101 inputs would take too long"),
+        (60_000, 784, 10, "60,000 rows x 784 inputs x 10 classes would take too long"),
+        (1_000, 1_000, 10, "1,000 rows x 1,000 inputs x 10 classes would take too long"),
+    ],
+)
+def test_gradient_boosting_is_left_out_where_it_would_take_minutes(
+    rows: int, inputs: int, outputs: int, why: str
+) -> None:
+    task: Task = "classification" if outputs > 1 else "regression"
+    constant = constant_name(task)
+    wanted, left_out = wanted_baselines(None, task, facts(rows, inputs, outputs))
+    assert left_out == ({GRADIENT_BOOSTING: why} if why else {})
+    assert wanted == [constant, LINEAR, *([] if why else [GRADIENT_BOOSTING])]
+    every = [GRADIENT_BOOSTING, LINEAR, constant]
+    assert wanted_baselines(every, task, facts(rows, inputs, outputs)) == (every[::-1], {})
+    assert wanted_baselines([LINEAR], task, facts(rows, inputs, outputs)) == ([LINEAR], {})
+    assert wanted_baselines([], task, facts(rows, inputs, outputs)) == ([], {})
+
+
+def test_a_study_file_names_the_baselines_of_its_task() -> None:
+    spec = make_spec("iris", "accuracy", assessment={"baselines": ["linear"]})
+    assert spec.sections.assessment.baselines == ("linear",)
+    with pytest.raises(StudyFileError) as caught:
+        make_spec("diabetes", "rmse", assessment={"baselines": ["majority", "linear"]})
+    assert str(caught.value) == (
+        'b.toml: [assessment] baselines: a regression has the baselines ["mean", "linear", '
+        '"gradient_boosting"], but got "majority". Write "mean".'
+    )
+    with pytest.raises(StudyFileError, match="baselines"):
+        make_spec("iris", "accuracy", assessment={"baselines": ["forest"]})
+
+
+def test_a_study_gets_the_baselines_that_its_record_lacks(bench: Bench) -> None:
+    """Studies of earlier versions have no gradient boosting."""
+    old = make_iris({"assessment": {"baselines": ["majority", "linear"]}}, trials=2)
+    study, _ = bench.procedure(old)
+    before = bench.evidence.baselines(study)
+    assert {fold.name for fold in before} == {"majority", "linear"}
+    assert bench.assess(study).baselines_left_out == {}
+
+    bench.lines.clear()
+    study, _ = bench.procedure(make_iris(trials=2))
+    after = bench.evidence.baselines(study)
+    assert [fold.name for fold in after] == [GRADIENT_BOOSTING] * 3 + [LINEAR] * 3 + [
+        "majority"
+    ] * 3
+    for fold, kept in zip(after[3:], before, strict=True):
+        assert (fold.score, fold.note) == (kept.score, kept.note)
+    first, last = bench.lines
+    assert first == "baselines: training gradient_boosting on the same folds"
+    assert re.fullmatch(
+        r"baselines: gradient_boosting accuracy 0\.\d{4} \(100 iterations, trained in .* s\)", last
+    )
+    bench.lines.clear()
+    bench.procedure(make_iris(trials=2))
+    assert bench.lines == [], "nothing is trained twice"
+
+
+def test_a_baseline_that_is_not_on_record_is_named_with_the_reason(bench: Bench) -> None:
+    study, _ = bench.procedure(make_iris({"assessment": {"baselines": ["linear"]}}, trials=2))
+    spec = make_iris(trials=2)
+    study = bench.records.keep_file(study, spec)
+    assert bench.assess(study).baselines_left_out == {
+        "majority": "selection run FILE trains it",
+        GRADIENT_BOOSTING: "selection run FILE trains it",
+    }
+
+
+def test_a_study_without_a_complete_trial_trains_no_baseline(bench: Bench) -> None:
+    space = {"learning_rate": {"low": 1e25, "high": 1e30, "log": True}}
+    spec = make_iris({"data": {"dataset": "diabetes"}}, space=space, metric="rmse", trials=2)
+    study, _ = bench.procedure(spec)
+    assert bench.evidence.baselines(study) == []
+    assert bench.assess(study).baselines == {}

@@ -88,7 +88,7 @@ def test_baselines_of_a_regression_are_those_of_scikit_learn(
     study, data = bench.procedure(spec)
     lines = baseline_lines(study, spec, bench.repository)
     folds = bench.evidence.baselines(study)
-    assert set(lines) == {"mean", "linear"}
+    assert set(lines) == {"mean", "linear", "gradient_boosting"}
     features, target = data.dataset.features, data.dataset.target
     dummies = {
         (split.repeat, split.fold): DummyRegressor()
@@ -108,7 +108,7 @@ def test_baselines_of_classes_are_those_of_scikit_learn(bench: Bench, cv: dict[s
     study, data = bench.procedure(spec)
     lines = baseline_lines(study, spec, bench.repository)
     folds = bench.evidence.baselines(study)
-    assert set(lines) == {"majority", "linear"}
+    assert set(lines) == {"majority", "linear", "gradient_boosting"}
     features, target = data.dataset.features, data.dataset.target
     dummies = {
         (split.repeat, split.fold): np.log(
@@ -150,23 +150,18 @@ def check_line(line: Any, losses: list[float], scores: list[float]) -> None:
 
 
 def test_loss_of_the_linear_baseline_is_in_the_units_of_its_learning_curve(bench: Bench) -> None:
-    """A linear trial with the rate of the baseline ends with the loss of the baseline."""
+    """A linear trial that is trained to its end has nearly the loss of the baseline."""
     sections = {
         "data": {"dataset": "diabetes"},
         "model": {"hidden_layers": 0},
-        "training": {"epochs": 3, "batch_size": 32},
+        "training": {"epochs": 20, "batch_size": 32},
     }
-    space = {"learning_rate": {"choices": [0.1]}}
+    space = {"learning_rate": {"choices": [0.02]}}
     spec = make_spec(sections, space=space, metric="rmse", trials=1, pruner_options={})
     study, _ = bench.procedure(spec)
-    note = bench.evidence.baselines(study)[0].note
-    rate = float(note.split(",")[0].removeprefix("learning rate "))
     lines = baseline_lines(study, spec, bench.repository)
-    space = {"learning_rate": {"choices": [rate]}}
-    again = make_spec({**sections, "name": "again"}, space=space, metric="rmse", trials=1)
-    other = bench.run(again)
-    losses = [fold.curve.column("validation_loss")[-1] for fold in bench.records.curves(other, 0)]
-    assert lines["linear"].loss.mean == pytest.approx(np.mean(losses), rel=1e-2)
+    losses = [fold.curve.column("validation_loss")[-1] for fold in bench.records.curves(study, 0)]
+    assert lines["linear"].loss.mean == pytest.approx(np.mean(losses), rel=0.05)
 
 
 def test_a_study_whose_rows_were_not_kept_has_no_diagnosis(bench: Bench) -> None:

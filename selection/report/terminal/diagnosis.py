@@ -29,7 +29,8 @@ def diagnosis(
     for name, words in (("rule", found.rule), ("advice", found.advice)):
         say(console, f"  {name}: {words}")
     say(console, f"  setting: {params_text(trial.params)}")
-    say(console, f"after {trial.epochs} epochs, observed:")
+    beside = ", beside the baselines" if baselines else ""
+    say(console, f"after {trial.epochs} epochs, observed{beside}:")
     quantities = ("training_loss", "validation_loss", "gap", "gap_interval")
     scores = (f"training_{metric}", f"validation_{metric}")
     no_interval = found.gap_low is None
@@ -47,7 +48,7 @@ def diagnosis(
     ]
     for name, line in baselines.items():
         cells = ["", show_fold_mean(line.loss), "", "", "", show_fold_mean(line.score)]
-        columns.append(ShownColumn(f"baseline {name}", cells))
+        columns.append(ShownColumn(name.replace("_", " "), cells))
     print_columns(console, columns)
 
 
