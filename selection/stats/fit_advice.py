@@ -118,9 +118,13 @@ def row_trend(sizes: Sequence[tuple[float, float]], *, is_minimised: bool) -> li
 
 
 def advise(moves: Sequence[Move], evidence: Evidence) -> str:
-    """Return which moves to try: those the record favours, then those it knows nothing of."""
+    """Return which moves to try: those the record favours, then those it knows nothing of.
+
+    Where it favours none of them, any other that it shows to be better comes first.
+    """
     moves = [move for move in moves if evidence.allows(move)]
     favoured = [each for move in moves for each in evidence.of(move) if each.is_better]
+    favoured = favoured or _better(evidence)
     unknown = [move for move in moves if not evidence.of(move)]
     refuted = [
         (move, seen)
@@ -137,8 +141,13 @@ def advise(moves: Sequence[Move], evidence: Evidence) -> str:
 
 def better_neighbour(evidence: Evidence) -> str:
     """Return a sentence on the best neighbour that is better, or nothing."""
-    better = [each for each in evidence.observed if each.is_better and each.name != ROWS]
+    better = _better(evidence)
     return f" {_favour(_best(better, evidence))}" if better else ""
+
+
+def _better(evidence: Evidence) -> list[Observation]:
+    """Return the neighbours on record that are better, whichever way they lie."""
+    return [each for each in evidence.observed if each.is_better and each.name != ROWS]
 
 
 def _best(seen: Sequence[Observation], evidence: Evidence) -> Observation:

@@ -227,13 +227,11 @@ def exact_ties(assessment: Assessment, winner: Trial) -> ExactTies | None:
 
 
 def nothing_corrected(assessment: Assessment) -> NothingCorrected | None:
-    """Object to a score without a correction, and to the correction of a choice among one."""
-    was_chosen = len(_competing_settings(assessment)) > 1
-    if assessment.correction is None:
-        return NothingCorrected(assessment.why_uncorrected, was_chosen)
-    if was_chosen:
+    """Object to a score without a correction, which a choice among one setting has none of."""
+    if assessment.correction is not None:
         return None
-    return NothingCorrected("all trials had the same setting", was_chosen)
+    was_chosen = len(_competing_settings(assessment)) > 1
+    return NothingCorrected(assessment.why_uncorrected, was_chosen)
 
 
 # In the order of a reader's interest.

@@ -67,6 +67,15 @@ def test_a_move_that_the_record_favours_comes_first() -> None:
     )
 
 
+def test_what_is_better_on_record_comes_first_whichever_way_it_lies() -> None:
+    found = neighbours("width", (128.0, 0.88), WIDTHS, is_minimised=False)
+    assert advise([MORE_DECAY, SMALLER], evidence(found)) == (
+        "Set width to 512: the record has 0.89 there against 0.88 here (observed). Or try more "
+        "weight decay. Not a smaller network: width below 128 has at best 0.85 there against 0.88 "
+        "here (observed)."
+    )
+
+
 def test_where_less_is_better_less_is_favoured() -> None:
     found = neighbours("width", (128.0, 0.5), [(8.0, 0.4), (512.0, 0.6)], is_minimised=True)
     text = advise([SMALLER, LARGER], Evidence({}, found, is_minimised=True))

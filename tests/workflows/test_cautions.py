@@ -340,11 +340,7 @@ def test_nothing_corrected() -> None:
     assert cautions(made) == [NothingCorrected(why, was_chosen=True)]
 
 
-def test_a_choice_among_one_setting_corrects_nothing() -> None:
-    copies = [middle(1), replace(middle(1), number=2)]
-    found = cautions(assessment(trials=copies, competitors=[]))
-    assert found == [NothingCorrected("all trials had the same setting", was_chosen=False)]
-    lone = assessment(
-        trials=[middle(1)], correction=None, why_uncorrected="one trial", competitors=[]
-    )
-    assert cautions(lone) == [NothingCorrected("one trial", was_chosen=False)]
+@pytest.mark.parametrize("trials", [[middle(1)], [middle(1), replace(middle(1), number=2)]])
+def test_a_choice_among_one_setting_corrects_nothing(trials: list[Trial]) -> None:
+    made = assessment(trials=trials, correction=None, why_uncorrected="one", competitors=[])
+    assert cautions(made) == [NothingCorrected("one", was_chosen=False)]
