@@ -118,11 +118,10 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
 
 
 def _baseline_value(baseline: Baseline) -> dict[str, Any]:
-    """Return a baseline; test and interval are what is_beaten rests on, the rest is detail."""
+    """Return a baseline; is_beaten rests on interval, which covers the two others."""
     return {
         "mean": baseline.mean,
         "is_beaten": baseline.is_beaten,
-        "test": baseline.test,
         "interval": baseline.interval and list(baseline.interval),
         "advantage": asdict(baseline.advantage),
         "out_of_bag": baseline.out_of_bag and list(baseline.out_of_bag),

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from selection.workflows.correct import Correction
 
 MOST_NAMED = 10
-TESTS = {"out_of_bag": "out of bag", "paired_folds": "over paired folds"}
 
 
 def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
@@ -39,7 +38,7 @@ def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
         f"the {name} baseline is left out: {why}"
         for name, why in assessment.baselines_left_out.items()
     ]
-    if not assessment.baselines:
+    if not assessment.baselines and assessment.spec.sections.assessment.baselines != ():
         lines.append("no baselines yet: selection run trains them when the study ends")
     return lines
 
@@ -232,10 +231,10 @@ def baseline_claim(baseline: Baseline, level: float) -> str:
 
 
 def baseline_interval(baseline: Baseline, level: float) -> str:
-    """Return the winner's advantage by the test that decides, or why there is none."""
+    """Return the bounds of the winner's advantage, or why there are none."""
     if baseline.interval is None:
         return "no choice to resample" if baseline.was_chosen else "the same on every fold"
-    return f"{show_interval(*baseline.interval, level)} ({TESTS[baseline.test]})"
+    return show_interval(*baseline.interval, level)
 
 
 def _advantage(competitor: Competitor) -> str:
@@ -249,7 +248,7 @@ def _advantage(competitor: Competitor) -> str:
 
 
 def _bounds(baseline: Baseline) -> str:
-    """Return the advantage by both tests; the one out of bag decides where there was a choice."""
+    """Return the two intervals that the one which decides covers."""
     advantage = baseline.advantage
     bounds = f"{advantage.mean:+.4f}"
     if advantage.low is None or advantage.high is None:
@@ -258,7 +257,7 @@ def _bounds(baseline: Baseline) -> str:
         bounds += f" [{advantage.low:.4f}, {advantage.high:.4f}] over paired folds"
     if baseline.out_of_bag is not None:
         low, high = baseline.out_of_bag
-        bounds += f", [{low:.4f}, {high:.4f}] out of bag, which decides"
+        bounds += f", [{low:.4f}, {high:.4f}] out of bag"
     return f"{bounds}; {baseline.note}" if baseline.note else bounds
 
 

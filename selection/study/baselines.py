@@ -42,7 +42,8 @@ def wanted_baselines(
     why = _too_large(facts)
     if not why:
         return list(baselines_of(task)), {}
-    return [constant_name(task), LINEAR], {GRADIENT_BOOSTING: why}
+    hint = "name it in [assessment] baselines to train it"
+    return [constant_name(task), LINEAR], {GRADIENT_BOOSTING: f"{why}; {hint}"}
 
 
 def _too_large(facts: DataFacts) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 import numpy as np
 
@@ -38,7 +37,6 @@ from selection.workflows.audit import AuditedTrial, audited_trials
 from selection.workflows.correct import Correction, by_name, correct, first_trials
 
 ROPE = 0.01
-BaselineTest = Literal["out_of_bag", "paired_folds"]
 
 
 @dataclass(frozen=True)
@@ -56,17 +54,20 @@ class Baseline:
     was_chosen: bool
 
     @property
-    def test(self) -> BaselineTest:
-        """The one test that decides: a winner chosen among others is tested out of bag."""
-        return "out_of_bag" if self.was_chosen else "paired_folds"
-
-    @property
     def interval(self) -> tuple[float, float] | None:
-        """The bounds of the winner's advantage by that test; None where it has none."""
-        if self.was_chosen:
-            return self.out_of_bag
+        """The bounds of the winner's advantage by the one test that decides; None without one.
+
+        It covers both intervals: over paired folds, which vary with the training, and out of bag,
+        where a winner that was chosen among others gains nothing by the choice.
+        """
+        if self.was_chosen and self.out_of_bag is None:
+            return None
         low, high = self.advantage.low, self.advantage.high
-        return None if low is None or high is None else (low, high)
+        over_folds = None if low is None or high is None else (low, high)
+        known = [each for each in (over_folds, self.out_of_bag) if each is not None]
+        if not known:
+            return None
+        return min(bounds[0] for bounds in known), max(bounds[1] for bounds in known)
 
     @property
     def is_untrained(self) -> bool:
@@ -75,7 +76,7 @@ class Baseline:
 
     @property
     def is_beaten(self) -> bool:
-        """Say whether the interval of the deciding test lies above 0.
+        """Say whether the interval lies above 0.
 
         There is no claim without an interval, nor against a baseline that is untrained.
         """

@@ -14,7 +14,6 @@ from selection.store.study_record import StudyRecord
 from selection.store.trial_reader import ENDINGS
 from selection.study.baselines import constant_name, wanted_baselines
 from selection.study.spec import StudySpec
-from selection.study.trial import TrialState
 from selection.train.device import Device
 from selection.train.fit import Trainer
 from selection.workflows.audit import audit_pruned
@@ -35,17 +34,16 @@ def run_procedure(
 ) -> None:
     """Sweep, audit, then train the baselines, and the outer folds if the study asks for them.
 
-    A study whose held-out set was opened takes no more trials; one without a complete trial has
-    nothing to compare with baselines.
+    A study whose held-out set was opened takes no more trials.
     """
     if not repository.ledger.evaluations(study):
         sweep()
         audit_pruned(spec, study, repository, trainer, say)
-    trials = repository.records.trials(study, with_curves=False)
-    if any(trial.state is TrialState.COMPLETE for trial in trials):
-        _add_baselines(spec, study, data, repository, say)
+    _add_baselines(spec, study, data, repository, say)
     # Outer folds run the whole budget: they would speak of another procedure than one cut short.
-    is_cut = any(trial.reason in ENDINGS for trial in trials)
+    is_cut = any(
+        trial.reason in ENDINGS for trial in repository.records.trials(study, with_curves=False)
+    )
     if spec.sections.assessment.nested and not is_cut:
         score_procedure(spec, data, study, repository.evidence, device, say)
 
