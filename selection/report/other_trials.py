@@ -73,7 +73,10 @@ def enqueued_lines(study: str, done: Enqueued) -> list[str]:
     if done.budget_left > 0:
         lines.append("the next cohort trains it first; it counts into the budget of trials")
     else:
-        lines.append("the budget of trials is spent: it waits until the study is given more trials")
+        lines.append(
+            "the budget of trials is spent: it waits until the study is given more, as by "
+            "selection run FILE --trials +1"
+        )
     return lines
 
 

@@ -37,7 +37,6 @@ from selection.store.study_tables import (
     STUDY_PARTS,
     TRIAL_PARTS,
     belongs_to,
-    count,
     count_rows,
     refuse_deleted,
     size_of,
@@ -86,12 +85,11 @@ def copy_study(source: Database, study: StudyRecord, target: Database) -> StudyC
         with source.reading() as reader:
             refuse_deleted(reader, study)
             counts = count_rows(reader, study)
-            running = trials.c.state == OptunaState.RUNNING
-            waiting = count(reader, trials, belongs_to(trials, study) & running)
             # An error while writing is reported for the target, not for the source.
             chunks = _chunks(reader, source.address, study, (*COPIED, ledger_table))
             with _errors_of_values(target.address), closing(chunks):
                 _write(writer, copy, chunks)
+        waiting = _put_back_running(writer, copy)
         _verify(target.address, writer, copy, counts)
     return StudyCopy(**vars(size_of(counts)), waiting=waiting)
 
@@ -226,9 +224,16 @@ def _moved(table: sa.Table, row: Row, study: StudyRecord, ids: Mapping[int, int]
         moved[name] = study.optuna_study_id
     for name in moved.keys() & {"trial_id", "optuna_trial_id"}:
         moved[name] = ids[row[name]]
-    if table is trials and row["state"] is OptunaState.RUNNING:
-        moved["state"] = OptunaState.WAITING
     return moved
+
+
+def _put_back_running(writer: Connection, copy: StudyRecord) -> int:
+    """Let running trials of the copy wait, but not those of other programs; return how many."""
+    own = sa.select(trial_table.c.optuna_trial_id).where(trial_table.c.study_uuid == copy.uuid)
+    running = (trials.c.state == OptunaState.RUNNING) & trials.c.trial_id.in_(own)
+    return writer.execute(
+        sa.update(trials).where(running).values(state=OptunaState.WAITING)
+    ).rowcount
 
 
 def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict[int, int]:

@@ -91,9 +91,10 @@ def departures(
 
     Proposals depend on finished trials alone, cohort by cohort. So more trials continue a study
     exactly, unless the budget before had ended inside a cohort: the rest of that cohort was never
-    proposed, and the trials that follow belong to the next one. trials are ordered by number;
-    cohort is the size of a whole one.
+    proposed, and the trials that follow belong to the next one. cohort is the size of a whole one.
     """
+    # A trial that was asked for may have a smaller number than those of an earlier cohort.
+    trials = sorted(trials, key=lambda trial: (trial.cohort, trial.number))
     sizes = Counter(trial.cohort for trial in trials)
     budgets = {each.difference.before for each in changes if each.difference.key == TRIALS}
     borders = [(trials[budget - 1], trials[budget]) for budget in budgets if budget < len(trials)]

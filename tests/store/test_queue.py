@@ -340,14 +340,19 @@ def test_a_copy_has_the_queue_too(
     if not case.database.storage.is_batched:
         pytest.skip("only Optuna's tables of the known revision can be copied")
     train(case)
+    case.train(someone())
+    study.ask({"batch_size": IntDistribution(16, 128, log=True)})
     study.enqueue_trial(ASKED)
     with open_database(made_sqlite_url, create=True, write=True) as target:
-        copy_study(case.database, case.study, target)
+        assert copy_study(case.database, case.study, target).waiting == 2
         found = Records(target).find_study(case.study.name)
         assert found is not None
         copied = Records(target).others(found)
-        (own,) = others(case)
-        assert [replace(each, trial_id=own.trial_id) for each in copied] == [own]
+        own = others(case)
+        assert [each.state for each in own] == [TrialState.RUNNING, TrialState.WAITING]
+        assert [replace(each, trial_id=0) for each in copied] == [
+            replace(each, trial_id=0) for each in own
+        ]
         assert examine(target) == []
 
 

@@ -174,6 +174,11 @@ def test_the_command_says_what_the_default_gives_and_where_it_waits(
         assert "asked for and not yet trained: 2 settings; the budget of trials is spent" in shown
     status = cli("status", "small", "--storage", storage_url).out
     assert "asked for and not yet trained: 2 settings" in status
+    more = cli("run", "small.toml", "--trials", "+1", "--storage", storage_url)
+    assert more.code == 0, more.err
+    assert [each.number for each in study.view().others] == [7]
+    last = study.view().trials[-1]
+    assert (last.number, last.params["width"], last.asked_for) == (6, 3, "enqueued")
     study.evaluate()
     refused = cli("enqueue", "small", "--set", "width=3", "--storage", storage_url)
     assert (refused.code, "after its held-out set was opened" in refused.err) == (3, True)
