@@ -192,8 +192,8 @@ class AssessmentSection(Section):
     bootstraps: int = Field(default=1000, ge=100)
     """Bootstrap samples behind the corrected score; may be changed like `rule`."""
     kept_rungs: int = Field(default=6, ge=0)
-    """Rungs of the pruner at which out-of-fold predictions are kept, the first ones; fewer take
-    less room, 0 leaves pruned trials out of the corrected score.
+    """Rungs of the pruner at which out-of-fold predictions are kept, the first ones. Fewer need
+    less storage; 0 leaves pruned trials out of the corrected score.
     """
     rope: float | None = Field(default=None, ge=0.0)
     """Difference that is too small to matter, in units of the metric; left out, 0.01, or 1% of a
