@@ -184,7 +184,7 @@ def _print_section(found: dict[str, NDArray[np.float64]], *, has_goal: bool) -> 
         "Regret is what the best trial so far misses to the best of the table, as a share of the\n"
         "distance from the median to the best: mean over tables and seeds +- its standard error\n"
         "over seeds. All start with the same trial 0, a poor one: the least width and learning\n"
-        f"rate. Optuna's sampler is asked and told as its manual says, {COHORT} trials at a time,\n"
+        f"rate. Optuna's sampler is used as its manual says, {COHORT} trials at a time,\n"
         "and is shown the same ranks of the options.\n"
         "[Decision 25](decisions/0025-how-settings-are-proposed.md) says what else was tried.\n"
     )

@@ -30,7 +30,7 @@ MOST_POINTS = 100_000
 class Asked:
     """Hold the settings of all earlier trials, and where the running ones lie.
 
-    room is how many trials run once the cohort is proposed.
+    total is how many trials run once the cohort is proposed.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Asked:
         spec: StudySpec,
         earlier: Container[Setting],
         running: Iterable[Params],
-        room: int,
+        total: int,
         generator: random.Random,
     ) -> None:
         self._spec = spec
@@ -46,7 +46,7 @@ class Asked:
         self._generator = generator
         self._settings: set[Setting] = set()
         self._positions: list[NDArray[np.float64]] = []
-        self._near = _distances(spec.space, room)
+        self._near = _distances(spec.space, total)
         self._untried: Iterator[dict[str, Value]] | None = None
         # Whether random_new() has found nothing: nothing is new from then on.
         self.is_exhausted = False
@@ -97,11 +97,11 @@ class Asked:
         return np.array([to_unit(dimension, inside[name]) for name, dimension in space.items()])
 
 
-def _distances(space: SearchSpace, room: int) -> NDArray[np.float64]:
+def _distances(space: SearchSpace, total: int) -> NDArray[np.float64]:
     """Return how close a near-copy is along each dimension. Shape: (D,)."""
     ranges = sum(isinstance(dimension, Range) for dimension in space.values())
-    # Boxes that reach so far around room points fill at most half of the ranges.
-    near = min(NEAR, (0.5 / max(room, 1)) ** (1 / max(ranges, 1)) / 2)
+    # Boxes that reach so far around total points fill at most half of the ranges.
+    near = min(NEAR, (0.5 / max(total, 1)) ** (1 / max(ranges, 1)) / 2)
     # Options are no distance apart: a near-copy has the same ones.
     return np.array(
         [0.5 / len(dim.options) if isinstance(dim, Choices) else near for dim in space.values()]

@@ -85,8 +85,8 @@ def test_while_nothing_is_known_the_next_cohorts_go_on_with_the_sequence(sampler
     assert propose(spec, [], 8, 1, pending) == sixteen[8:]
     failed = [Trial(one.number, TrialState.FAILED, one.params, 0) for one in pending]
     assert propose(spec, failed, 8, 1) == sixteen[8:]
-    told = [*failed[:7], trial(7, sixteen[7], 0.5)]
-    assert propose(spec, told, 8, 1) != sixteen[8:]
+    known = [*failed[:7], trial(7, sixteen[7], 0.5)]
+    assert propose(spec, known, 8, 1) != sixteen[8:]
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
