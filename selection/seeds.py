@@ -17,6 +17,8 @@ Purpose = Literal[
     "order",
     "dropout",
     "sampler",
+    "sobol",
+    "untried",
     "grid",
     "bootstrap",
     "final",

@@ -6,17 +6,18 @@ trials that it is given now, numbered as in a study that was built from scratch.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 
 import optuna
-from optuna.distributions import BaseDistribution, json_to_distribution
 from optuna.storages import InMemoryStorage
 from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
+from selection.search.sampled_space import sampled_distribution, to_sampled
 from selection.study.optuna_log import quiet_optuna
-from selection.study.optuna_names import distribution_json, to_optuna
-from selection.study.space import SearchSpace, nearest_inside
+from selection.study.setting import Setting
+from selection.study.space import nearest_inside
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialState
 
@@ -34,7 +35,9 @@ class History:
     """Reuse the converted trials of one study from cohort to cohort."""
 
     def __init__(self, spec: StudySpec) -> None:
-        self.distributions = distributions_of(spec.space)
+        self.distributions = {name: sampled_distribution(dim) for name, dim in spec.space.items()}
+        # How many of the trials of the last study() have each setting.
+        self.settings: Counter[Setting] = Counter()
         self._spec = spec
         self._finished: list[Trial] = []
         self._frozen: list[FrozenTrial] = []
@@ -65,6 +68,7 @@ class History:
         shared = shared_start(self._finished, finished)
         for index in range(shared, len(self._finished)):
             del self._indices[index]
+            self._forget(self._spec.setting(self._finished[index].params))
         del self._finished[shared:], self._frozen[shared:]
         for index, trial in enumerate(finished[shared:], start=shared):
             means = trial.fold_means if trial.state is not TrialState.FAILED else ()
@@ -72,7 +76,13 @@ class History:
             frozen.number = frozen._trial_id = index
             self._finished.append(trial)
             self._frozen.append(frozen)
+            self.settings[self._spec.setting(trial.params)] += 1
             self._indices[index] = (_STUDY_ID, index)
+
+    def _forget(self, setting: Setting) -> None:
+        self.settings[setting] -= 1
+        if not self.settings[setting]:
+            del self.settings[setting]
 
     def _freeze(
         self, params: Params, state: OptunaState, fold_means: Sequence[float], value: float | None
@@ -81,7 +91,7 @@ class History:
         inside = nearest_inside(space, params)
         return create_trial(
             state=state,
-            params={name: to_optuna(space[name], inside[name]) for name in space},
+            params={name: to_sampled(space[name], inside[name]) for name in space},
             distributions=self.distributions,
             intermediate_values=dict(enumerate(fold_means, start=1)),
             value=value,
@@ -106,8 +116,3 @@ def new_study(spec: StudySpec, sampler: optuna.samplers.BaseSampler | None = Non
             direction="minimize" if spec.is_minimised else "maximize",
             sampler=sampler or optuna.samplers.RandomSampler(seed=0),
         )
-
-
-def distributions_of(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """Return the search space as Optuna's distributions."""
-    return {name: json_to_distribution(distribution_json(dim)) for name, dim in space.items()}

@@ -19,14 +19,16 @@ class _Question:
     cohort: int
     count: int
     finished: tuple[int, ...]
+    running: tuple[int, ...]
 
 
 class Proposer:
     """Propose cohorts; with is_ahead, one cohort ahead of the training.
 
-    Ahead, a proposal ignores the trials of the cohort just before it, even if they have finished in
-    time. So it never depends on speed, and a resumed study proposes the same as an uninterrupted
-    one. Only samplers that learn from trials are asked ahead.
+    Ahead, a proposal takes the trials of the cohort just before it for running, even if they have
+    finished in time. So it never depends on speed, and a resumed study proposes the same as an
+    uninterrupted one. Only samplers that learn from trials are asked ahead, and from the third
+    cohort on: the second would have nothing to learn from.
     """
 
     def __init__(self, spec: StudySpec, *, is_ahead: bool) -> None:
@@ -40,28 +42,50 @@ class Proposer:
         self, finished: Sequence[Trial], count: int, cohort: int, pending: Sequence[Trial]
     ) -> Proposed:
         """Return the params of a cohort; the arguments are those of proposals.propose."""
-        finished = self._visible(finished, cohort)
+        finished, running = self._seen(finished, pending, cohort)
         asked, self._asked = self._asked, None
         if asked is not None:
             question, future = asked
             proposed = future.result()
-            if question == _question(finished, count, cohort):
+            if question == _question(finished, running, count, cohort):
                 return proposed
-        return propose(self._spec, finished, count, cohort, pending, self._history)
+        return propose(self._spec, finished, count, cohort, running, self._history)
 
-    def look_ahead(self, finished: Sequence[Trial], count: int, cohort: int) -> None:
-        """Start to propose the next cohort in the background, while the current one trains."""
-        if not self._is_ahead or count < 1 or self._asked is not None:
+    def look_ahead(
+        self, finished: Sequence[Trial], count: int, cohort: int, pending: Sequence[Trial]
+    ) -> None:
+        """Start to propose the next cohort in the background, while the current one trains.
+
+        pending are all trials that run, with those of the current cohort.
+        """
+        if not self._asks_ahead(cohort) or count < 1 or self._asked is not None:
             return
-        finished = self._visible(finished, cohort)
+        finished, running = self._seen(finished, pending, cohort)
         future = self._thread.submit(
-            propose, self._spec, finished, count, cohort, (), history=self._history
+            propose, self._spec, finished, count, cohort, running, self._history
         )
-        self._asked = (_question(finished, count, cohort), future)
+        self._asked = (_question(finished, running, count, cohort), future)
 
-    def _visible(self, finished: Sequence[Trial], cohort: int) -> list[Trial]:
-        return [trial for trial in finished if not self._is_ahead or trial.cohort < cohort - 1]
+    def _asks_ahead(self, cohort: int) -> bool:
+        return self._is_ahead and cohort > 1
+
+    def _seen(
+        self, finished: Sequence[Trial], pending: Sequence[Trial], cohort: int
+    ) -> tuple[list[Trial], list[Trial]]:
+        """Return the trials that count as finished, and as running, both by number."""
+        if not self._asks_ahead(cohort):
+            return list(finished), list(pending)
+        earlier = [trial for trial in finished if trial.cohort < cohort - 1]
+        later = {trial.number: trial for trial in (*finished, *pending)}
+        for trial in earlier:
+            del later[trial.number]
+        return earlier, [later[number] for number in sorted(later)]
 
 
-def _question(finished: Sequence[Trial], count: int, cohort: int) -> _Question:
-    return _Question(cohort, count, tuple(trial.number for trial in finished))
+def _question(
+    finished: Sequence[Trial], running: Sequence[Trial], count: int, cohort: int
+) -> _Question:
+    finished_numbers, running_numbers = (
+        tuple(trial.number for trial in trials) for trials in (finished, running)
+    )
+    return _Question(cohort, count, finished_numbers, running_numbers)

@@ -137,7 +137,9 @@ class SearchSection(Section):
     metric: MetricName = DEFAULT_METRIC
     """Score that chooses the winner; it also decides between classification and regression."""
     sampler: Literal["tpe", "gp", "random", "grid"] = "tpe"
-    """How the next settings are proposed."""
+    """How the next settings are proposed; `tpe` and `gp` start with a cohort that covers the space
+    evenly.
+    """
     pruner: PrunerName = "successive_halving"
     """How poor trials are stopped early; only complete trials can win."""
     pruner_options: dict[str, int | float] = Field(default_factory=dict)

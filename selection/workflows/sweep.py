@@ -164,6 +164,7 @@ class _Sweep:
         )
         self.memory = Memory(spec)
         self.proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
+        self.is_exhausted = False
         # By number.
         self.finished: list[Trial] = []
         # All trials of the cohorts below this one have finished; of later ones, by cohort, these.
@@ -200,19 +201,16 @@ class _Sweep:
 
     def _train(self, claim: ResumedCohort | NewCohort, held: Heartbeat) -> None:
         lease = claim.lease
-        if isinstance(claim, NewCohort):
-            # Before the finished ones: a trial that ends in between is in both, not in neither.
-            pending = self._pending()
-            self._learn()
-            begun: Sequence[Trial] = self._begin(claim, pending)
-        else:
-            self._learn()
-            begun = claim.trials
-        cohort = {trial.number: trial.params for trial in begun}
+        # Before the finished ones: a trial that ends in between is in both, not in neither.
+        pending = self._pending()
+        self._learn()
+        begun = self._begin(claim, pending) if isinstance(claim, NewCohort) else claim.trials
         asked_for = {trial.number: trial.asked_for for trial in begun}
         finished = tuple(self.finished)
+        cohort = {trial.number: trial.params for trial in begun}
         left = self.spec.budget - 1 - max(cohort)
-        self.proposer.look_ahead(finished, min(self.limits.cohort, left), lease.cohort + 1)
+        count = min(self.limits.cohort, left)
+        self.proposer.look_ahead(finished, count, lease.cohort + 1, (*pending, *begun))
         self._tell(finished, lease.cohort, len(cohort), None)
 
         def tell(training: int, epoch: EpochNews) -> None:
@@ -262,6 +260,7 @@ class _Sweep:
         )
         cohorts, space = self.repository.cohorts, self.spec.space
         numbers = self._retry(lambda: cohorts.begin(self.study, lease, proposed, space, queued))
+        self._say_if_exhausted(proposed)
         new = [(params, "") for params in proposed]
         asked = [(trial.params, trial.asked_for) for trial in waiting]
         # The default of the first cohort comes before what was asked for.
@@ -271,6 +270,20 @@ class _Sweep:
             Trial(number, TrialState.RUNNING, params, lease.cohort, asked_for=asked_for)
             for number, (params, asked_for) in zip(numbers, settings, strict=True)
         ]
+
+    def _say_if_exhausted(self, proposed: Sequence[Params]) -> None:
+        """Say once that the sampler repeats settings, which it does only if none is untried."""
+        if self.is_exhausted or self.spec.sections.search.sampler == "grid":
+            return
+        seen = self.memory.seen(self.finished)
+        settings = [self.spec.setting(params) for params in proposed]
+        different = len(seen.keys() | set(settings))
+        self.is_exhausted = different < len(seen) + len(settings)
+        if self.is_exhausted:
+            self.view.say(
+                f"{self.spec.name}: every setting of the space has been tried, {different} in all; "
+                "the trials that are left repeat their scores without training"
+            )
 
     def _retry(self, act: Callable[[], Value]) -> Value:
         return retry(act, self.view.say)

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import optuna
@@ -93,12 +94,16 @@ def test_proposals_are_a_pure_function_of_the_finished_trials(sampler: str) -> N
         assert params["activation"] in ("relu", "tanh")
 
 
-def from_scratch(spec: StudySpec, done: list[Trial], n: int, cohort: int) -> list[dict[str, Any]]:
+def from_scratch(
+    spec: StudySpec, done: list[Trial], n: int, cohort: int, running: Sequence[Trial] = ()
+) -> list[dict[str, Any]]:
     """Propose as Optuna's manual says: a new study, every trial added to it, and then asked."""
     seed = seed32_for(spec.seed, "sampler", cohort)
     samplers: dict[str, Any] = {
-        "tpe": lambda: optuna.samplers.TPESampler(seed=seed),
-        "gp": lambda: optuna.samplers.GPSampler(seed=seed, deterministic_objective=False),
+        "tpe": lambda: optuna.samplers.TPESampler(seed=seed, n_startup_trials=1),
+        "gp": lambda: optuna.samplers.GPSampler(
+            seed=seed, n_startup_trials=1, deterministic_objective=False
+        ),
         "random": lambda: optuna.samplers.RandomSampler(seed=seed),
     }
     study = optuna.create_study(
@@ -110,8 +115,8 @@ def from_scratch(spec: StudySpec, done: list[Trial], n: int, cohort: int) -> lis
     distributions = {
         name: json_to_distribution(distribution_json(dim)) for name, dim in space.items()
     }
-    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL"}
-    for trial in done:
+    states = {"complete": "COMPLETE", "pruned": "PRUNED", "failed": "FAIL", "running": "RUNNING"}
+    for trial in (*done, *running):
         inside = nearest_inside(space, trial.params)
         means = () if trial.state is TrialState.FAILED else trial.fold_means
         study.add_trial(
@@ -130,6 +135,32 @@ def from_scratch(spec: StudySpec, done: list[Trial], n: int, cohort: int) -> lis
     ]
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_one_finished_cohort_is_enough_to_learn_from(sampler: str) -> None:
+    spec = make_spec(sampler=sampler)
+    done = some_finished(spec, 8)
+    assert propose(spec, done, 4, 1) == from_scratch(spec, done, 4, 1)
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "gp"])
+def test_the_trials_of_other_workers_are_shown_as_running(sampler: str) -> None:
+    spec = make_spec(sampler=sampler)
+    done = some_finished(spec, 12)
+    pending = as_running(propose(spec, done, 4, 3), cohort=3)
+    proposed = propose(spec, done, 4, 4, pending)
+    assert proposed == from_scratch(spec, done, 4, 4, pending)
+    assert proposed != propose(spec, done, 4, 4), "pending trials change nothing"
+    # A trial that ends while the record is read is in both.
+    assert propose(spec, done, 4, 4, [done[3], *pending]) == proposed
+
+
+def as_running(proposed: list[dict[str, Any]], cohort: int) -> list[Trial]:
+    return [
+        Trial(100 + number, TrialState.RUNNING, params, cohort)
+        for number, params in enumerate(proposed)
+    ]
+
+
 def as_workers_learn(done: list[Trial]) -> list[list[Trial]]:
     """Return what a loop is done, cohort by cohort of 4, when others finish theirs out of order."""
     learned = [done[:4], done[:8], done[:4] + done[8:12], done[:12], done[:12], done[:20]]
@@ -143,7 +174,10 @@ def test_a_kept_history_proposes_what_a_study_built_from_scratch_does(sampler: s
     done = some_finished(spec, 20)
     history = History(spec)
     for cohort, known in enumerate(as_workers_learn(done), start=1):
-        expected = from_scratch(spec, known, 3, cohort)
+        # Without a finished trial, TPE and GP are not asked: the Sobol sequence goes on.
+        is_asked = known or sampler == "random"
+        ask = from_scratch if is_asked else propose
+        expected = ask(spec, known, 3, cohort)
         assert propose(spec, known, 3, cohort, (), history) == expected
         assert propose(spec, known, 3, cohort) == expected
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -109,10 +110,15 @@ def test_ahead_each_cohort_is_asked_of_all_trials_but_those_just_before_it(bench
     trials = bench.records.trials(study)
     fresh = [trial.params for trial in trials]
     for cohort in range(6):
-        finished = [trial for trial in trials if trial.cohort < cohort - 1]
-        assert propose(spec, finished, 4, cohort) == fresh[4 * cohort : 4 * cohort + 4]
-    finished = [trial for trial in trials if trial.cohort < 5]
-    assert propose(spec, finished, 4, 5) != fresh[20:], "the last trials would have been heeded"
+        # The second cohort waits for the first: it has nothing else to learn from.
+        finished = [trial for trial in trials if trial.cohort < max(cohort - 1, min(cohort, 1))]
+        running = trials[len(finished) : 4 * cohort]
+        proposed = propose(spec, finished, 4, cohort, running)
+        assert proposed == fresh[4 * cohort : 4 * cohort + 4]
+    assert any(
+        propose(spec, trials[: 4 * cohort], 4, cohort) != fresh[4 * cohort : 4 * cohort + 4]
+        for cohort in range(2, 6)
+    ), "the last trials would have been heeded"
 
 
 @pytest.mark.parametrize("cohort", [3, 5])
@@ -132,10 +138,50 @@ def test_ahead_a_stopped_study_ends_as_the_uninterrupted_one(
 def test_what_was_asked_ahead_is_asked_again_where_it_no_longer_fits() -> None:
     spec = make_spec(trials=24)
     proposer = Proposer(spec, is_ahead=True)
-    proposer.look_ahead([], 4, 1)
-    assert proposer.propose([], 3, 1, ()) == propose(spec, [], 3, 1)
-    proposer.look_ahead([], 4, 2)
-    assert proposer.propose([], 4, 3, ()) == propose(spec, [], 4, 3)
+    running = [Trial(0, TrialState.RUNNING, spec.default, cohort=1)]
+    proposer.look_ahead([], 4, 2, running)
+    assert proposer.propose([], 3, 2, running) == propose(spec, [], 3, 2, running)
+    proposer.look_ahead([], 4, 2, running)
+    assert proposer.propose([], 4, 3, running) == propose(spec, [], 4, 3, running)
+    proposer.look_ahead([], 4, 2, running)
+    assert proposer.propose([], 4, 2, ()) == propose(spec, [], 4, 2)
+
+
+def test_ahead_of_the_second_cohort_nothing_is_proposed(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def counting(spec: StudySpec, finished: Any, n: int, cohort: int, *rest: Any) -> Any:
+        asked.append(cohort)
+        return propose(spec, finished, n, cohort, *rest)
+
+    monkeypatch.setattr("selection.search.proposer.propose", counting)
+    proposer = Proposer(make_spec(), is_ahead=True)
+    first = [Trial(0, TrialState.RUNNING, make_spec().default, cohort=0)]
+    proposer.look_ahead([], 4, 1, first)
+    assert asked == []
+    finished = [replace(first[0], state=TrialState.COMPLETE, value=0.5, fold_means=(0.5,))]
+    proposer.propose(finished, 4, 1, ())
+    assert asked == [1]
+
+
+def test_a_sweep_says_once_that_every_setting_was_tried(bench: Bench) -> None:
+    space = {"width": {"choices": [4, 8]}}
+    study = bench.run(make_spec(space=space, trials=10, cohort=2, sampler="random"))
+    (line,) = [line for line in bench.lines if "every setting" in line]
+    assert line == (
+        "iris: every setting of the space has been tried, 2 in all; "
+        "the trials that are left repeat their scores without training"
+    )
+    widths = [trial.params["width"] for trial in bench.records.trials(study)]
+    assert sorted(widths[:2]) == [4, 8]
+    assert set(widths[2:]) <= {4, 8}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_a_sweep_that_leaves_settings_untried_does_not_say_so(bench: Bench, sampler: str) -> None:
+    space = {"width": {"choices": [2, 3, 4, 8]}}
+    bench.run(make_spec(space=space, trials=4, cohort=2, sampler=sampler))
+    assert [line for line in bench.lines if "every setting" in line] == []
 
 
 def test_a_finished_study_is_not_trained_again(bench: Bench) -> None:
