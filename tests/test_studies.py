@@ -99,7 +99,9 @@ def test_a_study_file_runs_to_a_winner(bench: Bench, path: Path) -> None:
     has_layers = {fold.layers is not None for fold in bench.records.curves(study, 0)}
     assert has_layers == {spec.sections.training.diagnostics}
     constant = "mean" if spec.task == "regression" else "majority"
-    assert set(found.baselines) == {constant, "linear", "gradient_boosting"}
+    everything = {constant, "linear", "gradient_boosting"}
+    assert {*found.baselines, *found.baselines_left_out} == everything
+    assert {constant, "linear"} <= set(found.baselines)
     assert found.winner is not None
     if found.rule == "best":
         assert found.winner.number == rank(trials, is_minimised=spec.is_minimised)[0].number

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import takewhile
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from selection.data.folds import Split, fold_kind
 from selection.data.prepare import FoldData, prepare_folds
@@ -19,11 +23,13 @@ from selection.stats.scores import reduce_outputs, weighted_scores
 from selection.store.evidence import BaselineFold
 from selection.study.baselines import GRADIENT_BOOSTING, LINEAR, constant_name
 from selection.study.spec import StudySpec
+from selection.train.device import choose_device, count_workers
 from selection.workflows.boosting_baseline import ITERATIONS, fit_boosting
 from selection.workflows.linear_baseline import LinearFit, fit_linear
 from selection.workflows.study_data import StudyData
 
 Outputs = NDArray[np.float32]
+Fitted = TypeVar("Fitted")
 
 
 def score_baseline(name: str, spec: StudySpec, data: StudyData) -> list[BaselineFold]:
@@ -76,18 +82,14 @@ def _constant_outputs(target: NDArray[np.generic], classes: int) -> Outputs:
 
 
 def _linear(spec: StudySpec, data: StudyData) -> tuple[list[Outputs], str]:
-    outputs: list[Outputs] = []
-    fits: list[LinearFit] = []
     is_time_series = fold_kind(data.dataset, spec) == "time_series"
-    for split in data.plan.splits:
-        fold = _prepare(spec, data, split)
-        if fold is None:
-            break
-        groups = data.dataset.groups
-        fit = fit_linear(fold, groups, _seed(spec, split), is_time_series=is_time_series)
-        fits.append(fit)
-        outputs.append(_in_target_units(fold, fit.outputs))
-    return outputs, _linear_note(spec, fits)
+
+    def fit(fold: FoldData, seed: int) -> tuple[Outputs, LinearFit]:
+        found = fit_linear(fold, data.dataset.groups, seed, is_time_series=is_time_series)
+        return _in_target_units(fold, found.outputs), found
+
+    fitted = _fit_folds(spec, data, fit)
+    return [outputs for outputs, _ in fitted], _linear_note(spec, [fit for _, fit in fitted])
 
 
 def _linear_note(spec: StudySpec, fits: Sequence[LinearFit]) -> str:
@@ -100,13 +102,31 @@ def _linear_note(spec: StudySpec, fits: Sequence[LinearFit]) -> str:
 
 
 def _boosting(spec: StudySpec, data: StudyData) -> tuple[list[Outputs], str]:
-    outputs: list[Outputs] = []
-    for split in data.plan.splits:
+    def fit(fold: FoldData, seed: int) -> Outputs:
+        return _in_target_units(fold, fit_boosting(fold, seed))
+
+    return _fit_folds(spec, data, fit), f"{ITERATIONS} iterations"
+
+
+def _fit_folds(
+    spec: StudySpec, data: StudyData, fit: Callable[[FoldData, int], Fitted]
+) -> list[Fitted]:
+    """Fit every fold up to the first that float32 cannot hold, as many at once as there are cores.
+
+    Each has one thread: threads that share a small fit wait for each other longer than they work.
+    """
+
+    def fit_one(split: Split) -> Fitted | None:
         fold = _prepare(spec, data, split)
         if fold is None:
-            break
-        outputs.append(_in_target_units(fold, fit_boosting(fold, _seed(spec, split))))
-    return outputs, f"{ITERATIONS} iterations"
+            return None
+        with threadpool_limits(1, user_api="openmp"):  # counts for this thread alone
+            return fit(fold, _seed(spec, split))
+
+    cores = count_workers(choose_device("cpu"))
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores) as pool:
+        fitted = list(pool.map(fit_one, data.plan.splits))
+    return [each for each in takewhile(lambda each: each is not None, fitted) if each is not None]
 
 
 def _prepare(spec: StudySpec, data: StudyData, split: Split) -> FoldData | None:

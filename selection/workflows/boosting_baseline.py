@@ -10,14 +10,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
-from threadpoolctl import threadpool_limits
 
 from selection.data.prepare import FoldData
 from selection.workflows.log_probabilities import log_probabilities
 
 ITERATIONS = 100
-# With fewer values (rows x inputs), threads wait for each other longer than they work.
-VALUES_WORTH_THREADS = 1_000_000
 
 
 def fit_boosting(fold: FoldData, seed: int) -> NDArray[np.floating[Any]]:
@@ -30,10 +27,8 @@ def fit_boosting(fold: FoldData, seed: int) -> NDArray[np.floating[Any]]:
     unseen = fold.features[fold.validation]
     kind = HistGradientBoostingClassifier if fold.classes else HistGradientBoostingRegressor
     model = kind(max_iter=ITERATIONS, early_stopping=False, random_state=seed)
-    threads = 1 if rows.size < VALUES_WORTH_THREADS else None
-    with threadpool_limits(limits=threads, user_api="openmp"):
-        model.fit(rows, targets)
-        if fold.classes:
-            return log_probabilities(model, unseen, fold.classes)
-        predicted: NDArray[np.floating[Any]] = model.predict(unseen)
-        return predicted[:, None]
+    model.fit(rows, targets)
+    if fold.classes:
+        return log_probabilities(model, unseen, fold.classes)
+    predicted: NDArray[np.floating[Any]] = model.predict(unseen)
+    return predicted[:, None]

@@ -153,7 +153,8 @@ def _predict(
     scaler = StandardScaler().fit(rows)
     inside, outside = scaler.transform(rows), scaler.transform(unseen)
     if not classes:
-        ridge = Ridge(alpha=penalty).fit(inside, targets.astype(np.float64))
+        # The other solvers lose digits, and warn, where there are more inputs than rows.
+        ridge = Ridge(alpha=penalty, solver="svd").fit(inside, targets.astype(np.float64))
         return ridge.predict(outside)[:, None], True
     model = LogisticRegression(C=1.0 / penalty, max_iter=iterations)
     with warnings.catch_warnings():
