@@ -42,8 +42,7 @@ class Table:
             "target": "y",
             "held_out": {"column": "held_out", "value": 1},
         }
-        if self.group > 1:
-            data["groups"] = "unit"
+        data |= {"groups": "unit"} if self.group > 1 else {"drop": ["unit"]}
         return parse_study(
             {
                 "name": f"honesty-{seed}",

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from selection.cli.main import main
+from selection.workflows import boosting_baseline, linear_baseline
 from tests.command_line import Cli, Outcome
 from tests.postgres_server import throw_away_server
 from tests.sweep_bench import Bench
@@ -25,6 +26,14 @@ from tests.worker_farm import Farm, open_farm
 def _one_thread() -> None:
     """Small tensors gain nothing from threads, and busy machines lose much by them."""
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _short_baselines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests run studies for another reason than their baselines."""
+    if request.node.get_closest_marker("whole_baselines") is None:
+        monkeypatch.setattr(boosting_baseline, "ITERATIONS", 3)
+        monkeypatch.setattr(linear_baseline, "PENALTIES", (1e1, 1e0))
 
 
 @pytest.fixture(scope="session")

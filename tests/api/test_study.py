@@ -8,6 +8,7 @@ import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,9 @@ def test_a_study_gets_more_trials_until_it_is_evaluated(storage_url: str) -> Non
     assert [trial.number for trial in log.trials] == [4, 5, 6, 7]
     timeless = [name for name in whole.trials if name != "seconds"]
     pd.testing.assert_frame_equal(more.trials[timeless], whole.trials[timeless])
-    assert study.best == more.best == whole.best, "an object that was there before sees it too"
+    assert study.best == more.best, "an object that was there before sees it too"
+    # The notes of baselines say how long these took.
+    assert replace(more.best, baselines={}) == replace(whole.best, baselines={})
     assert study.best.corrected != old.corrected
     level = {"assessment.level": 0.8, "search.trials": 8}
     selection.run(STUDY, overrides=level, storage=storage_url, progress=False)

@@ -9,6 +9,7 @@ from benchmarks.honesty_studies import CHANCE, Table, study_verdicts
 
 
 @pytest.mark.slow
+@pytest.mark.whole_baselines
 @pytest.mark.parametrize("pruner", ["none", "successive_halving"])
 def test_the_verdict_is_honest_on_noise(pruner: str) -> None:
     verdicts = list(study_verdicts(Table("noise", pruner=pruner), 20))

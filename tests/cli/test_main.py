@@ -310,7 +310,8 @@ def test_a_study_whose_every_trial_fails_says_so_and_ends_with_1(cli: Cli) -> No
     for _ in range(2):
         done = cli("run", study)
         assert done.code == 1
-        assert "5 trials (5 failed)\nno trial is complete, so none has won\n" in done.out
+        assert "5 trials (5 failed)\nwarning: All 5 trials failed" in done.out
+        assert "\nno trial is complete, so none has won\n" in done.out
         assert "selection trials small" in done.out.replace("python -m ", "")
         assert "evaluate" not in done.out
         assert "export" not in done.out

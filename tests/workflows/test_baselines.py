@@ -38,6 +38,8 @@ from selection.workflows.study_data import StudyData, load_study_data
 from tests.sweep_bench import Bench
 from tests.sweep_bench import make_spec as make_iris
 
+pytestmark = pytest.mark.whole_baselines
+
 CLASSIFICATION = ["accuracy", "balanced_accuracy", "cross_entropy", "macro_f1", "roc_auc"]
 REGRESSION = ["rmse", "mae", "r2"]
 
