@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from selection.metrics import METRICS, MeanOverClasses, RankArea
 from selection.report.cells import show_number, show_value
 from selection.report.verdict import openings
 from selection.workflows.cautions import (
@@ -116,9 +117,18 @@ def _linear_wins(found: LinearWins) -> str:
 def _imbalanced_accuracy(found: ImbalancedAccuracy) -> str:
     return (
         f"The observed accuracy {show_number(found.accuracy)} is close to the "
-        f"{show_number(found.share)} of always predicting class {found.name}. Choose by "
-        "balanced_accuracy, macro_f1 or roc_auc instead ([search] metric)."
+        f"{show_number(found.share)} of always predicting class {found.name}. Choose by a metric "
+        f"that counts classes alike ([search] metric): {', '.join(_class_metrics())}."
     )
+
+
+def _class_metrics() -> list[str]:
+    """Return the metrics for which every class weighs the same."""
+    return [
+        name
+        for name, metric in METRICS.items()
+        if isinstance(metric.computation, MeanOverClasses | RankArea)
+    ]
 
 
 def _few_updates(found: FewUpdates) -> str:

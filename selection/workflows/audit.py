@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from selection.seeds import seed_for
 from selection.store.curve_points import AUDIT, CurvePoint
@@ -17,7 +18,9 @@ from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState, fold_means
-from selection.train.fit import Trainer
+
+if TYPE_CHECKING:
+    from selection.train.fit import Trainer
 
 
 @dataclass(frozen=True)

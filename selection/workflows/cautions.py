@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
+from selection.metrics import METRICS
 from selection.study.fields import WHOLE_FIELDS, is_number
 from selection.study.space import Choices, Dimension
 from selection.study.space_file import wrong_value
@@ -171,7 +172,7 @@ def linear_wins(assessment: Assessment, winner: Trial) -> LinearWins | None:
 def imbalanced_accuracy(assessment: Assessment, winner: Trial) -> ImbalancedAccuracy | None:
     """Object to an accuracy near what always predicting the largest of skewed classes scores."""
     counts = assessment.study.facts.class_counts
-    if assessment.spec.metric != "accuracy" or len(counts) < 2:
+    if not METRICS[assessment.spec.metric].counts_hits or len(counts) < 2:
         return None
     name, largest = max(counts.items(), key=lambda pair: pair[1])
     rows = sum(counts.values())

@@ -40,7 +40,7 @@ learning_rate = {{ low = 0.01, high = 1.0, log = true }}
 [search]
 trials = {trials}
 cohort = 4
-pruner_options = {{ min_resource = 1, reduction_factor = 2, finalists = 0 }}
+pruner_options = {{ min_resource = 1, reduction_factor = 2, finalists = 9 }}
 """
 TRAP = "<img src=x onerror=alert(1)>"
 QUOTES = "a \"b\" 'c' /../ \U0001f9ea"

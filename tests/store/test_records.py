@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import math
@@ -59,7 +60,8 @@ def test_study_is_read_back_as_it_was_written(records: Records) -> None:
     written = create_example(records, spec)
     read = records.find_study(spec.name)
     assert read is not None
-    assert vars(read) == vars(written)
+    for each in dataclasses.fields(read):
+        assert getattr(read, each.name) == getattr(written, each.name), each.name
     assert (read.facts, read.environment) == (FACTS, ENVIRONMENT)
     assert (read.data_fingerprint, read.held_out_fingerprint) == ("d" * 64, "h" * 64)
     assert read.spec().fingerprint == read.spec_fingerprint == spec.fingerprint

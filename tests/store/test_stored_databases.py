@@ -7,7 +7,7 @@ when it was killed behind the beginning of its second cohort, as sqlite3's and p
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from selection.errors import StorageError
 from selection.store.database import check_database, open_database, upgrade_database
 from selection.store.doctor import examine, fix
 from selection.store.records import Records
-from selection.study.trial import TrialState
+from selection.study.trial import Trial, TrialState
 from tests.sweep_bench import Bench
 
 STORED = Path(__file__).parent / "stored"
@@ -52,7 +52,7 @@ def url(request: pytest.FixtureRequest, revision: str) -> str:
 
 
 def test_an_older_database_is_refused_then_upgraded_and_trained_to_the_end(
-    url: str, revision: str, bench: Bench, other_bench: Bench
+    url: str, revision: str, bench: Bench
 ) -> None:
     with pytest.raises(StorageError, match=rf"but got {revision}\. Run selection db upgrade"):
         open_database(url, create=True, write=True)
@@ -79,13 +79,18 @@ def test_an_older_database_is_refused_then_upgraded_and_trained_to_the_end(
         after = records.trials(study)
         assert after[:2] == before[:2]
         assert examine(database) == []
-    whole = other_bench.table(study.spec())
-    assert len(after) == study.spec().budget
-    for trial, calm in zip(after, whole, strict=True):
-        assert (trial.state, trial.cohort) == (calm["state"], calm["cohort"])
-        assert dict(trial.params) == pytest.approx(calm["params"])
-        # Another machine wrote the first cohort.
-        assert trial.value == pytest.approx(calm["value"], abs=0.02)
+    check_goes_on(before, after, study.spec().budget)
+
+
+def check_goes_on(before: Sequence[Trial], after: Sequence[Trial], budget: int) -> None:
+    """Check that trials that had begun were trained as asked; the rest follows today's pruner."""
+    assert [trial.number for trial in after] == list(range(budget))
+    for old, new in zip(before, after, strict=False):
+        assert (dict(old.params), old.cohort) == (dict(new.params), new.cohort)
+    states = [trial.state for trial in after]
+    assert all(state.is_finished for state in states)
+    assert states.count(TrialState.COMPLETE) >= min(5, budget - 1), "one was pruned before"
+    assert all(np.isfinite(trial.fold_scores).all() for trial in after)
 
 
 def test_a_study_interrupted_under_the_version_before_ends_with_its_own_trials(
@@ -97,12 +102,12 @@ def test_a_study_interrupted_under_the_version_before_ends_with_its_own_trials(
     old = selection.open_study("interrupted", storage=storage)
     begun, spec = old.trials, old.spec
     assert list(begun["state"]) == ["complete", "pruned", "running", "running"]
+    with open_database(storage, create=False, write=False) as database:
+        records = Records(database)
+        study = records.find_study("interrupted")
+        assert study is not None
+        before = records.trials(study)
     finished = selection.run(spec, storage=storage, progress=False).trials
-    other = f"sqlite:///{tmp_path / 'new.db'}"
-    whole = selection.run(spec, storage=other, progress=False).trials
-    assert list(finished.index) == list(range(spec.budget))
+    with open_database(storage, create=False, write=False) as database:
+        check_goes_on(before, Records(database).trials(study), spec.budget)
     assert list(finished["value"][:1]) == list(begun["value"][:1])
-    for name in ("state", "epochs", "param_width"):
-        assert list(finished[name]) == list(whole[name]), name
-    # Another machine wrote the first cohort.
-    np.testing.assert_allclose(finished["value"], whole["value"], atol=0.02)

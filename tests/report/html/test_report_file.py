@@ -74,7 +74,7 @@ def test_a_place_that_is_no_file_is_refused(ran: Cli) -> None:
 def test_a_study_without_a_complete_trial_has_a_report(cli: Cli) -> None:
     diverging = STUDY_TEXT.replace("low = 0.05, high = 1.0, log = true", "choices = [1e30]")
     Path("s.toml").write_text(diverging)
-    assert cli("run", "s.toml").code == 0
+    assert cli("run", "s.toml").code == 1
     assert cli("status", "small", "--json").json["trials"]["failed"] == 5
     assert cli("report", "small", "--to", "report.html").code == 0
     assert "No trial is complete, so there is no winner." in Path("report.html").read_text()
