@@ -174,7 +174,7 @@ def _ties(found: ExactTies) -> str:
     return (
         f"{len(found.numbers)} different settings share the best observed mean "
         f"{show_number(found.mean)} exactly (trials {named}{more}), and the first of them won. "
-        "Choose by a finer metric, such as cross_entropy, or add [cv] repeats."
+        "Choose by a finer metric, such as a loss, or add [cv] repeats."
     )
 
 

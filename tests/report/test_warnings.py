@@ -58,7 +58,8 @@ LINES: list[tuple[Caution, str, str]] = [
         ImbalancedAccuracy("no", 0.9, 0.91),
         "imbalanced_accuracy",
         "The observed accuracy 0.9100 is close to the 0.9000 of always predicting class no. Choose "
-        "by balanced_accuracy, macro_f1 or roc_auc instead ([search] metric).",
+        "by a metric that counts classes alike ([search] metric): balanced_accuracy, macro_f1, "
+        "roc_auc.",
     ),
     (
         FewUpdates(10, 3),
@@ -98,7 +99,7 @@ LINES: list[tuple[Caution, str, str]] = [
         ExactTies((1, 4, 7), 0.95),
         "ties",
         "3 different settings share the best observed mean 0.9500 exactly (trials 1, 4, 7), and "
-        "the first of them won. Choose by a finer metric, such as cross_entropy, or add [cv] "
+        "the first of them won. Choose by a finer metric, such as a loss, or add [cv] "
         "repeats.",
     ),
     (

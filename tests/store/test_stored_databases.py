@@ -96,9 +96,10 @@ def check_goes_on(before: Sequence[Trial], after: Sequence[Trial], budget: int) 
 def test_a_study_interrupted_under_the_version_before_ends_with_its_own_trials(
     tmp_path: Path,
 ) -> None:
-    """Version 0.1.0 was killed in the second of three cohorts; its tables are today's."""
+    """Version 0.1.0 was killed in the second of three cohorts."""
     storage = f"sqlite:///{tmp_path / 'old.db'}"
     load(storage, "0.1.0")
+    upgrade_database(storage)
     old = selection.open_study("interrupted", storage=storage)
     begun, spec = old.trials, old.spec
     assert list(begun["state"]) == ["complete", "pruned", "running", "running"]
