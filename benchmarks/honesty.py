@@ -161,7 +161,8 @@ def _print_tables(seeds: int) -> None:
 {seeds} studies of each table through the product, 30 trials, 20 epochs, 5 folds, baselines and all
 (benchmarks/honesty_studies.py). Without a signal the truth is known; with one it is the score of
 the winner, trained again on all development rows, on 5,000 held-out rows. A claim is "better than
-the baseline", of any baseline.
+the baseline", of any baseline; linear models and trees fit noise, so that it may be true of them
+where there is no signal.
 
 | table | complete | truth | observed | corrected | bias | interval contains | claims |
 | --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |"""
