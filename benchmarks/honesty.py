@@ -57,7 +57,7 @@ TABLES = (
     Table("signal, regression, 200 rows", rows=200, has_signal=True, metric="rmse"),
 )
 GOAL, LEAST_COVER, MOST_COVER = 0.01, 0.94, 0.99
-BOOTSTRAPS = 200
+BOOTSTRAPS = 100
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 Rows are resampled; the pruner and the rule choose on the drawn rows, and the chosen trial is scored
 on the rows that were not drawn. No model is trained again. A pruned trial competes with its last
 kept predictions: a move of its score under resampling counts by the share of such moves that was
-left at the end in the trials that went on, and its score grows as theirs did.
+left at the end in the trials that went on, and its score becomes what theirs did, by a regression.
 Source: Tsamardinos, Greasidou, Borboudakis (2018), "Bootstrapping the out-of-sample predictions for
 efficient and accurate cross-validation"; decision 23 for pruned trials.
 """
@@ -141,34 +141,31 @@ class _Record:
         self._last: NDArray[np.int64] = reached.max(axis=1)  # (T,)
         once = np.ones((1, len(rows.targets)), dtype=counts.dtype)
         self._whole = self._fold_scores(once)  # (1, T, S, J)
+        # The means over folds of each trial's last predictions on all rows, (T,).
+        self.whole = _means(self._whole[0, np.arange(trials), self._last])
         self._carried = _carry_over(
             _means(self._fold_scores(counts)),
             _means(self._whole)[0],
             is_minimised=METRICS[rows.metric].is_minimised,
         )
 
-    @property
-    def whole(self) -> Floats:
-        """The means over folds of each trial's last predictions on all rows. Shape: (T,)."""
-        return _means(self._whole[0, np.arange(len(self._last)), self._last])
-
     def in_bag(self, counts: NDArray[Any]) -> _InBag:
         """Return the scores under the weights of a block of bootstraps. Shape: (b, N)."""
         scores = self._fold_scores(counts)
         last_means = _means(scores[:, np.arange(len(self._last)), self._last])
-        for trial in np.flatnonzero(self._last < self._end):
+        for trial in np.flatnonzero(self._last < self._end).tolist():
             last = int(self._last[trial])
-            moves = scores[:, trial, last] - self._whole[:, trial, last]
+            whole = self._whole[0, trial, last]  # (J,)
+            moves = scores[:, trial, last] - whole
             for stage in range(last + 1, self._end + 1):
                 carry = self._carried[last, stage]
-                grown = self._whole[:, trial, last] + carry.gain
-                scores[:, trial, stage] = grown + carry.share * moves
+                scores[:, trial, stage] = whole + self._growth(trial, carry) + carry.share * moves
         return _InBag(_means(scores[:, :, : self._end]), scores[:, :, self._end], last_means)
 
     def out_of_bag(self, chosen: NDArray[np.int64], left_out: NDArray[np.bool_]) -> Floats:
         """Return the score of each bootstrap's winner on its rows. Shape: (b,), (b, N) -> (b,)."""
         drawn = np.empty(len(chosen))
-        for trial in np.unique(chosen):
+        for trial in np.unique(chosen).tolist():
             lines = chosen == trial
             stage = int(self._last[trial])
             found = self._stages[stage]
@@ -179,8 +176,14 @@ class _Record:
                 carry = self._carried[stage, self._end]
                 once = np.ones((1, len(self._rows.targets)), dtype=np.int16)
                 (whole,) = pooled_scores(self._rows, predictions, once)[:, 0]
-                drawn[lines] = whole + carry.gain + carry.share * (drawn[lines] - whole)
+                moves = drawn[lines] - whole
+                drawn[lines] = whole + self._growth(trial, carry) + carry.share * moves
         return drawn
+
+    def _growth(self, trial: int, carry: _Carry) -> float:
+        """Return by how much the score of a trial would have changed since its last stage."""
+        score = self.whole[trial]
+        return float(carry.score(score) - score)
 
     def _fold_scores(self, weights: NDArray[Any]) -> Floats:
         """Return all scores, NaN where a trial has no predictions.
@@ -202,47 +205,63 @@ class _Record:
 class _Carry:
     """Say what a pruned trial's score would have become at a later stage.
 
-    share is what is left of a move of its score under resampling, gain what its score grows by.
+    share is what is left of a move of its score under resampling; the score on all rows becomes
+    intercept + slope x score, but not better than limit.
     """
 
-    share: float = 1.0
-    gain: float = 0.0
+    share: float
+    slope: float
+    intercept: float
+    limit: float
+    is_minimised: bool
+
+    def score(self, score: Floats) -> Floats:
+        """Return scores on all rows as they would have become."""
+        later = self.intercept + self.slope * score
+        return np.maximum(later, self.limit) if self.is_minimised else np.minimum(later, self.limit)
 
 
 def _carry_over(
     means: Floats, whole: Floats, *, is_minimised: bool
 ) -> dict[tuple[int, int], _Carry]:
-    """Return what scores keep and gain between two stages, from the trials that reached both.
+    """Return what scores become between two stages, as they did for trials that reached both.
 
     share is the slope of a score's move at the later stage on its move at the earlier one, over
-    trials and bootstraps. gain is the mean growth of the scores, and what the trials lost only
-    because they had been chosen by the earlier score: of its optimism, as resampling shows it, the
-    share that is not carried over.
+    trials and bootstraps. slope and intercept are the regression of the later score on the earlier
+    one, over trials: that these were chosen by the earlier score does not bias it. With fewer than
+    three of them the slope is 1. No trial becomes better than the best that is on record.
     Shape: means (B, T, S) in-bag, whole (T, S).
     """
     carried: dict[tuple[int, int], _Carry] = {}
     moves = means - whole
-    sign = -1.0 if is_minimised else 1.0
     for last in range(means.shape[2]):
-        there = np.isfinite(whole[:, last])
         for stage in range(last + 1, means.shape[2]):
-            both = np.flatnonzero(there & np.isfinite(whole[:, stage]))
+            both = np.flatnonzero(np.isfinite(whole[:, last]) & np.isfinite(whole[:, stage]))
+            known = whole[np.isfinite(whole[:, stage]), stage]
             if not len(both):
-                carried[last, stage] = _Carry()
+                limit = np.inf if not is_minimised else -np.inf
+                carried[last, stage] = _Carry(1.0, 1.0, 0.0, limit, is_minimised)
                 continue
-            before, after = (
-                np.nan_to_num(moves[:, both, last]),
-                np.nan_to_num(moves[:, both, stage]),
+            before, after = whole[both, last], whole[both, stage]
+            slope = _slope(before - before.mean(), after - after.mean()) if len(both) > 2 else 1.0
+            share = _slope(
+                np.nan_to_num(moves[:, both, last]), np.nan_to_num(moves[:, both, stage])
             )
-            squares = float(np.sum(np.square(before)))
-            slope = float(np.sum(before * after)) / squares if squares > 0 else 1.0
-            share = min(max(slope, 0.0), 1.0)
-            in_bag = np.nan_to_num(sign * means[:, there, last], nan=-np.inf)
-            chosen = np.argsort(-in_bag, axis=1, kind="stable")[:, : len(both)]
-            optimism = np.nanmean(np.take_along_axis(moves[:, there, last], chosen, axis=1))
-            growth = np.mean(whole[both, stage] - whole[both, last])
-            carried[last, stage] = _Carry(share, float(growth + (1 - share) * optimism))
+            carried[last, stage] = _Carry(
+                share,
+                slope,
+                float(after.mean() - slope * before.mean()),
+                float(known.min() if is_minimised else known.max()),
+                is_minimised,
+            )
     return carried
+
+
+def _slope(before: Floats, after: Floats) -> float:
+    """Return the slope of a line through the origin, between 0 and 1; 1 where it is not defined."""
+    squares = float(np.sum(np.square(before)))
+    slope = float(np.sum(before * after)) / squares if squares > 0 else 1.0
+    return min(max(slope, 0.0), 1.0)
 
 
 def _means(scores: Floats) -> Floats:

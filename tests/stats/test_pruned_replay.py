@@ -53,7 +53,7 @@ def slow_draws(rows: Rows, values: list[Any], reached: Any, bootstraps: int) -> 
         for t in range(TRIALS)
         for s in range(reached[t] + 1)
     }
-    share, gain = {}, {}
+    share, later = {}, {}
     for last in range(end):
         there = [t for t in range(TRIALS) if reached[t] >= last]
         for stage in range(last + 1, end + 1):
@@ -61,12 +61,13 @@ def slow_draws(rows: Rows, values: list[Any], reached: Any, bootstraps: int) -> 
             x = np.concatenate([moves[t, last] for t in both])
             y = np.concatenate([moves[t, stage] for t in both])
             share[last, stage] = float(np.clip(x @ y / (x @ x), 0, 1))
-            optimism = []
-            for b in range(len(drawn)):
-                ranked = sorted(there, key=lambda t: -(whole[t][last] + moves[t, last][b]))
-                optimism += [moves[t, last][b] for t in ranked[: len(both)]]
-            grown = np.mean([whole[t][stage] - whole[t][last] for t in both])
-            gain[last, stage] = grown + (1 - share[last, stage]) * np.mean(optimism)
+            old, new = ([whole[t][s] for t in both] for s in (last, stage))
+            slope = float(np.clip(np.polyfit(old, new, 1)[0], 0, 1)) if len(both) > 2 else 1.0
+            best = max(whole[t][stage] for t in range(TRIALS) if reached[t] >= stage)
+            for t in range(TRIALS):
+                if reached[t] == last:
+                    grown = np.mean(new) + slope * (whole[t][last] - np.mean(old))
+                    later[t, stage] = min(grown, best)
     scores = []
     for b, counts in enumerate(drawn):
         table = np.empty((TRIALS, end + 1))
@@ -76,14 +77,13 @@ def slow_draws(rows: Rows, values: list[Any], reached: Any, bootstraps: int) -> 
                 if s <= last:
                     table[t, s] = whole[t][s] + moves[t, s][b]
                 else:
-                    moved = share[last, s] * moves[t, last][b]
-                    table[t, s] = whole[t][last] + gain[last, s] + moved
+                    table[t, s] = later[t, s] + share[last, s] * moves[t, last][b]
         (winner,) = halve(table[None, :, :-1], table[None, :, -1:])
         last = reached[winner]
         row = values[last][winner]
         score = row[counts == 0].mean()
         if last < end:
-            score = row.mean() + gain[last, end] + share[last, end] * (score - row.mean())
+            score = later[winner, end] + share[last, end] * (score - row.mean())
         scores.append(float(score))
     return scores
 
@@ -141,6 +141,27 @@ def test_losses_are_replayed_as_gains_are() -> None:
     scores = draw_out_of_bag(make_rows(), stages_of(values, reached), halve, BOOTSTRAPS, SEED)
     np.testing.assert_array_equal(losses.chosen, scores.chosen)
     np.testing.assert_allclose(1.0 - losses.scores, scores.scores, atol=1e-9)
+
+
+def test_no_pruned_trial_becomes_better_than_the_best_that_is_on_record() -> None:
+    # Slow starters gain much; a quick one that was pruned has no room for as much.
+    rows, generator = make_rows(), np.random.default_rng(0)
+    early = (
+        generator.random((TRIALS, ROWS)) < np.array([0.2, 0.3, 0.3, 0.85, 0.8, 0.8, 0.3])[:, None]
+    )
+    late = generator.random((TRIALS, ROWS)) < np.array([0.8, 0.9, 0.85, 0.95, 0, 0, 0])[:, None]
+    reached = np.array([1, 1, 1, 1, 0, 0, 0])
+    seen: list[Any] = []
+
+    def spy(rungs: Any, end: Any) -> Any:
+        seen.append(end.mean(axis=2))  # (b, T)
+        return halve(rungs, end)
+
+    draw_out_of_bag(rows, stages_of([early, late], reached), spy, 2000, SEED)
+    means = np.concatenate(seen).mean(axis=0)
+    best = means[:4].max()
+    assert (means[4:] <= best + 0.01).all()
+    assert (means[4:] > early[4:].mean(axis=1) - 0.01).all(), "they would have gained something"
 
 
 def test_in_bag_scores_are_those_of_the_last_predictions() -> None:
