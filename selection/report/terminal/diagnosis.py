@@ -47,7 +47,8 @@ def diagnosis(
         ShownColumn(f"trial {trial.number}", own),
     ]
     for name, line in baselines.items():
-        cells = ["", show_fold_mean(line.loss), "", "", "", show_fold_mean(line.score)]
+        loss, score = show_number(line.loss.mean), show_number(line.score.mean)
+        cells = ["", loss, "", "", "", score]
         columns.append(ShownColumn(name.replace("_", " "), cells))
     print_columns(console, columns)
 
