@@ -53,7 +53,8 @@ def slow_draws(rows: Rows, values: list[Any], reached: Any, bootstraps: int) -> 
         for t in range(TRIALS)
         for s in range(reached[t] + 1)
     }
-    share, later = {}, {}
+    share: dict[tuple[int, int], float] = {}
+    later: dict[tuple[int, int], float] = {}
     for last in range(end):
         there = [t for t in range(TRIALS) if reached[t] >= last]
         for stage in range(last + 1, end + 1):
@@ -66,7 +67,7 @@ def slow_draws(rows: Rows, values: list[Any], reached: Any, bootstraps: int) -> 
             best = max(whole[t][stage] for t in range(TRIALS) if reached[t] >= stage)
             for t in range(TRIALS):
                 if reached[t] == last:
-                    grown = np.mean(new) + slope * (whole[t][last] - np.mean(old))
+                    grown = float(np.mean(new) + slope * (whole[t][last] - np.mean(old)))
                     later[t, stage] = min(grown, best)
     scores = []
     for b, counts in enumerate(drawn):
