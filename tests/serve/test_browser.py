@@ -296,7 +296,7 @@ def test_a_running_study_is_followed_without_a_reload(browser: Any, tmp_path: Pa
 
 
 def test_a_new_curve_comes_to_an_open_page(browser: Any, tmp_path: Path) -> None:
-    finish(tmp_path, "run", write(tmp_path, "open", 4, 4))
+    finish(tmp_path, "run", write(tmp_path, "open", 6, 12))
     finish(tmp_path, "validation-curve", "open", "--over", "width", "--values", "8,16")
     with served(tmp_path) as address, new_page(browser, address) as page:
         page.goto(f"{address}studies/open/")
