@@ -13,7 +13,7 @@ from benchmarks.peers import Outcome
 from selection.store.leases import new_worker
 from selection.store.repository import open_repository
 from selection.study.spec import StudySpec
-from selection.study.trial import TrialState
+from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device
 from selection.workflows.study_data import enter_study, make_trainer, row_facts
 from selection.workflows.sweep import SweepNews, run_sweep
@@ -44,10 +44,13 @@ class Ours:
         scores = [result.value for result in results if result.value is not None]
         return Outcome(self.work.member_epochs, seconds, max(scores))
 
-    def sweep(self, spec: StudySpec | None = None) -> Outcome:
+    def sweep(self) -> Outcome:
         """Run the study on a new SQLite file, from its first question to its last record."""
+        return self.trials_of_sweep(self.spec)[0]
+
+    def trials_of_sweep(self, spec: StudySpec) -> tuple[Outcome, list[Trial]]:
+        """Run a study of the same rows likewise; return its trials too, by number."""
         torch.set_num_threads(1)
-        spec = spec or self.spec
         device = choose_device("cpu")
         with (
             tempfile.TemporaryDirectory() as folder,
@@ -64,4 +67,4 @@ class Ours:
         done = sum(trial.epochs * len(trial.fold_scores) for trial in trials)
         complete = [trial for trial in trials if trial.state is TrialState.COMPLETE]
         values: Sequence[float] = [trial.value for trial in complete if trial.value is not None]
-        return Outcome(done, seconds, max(values))
+        return Outcome(done, seconds, max(values)), trials
