@@ -7,19 +7,23 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 import selection
 from selection.study.spec import StudySpec, parse_study
+from selection.train.device import choose_device
 from selection.workflows.correct import Correction
+from selection.workflows.study_data import load_study_data, make_trainer
 
 FEATURES, TRIALS, FOLDS, CHANCE = 10, 30, 5, 0.5
 HELD_OUT = 5_000
+TABLE = "table.csv"
 
 
 @dataclass(frozen=True)
@@ -73,9 +77,13 @@ class Table:
 
 @dataclass(frozen=True)
 class StudyVerdict:
-    """Hold the verdict on one study; truth is the winner's score on rows that nobody chose by."""
+    """Hold the verdict on one study; truth is the winner's score on rows that nobody chose by.
+
+    fold_truth is that of the winner's fold models, which have a fold less to train on.
+    """
 
     truth: float
+    fold_truth: float
     observed: float
     correction: Correction | None
     complete: int
@@ -102,9 +110,13 @@ def study_verdicts(table: Table, seeds: int) -> Iterator[StudyVerdict]:
             assessment = study.assess()
             assert assessment.winner is not None
             assert assessment.winner.value is not None
-            truth = study.evaluate().score if table.has_signal else _chance(table)
+            truth = fold_truth = _chance(table)
+            if table.has_signal:
+                truth = study.evaluate().score
+                fold_truth = _score_of_folds(study, folder, assessment.winner)
             yield StudyVerdict(
                 truth,
+                fold_truth,
                 assessment.winner.value,
                 assessment.correction,
                 sum(trial.state == "complete" for trial in assessment.trials),
@@ -115,6 +127,27 @@ def study_verdicts(table: Table, seeds: int) -> Iterator[StudyVerdict]:
 def _chance(table: Table) -> float:
     """Return the best score that is possible where there is nothing to find."""
     return CHANCE if table.is_classes else 1.0
+
+
+def _score_of_folds(study: selection.Study, folder: Path, winner: selection.Trial) -> float:
+    """Return the mean score of a trial's fold models on the held-out rows."""
+    spec = study.spec
+    data = load_study_data(spec, folder)
+    rows = pd.read_csv(folder / TABLE)
+    rows = pd.concat([rows[rows.held_out == 0], rows[rows.held_out == 1]])
+    features = rows.filter(regex="^x").to_numpy()
+    dataset = replace(
+        data.dataset,
+        features=features.astype(data.dataset.features.dtype),
+        target=rows.y.to_numpy().astype(data.dataset.target.dtype),
+    )
+    unseen = np.arange(len(rows) - HELD_OUT, len(rows))
+    splits = tuple(replace(split, validation=unseen) for split in data.plan.splits)
+    data = replace(data, dataset=dataset, plan=replace(data.plan, splits=splits))
+    trainer = make_trainer(spec, data, choose_device("cpu"), 0)
+    (result,) = trainer.train([spec.setting(winner.params)])
+    assert result.value is not None
+    return result.value
 
 
 def _write(table: Table, seed: int, folder: Path) -> Path:
@@ -135,7 +168,7 @@ def _write(table: Table, seed: int, folder: Path) -> Path:
         f"{','.join(f'{value:.6g}' for value in row)},{y:.6g},{group},{int(index >= table.rows)}"
         for index, (row, y, group) in enumerate(zip(features, target, unit, strict=True))
     ]
-    path = folder / "table.csv"
+    path = folder / TABLE
     header = ",".join([*names, "y", "unit", "held_out"])
     path.write_text("\n".join([header, *lines]))
     return path

@@ -30,4 +30,5 @@ def test_the_verdict_is_honest_on_noise(pruner: str) -> None:
 def test_a_signal_is_found_and_its_truth_measured() -> None:
     (verdict,) = study_verdicts(Table("signal", rows=150, has_signal=True), 1)
     assert verdict.truth > CHANCE + 0.05
+    assert CHANCE + 0.05 < verdict.fold_truth != verdict.truth
     assert verdict.contains_truth
