@@ -15,6 +15,8 @@ OLDEST := .venv-oldest
 OLDEST_TORCH := torch==2.11.0
 # Stealing keeps tests of one file together, so that what they share is made once.
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
+# Tests that run side by side leave no core for a second thread, in the processes that they start too.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help setup study evaluate export honesty book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
 	lint types imports format lock docs outputs clean
@@ -76,19 +78,20 @@ postgres-stop: $(READY) ## Stop it; its data stays
 	@$(BIN)/python -m tests.postgres_server stop data/postgres
 
 test: $(READY) ## Run the test suite, on all cores
-	$(BIN)/python -m pytest $(PARALLEL)
+	$(PYTEST) $(PARALLEL)
 
 # tests/conftest.py needs packages that this environment does not have.
 test-oldest: $(OLDEST)/.ready ## Run tests/train on the oldest supported torch
-	$(OLDEST)/bin/python -m pytest --confcutdir tests/train tests/train
+	OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --confcutdir tests/train tests/train $(PARALLEL)
 
 $(OLDEST)/.ready: pyproject.toml | $(BIN)/uv
 	$(BIN)/uv venv --quiet --clear --python $(PYTHON) $(OLDEST)
-	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python $(OLDEST_TORCH) --editable . pytest hypothesis
+	$(BIN)/uv pip install --quiet --python $(OLDEST)/bin/python $(OLDEST_TORCH) --editable . \
+		pytest pytest-xdist hypothesis
 	@touch $@
 
 test-slow: $(READY) ## Run the tests marked slow, on all cores
-	$(BIN)/python -m pytest -m slow $(PARALLEL)
+	$(PYTEST) -m slow $(PARALLEL)
 
 test-browser: $(READY) ## Run the tests in a real browser; installs Chromium where it can
 	$(BIN)/python -m tests.browser

@@ -58,6 +58,8 @@ batch_size = 64
 [space]
 width = {{ low = 32, high = 128, log = true }}
 learning_rate = {{ low = 0.01, high = 1.0, log = true }}
+[assessment]
+baselines = ["majority", "linear"]
 [search]
 sampler = "random"
 pruner = "none"

@@ -35,6 +35,8 @@ batch_size = 8
 [space]
 width = {{ low = 8, high = 64, log = true }}
 learning_rate = {{ low = 0.05, high = 1.0, log = true }}
+[assessment]
+baselines = ["majority", "linear"]
 [search]
 trials = {TRIALS}
 cohort = {COHORT}

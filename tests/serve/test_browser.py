@@ -37,6 +37,8 @@ diagnostics = true
 width = {{ low = 8, high = 64, log = true }}
 dropout = {{ low = 0.0, high = 0.5 }}
 learning_rate = {{ low = 0.01, high = 1.0, log = true }}
+[assessment]
+baselines = {baselines}
 [search]
 trials = {trials}
 cohort = 4
@@ -47,10 +49,17 @@ QUOTES = "a \"b\" 'c' /../ \U0001f9ea"
 PLOTS = ".plot .main-svg"
 
 
-def write(folder: Path, name: str, epochs: int, trials: int) -> str:
+def write(
+    folder: Path, name: str, epochs: int, trials: int, slow_baselines: tuple[str, ...] = ()
+) -> str:
     file = folder / "study.toml"
     file.write_text(
-        STUDY.format(name=json.dumps(name, ensure_ascii=False), epochs=epochs, trials=trials)
+        STUDY.format(
+            name=json.dumps(name, ensure_ascii=False),
+            epochs=epochs,
+            trials=trials,
+            baselines=["majority", "linear", *slow_baselines],
+        )
     )
     return str(file)
 
@@ -65,7 +74,8 @@ def browser() -> Iterator[Any]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with three finished studies, one of them evaluated and with two curves."""
     folder = tmp_path_factory.mktemp("browser")
-    for name in ("digits", TRAP, QUOTES):
+    finish(folder, "run", write(folder, "digits", 6, 12, ("gradient_boosting",)))
+    for name in (TRAP, QUOTES):
         finish(folder, "run", write(folder, name, 6, 12))
     finish(folder, "evaluate", "digits")
     finish(folder, "validation-curve", "digits", "--over", "activation", "--values", "relu,tanh")

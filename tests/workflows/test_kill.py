@@ -30,6 +30,8 @@ batch_size = 32
 width = { low = 8, high = 64, log = true }
 dropout = { low = 0.0, high = 0.5 }
 learning_rate = { low = 0.05, high = 1.0, log = true }
+[assessment]
+baselines = ["majority", "linear"]
 [search]
 trials = 12
 cohort = 4

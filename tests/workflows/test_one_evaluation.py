@@ -1,4 +1,4 @@
-"""Real processes at the held-out door: one of twenty evaluates, and a kill leaves its claim."""
+"""Real processes at the held-out door: one of eight evaluates, and a kill leaves its claim."""
 
 from __future__ import annotations
 
@@ -24,6 +24,8 @@ folds = 2
 epochs = {epochs}
 [space]
 width = {width}
+[assessment]
+baselines = ["majority", "linear"]
 [search]
 trials = 1
 pruner = "none"
@@ -36,10 +38,10 @@ def states(folder: Path) -> list[str]:
         return [state for (state,) in rows]
 
 
-def test_of_twenty_processes_one_evaluates(tmp_path: Path) -> None:
+def test_of_eight_processes_one_evaluates(tmp_path: Path) -> None:
     (tmp_path / "s.toml").write_text(STUDY.format(epochs=3, width=16))
     finish(tmp_path, "run", "s.toml")
-    processes = [start(tmp_path, "evaluate", "s", "--json") for _ in range(20)]
+    processes = [start(tmp_path, "evaluate", "s", "--json") for _ in range(8)]
     ended = [(*process.communicate(timeout=500), process.returncode) for process in processes]
     assert states(tmp_path) == ["evaluated"]
     winners = [out for out, _, code in ended if code == 0]
