@@ -27,6 +27,7 @@ from benchmarks.book_tables import (
     table,
 )
 from benchmarks.machine import where_it_ran
+from selection.errors import DISTRIBUTION
 
 LEVEL = 0.95
 Figure = Callable[[Run], float]
@@ -120,7 +121,7 @@ def _introduction(runs: Sequence[Run], seconds: float) -> str:
         "seed. The seed decides synthetic rows, folds, initial weights and the order of rows. "
         f"{len(names)} studies, {len(runs)} runs, {seconds / 60:.1f} minutes."
     )
-    return f"{paragraph(text)}\n{where_it_ran('torch', 'selection')}"
+    return f"{paragraph(text)}\n{where_it_ran('torch', DISTRIBUTION)}"
 
 
 def _figures(runs: Sequence[Run]) -> list[str]:

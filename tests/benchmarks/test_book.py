@@ -118,6 +118,7 @@ def test_the_page_is_made_of_all_runs() -> None:
     assert "| relu | 0.600 (0.600 to 0.600) | 0.250 (0.250 to 0.250) |" in text
     assert "| 0.5 (0.5 to 0.5) | 0.600 (0.600 to 0.600) |" in text, "the ratio of gradients"
     assert "nan" not in text
+    assert "not installed" not in text
 
 
 def test_what_lies_outside_is_named_below_the_table() -> None:
