@@ -16,6 +16,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 import selection
+from selection.study.baselines import constant_name
 from selection.study.spec import StudySpec, parse_study
 from selection.train.device import choose_device
 from selection.workflows.correct import Correction
@@ -79,7 +80,8 @@ class Table:
 class StudyVerdict:
     """Hold the verdict on one study; truth is the winner's score on rows that nobody chose by.
 
-    fold_truth is that of the winner's fold models, which have a fold less to train on.
+    fold_truth is that of the winner's fold models, which have a fold less to train on. beats_ says
+    whether the study claims to beat the constant baseline, and any baseline.
     """
 
     truth: float
@@ -87,7 +89,8 @@ class StudyVerdict:
     observed: float
     correction: Correction | None
     complete: int
-    claims: bool
+    beats_constant: bool
+    beats_any: bool
 
     @property
     def contains_truth(self) -> bool:
@@ -120,6 +123,7 @@ def study_verdicts(table: Table, seeds: int) -> Iterator[StudyVerdict]:
                 assessment.winner.value,
                 assessment.correction,
                 sum(trial.state == "complete" for trial in assessment.trials),
+                assessment.baselines[constant_name(study.spec.task)].is_beaten,
                 any(baseline.is_beaten for baseline in assessment.baselines.values()),
             )
 

@@ -15,7 +15,8 @@ def test_the_verdict_is_honest_on_noise(pruner: str) -> None:
     verdicts = list(study_verdicts(Table("noise", pruner=pruner), 20))
     assert len(verdicts) == 20
     assert sum(verdict.contains_truth for verdict in verdicts) >= 17
-    assert sum(verdict.claims for verdict in verdicts) <= 2
+    assert sum(verdict.beats_constant for verdict in verdicts) <= 1
+    assert sum(verdict.beats_any for verdict in verdicts) <= 2
     corrections = [v.correction for v in verdicts if v.correction is not None]
     assert len(corrections) == 20
     # What is corrected was wrong before: the winner's own score is far from chance.

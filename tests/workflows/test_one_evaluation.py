@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import sqlite3
 from pathlib import Path
@@ -32,6 +33,21 @@ pruner = "none"
 """
 
 
+@pytest.fixture(scope="module")
+def slow_study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a finished study whose refit takes long enough to be interrupted in."""
+    folder = tmp_path_factory.mktemp("slow")
+    (folder / "s.toml").write_text(STUDY.format(epochs=150, width=256))
+    finish(folder, "run", "s.toml")
+    return folder
+
+
+@pytest.fixture
+def folder(slow_study: Path, tmp_path: Path) -> Path:
+    """A copy of it, never evaluated."""
+    return shutil.copytree(slow_study, tmp_path / "copy")
+
+
 def states(folder: Path) -> list[str]:
     with sqlite3.connect(folder / "selection.db") as connection:
         rows = connection.execute("SELECT state FROM selection_ledger ORDER BY evaluation")
@@ -58,36 +74,31 @@ def test_of_eight_processes_one_evaluates(tmp_path: Path) -> None:
     assert json.loads(finish(tmp_path, "best", "s", "--json"))["held_out"]["evaluations"] == 1
 
 
-def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(tmp_path: Path) -> None:
-    # The refit takes long enough to be killed in.
-    (tmp_path / "s.toml").write_text(STUDY.format(epochs=150, width=256))
-    finish(tmp_path, "run", "s.toml")
-    process = start(tmp_path, "evaluate", "s")
-    wait_for(lambda: states(tmp_path))
+def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(folder: Path) -> None:
+    process = start(folder, "evaluate", "s")
+    wait_for(lambda: states(folder))
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
-    assert states(tmp_path) == ["claimed"]
-    assert "held-out set: claimed" in finish(tmp_path, "status", "s")
-    assert "without a result" in finish(tmp_path, "best", "s")
-    refused = start(tmp_path, "evaluate", "s")
+    assert states(folder) == ["claimed"]
+    assert "held-out set: claimed" in finish(folder, "status", "s")
+    assert "without a result" in finish(folder, "best", "s")
+    refused = start(folder, "evaluate", "s")
     out, err = refused.communicate(timeout=120)
     assert (refused.returncode, out) == (3, "")
     assert "a claim without a result" in err
-    again = finish(tmp_path, "evaluate", "s", "--again", "--reason", "killed", "--json")
+    again = finish(folder, "evaluate", "s", "--again", "--reason", "killed", "--json")
     assert json.loads(again)["evaluations"] == 2
-    assert states(tmp_path) == ["claimed", "evaluated"]
+    assert states(folder) == ["claimed", "evaluated"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_behind_the_claim_says_that_it_stays(
-    tmp_path: Path, number: signal.Signals
+    folder: Path, number: signal.Signals
 ) -> None:
-    (tmp_path / "s.toml").write_text(STUDY.format(epochs=150, width=256))
-    finish(tmp_path, "run", "s.toml")
-    process = start(tmp_path, "evaluate", "s")
-    wait_for(lambda: states(tmp_path))
+    process = start(folder, "evaluate", "s")
+    wait_for(lambda: states(folder))
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
     assert "the claim stays on record without a result" in err
-    assert states(tmp_path) == ["claimed"]
+    assert states(folder) == ["claimed"]
