@@ -15,7 +15,7 @@ OLDEST := .venv-oldest
 OLDEST_TORCH := torch==2.11.0
 # Stealing keeps tests of one file together, so that what they share is made once.
 PARALLEL := -n logical --maxprocesses 8 --dist worksteal
-# Tests that run side by side leave no core for a second thread, in the processes that they start too.
+# Tests that run side by side, and the processes that they start, have one core each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
 .PHONY: help setup study evaluate export honesty book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \

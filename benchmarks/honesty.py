@@ -176,10 +176,10 @@ def _print_tables(seeds: int) -> None:
 {seeds} studies of each table through the product, 30 trials, 20 epochs, 5 folds, baselines and all
 (benchmarks/honesty_studies.py). Without a signal the truth is known; with one it is the score of
 the winner, trained again on all development rows, on 5,000 held-out rows. "Claims" counts studies
-that say to beat the constant baseline (the majority or the mean), which is false where there is no
+that claim to beat the constant baseline (the majority or the mean), which is false without a
 signal, and any baseline: linear models and trees fit noise, so that it may be true of them even
-there. "Of the folds" is the mean score of the winner's five fold models on the same held-out rows:
-cross-validation speaks of these, and they have a fifth of the rows less.
+then. "Of the folds" is the mean score of the winner's five fold models on the same held-out rows:
+cross-validation estimates these, and they are trained on a fifth fewer rows.
 
 | {" | ".join(_TABLE_HEAD)} |
 | --- |{" ---: |" * 10}"""

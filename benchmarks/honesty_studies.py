@@ -80,8 +80,8 @@ class Table:
 class StudyVerdict:
     """Hold the verdict on one study; truth is the winner's score on rows that nobody chose by.
 
-    fold_truth is that of the winner's fold models, which have a fold less to train on. beats_ says
-    whether the study claims to beat the constant baseline, and any baseline.
+    fold_truth is the mean score of its fold models on these rows. beats_constant and beats_any say
+    whether the study claims that the winner beats the constant baseline, or any baseline.
     """
 
     truth: float
@@ -138,13 +138,12 @@ def _score_of_folds(study: selection.Study, folder: Path, winner: selection.Tria
     spec = study.spec
     data = load_study_data(spec, folder)
     rows = pd.read_csv(folder / TABLE)
-    rows = pd.concat([rows[rows.held_out == 0], rows[rows.held_out == 1]])
-    features = rows.filter(regex="^x").to_numpy()
-    dataset = replace(
-        data.dataset,
-        features=features.astype(data.dataset.features.dtype),
-        target=rows.y.to_numpy().astype(data.dataset.target.dtype),
-    )
+    features = rows.filter(regex="^x").to_numpy().astype(data.dataset.features.dtype)
+    target = rows.y.to_numpy().astype(data.dataset.target.dtype)
+    development = slice(len(rows) - HELD_OUT)
+    np.testing.assert_array_equal(features[development], data.dataset.features)
+    np.testing.assert_array_equal(target[development], data.dataset.target)
+    dataset = replace(data.dataset, features=features, target=target)
     unseen = np.arange(len(rows) - HELD_OUT, len(rows))
     splits = tuple(replace(split, validation=unseen) for split in data.plan.splits)
     data = replace(data, dataset=dataset, plan=replace(data.plan, splits=splits))
