@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from numpy.typing import NDArray
 
 from selection.store.rung_codec import decode_rungs, encode_rungs
 from selection.study.trial import (
@@ -16,7 +15,11 @@ from selection.study.trial import (
     FoldResult,
     LayerCurves,
     LearningCurve,
+    Outputs,
 )
+
+# What the bytes of float64 predictions begin with.
+_DOUBLE = b"d"
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
 
 def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
     """Return the member of a row; with its predictions, and those at rungs, if outputs is true."""
-    predictions: NDArray[np.float32] | None = None
+    predictions: Outputs | None = None
     if outputs and row.outputs is not None:
         predictions = decode_outputs(row.outputs, row.outputs_columns or 0)
     rungs = decode_rungs(row.rungs) if outputs and row.rungs is not None else {}
@@ -81,13 +84,19 @@ def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
     return FoldResult(row.repeat, row.fold, curve, predictions, layers, rungs)
 
 
-def encode_outputs(outputs: NDArray[np.float32]) -> bytes:
-    """Return predictions as bytes. Shape: (N, C)."""
+def encode_outputs(outputs: Outputs) -> bytes:
+    """Return predictions as bytes: float32, or float64 behind a byte that says so."""
+    if outputs.dtype == np.float64:
+        return _DOUBLE + np.ascontiguousarray(outputs, dtype="<f8").tobytes()
     return np.ascontiguousarray(outputs, dtype="<f4").tobytes()
 
 
-def decode_outputs(blob: bytes, columns: int) -> NDArray[np.float32]:
+def decode_outputs(blob: bytes, columns: int) -> Outputs:
     """Return the predictions of their bytes. Shape: (N, C)."""
+    # The bytes of float32 are four times as many.
+    if len(blob) % 4 == len(_DOUBLE):
+        doubles = np.frombuffer(blob, dtype="<f8", offset=len(_DOUBLE))
+        return doubles.astype(np.float64).reshape(-1, columns)
     flat = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
     return flat.reshape(-1, columns)
 

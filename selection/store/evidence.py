@@ -20,7 +20,7 @@ from selection.store.hashed_rows import HashedRows
 from selection.store.study_record import StudyRecord
 from selection.store.tables import baseline_table, model_table, nested_table, rows_table
 from selection.study.space import value_from_json, value_to_json
-from selection.study.trial import Params
+from selection.study.trial import Outputs, Params
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class BaselineFold:
     fold: int
     score: float
     note: str
-    outputs: NDArray[np.float32]
+    outputs: Outputs
 
 
 @dataclass(frozen=True)

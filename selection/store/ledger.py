@@ -12,9 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
@@ -29,6 +27,7 @@ from selection.store.tables import lease_table, ledger_table, trial_table
 from selection.store.trial_reader import ENDED, own_rows
 from selection.study.fields import Rule
 from selection.study.held_out_result import HeldOutResult
+from selection.study.trial import Outputs
 
 CLAIMED, EVALUATED = "claimed", "evaluated"
 
@@ -51,7 +50,7 @@ class Evaluation:
     claimed_at: datetime
     evaluated_at: datetime | None
     result: HeldOutResult | None
-    outputs: NDArray[np.float32] | None
+    outputs: Outputs | None
 
 
 class Ledger:
@@ -157,7 +156,7 @@ class Ledger:
         study: StudyRecord,
         evaluation: int,
         result: HeldOutResult,
-        outputs: NDArray[np.float32],
+        outputs: Outputs,
     ) -> None:
         """Write the result of a claimed evaluation."""
         update = (

@@ -1,7 +1,7 @@
 """Encodes what a metric needs of the predictions at rungs in as few bytes as hold it exactly.
 
 Each rung is a head (epoch, code, rows, columns; 0 columns for one value per row) and its values:
-one bit for a hit, one to four bytes for a class or a rank, four for anything else.
+one bit for a hit, one to four bytes for a class or a rank, four or eight for anything else.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 _HEAD = struct.Struct("<IcII")
 _BITS = b"?"
 _WHOLE = {b"B": "<u1", b"H": "<u2", b"I": "<u4"}
-_REAL = {b"f": "<f4"}
+_REAL = {b"f": "<f4", b"d": "<f8"}
 
 
 def encode_rungs(rungs: Mapping[int, NDArray[Any]]) -> bytes:
@@ -25,7 +25,7 @@ def encode_rungs(rungs: Mapping[int, NDArray[Any]]) -> bytes:
 
 
 def decode_rungs(blob: bytes) -> dict[int, NDArray[Any]]:
-    """Return the predictions of their bytes, by epoch: bool, uint32 or float32."""
+    """Return the predictions of their bytes, by epoch: bool, uint32, float32 or float64."""
     rungs: dict[int, NDArray[Any]] = {}
     at = 0
     while at < len(blob):
@@ -41,7 +41,7 @@ def decode_rungs(blob: bytes) -> dict[int, NDArray[Any]]:
             kind = np.dtype((_WHOLE | _REAL)[code])
             size = count * kind.itemsize
             values = np.frombuffer(blob, kind, count, at)
-            values = values.astype(np.uint32 if code in _WHOLE else np.float32)
+            values = values.astype(np.uint32 if code in _WHOLE else kind.newbyteorder("="))
         rungs[epoch] = values.reshape(rows, columns) if columns else values
         at += size
     return rungs
@@ -60,4 +60,5 @@ def _body(values: NDArray[Any]) -> tuple[bytes, bytes]:
         most = int(values.max(initial=0))
         code = b"B" if most < 2**8 else b"H" if most < 2**16 else b"I"
         return code, np.ascontiguousarray(values, dtype=_WHOLE[code]).tobytes()
-    return b"f", np.ascontiguousarray(values, dtype="<f4").tobytes()
+    code = b"d" if values.dtype == np.float64 else b"f"
+    return code, np.ascontiguousarray(values, dtype=_REAL[code]).tobytes()

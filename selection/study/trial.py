@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 Scalar: TypeAlias = bool | int | float | str
 Value: TypeAlias = Scalar | tuple[int, ...] | tuple[float, ...]
 Params: TypeAlias = Mapping[str, Value]
+# Logits, or values in units of the target, which float32 would round.
+Outputs: TypeAlias = NDArray[np.floating[Any]]
 
 
 class TrialState(StrEnum):
@@ -85,16 +87,17 @@ class FoldResult:
 
     layers is None unless the study asks for diagnostics.
 
-    Shape: outputs is (N_validation, C) logits, (N_validation, 1) predictions in units of the
-    target for regression, in the order of the split's validation rows; None unless the trial is
-    COMPLETE. rungs has, by epoch, what the metric needs of the predictions at the epochs where the
-    pruner judges: (N_validation,), or (N_validation, C) for a ROC AUC over several classes.
+    Shape: outputs is (N_validation, C) float32 logits, (N_validation, 1) float64 predictions in
+    units of the target for regression, in the order of the split's validation rows; None unless
+    the trial is COMPLETE. rungs has, by epoch, what the metric needs of the predictions at the
+    epochs where the pruner judges: (N_validation,), or (N_validation, C) for a ROC AUC over several
+    classes.
     """
 
     repeat: int
     fold: int
     curve: LearningCurve
-    outputs: NDArray[np.float32] | None = None
+    outputs: Outputs | None = None
     layers: LayerCurves | None = None
     rungs: Mapping[int, NDArray[Any]] = field(default_factory=dict)
 

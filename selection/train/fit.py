@@ -26,6 +26,7 @@ from selection.study.trial import (
     FoldResult,
     LayerCurves,
     LearningCurve,
+    Outputs,
     TrialResult,
     TrialState,
     mean_over_folds,
@@ -46,7 +47,7 @@ from selection.train.plan import plan_packs
 SCORE = CURVE_COLUMNS.index("validation_score")
 Decide = Callable[[int, Mapping[int, float]], Collection[int]]
 Watch = Callable[["EpochNews"], None]
-Reduce = Callable[[NDArray[np.float32], NDArray[Any]], NDArray[Any]]
+Reduce = Callable[[Outputs, NDArray[Any]], NDArray[Any]]
 
 
 @dataclass(frozen=True)
@@ -254,8 +255,8 @@ class _Cohort:
                 reduced = kept.reduce(outputs, data.targets[data.validation])
                 self.runs[trial].rungs.setdefault(fold, {})[epoch] = reduced
 
-    def _outputs(self, trial: int) -> dict[int, NDArray[np.float32]]:
-        """Return one trial's outputs on the validation rows, by fold."""
+    def _outputs(self, trial: int) -> dict[int, Outputs]:
+        """Return one trial's outputs on the validation rows, by fold, in units of the target."""
         outputs = {}
         for pack in self.packs.packs:
             if trial not in pack.trials:
@@ -263,8 +264,15 @@ class _Cohort:
             column = pack.trials.index(trial)
             for line, fold in enumerate(pack.folds):
                 block = pack.validation_outputs(line, column)
-                outputs[fold] = block.float().cpu().numpy()
+                outputs[fold] = self._in_units(fold, block.float().cpu().numpy())
         return outputs
+
+    def _in_units(self, fold: int, outputs: NDArray[np.float32]) -> Outputs:
+        if self.trainer.rows.task == "classification":
+            return outputs
+        data = self.trainer.rows.folds[fold]
+        # In float32 a target such as 1.7e12 has steps of 131072.
+        return outputs.astype(np.float64) * data.target_std + data.target_mean
 
     def _fail_too_large(self) -> None:
         for trial in filter(self._is_living, sorted(self.packs.too_large)):
@@ -275,7 +283,7 @@ class _Cohort:
         trial: int,
         state: TrialState,
         reason: str,
-        outputs: Mapping[int, NDArray[np.float32]] | None = None,
+        outputs: Mapping[int, Outputs] | None = None,
     ) -> None:
         run = self.runs[trial]
         points = np.stack(run.points, axis=1) if run.points else None  # (F, T, 6)

@@ -200,14 +200,10 @@ class Pack:
     def validation_outputs(self, line: int, column: int) -> Tensor:
         """Return one member's outputs on its validation rows, as last evaluated.
 
-        Shape: (N_validation, C); logits, or predictions in units of the target.
+        Shape: (N_validation, C); logits, or predictions in units of target_std.
         """
         fold = self.folds[line]
-        outputs = self._outputs[line][column, :, : len(self.rows.validation[fold])].T
-        if self.rows.task == "classification":
-            return outputs
-        data = self.rows.folds[fold]
-        return outputs * data.target_std + data.target_mean
+        return self._outputs[line][column, :, : len(self.rows.validation[fold])].T
 
     def running(self, line: int, column: int) -> tuple[float, float]:
         """Return loss and score of one member in the epoch just trained, in train mode."""

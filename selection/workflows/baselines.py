@@ -23,12 +23,12 @@ from selection.stats.scores import reduce_outputs, weighted_scores
 from selection.store.evidence import BaselineFold
 from selection.study.baselines import GRADIENT_BOOSTING, LINEAR, constant_name
 from selection.study.spec import StudySpec
+from selection.study.trial import Outputs
 from selection.train.device import choose_device, count_workers
 from selection.workflows.boosting_baseline import ITERATIONS, fit_boosting
 from selection.workflows.linear_baseline import LinearFit, fit_linear
 from selection.workflows.study_data import StudyData
 
-Outputs = NDArray[np.float32]
 Fitted = TypeVar("Fitted")
 
 
@@ -76,7 +76,7 @@ def _constant(data: StudyData) -> list[Outputs]:
 def _constant_outputs(target: NDArray[np.generic], classes: int) -> Outputs:
     """Return the one line that is predicted for all rows: log shares of classes, or the mean."""
     if not classes:
-        return np.array([[target.astype(np.float64).mean()]], dtype=np.float32)
+        return np.array([[target.astype(np.float64).mean()]])
     shares = np.bincount(target.astype(np.int64), minlength=classes) / len(target)
     return np.log(shares)[None].astype(np.float32)
 
@@ -139,7 +139,7 @@ def _in_target_units(fold: FoldData, outputs: NDArray[np.floating]) -> Outputs:
     """Return outputs as the record keeps them; those of classes stay as they are."""
     if fold.classes:
         return outputs.astype(np.float32)
-    return (outputs * fold.target_std + fold.target_mean).astype(np.float32)
+    return outputs.astype(np.float64) * fold.target_std + fold.target_mean
 
 
 def _seed(spec: StudySpec, split: Split) -> int:

@@ -264,8 +264,8 @@ def _reduce(rows: Rows, folds: Sequence[FoldResult] | Sequence[BaselineFold]) ->
 
 def _place(rows: Rows, parts: Sequence[tuple[int, int, NDArray[Any]]]) -> NDArray[Any]:
     """Return the predictions of (repeat, fold, rows of the fold) in the order of all rows."""
-    first = parts[0][2]
-    table = np.zeros((*rows.folds.shape, *first.shape[1:]), dtype=first.dtype)
+    kind = np.result_type(*(values.dtype for _, _, values in parts))
+    table = np.zeros((*rows.folds.shape, *parts[0][2].shape[1:]), dtype=kind)
     for repeat, fold, values in parts:
         table[repeat, rows.folds[repeat] == fold] = values
     return table

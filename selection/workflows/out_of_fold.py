@@ -23,7 +23,7 @@ from selection.store.evidence import RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.class_scores import ClassScore
-from selection.study.trial import FoldResult
+from selection.study.trial import FoldResult, Outputs
 
 LEAST_PIXELS = 64
 LEAST_SIDE = 56
@@ -174,7 +174,7 @@ def _are_predicted(folds: Sequence[FoldResult]) -> bool:
 
 def _predictions(
     facts: RowFacts, folds: Sequence[FoldResult], repeat: int
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+) -> tuple[NDArray[np.int64], Outputs]:
     """Return the rows that a repeat predicts, in ascending order, and its outputs for them.
 
     Rows that no fold validates, as the first of a time series, are left out. Shape: (N,), (N, C).
