@@ -16,6 +16,9 @@ from pydantic import BaseModel, ValidationError
 # What the package index knows us by: `selection` is somebody else's there.
 DISTRIBUTION = "selection-sweep"
 
+# How many names an error lists.
+MOST_NAMES = 50
+
 # What other libraries call it, and what a study file calls it.
 ALIASES: Mapping[str, str] = {
     "alpha": "weight_decay",
@@ -144,6 +147,11 @@ def show(value: object) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
+def readable(name: str) -> str:
+    """Return a name as it can stand in one line: quoted where it is blank or not printable."""
+    return name if name.strip() and name.isprintable() else show(name)
+
+
 def nearest_name(name: str, known: Iterable[str]) -> str:
     """Return the fix for a misspelt name, or for one that other libraries use."""
     known = sorted(known)
@@ -151,7 +159,10 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     if alias in known:
         return f"Did you mean {alias}?"
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"Did you mean {close[0]}?" if close else f"Known: {', '.join(known)}."
+    if close:
+        return f"Did you mean {close[0]}?"
+    more = f" and {len(known) - MOST_NAMES:,} more" if len(known) > MOST_NAMES else ""
+    return f"Known: {', '.join(known[:MOST_NAMES])}{more}."
 
 
 def usual_name(name: str) -> str:

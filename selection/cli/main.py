@@ -16,7 +16,18 @@ from typing import Annotated, Any, NoReturn
 import typer
 
 import selection
-from selection.cli import compare, database, diagnose, enqueue, init, pages, result, run, study
+from selection.cli import (
+    compare,
+    database,
+    diagnose,
+    enqueue,
+    init,
+    pages,
+    predict,
+    result,
+    run,
+    study,
+)
 from selection.cli.options import AsJson, print_json, say
 from selection.errors import SelectionError
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
@@ -71,7 +82,7 @@ app.command(
 )(diagnose.curve)
 app.command(epilog="Example: selection evaluate digits")(result.evaluate)
 app.command(epilog="Example: selection export digits --to exports")(result.export)
-app.command(epilog="Example: selection predict exports --input new_rows.csv")(result.predict)
+app.command(epilog="Example: selection predict exports --input new_rows.csv")(predict.predict)
 app.command(epilog="Example: selection serve --port 8080")(pages.serve)
 app.command(epilog="Example: selection report digits --to report.html")(pages.report)
 

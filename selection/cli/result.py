@@ -1,4 +1,4 @@
-"""The commands that end a study: evaluate, export, predict."""
+"""The commands that end a study: evaluate and export."""
 
 from __future__ import annotations
 
@@ -17,7 +17,6 @@ from selection.cli.options import (
     RuleOption,
     Storage,
     command,
-    print_csv,
     print_json,
     say,
 )
@@ -118,20 +117,3 @@ def export(
     if "model.json" in files:
         rows = command("predict", str(to), "--input", "TABLE.csv", storage=DEFAULT_STORAGE)
         print(f"what next: {rows}")
-
-
-def predict(
-    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An exported model.")],
-    table: Annotated[Path, typer.Option("--input", help="A .csv or .parquet file.")],
-    as_json: AsJson = False,
-) -> None:
-    """Predict the rows of a table with an exported model."""
-    from selection.model.files import load_model
-    from selection.model.tables import predict_table
-
-    frame = predict_table(load_model(folder), table)
-    rows = [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
-    if as_json:
-        print_json(rows)
-    else:
-        print_csv(rows)

@@ -1,150 +1,281 @@
-"""One column of a table as an array: numbers, text, classes, groups; or what is wrong with it.
+"""Collects the columns of a table from batches of cells, each by the use that it is read for.
 
-A column is indexed by the numbers of its rows in the table, from 0. Row numbers in messages count
-from 1, the first row under the header.
+A column is read as numbers, as labels, or for the hashes of its rows alone.
 """
 
 from __future__ import annotations
 
-import math
-import re
-from decimal import Decimal
-from numbers import Real
-from typing import Any
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selection.errors import DataError, ErrorDetail, show
-from selection.metrics import metrics_of
+from selection.data.cells import numbers_in
+from selection.data.csv_file import CsvFormat
+from selection.data.labels import UNKNOWN, LabelKind, Labels, labels_of
+from selection.data.numbers import Numbers, numbers_of
+from selection.data.row_hashes import (
+    ColumnSum,
+    Hashes,
+    RowHashes,
+    column_factor,
+    hash_names,
+    hash_numbers,
+    hash_text,
+)
 
-FEATURE_HINT = "Add the column to categorical or to drop, or correct the value."
+Use = Literal["numbers", "labels", "other"]
+Cells: TypeAlias = "Sequence[str] | pd.Series[Any]"
 
 
-def numeric_values(
-    column: pd.Series[Any], where: str, hint: str = FEATURE_HINT
-) -> NDArray[np.float64]:
-    """Return a column as float64, true and false as 1 and 0, missing values as NaN.
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """Hold the columns of a table by name.
 
-    Raises: DataError naming the first text or infinity, and its row.
+    counting are the columns that count the rows, falling those that fall from each row to the
+    next. hashes is None where rows are not to be known again.
     """
-    if pd.api.types.is_numeric_dtype(column.dtype):  # booleans are numeric to pandas
-        values = column.to_numpy(dtype=np.float64, na_value=np.nan)
-    else:
-        values = np.array([_number(value) for value in column], dtype=np.float64)
-        _check_text(column, np.isnan(values) & column.notna().to_numpy(), where, hint)
-    infinite = np.flatnonzero(np.isinf(values))
-    if infinite.size:
-        got = f"{values[infinite[0]]} in row {_row(column, infinite[0])}"
-        raise DataError(
-            ErrorDetail(where, "values must be finite", got, "Correct or remove that row.")
-        )
-    return values
+
+    count: int
+    names: tuple[str, ...]
+    numbers: Mapping[str, Numbers]
+    labels: Mapping[str, Labels]
+    counting: tuple[str, ...] = ()
+    falling: tuple[str, ...] = ()
+    hashes: RowHashes | None = None
 
 
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, Real | Decimal | np.bool_) else math.nan
+@dataclass(frozen=True)
+class Header:
+    """Hold the names of columns, what each is read as, and what its labels are, if that is known.
 
-
-def _check_text(column: pd.Series[Any], is_text: NDArray[np.bool_], where: str, hint: str) -> None:
-    """Refuse text; one bad cell makes text of all, so name the first that is no number."""
-    rows = np.flatnonzero(is_text)
-    if not rows.size:
-        return
-    texts = column.iloc[rows].astype(str)
-    unreadable = rows[pd.to_numeric(texts, errors="coerce").isna().to_numpy()]
-    row = unreadable[0] if unreadable.size else rows[0]
-    got = f"{show(str(column.iloc[row]))} in row {_row(column, row)}"
-    raise DataError(ErrorDetail(where, "a numeric column must be free of text", got, hint))
-
-
-def readable(name: str) -> str:
-    """Return a name as it can stand in one line: quoted where it is blank or not printable."""
-    return name if name.strip() and name.isprintable() else show(name)
-
-
-def missing_count(column: pd.Series[Any]) -> int:
-    """Return how many values of a column are missing."""
-    return int(column.isna().sum())
-
-
-def text_values(column: pd.Series[Any]) -> NDArray[np.object_]:
-    """Return the values of a column as text."""
-    return np.array([str(value) for value in column], dtype=object)
-
-
-def category_names(column: pd.Series[Any]) -> NDArray[np.object_]:
-    """Return the categories of a column, each a function of its own cell alone.
-
-    So 1, 1.0 and the text "1.0" are one category whoever else is in the column; "01" is another.
+    seen are the columns that a model sees, its target included.
     """
-    return np.array([_category(value) for value in column], dtype=object)
+
+    names: tuple[str, ...]
+    uses: tuple[Use, ...]
+    kinds: tuple[LabelKind | None, ...]
+    seen: frozenset[str] = frozenset()
 
 
-def _category(value: Any) -> str:
-    if isinstance(value, float | np.floating) and float(value).is_integer():
-        return str(int(value))
-    text = str(value)
-    if text.casefold() in ("true", "false"):
-        return text.casefold()
-    return re.sub(r"^(-?\d+)\.0+$", r"\1", text)
+def collect(
+    header: Header, batches: Iterable[Sequence[Cells]], form: CsvFormat, *, with_hashes: bool
+) -> Columns:
+    """Return the columns of a table from the cells of some rows at a time."""
+    builders = [
+        _BUILDERS[use](form, kind) for use, kind in zip(header.uses, header.kinds, strict=True)
+    ]
+    hasher = _Hasher(header) if with_hashes else None
+    count = 0
+    for batch in batches:
+        count += len(batch[0])
+        for place, (builder, cells) in enumerate(zip(builders, batch, strict=True)):
+            added = builder.add(cells, with_hashes)
+            if hasher is not None:
+                hasher.add(place, cells, *added)
+    numbers: dict[str, Numbers] = {}
+    labels: dict[str, Labels] = {}
+    for name, builder in zip(header.names, builders, strict=True):
+        if isinstance(builder, _NumberBuilder):
+            numbers[name] = builder.finish()
+        elif isinstance(builder, _LabelBuilder):
+            labels[name] = builder.finish()
+    return Columns(
+        count,
+        header.names,
+        numbers,
+        labels,
+        () if hasher is None else hasher.counting(),
+        () if hasher is None else hasher.falling(),
+        None if hasher is None else hasher.finish(),
+    )
 
 
-def group_codes(column: pd.Series[Any]) -> NDArray[np.int64]:
-    """Return a number per row, equal where the column's values are equal."""
-    codes: NDArray[np.int64] = np.unique(category_names(column), return_inverse=True)[1]
-    return codes.astype(np.int64)
+Added = tuple[Hashes, NDArray[np.float64] | None]
+_NONE: Added = (np.empty(0, dtype=np.uint64), None)
 
 
-def _row(column: pd.Series[Any], index: Any) -> int:
-    return int(column.index[int(index)]) + 1
+class _NumberBuilder:
+    """Collect a column of numbers."""
+
+    def __init__(self, form: CsvFormat, kind: LabelKind | None) -> None:
+        self._form = form
+        self._missing = frozenset(form.missing)
+        self._parts: list[NDArray[np.float64]] = []
+        self._rows = 0
+        self._unreadable: list[tuple[int, str]] = []
+        self._words: Counter[str] = Counter()
+
+    def add(self, cells: Cells, with_hashes: bool) -> Added:
+        if isinstance(cells, pd.Series):
+            part = numbers_of(cells)
+            values, broken = part.values, list(part.unreadable)
+        else:
+            values, places, words = numbers_in(cells, self._missing, self._form.decimal)
+            broken = [(place, cells[place]) for place in places]
+            self._words += words
+        self._unreadable += [(self._rows + place, text) for place, text in broken]
+        self._parts.append(values)
+        self._rows += len(values)
+        return (hash_numbers(values), values) if with_hashes else _NONE
+
+    def finish(self) -> Numbers:
+        values = np.concatenate(self._parts) if self._parts else np.empty(0)
+        self._parts.clear()
+        return Numbers(values, tuple(self._unreadable), dict(self._words))
 
 
-def class_codes(column: pd.Series[Any], where: str) -> tuple[NDArray[np.int64], tuple[str, ...]]:
-    """Return class indices and class names; classes are the sorted distinct values.
+class _LabelBuilder:
+    """Collect a column of labels."""
 
-    Raises: DataError if the values are continuous.
-    """
-    values: NDArray[Any]
-    if pd.api.types.is_numeric_dtype(column.dtype):
-        values = _whole_numbers(column, where)
-    else:
-        values = text_values(column)
-    classes, codes = np.unique(values, return_inverse=True)
-    return codes.astype(np.int64), tuple(str(name) for name in classes)
+    def __init__(self, form: CsvFormat, kind: LabelKind | None) -> None:
+        self._missing = frozenset(form.missing)
+        self._kind = kind
+        self._parts: list[NDArray[np.int64]] = []
+        self._known: dict[str, int] = {}
+        self._words: Counter[str] = Counter()
+
+    def add(self, cells: Cells, with_hashes: bool) -> Added:
+        if isinstance(cells, pd.Series):
+            part = labels_of(cells, self._kind)
+            self._kind = part.kind
+        else:
+            part = self._read(cells)
+        places = [self._known.setdefault(name, len(self._known)) for name in part.names]
+        self._parts.append(np.array([*places, UNKNOWN], dtype=np.int64)[part.codes])
+        return (hash_names(part.codes, part.names), None) if with_hashes else _NONE
+
+    def _read(self, cells: Sequence[str]) -> Labels:
+        known: dict[str, int] = dict.fromkeys(self._missing, UNKNOWN)
+        names: list[str] = []
+        codes = np.empty(len(cells), dtype=np.int64)
+        for index, cell in enumerate(cells):
+            place = known.get(cell)
+            if place is None:
+                place = known[cell] = len(names)
+                names.append(cell)
+            elif place == UNKNOWN and cell:
+                self._words[cell] += 1
+            codes[index] = place
+        return Labels(codes, tuple(names))
+
+    def finish(self) -> Labels:
+        codes = np.concatenate(self._parts) if self._parts else np.empty(0, dtype=np.int64)
+        return Labels(codes, tuple(self._known), self._kind or "text", dict(self._words))
 
 
-def check_two_classes(classes: tuple[str, ...], where: str) -> None:
-    """Refuse a target that has one value only.
+class _OtherBuilder:
+    """Hash a column that is not kept."""
 
-    Raises: DataError.
-    """
-    if len(classes) < 2:
-        got = f"only {show(classes[0])}"
-        hint = "Choose another target, or add rows of another class."
-        raise DataError(ErrorDetail(where, "classification needs at least two classes", got, hint))
+    def __init__(self, form: CsvFormat, kind: LabelKind | None) -> None:
+        self._form = form
+        self._missing = frozenset(form.missing)
+        self._kind = kind
+
+    def add(self, cells: Cells, with_hashes: bool) -> Added:
+        if not with_hashes:
+            return _NONE
+        if isinstance(cells, pd.Series):
+            kinds = pd.api.types
+            if kinds.is_numeric_dtype(cells.dtype) and not kinds.is_bool_dtype(cells.dtype):
+                values = numbers_of(cells).values
+                return hash_numbers(values), values
+            labels = labels_of(cells, self._kind)
+            return hash_names(labels.codes, labels.names), None
+        values, broken, _ = numbers_in(cells, self._missing, self._form.decimal)
+        hashes = hash_numbers(values)
+        for place in broken:
+            hashes[place] = _hash_word(cells[place])
+        return hashes, None if broken else values
 
 
-def _whole_numbers(column: pd.Series[Any], where: str) -> NDArray[np.int64]:
-    values = numeric_values(column, where)
-    broken = np.flatnonzero(values != np.floor(values))
-    if broken.size:
-        got = f"{values[broken[0]]} in row {_row(column, broken[0])}"
-        *names, last = metrics_of("regression")
-        hint = f"Choose a regression metric: {', '.join(names)} or {last}."
-        raise DataError(ErrorDetail(where, "classes are words or whole numbers", got, hint))
-    return values.astype(np.int64)
+_Builder = _NumberBuilder | _LabelBuilder | _OtherBuilder
+_BUILDERS: Mapping[Use, Callable[[CsvFormat, LabelKind | None], _Builder]] = {
+    "numbers": _NumberBuilder,
+    "labels": _LabelBuilder,
+    "other": _OtherBuilder,
+}
 
 
-def rows_with(column: pd.Series[Any], value: str | int | float | bool) -> NDArray[np.bool_]:
-    """Return which rows hold a value: numbers match by value, everything else by its text."""
-    is_numeric = pd.api.types.is_numeric_dtype(column.dtype)
-    if is_numeric and isinstance(value, int | float):
-        numbers = column.to_numpy(dtype=np.float64, na_value=np.nan)
-        matches: NDArray[np.bool_] = numbers == float(value)
-        return matches
-    texts = text_values(column)
-    # TOML writes true where Python and pandas write True.
-    wanted = {str(value), show(value)} if isinstance(value, bool) else {str(value)}
-    return np.array([text in wanted for text in texts], dtype=np.bool_)
+@lru_cache(maxsize=2**16)
+def _hash_word(text: str) -> np.uint64:
+    return hash_text(text)
+
+
+class _Hasher:
+    """Add the hashes of cells to those of their rows, batch by batch."""
+
+    def __init__(self, header: Header) -> None:
+        self._header = header
+        self._sums = [ColumnSum() for _ in header.names]
+        self._orders = [_Falling() for _ in header.names]
+        self._factors = [column_factor(name) for name in header.names]
+        self._whole: list[Hashes] = []
+        self._content: list[Hashes] = []
+        self._seen: list[Hashes] = []
+
+    def add(
+        self, place: int, cells: Cells, hashes: Hashes, values: NDArray[np.float64] | None
+    ) -> None:
+        self._orders[place].add(cells if values is None else values)
+        if place == 0:
+            self._whole.append(np.zeros(len(hashes), dtype=np.uint64))
+            self._content.append(np.zeros(len(hashes), dtype=np.uint64))
+            self._seen.append(np.zeros(len(hashes), dtype=np.uint64))
+        self._sums[place].add(hashes, values)
+        self._whole[-1] += hashes * self._factors[place]
+        self._content[-1] += hashes
+        if self._header.names[place] in self._header.seen:
+            self._seen[-1] += hashes
+
+    def counting(self) -> tuple[str, ...]:
+        pairs = zip(self._header.names, self._sums, strict=True)
+        return tuple(name for name, each in pairs if each.is_counting)
+
+    def falling(self) -> tuple[str, ...]:
+        pairs = zip(self._header.names, self._orders, strict=True)
+        return tuple(name for name, each in pairs if each.is_falling)
+
+    def finish(self) -> RowHashes | None:
+        if not self._content:
+            return None
+        whole, content, seen = map(np.concatenate, (self._whole, self._content, self._seen))
+        for name, each in zip(self._header.names, self._sums, strict=True):
+            nothing = each.says_nothing()
+            if nothing is not None:
+                content -= nothing
+                if name in self._header.seen:
+                    seen -= nothing
+        return RowHashes(whole, content, seen)
+
+
+class _Falling:
+    """Say whether a column falls from row to row, as dates do where the newest is first."""
+
+    def __init__(self) -> None:
+        self._last: Any = None
+        self._rows = 0
+        self._falls = True
+
+    @property
+    def is_falling(self) -> bool:
+        return self._falls and self._rows > 2
+
+    def add(self, cells: Cells | NDArray[np.float64]) -> None:
+        if not self._falls or not len(cells):
+            return
+        values = cells.tolist() if isinstance(cells, pd.Series | np.ndarray) else cells
+        if self._last is not None:
+            values = [self._last, *values]
+        try:
+            self._falls = all(before > after for before, after in pairwise(values))
+        except TypeError:  # what has no order
+            self._falls = False
+        self._rows += len(cells)
+        self._last = values[-1]

@@ -6,8 +6,10 @@ Source: statistics.md's rule that nobody sees them before the final evaluation.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selection.data.column_warnings import column_warnings
+from selection.data.labels import LabelKind
+from selection.data.row_hashes import RowHashes
 from selection.data.rows import hash_rows
 from selection.data.sources import data_set_info
 from selection.data.split import border_warnings, split_source
@@ -24,7 +29,7 @@ from selection.study.spec import StudySpec
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Hold the development rows of a study in the order of their source.
+    """Hold the development rows of a study in the order of their source, or of their time.
 
     Shape: features is (N, D), uint8 for images and float64 otherwise, NaN where a value is missing
     and imputed later; categories has (N,) text per categorical column; target is (N,) int64 class
@@ -43,6 +48,9 @@ class Dataset:
     held_out_fingerprint: str
     held_out_rows: int
     warnings: tuple[str, ...] = ()
+    class_kind: LabelKind = "text"
+    category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
+    held_out_hashes: RowHashes | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -72,6 +80,23 @@ class Dataset:
         )
 
 
+def earlier_identity(spec: StudySpec, folder: Path) -> str:
+    """Return the identity that earlier versions gave the held-out rows of a table: of their text.
+
+    Raises: DataError if the rows cannot be had.
+    """
+    parts = split_source(spec, folder)
+    path = str(spec.sections.data.path)
+    if path.endswith(".parquet"):
+        frame = pd.read_parquet(path)
+    else:
+        as_text: Any = {"dtype": str, "na_filter": False, "encoding": "utf-8-sig"}
+        frame = pd.read_csv(path, index_col=False, **as_text)
+    cells = frame.reset_index(drop=True).loc[parts.held_out].astype(str)
+    content = [list(map(str, cells.columns)), cells.to_numpy(dtype=object).tolist()]
+    return sha256(json.dumps(content).encode()).hexdigest()
+
+
 def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> Dataset:
     """Return the development rows of a study; the data folder holds fetched files.
 
@@ -90,8 +115,14 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         target=kept.target,
         class_names=kept.class_names,
         groups=kept.groups,
+        class_kind=kept.class_kind,
+        category_kinds=kept.category_kinds,
         fingerprint=hash_rows(kept),
         held_out_fingerprint=parts.held_out_identity,
         held_out_rows=len(parts.held_out) or data_set_info(kept.name).held_out_rows,
-        warnings=border_warnings(parts),
+        held_out_hashes=parts.held_out_hashes,
+        warnings=(
+            *border_warnings(parts),
+            *column_warnings(parts.source.take(parts.development), spec),
+        ),
     )

@@ -213,9 +213,12 @@ def _center_and_scale(
     if prepare == "none":
         return np.zeros(width), np.ones(width)
     low, high = values.min(axis=0), values.max(axis=0)
+    # Powers of two are exact, and squares of what is left neither overflow nor vanish.
+    _, exponent = np.frexp(np.maximum(np.abs(low), np.abs(high)))
+    unit = np.ldexp(1.0, exponent)
     if prepare == "scale":
-        center, scale = low, high - low
+        center, scale = low, (high / unit - low / unit) * unit
     else:
-        center, scale = values.mean(axis=0), values.std(axis=0)
+        center, scale = (values / unit).mean(axis=0) * unit, (values / unit).std(axis=0) * unit
     # The std of a constant column is a rounding error, not always 0.
     return center, np.where(high == low, 1.0, scale)

@@ -8,12 +8,19 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.data.labels import LabelKind
+from selection.data.row_hashes import (
+    RowHashes,
+    hash_columns,
+    hash_number_column,
+    hash_text_column,
+)
 from selection.metrics import Task
 
 Part = Literal["development", "held_out"]
@@ -36,6 +43,8 @@ class Rows:
     target: NDArray[Any]
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None = None
+    class_kind: LabelKind = "text"
+    category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.target)
@@ -56,7 +65,22 @@ class Rows:
             target=self.target[numbers],
             class_names=self.class_names,
             groups=None if self.groups is None else self.groups[numbers],
+            class_kind=self.class_kind,
+            category_kinds=self.category_kinds,
         )
+
+    @property
+    def hashes(self) -> RowHashes:
+        """The hashes of these rows, all of whose columns a model sees."""
+        columns = {name: hash_text_column(column) for name, column in self.categories.items()}
+        for index, name in enumerate(self.feature_names):
+            columns[name] = hash_number_column(self.features[:, index])
+        if self.task == "classification":
+            names = np.array(self.class_names, dtype=object)[self.target]
+            columns["target"] = hash_text_column(names)
+        else:
+            columns["target"] = hash_number_column(self.target)
+        return hash_columns(columns)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,10 +15,12 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
+from selection.data.column_warnings import copy_warnings
+from selection.data.row_hashes import RowHashes, fingerprint
 from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
-from selection.errors import DataError, ErrorDetail, location_name, show
+from selection.errors import DataError, ErrorDetail, location_name, readable, show
 from selection.metrics import metrics_of
 from selection.seeds import seed32_for
 from selection.study.fields import HeldOutColumn
@@ -31,7 +33,8 @@ DEFAULT_FRACTION = 0.2
 class Parts:
     """Hold a source and the numbers of its development and of its held-out rows, both ascending.
 
-    An official held-out set lies outside the source: then all its rows are development rows.
+    An official held-out set lies outside the source: then all its rows are development rows, and
+    hashes, which are of all rows otherwise, are None.
     """
 
     source: Rows | Table
@@ -39,6 +42,12 @@ class Parts:
     development: NDArray[np.int64]
     held_out: NDArray[np.int64]
     held_out_identity: str
+    hashes: RowHashes | None
+
+    @property
+    def held_out_hashes(self) -> RowHashes | None:
+        """The hashes of the held-out rows; None for an official held-out set."""
+        return None if self.hashes is None else self.hashes.take(self.held_out)
 
     def rows(self, numbers: NDArray[np.int64], class_names: tuple[str, ...] = ()) -> Rows:
         """Return the rows with these numbers.
@@ -63,16 +72,22 @@ def split_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = Non
     keys = source.keys(is_stratified=_is_stratified(spec))
     numbers = np.arange(keys.count, dtype=np.int64)
     if is_official(spec):
-        held_out = numbers[:0]
+        held_out, hashes = numbers[:0], None
         identity = official_identity(str(spec.sections.data.dataset), spec.seed)
     else:
         held_out = numbers[keys.marks] if keys.marks is not None else _by_fraction(keys, spec)
+        hashes = source.hashes
         part = source.take(held_out)
-        identity = part.identity() if isinstance(part, Table) else hash_rows(part)
+        # That of a data set is the one that its studies have had from the first version on.
+        identity = (
+            hash_rows(part) if isinstance(part, Rows) else fingerprint(hashes.whole[held_out])
+        )
     development = np.setdiff1d(numbers, held_out)
     if keys.codes is not None:
         _check_classes(keys.codes[development], keys.class_names, spec)
-    return Parts(source, keys, development, held_out, identity)
+    elif spec.task == "classification" and isinstance(source, Table):
+        _check_known_classes(source, development, held_out)
+    return Parts(source, keys, development, held_out, identity, hashes)
 
 
 def _is_stratified(spec: StudySpec) -> bool:
@@ -90,14 +105,17 @@ def is_official(spec: StudySpec) -> bool:
 
 
 def border_warnings(parts: Parts) -> tuple[str, ...]:
-    """Return what weakens the held-out score: groups that lie on both sides."""
+    """Return what makes the held-out score too good: groups on both sides, and copies."""
+    lines: tuple[str, ...] = ()
     groups = parts.keys.groups
-    if groups is None or not len(parts.held_out):
-        return ()
-    shared = np.intersect1d(groups[parts.development], groups[parts.held_out])
-    if not len(shared):
-        return ()
-    return (f"{len(shared)} groups have development rows and held-out rows",)
+    if groups is not None and len(parts.held_out):
+        shared = np.intersect1d(groups[parts.development], groups[parts.held_out])
+        if len(shared):
+            lines = (f"{len(shared)} groups have development rows and held-out rows",)
+    if parts.hashes is not None:
+        seen = parts.hashes.seen
+        lines += copy_warnings(seen[parts.development], seen[parts.held_out])
+    return lines
 
 
 def _open_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None) -> Rows | Table:
@@ -107,8 +125,12 @@ def _open_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None) -> R
         if data.held_out == "official":
             hint = "Give a fraction, or { column = ..., value = ... }."
             raise DataError(_held_out_error(spec, "a table has no official held-out set", hint))
-        return open_table(data, spec.task, frame)
+        return open_table(data, spec.task, frame, spec.sections.cv.time)
     info = data_set_info(data.dataset)
+    if spec.sections.cv.time is not None:
+        at = location_name(spec.name, ("cv", "time"))
+        got = show(spec.sections.cv.time)
+        raise DataError(ErrorDetail(at, "time belongs to path", got, "Leave it out."))
     if data.held_out == "official" and not info.held_out_rows:
         rule = f"{info.name} has no official held-out set"
         raise DataError(_held_out_error(spec, rule, "Give a fraction, such as 0.2."))
@@ -179,6 +201,22 @@ def _check_classes(codes: NDArray[np.int64], class_names: tuple[str, ...], spec:
         rule = "every class needs a development row"
         got = f"none of {show(absent)}"
         raise DataError(ErrorDetail(at, rule, got, "Hold out other rows, or remove the class."))
+
+
+def _check_known_classes(
+    table: Table, development: NDArray[np.int64], held_out: NDArray[np.int64]
+) -> None:
+    """Refuse a held-out row of a class that no development row has: no model could know it."""
+    target = str(table.section.target)
+    known = set(table.take(development).labels(target).names)
+    others = table.take(held_out)
+    strange = others.unknown_classes(known)
+    if strange:
+        row = others.numbers[others.labels(target).texts() == strange[0]][0] + 1
+        where = f"{table.where}: column {readable(target)}"
+        rule = "every class must have a development row"
+        hint = "Hold out other rows, or remove the class."
+        raise DataError(ErrorDetail(where, rule, f"none of {show(strange)}, as in row {row}", hint))
 
 
 def _held_out_error(spec: StudySpec, rule: str, hint: str) -> ErrorDetail:

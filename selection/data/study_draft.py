@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from pathlib import Path
 
-from selection.data.columns import readable
 from selection.data.table_profile import TableProfile
+from selection.data.tables import make_format
+from selection.errors import readable
 from selection.metrics import METRICS, MeanOverClasses, metrics_of
 
 MOST_FOLDS = 5
@@ -65,6 +67,11 @@ def draft_study(name: str, profile: TableProfile) -> str:
 def _data(profile: TableProfile) -> list[str]:
     lines = ["[data]", "# Counts from the folder where selection is started."]
     lines += [f"path = {_text(profile.path)}", f"target = {_text(profile.target)}"]
+    usual = make_format(Path(profile.path), {})
+    if profile.form.delimiter != usual.delimiter:
+        lines.append(f"delimiter = {_text(profile.form.delimiter)}")
+    if profile.form.decimal != usual.decimal:
+        lines.append(f"decimal = {_text(profile.form.decimal)}")
     if profile.categorical:
         lines.append(f"categorical = {_list(profile.categorical)}")
     if profile.left_out:

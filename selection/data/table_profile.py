@@ -12,34 +12,36 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pandas as pd
 
-from selection.data.columns import (
-    category_names,
+from selection.data.cells import number_in
+from selection.data.columns import Use
+from selection.data.csv_file import CsvFormat
+from selection.data.labels import Labels
+from selection.data.numbers import Numbers
+from selection.data.table_errors import (
+    LEAST_ROWS_OF_A_CLASS,
+    MOST_CLASSES,
     check_two_classes,
-    missing_count,
-    numeric_values,
-    readable,
+    empty_table,
+    missing_target,
 )
-from selection.data.tables import FILL, TARGET_RULE, open_table
-from selection.errors import DataError, ErrorDetail, show
+from selection.data.tables import column_names, guess_format, make_format, read_columns
+from selection.errors import DataError, ErrorDetail, nearest_name, readable, show
 from selection.metrics import Task
-from selection.study.fields import DataSection
 
-MOST_CLASSES = 20
 MOST_CATEGORIES = 20
-LEAST_ROWS_OF_A_CLASS = 3
 
 
 @dataclass(frozen=True)
 class TableProfile:
     """Hold what a table seems to be: its task, and the use of every column but the target.
 
-    class_counts is empty for regression. missing counts the gaps of numeric columns; left_out says
-    why a column is no feature.
+    form is how a CSV file seems to write its cells. class_counts is empty for regression. missing
+    counts the gaps of numeric columns; left_out says why a column is no feature.
     """
 
     path: str
+    form: CsvFormat
     target: str
     rows: int
     task: Task
@@ -59,18 +61,31 @@ def profile_table(path: Path, target: str) -> TableProfile:
 
     Raises: DataError if it cannot be read, or no study can be made of it.
     """
-    section = DataSection(path=str(path), target=target)
-    frame = open_table(section, "classification").typed()
+    form = guess_format(path, make_format(path, {}))
+    names = column_names(path, form)
+    if target not in names:
+        rule = "target must name a column of the table"
+        hint = nearest_name(target, map(readable, names))
+        raise DataError(ErrorDetail(str(path), rule, show(target), hint))
     where = f"{path}: column {readable(target)}"
-    if missing := missing_count(frame[target]):
-        got = f"{readable(target)} ({missing})"
-        raise DataError(ErrorDetail(str(path), TARGET_RULE, got, FILL))
-    task = _task(frame[target])
-    counts = _class_counts(frame[target], where) if task == "classification" else {}
+    others = [name for name in names if name != target]
+    first: dict[str, Use] = dict.fromkeys(others, "numbers")
+    first[target] = "labels"
+    rows, numbers, labels = read_columns(path, first, form)
+    if not rows:
+        raise DataError(empty_table(str(path)))
+    words = [name for name in others if numbers[name].unreadable]
+    again: dict[str, Use] = dict.fromkeys(words, "labels")
+    labels |= read_columns(path, again, form)[2] if words else {}
+    if labels[target].missing:
+        raise DataError(missing_target(str(path), target, labels[target]))
+    task = _task(labels[target])
+    counts = _class_counts(labels[target], where) if task == "classification" else {}
     uses: dict[str, list[str]] = {"numeric": [], "categorical": []}
     left_out: dict[str, str] = {}
-    for name in frame.columns.drop(target):
-        use, reason = _use(name, frame[name])
+    for name in others:
+        column = labels[name] if name in labels else numbers[name]
+        use, reason = _use(name, column)
         if use == "drop":
             left_out[name] = reason
         else:
@@ -79,11 +94,12 @@ def profile_table(path: Path, target: str) -> TableProfile:
         got = "; ".join(f"{readable(name)}: {reason}" for name, reason in left_out.items())
         rule = "the table needs a column to learn from"
         raise DataError(ErrorDetail(str(path), rule, got or "a target alone", "Add features."))
-    gaps = {name: missing_count(frame[name]) for name in uses["numeric"]}
+    gaps = {name: numbers[name].missing for name in uses["numeric"]}
     return TableProfile(
         path=str(path),
+        form=form,
         target=target,
-        rows=len(frame),
+        rows=rows,
         task=task,
         class_counts=counts,
         numeric=tuple(uses["numeric"]),
@@ -93,20 +109,21 @@ def profile_table(path: Path, target: str) -> TableProfile:
     )
 
 
-def _task(target: pd.Series[Any]) -> Task:
-    """Take few whole numbers for classes and other numbers for quantities."""
-    if not _is_numeric(target):
+def _task(target: Labels) -> Task:
+    """Take few whole numbers and words for classes, and other numbers for quantities."""
+    values = [number_in(name) for name in target.names]
+    if target.kind == "boolean" or any(value is None for value in values):
         return "classification"
-    values = target.to_numpy(dtype=np.float64, na_value=np.nan)
-    distinct = len(np.unique(values))
-    is_whole = bool(np.isfinite(values).all() and (values == np.floor(values)).all())
-    few = min(MOST_CLASSES, len(values) / LEAST_ROWS_OF_A_CLASS)
-    return "classification" if is_whole and distinct <= few else "regression"
+    if all(name.strip().casefold() in ("true", "false") for name in target.names):
+        return "classification"
+    is_whole = all(value is not None and value.is_integer() for value in values)
+    few = min(MOST_CLASSES, len(target) / LEAST_ROWS_OF_A_CLASS)
+    return "classification" if is_whole and len(values) <= few else "regression"
 
 
-def _class_counts(target: pd.Series[Any], where: str) -> dict[str, int]:
-    names, counts = np.unique(category_names(target).astype(str), return_counts=True)
-    found = dict(zip(names.tolist(), counts.tolist(), strict=True))
+def _class_counts(target: Labels, where: str) -> dict[str, int]:
+    _, names = target.sorted()
+    found = {name: target.counts()[name] for name in names}
     check_two_classes(tuple(found), where)
     rare = [name for name, count in found.items() if count < LEAST_ROWS_OF_A_CLASS]
     if rare:
@@ -118,19 +135,16 @@ def _class_counts(target: pd.Series[Any], where: str) -> dict[str, int]:
 
 
 def _use(
-    name: str, column: pd.Series[Any]
+    name: str, column: Numbers | Labels
 ) -> tuple[Literal["numeric", "categorical", "drop"], str]:
     """Return the use of a column, and why it is left out if it is."""
-    known = column.dropna()
-    if known.empty:
+    if column.missing == len(column):
         return "drop", "no values"
-    if not _is_numeric(column) and not pd.api.types.is_bool_dtype(known.infer_objects().dtype):
+    if isinstance(column, Labels):
         return _use_of_text(column)
-    try:
-        values = numeric_values(column, name)
-    except DataError:
-        return "drop", "values that are not finite"
-    present = values[np.isfinite(values)]
+    if column.errors(name):
+        return "drop", "values that are not finite, or far too large"
+    present = column.values[np.isfinite(column.values)]
     if len(np.unique(present)) == 1:
         return "drop", "the same value in every row"
     if _is_identifier(name, present) and len(present) == len(column):
@@ -138,20 +152,15 @@ def _use(
     return "numeric", ""
 
 
-def _use_of_text(column: pd.Series[Any]) -> tuple[Literal["categorical", "drop"], str]:
-    if missing := missing_count(column):
-        return "drop", f"{missing} missing; fill them and make it categorical"
-    distinct = len(set(category_names(column)))
+def _use_of_text(column: Labels) -> tuple[Literal["categorical", "drop"], str]:
+    if column.missing:
+        return "drop", f"{column.missing} missing; fill them and make it categorical"
+    distinct = len(column.names)
     if distinct == 1:
         return "drop", "the same value in every row"
     if distinct > max(MOST_CATEGORIES, len(column) // 20):
         return "drop", f"{distinct} different values in {len(column)} rows"
     return "categorical", ""
-
-
-def _is_numeric(column: pd.Series[Any]) -> bool:
-    dtype = column.dtype
-    return pd.api.types.is_numeric_dtype(dtype) and not pd.api.types.is_bool_dtype(dtype)
 
 
 def _is_identifier(name: str, values: np.ndarray[Any, Any]) -> bool:

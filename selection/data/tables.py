@@ -1,18 +1,15 @@
-"""Reads a table of the user's, CSV or Parquet, into the rows and columns a study asks for.
+"""Reads a table of the user's into the rows and columns a study asks for.
 
-The cells of a CSV file stay text until it is known which rows are asked for: what a held-out row
-says never decides how a development row is read. Every broken column is named at once. Nothing is
-scaled, filled or dropped silently here.
+Every cell is read by itself, and every row, held-out rows included, must be readable before
+anything is trained; no value of a held-out row is used for anything else. Every broken column is
+named. Nothing is scaled, filled or dropped silently here.
 """
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import json
-import warnings
-from collections.abc import Sequence
+import re
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,49 +19,70 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selection.data.arrays import IN_MEMORY
-from selection.data.columns import (
-    category_names,
-    check_two_classes,
-    class_codes,
-    group_codes,
-    missing_count,
-    numeric_values,
-    readable,
-    rows_with,
-    text_values,
-)
+from selection.data.arrow_file import ArrowFile
+from selection.data.cells import MISSING_WORDS
+from selection.data.columns import Cells, Columns, Header, Use, collect
+from selection.data.csv_file import CsvFile, CsvFormat, unreadable
+from selection.data.labels import UNKNOWN, LabelKind, Labels, match_names, rows_with
+from selection.data.numbers import Numbers
+from selection.data.row_hashes import RowHashes
 from selection.data.rows import RowKeys, Rows
-from selection.errors import DataError, ErrorDetail, install_command, nearest_name, show
-from selection.metrics import Task, metrics_of
-from selection.study.fields import DataSection, HeldOutColumn
+from selection.data.table_errors import (
+    check_two_classes,
+    class_errors,
+    empty_table,
+    missing_errors,
+    raise_all,
+    target_hint,
+    time_ranks,
+)
+from selection.errors import DataError, ErrorDetail, nearest_name, readable, show
+from selection.metrics import Task
+from selection.study.fields import CSV_KEYS, DataSection, HeldOutColumn
 
-SUFFIXES = (".csv", ".parquet")
-TARGET_RULE = "the target must have no missing values"
-FILL = "Fill the values, or remove their rows or columns."
+CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
+ARROW_SUFFIXES = (".parquet", ".feather")
 
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Hold a table as its file has it, and what the study makes of its columns.
+    """Hold the columns of a table, every cell of which can be read, and some of its rows.
 
-    frame is indexed by the numbers of its rows, from 0.
+    Shape: numbers has the places of the rows, (N,), in the order of the study.
     """
 
-    frame: pd.DataFrame
+    columns: Columns
     section: DataSection
     task: Task
+    numbers: NDArray[np.int64]
+    time: str | None = None
 
     @property
     def where(self) -> str:
         return str(self.section.path)
 
-    def take(self, numbers: NDArray[np.int64]) -> Table:
-        """Return the rows with these numbers, in that order."""
-        return replace(self, frame=self.frame.loc[numbers])
+    @property
+    def hashes(self) -> RowHashes:
+        """The hashes of these rows."""
+        assert self.columns.hashes is not None, "the table of a study has rows"
+        return self.columns.hashes.take(self.numbers)
 
-    def typed(self) -> pd.DataFrame:
-        """Return the cells as the numbers, booleans and missing values that they spell."""
-        return _typed(self.frame, self.where)
+    def take(self, numbers: NDArray[np.int64]) -> Table:
+        """Return the rows at these places of these rows, in that order."""
+        return replace(self, numbers=self.numbers[numbers])
+
+    def labels(self, name: str) -> Labels:
+        """Return a column of labels. Shape: (N,)."""
+        return self.columns.labels[name].take(self.numbers)
+
+    def values(self, name: str) -> NDArray[np.float64]:
+        """Return a column of numbers. Shape: (N,)."""
+        return self.columns.numbers[name].values[self.numbers]
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the numeric features, in the order of the file."""
+        return _numeric(self.columns.names, self.section, self.time)
 
     def keys(self, *, is_stratified: bool) -> RowKeys:
         """Return what decides which rows are held out, and nothing else of them.
@@ -72,275 +90,309 @@ class Table:
         Raises: DataError if a column that decides is broken.
         """
         section = self.section
-        groups = None
-        if section.groups is not None:
-            groups = group_codes(self.frame[section.groups])
+        groups = None if section.groups is None else self.labels(section.groups).groups()
         if isinstance(section.held_out, HeldOutColumn):
             # The file itself says who is held out: their labels are not looked at.
-            return RowKeys(len(self.frame), None, (), groups, _marks(self.frame, section))
+            return RowKeys(len(self.numbers), None, (), groups, self._marks(section.held_out))
         if not is_stratified:
-            return RowKeys(len(self.frame), None, (), groups, None)
-        target = str(section.target)
-        column = _typed(self.frame[[target]], self.where)[target]
-        if missing := missing_count(column):
-            raise DataError(_missing_target(self.where, [f"{readable(target)} ({missing})"]))
-        where = f"{self.where}: column {readable(target)}"
-        codes, names = class_codes(column, where)
-        check_two_classes(names, where)
-        return RowKeys(len(self.frame), codes, names, groups, None)
+            return RowKeys(len(self.numbers), None, (), groups, None)
+        codes, names = self.labels(str(section.target)).sorted()
+        check_two_classes(names, f"{self.where}: column {readable(str(section.target))}")
+        return RowKeys(len(self.numbers), codes, names, groups, None)
 
     def rows(self, class_names: tuple[str, ...] = ()) -> Rows:
         """Return these rows with the columns the study uses.
 
         class_names are the known classes; without them, the classes are the values found here.
 
-        Raises: DataError with every error of these rows.
+        Raises: DataError if these rows have one class or one target only.
         """
         section = self.section
-        unused = _not_features(section)
-        names = [name for name in self.frame.columns if name not in unused]
-        used = {section.target, section.groups, *section.categorical, *names}
-        kept = self.frame[[name for name in self.frame.columns if name in used]]
-        frame = _typed(kept, self.where)
-        _check_missing(frame, names, section, self.where)
-        columns = _Columns(frame, self.where)
-        features = columns.read_features(names)
-        target, classes = columns.read_target(str(section.target), self.task, class_names)
-        if not names and not section.categorical:
-            rule = "the table needs a feature"
-            columns.details.append(
-                ErrorDetail(self.where, rule, "a target alone", "Drop fewer columns.")
-            )
-        if columns.details:
-            raise DataError(*columns.details)
+        features = np.empty((len(self.numbers), len(self.features)))
+        for index, name in enumerate(self.features):
+            features[:, index] = self.values(name)
+        categories = {name: self.labels(name) for name in section.categorical}
+        target, classes = self._target(class_names)
         return Rows(
             name=self.where,
             task=self.task,
             features=features,
-            feature_names=tuple(names),
-            categories={name: category_names(self.frame[name]) for name in section.categorical},
+            feature_names=self.features,
+            categories={name: column.texts() for name, column in categories.items()},
             target=target,
             class_names=classes,
-            groups=None if section.groups is None else group_codes(self.frame[section.groups]),
+            groups=None if section.groups is None else self.labels(section.groups).groups(),
+            class_kind=self._class_kind(),
+            category_kinds={name: column.kind for name, column in categories.items()},
         )
 
-    def identity(self) -> str:
-        """Return the SHA-256 of every cell of these rows, as the file writes them."""
-        if self.section.path == IN_MEMORY:
-            return _hash_columns(self.frame)
-        cells = self.frame.astype(str)
-        content = [list(cells.columns), cells.to_numpy(dtype=object).tolist()]
-        return hashlib.sha256(json.dumps(content).encode()).hexdigest()
+    def unknown_classes(self, known: Collection[str]) -> list[str]:
+        """Return the classes of these rows that are not among the known ones."""
+        if self.task == "regression":
+            return []
+        return [each for each in self.labels(str(self.section.target)).names if each not in known]
+
+    def _target(self, known: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
+        name = str(self.section.target)
+        where = f"{self.where}: column {readable(name)}"
+        if self.task == "regression":
+            values = self.values(name)
+            if len(values) and not known and (values == values[0]).all():
+                rule = "regression needs a target of at least two values"
+                hint = "Choose another target, or add rows of another value."
+                raise DataError(ErrorDetail(where, rule, f"only {values[0]:g}", hint))
+            return values, ()
+        labels = self.labels(name)
+        if not known:
+            codes, names = labels.sorted()
+            check_two_classes(names, where)
+            return codes, names
+        places = match_names(labels.names, labels.kind, known, labels.kind)
+        assert (places != UNKNOWN).all(), "unknown classes are refused before"
+        return places[labels.codes], known
+
+    def _class_kind(self) -> LabelKind:
+        if self.task == "regression":
+            return "text"
+        return self.columns.labels[str(self.section.target)].kind
+
+    def _marks(self, held_out: HeldOutColumn) -> NDArray[np.bool_]:
+        """Return which rows the study's column holds out; some must be, and not all."""
+        labels = self.labels(held_out.column)
+        marks = rows_with(labels, held_out.value)
+        if marks.any() and not marks.all():
+            return marks
+        rule = f"{held_out.column} = {show(held_out.value)} must hold for some rows and not for all"
+        values = [show(value) for value in sorted(labels.names)[:10]]
+        got = f"{marks.sum()} of {len(marks)} rows"
+        hint = f"Values there: {', '.join(values)}."
+        raise DataError(ErrorDetail(self.where, rule, got, hint))
 
 
-def open_table(section: DataSection, task: Task, frame: pd.DataFrame | None = None) -> Table:
-    """Read the file of a table and check that the study's columns are there.
+def open_table(
+    section: DataSection,
+    task: Task,
+    frame: pd.DataFrame | None = None,
+    time: str | None = None,
+) -> Table:
+    """Read a table and check that the study's columns are there and every cell can be read.
 
-    frame is the table of a study of arrays.
+    frame is the table of a study of arrays; time is the column that orders the rows.
 
-    Raises: DataError if it cannot be read, or names are unknown, doubled or used twice.
+    Raises: DataError if it cannot be read, or names are unknown, doubled or used twice, or with
+    every column that has a broken cell.
     """
-    assert section.path is not None
-    if frame is None:
-        if section.path == IN_MEMORY:
-            rule = "the rows of a study of arrays are in no file"
-            hint = "Open it in Python: selection.open_study(NAME, X, y)."
-            raise DataError(ErrorDetail("[data] path", rule, "no arrays", hint))
-        path = Path(section.path)
-        frame = _read_frame(_read_bytes(path), path)
-    _check_names(frame, section, section.path)
-    return Table(frame, section, task)
+    source = _open_source(section, frame)
+    names = source.names({str(section.target)})
+    _check_names(names, section, time)
+    numeric = _numeric(names, section, time)
+    uses = _uses(names, section, task, numeric, time)
+    seen = frozenset({str(section.target), *section.categorical, *numeric})
+    header = Header(tuple(names), uses, source.kinds(), seen)
+    columns = collect(header, source.batches(), source.form, with_hashes=True)
+    if not columns.count:
+        raise DataError(empty_table(str(section.path)))
+    _check_cells(columns, section, task, numeric, time)
+    return Table(columns, section, task, _order(columns, str(section.path), time), time)
 
 
-def read_features(
-    path: Path, names: Sequence[str], categorical: Sequence[str]
-) -> tuple[NDArray[np.float64], dict[str, NDArray[np.object_]]]:
-    """Return the numeric features of a table by name, NaN where missing, and its categories.
+def read_columns(
+    path: Path, uses: Mapping[str, Use], form: CsvFormat
+) -> tuple[int, dict[str, Numbers], dict[str, Labels]]:
+    """Return the number of rows, and the columns asked for by their use; others are left unread.
 
-    Shape: (N, D) and (N,) per categorical column; other columns are left unread.
-
-    Raises: DataError if a column is missing or broken.
+    Raises: DataError if a column is missing or doubled, or the file cannot be read.
     """
-    where = str(path)
-    frame = _read_frame(_read_bytes(path), path)
-    absent = [name for name in (*names, *categorical) if name not in frame.columns]
+    source = _Source(path, form)
+    names = source.names(set(uses))
+    absent = [name for name in uses if name not in names]
     if absent:
         rule = "the table must have the features of the model"
         shown = f"none named {', '.join(map(readable, absent[:5]))}"
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        hint = nearest_name(absent[0], list(map(readable, frame.columns)))
-        raise DataError(ErrorDetail(where, rule, f"{shown}{more}", hint))
-    cells = frame[list(categorical)]
-    frame = _typed(frame[[*names, *categorical]], where)
-    columns = _Columns(frame, where)
-    features = columns.read_features(list(names))
-    for name in categorical:
-        if count := missing_count(frame[name]):
-            rule = "categorical columns must have no missing values"
-            got = f"{readable(name)} ({count})"
-            columns.details.append(ErrorDetail(where, rule, got, "Fill the values."))
-    if columns.details:
-        raise DataError(*columns.details)
-    return features, {name: category_names(cells[name]) for name in categorical}
+        hint = nearest_name(absent[0], list(map(readable, names)))
+        raise DataError(ErrorDetail(str(path), rule, f"{shown}{more}", hint))
+    _check_doubled(names, str(path), set(uses))
+    read_as = tuple(uses.get(name, "other") for name in names)
+    header = Header(tuple(names), read_as, source.kinds())
+    columns = collect(header, source.batches(), form, with_hashes=False)
+    return columns.count, dict(columns.numbers), dict(columns.labels)
 
 
-class _Columns:
-    """Read columns and keep their errors, so that all of them are shown at once."""
+def column_names(path: Path, form: CsvFormat) -> list[str]:
+    """Return the names of a table's columns.
 
-    def __init__(self, frame: pd.DataFrame, where: str) -> None:
-        self.frame = frame
-        self.where = where
-        self.details: list[ErrorDetail] = []
-
-    def read_features(self, names: list[str]) -> NDArray[np.float64]:
-        """Return the numeric features. Shape: (N, D)."""
-        features = np.empty((len(self.frame), len(names)))
-        for index, name in enumerate(names):
-            try:
-                features[:, index] = numeric_values(self.frame[name], self._where(name))
-            except DataError as error:
-                self.details += error.details
-        return features
-
-    def read_target(
-        self, name: str, task: Task, known: tuple[str, ...]
-    ) -> tuple[NDArray[Any], tuple[str, ...]]:
-        """Return the target and its class names: the known ones, or those found here."""
-        try:
-            if task == "classification":
-                codes, found = class_codes(self.frame[name], self._where(name))
-                if not known:
-                    check_two_classes(found, self._where(name))
-                    return codes, found
-                return self._known_codes(name, codes, found, known), known
-            some = metrics_of("classification")[0]
-            hint = f"Choose a classification metric, such as {some}, or another target."
-            return numeric_values(self.frame[name], self._where(name), hint), ()
-        except DataError as error:
-            self.details += error.details
-            return np.empty(0), ()
-
-    def _known_codes(
-        self, name: str, codes: NDArray[np.int64], found: tuple[str, ...], known: tuple[str, ...]
-    ) -> NDArray[np.int64]:
-        """Return indices into the known classes."""
-        strange = [each for each in found if each not in known]
-        if strange:
-            rule = "every class must have a development row"
-            hint = "Hold out other rows, or remove the class."
-            raise DataError(ErrorDetail(self._where(name), rule, f"none of {show(strange)}", hint))
-        indices = np.array([known.index(each) for each in found], dtype=np.int64)
-        return indices[codes]
-
-    def _where(self, name: str) -> str:
-        return f"{self.where}: column {readable(name)}"
+    Raises: DataError if it cannot be read.
+    """
+    names = _Source(path, form).names(())
+    _check_doubled(names, str(path), set(names))
+    return names
 
 
-def _read_bytes(path: Path) -> bytes:
-    where = str(path)
-    if path.suffix not in SUFFIXES:
-        rule = "a table must be a .csv or .parquet file"
+def guess_format(path: Path, form: CsvFormat) -> CsvFormat:
+    """Return how a file seems to write its cells by its first rows, or form where nothing shows.
+
+    Raises: DataError if it cannot be read.
+    """
+    _check_file(path)
+    return form if path.suffix.lower() in ARROW_SUFFIXES else CsvFile(path, form).guess_format()
+
+
+def make_format(path: Path, keys: Mapping[str, Any]) -> CsvFormat:
+    """Return how a file writes its cells; keys are those of [data], None where one is left out."""
+    is_tabbed = path.name.lower().endswith((".tsv", ".tsv.gz"))
+    missing = keys.get("missing")
+    return CsvFormat(
+        delimiter=keys.get("delimiter") or ("\t" if is_tabbed else ","),
+        decimal=keys.get("decimal") or ".",
+        missing=MISSING_WORDS if missing is None else tuple(missing),
+        encoding=keys.get("encoding") or "utf-8",
+    )
+
+
+class _Source:
+    """A file of rows, read some rows at a time."""
+
+    def __init__(self, path: Path, form: CsvFormat) -> None:
+        _check_file(path)
+        self.form = form
+        self._arrow = ArrowFile(path) if path.suffix.lower() in ARROW_SUFFIXES else None
+        self._csv = CsvFile(path, form)
+        self._where = str(path)
+        self._rest: Iterator[list[tuple[str, ...]]] = iter(())
+        self._width = 0
+
+    def names(self, wanted: Collection[str]) -> list[str]:
+        """Return the names of the columns."""
+        if self._arrow is not None:
+            return self._arrow.names
+        self._rest = self._csv.batches(wanted)
+        header = next(self._rest, None)
+        if header is None:
+            raise DataError(empty_table(self._where))
+        self._width = len(header)
+        return [name for (name,) in header]
+
+    def kinds(self) -> tuple[LabelKind | None, ...]:
+        """Return what the labels of each column are."""
+        text: list[LabelKind] = ["text"] * self._width
+        return tuple(text if self._arrow is None else self._arrow.kinds())
+
+    def batches(self) -> Iterable[Sequence[Cells]]:
+        """Return the columns of some rows at a time."""
+        return self._rest if self._arrow is None else self._arrow.batches()
+
+
+class _FrameSource:
+    """The rows of a study of arrays, as one batch."""
+
+    form = CsvFormat()
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def names(self, wanted: Collection[str]) -> list[str]:
+        return list(map(str, self._frame.columns))
+
+    def kinds(self) -> tuple[LabelKind | None, ...]:
+        return (None,) * self._frame.shape[1]
+
+    def batches(self) -> Iterable[Sequence[Cells]]:
+        return [[self._frame.iloc[:, place] for place in range(self._frame.shape[1])]]
+
+
+def _open_source(section: DataSection, frame: pd.DataFrame | None) -> _Source | _FrameSource:
+    assert section.path is not None
+    if frame is not None:
+        return _FrameSource(frame)
+    if section.path == IN_MEMORY:
+        rule = "the rows of a study of arrays are in no file"
+        hint = "Open it in Python: selection.open_study(NAME, X, y)."
+        raise DataError(ErrorDetail("[data] path", rule, "no arrays", hint))
+    path = Path(section.path)
+    return _Source(path, make_format(path, {name: getattr(section, name) for name in CSV_KEYS}))
+
+
+def _check_file(path: Path) -> None:
+    """Refuse what is no file of rows, before anything of it is read."""
+    where, name = str(path), path.name.lower()
+    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:/", where):
+        hint = "Download it, and name the file."
+        raise DataError(ErrorDetail(where, "a table must be a file on this machine", "a URL", hint))
+    if not name.endswith((*CSV_SUFFIXES, *ARROW_SUFFIXES)):
+        rule = "a table must be a .csv, .tsv, .csv.gz, .parquet or .feather file"
         raise DataError(ErrorDetail(where, rule, path.suffix or "no suffix", "Convert it."))
     try:
-        content = path.read_bytes()
+        info = path.stat()
+    except ValueError:  # such as a NUL in the name
+        raise DataError(unreadable(path, OSError(0, "a name that no file has"))) from None
     except OSError as error:
-        reason = error.strerror or "an unreadable file"
-        hint = "Paths count from the working directory: fix [data] path."
-        raise DataError(ErrorDetail(where, "the table must be readable", reason, hint)) from None
-    if not content.strip():
-        raise DataError(_empty(where))
-    return content
+        raise DataError(unreadable(path, error)) from None
+    if stat.S_ISDIR(info.st_mode):
+        raise DataError(unreadable(path, IsADirectoryError(21, "Is a directory")))
+    if not stat.S_ISREG(info.st_mode):
+        hint = "Write the rows into a file."
+        raise DataError(ErrorDetail(where, "a table must be a regular file", "a device", hint))
+    if not info.st_size:
+        raise DataError(empty_table(where))
 
 
-def _empty(where: str) -> ErrorDetail:
-    return ErrorDetail(where, "a table needs a header and a row", "an empty file", "Fill it.")
-
-
-def _read_frame(content: bytes, path: Path) -> pd.DataFrame:
-    read = _read_csv if path.suffix == ".csv" else _read_parquet
-    where = str(path)
-    try:
-        frame = read(content)
-    except ImportError:
-        hint = f"Install it: {install_command('parquet')}."
-        raise DataError(
-            ErrorDetail(where, "Parquet needs pyarrow", "none installed", hint)
-        ) from None
-    except pd.errors.EmptyDataError:
-        raise DataError(_empty(where)) from None
-    except (ValueError, OSError, pd.errors.ParserWarning) as error:  # ParserError is a ValueError
-        reason = " ".join(str(error).split())
-        hint = "Fix the file, or write it anew."
-        raise DataError(
-            ErrorDetail(where, f"must be a {path.suffix[1:]} file", reason, hint)
-        ) from None
-    if frame.empty:
-        raise DataError(_empty(where))
-    return frame
-
-
-def _read_csv(content: bytes) -> pd.DataFrame:
-    """Return every cell as the text that the file has."""
-    # pandas renames a second column of one name, so the names are read as cells.
-    options: dict[str, Any] = {"dtype": str, "keep_default_na": False, "encoding": "utf-8-sig"}
-    header = pd.read_csv(io.BytesIO(content), header=None, nrows=1, **options)
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", pd.errors.ParserWarning)  # it says that values are lost
-        cells = pd.read_csv(io.BytesIO(content), index_col=False, na_filter=False, **options)
-    frame = pd.DataFrame(cells)
-    frame.columns = pd.Index(header.iloc[0].tolist())
-    return frame
-
-
-def _typed(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """Return text cells as the numbers, booleans and missing values that they spell.
-
-    The columns of a Parquet file have types already.
-    """
-    if Path(where).suffix != ".csv" or not len(frame.columns):
-        return frame
-    text = io.StringIO()
-    frame.to_csv(text, index=False, quoting=csv.QUOTE_ALL)
-    text.seek(0)
-    typed = pd.read_csv(text, index_col=False, low_memory=False)
-    typed.columns, typed.index = frame.columns, frame.index
-    return typed
-
-
-def _read_parquet(content: bytes) -> pd.DataFrame:
-    frame = pd.read_parquet(io.BytesIO(content), engine="pyarrow")
-    frame.columns = frame.columns.map(str)
-    return frame.reset_index(drop=True)
-
-
-def _not_features(section: DataSection) -> set[str | None]:
+def _numeric(names: Iterable[str], section: DataSection, time: str | None) -> tuple[str, ...]:
     held_out = section.held_out.column if isinstance(section.held_out, HeldOutColumn) else None
-    return {section.target, section.groups, held_out, *section.drop, *section.categorical}
+    others = {section.target, section.groups, time, held_out}
+    unused = {*others, *section.drop, *section.categorical}
+    return tuple(name for name in names if name not in unused)
 
 
-def _check_names(frame: pd.DataFrame, section: DataSection, where: str) -> None:
-    """Refuse columns of one name, names without a column, and columns with two uses."""
-    twice = sorted(set(frame.columns[frame.columns.duplicated()]))
+def _uses(
+    names: Sequence[str],
+    section: DataSection,
+    task: Task,
+    numeric: Sequence[str],
+    time: str | None,
+) -> tuple[Use, ...]:
+    """Return what each column is read as; those a study leaves out are hashed only."""
+    held_out = section.held_out.column if isinstance(section.held_out, HeldOutColumn) else None
+    labels = {section.groups, time, held_out, *section.categorical}
+    if task == "classification":
+        labels.add(section.target)
+    numbers = {*numeric, section.target}
+    return tuple(
+        "labels" if name in labels else "numbers" if name in numbers else "other" for name in names
+    )
+
+
+def _check_doubled(names: Sequence[str], where: str, used: Collection[str]) -> None:
+    twice = sorted({name for name in names if names.count(name) > 1 and name in used})
     if twice:
         hint = "Rename or remove one of each."
         raise DataError(
             ErrorDetail(where, "column names must differ", f"twice {show(twice)}", hint)
         )
-    uses = [("target", section.target), ("groups", section.groups)]
+
+
+def _check_names(names: Sequence[str], section: DataSection, time: str | None) -> None:
+    """Refuse columns of one name, names without a column, and columns with two uses."""
+    where = str(section.path)
+    if len(set(names)) < len(names):
+        _check_doubled(names, where, set(names))
+    uses = [("target", section.target), ("groups", section.groups), ("time", time)]
     uses += [("drop", name) for name in section.drop]
     uses += [("categorical", name) for name in section.categorical]
     if isinstance(section.held_out, HeldOutColumn):
         uses.append(("held_out", section.held_out.column))
+    known = set(names)
     errors = []
     first_use: dict[str, str] = {}
     for use, name in uses:
         if name is None:
             continue
-        if name not in frame.columns:
+        if name not in known:
             rule = f"{use} must name a column of the table"
-            known = map(readable, frame.columns)
-            errors.append(ErrorDetail(where, rule, show(name), nearest_name(name, known)))
-        # Rows may be held out by their group, or by a column that is dropped anyway.
+            errors.append(
+                ErrorDetail(where, rule, show(name), nearest_name(name, map(readable, names)))
+            )
+        # Rows may be held out by their group or time, or by a column that is dropped anyway.
         elif name in first_use and (
             use != "held_out" or first_use[name] in ("target", "categorical")
         ):
@@ -348,58 +400,41 @@ def _check_names(frame: pd.DataFrame, section: DataSection, where: str) -> None:
             got = f"{show(name)} as {first_use[name]} and {use}"
             errors.append(ErrorDetail(where, rule, got, "Remove it from one of them."))
         first_use.setdefault(name, use)
-    if errors:
-        raise DataError(*errors)
+    raise_all(errors)
 
 
-def _check_missing(
-    frame: pd.DataFrame, numeric: list[str], section: DataSection, where: str
+def _check_cells(
+    columns: Columns,
+    section: DataSection,
+    task: Task,
+    numeric: Sequence[str],
+    time: str | None,
 ) -> None:
-    impute = 'Write impute = "median", drop the columns, or fill them.'
-    checks = [
-        (TARGET_RULE, [section.target], FILL),
-        ("categorical columns must have no missing values", section.categorical, FILL),
-        ("groups must have no missing values", [section.groups], FILL),
-    ]
-    if section.impute is None:
-        checks.append(("features must have no missing values", numeric, impute))
-    errors = []
-    for rule, names, hint in checks:
-        counts = {name: missing_count(frame[name]) for name in names if name is not None}
-        broken = [f"{readable(name)} ({count})" for name, count in counts.items() if count]
-        if broken:
-            errors.append(ErrorDetail(where, rule, ", ".join(broken), hint))
-    if errors:
-        raise DataError(*errors)
+    """Refuse cells that cannot be read, of whatever row.
 
-
-def _hash_columns(frame: pd.DataFrame) -> str:
-    """Return the SHA-256 of a frame: numbers by value, other cells by their text."""
-    digest = hashlib.sha256(json.dumps(list(frame.columns)).encode())
-    for name in frame.columns:
-        column = frame[name]
-        if pd.api.types.is_numeric_dtype(column.dtype):
-            values = column.to_numpy(dtype="<f8", na_value=np.nan)
-            digest.update(b"numbers" + values.tobytes())
+    Raises: DataError with every broken column.
+    """
+    where, target = str(section.path), str(section.target)
+    errors = missing_errors(columns, section, numeric, time)
+    for name, column in columns.numbers.items():
+        at = f"{where}: column {readable(name)}"
+        if name == target:
+            errors += column.errors(at, target_hint())
         else:
-            digest.update(json.dumps(list(map(str, column))).encode())
-    return digest.hexdigest()
+            errors += column.errors(at)
+    if task == "classification":
+        errors += class_errors(columns.labels[target], f"{where}: column {readable(target)}")
+    if not numeric and not section.categorical:
+        rule = "the table needs a feature"
+        errors.append(ErrorDetail(where, rule, "a target alone", "Drop fewer columns."))
+    raise_all(errors)
 
 
-def _missing_target(where: str, broken: list[str]) -> ErrorDetail:
-    return ErrorDetail(where, TARGET_RULE, ", ".join(broken), FILL)
-
-
-def _marks(frame: pd.DataFrame, section: DataSection) -> NDArray[np.bool_]:
-    """Return which rows the study's column holds out; some must be, and not all."""
-    held_out = section.held_out
-    assert isinstance(held_out, HeldOutColumn)
-    where = str(section.path)
-    column = _typed(frame[[held_out.column]], where)[held_out.column]
-    marks = rows_with(column, held_out.value)
-    if marks.any() and not marks.all():
-        return marks
-    rule = f"{held_out.column} = {show(held_out.value)} must hold for some rows and not for all"
-    values = [show(value) for value in sorted(set(text_values(column)))[:10]]
-    got = f"{marks.sum()} of {len(marks)} rows"
-    raise DataError(ErrorDetail(where, rule, got, f"Values there: {', '.join(values)}."))
+def _order(columns: Columns, where: str, time: str | None) -> NDArray[np.int64]:
+    """Return the rows in the order of time, if there is such a column, else of the file."""
+    numbers = np.arange(columns.count, dtype=np.int64)
+    if time is None:
+        return numbers
+    labels = columns.labels[time]
+    moments = time_ranks(labels.names, f"{where}: column {readable(time)}")
+    return np.argsort(moments[labels.codes], kind="stable").astype(np.int64)

@@ -14,10 +14,12 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 
-from selection.data.columns import category_names
+from selection.data.labels import LabelKind, Labels, labels_of, match, match_names
 from selection.data.prepare import Preparation
+from selection.errors import show
 from selection.stats.scores import log_softmax
 from selection.study.activations import ActivationName
+from selection.study.trial import Outputs
 from selection.train.mlp import predict
 from selection.train.weights import LayerWeights
 
@@ -79,18 +81,18 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def class_names(self) -> tuple[str, ...]:
         return tuple(self.document["class_names"])
 
-    def outputs(self, features: NDArray[Any], categories: Categories) -> NDArray[np.float32]:
+    def outputs(self, features: NDArray[Any], categories: Categories) -> Outputs:
         """Return logits, or predictions in units of the target; of several MLPs their mean.
 
         The mean of chances is given as its logarithm.
-        Shape: (N, D) -> (N, C) or (N, 1).
+        Shape: (N, D) -> (N, C) float32, or (N, 1) float64.
         """
         each = [self._member_outputs(member, features, categories) for member in self.members]
         if len(each) == 1:
             return each[0]
         if not self.class_names:
-            mean: NDArray[np.float64] = np.stack(each).astype(np.float64).mean(axis=0)
-            return mean.astype(np.float32)
+            mean: NDArray[np.float64] = np.stack(each).mean(axis=0)
+            return mean
         chances = np.stack([np.exp(log_softmax(outputs)) for outputs in each]).mean(axis=0)
         smallest = np.finfo(np.float32).tiny  # the logarithm of 0 is no number
         logits: NDArray[np.float32] = np.log(np.maximum(chances, smallest)).astype(np.float32)
@@ -98,7 +100,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
 
     def _member_outputs(
         self, member: ModelMember, features: NDArray[Any], categories: Categories
-    ) -> NDArray[np.float32]:
+    ) -> Outputs:
         preparation = member.preparation
         prepared = preparation.apply(features, categories).astype(np.float32)
         if not np.isfinite(prepared).all():
@@ -108,8 +110,8 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         outputs = predict(member.layers, activation, prepared)
         if self.class_names:
             return outputs
-        unscaled = outputs * preparation.target_std + preparation.target_mean
-        return unscaled.astype(np.float32)
+        # In float32 a target such as 1.7e12 has steps of 131072.
+        return outputs.astype(np.float64) * preparation.target_std + preparation.target_mean
 
     def _read(self, table: ArrayLike | pd.DataFrame) -> tuple[NDArray[Any], Categories]:
         """Return the columns of a table as arrays.
@@ -117,15 +119,14 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         Raises: ValueError as scikit-learn's estimators do where columns do not fit.
         """
         if isinstance(table, pd.DataFrame):
-            missing = [name for name in self.feature_names_in_ if name not in table.columns]
-            if missing:
-                raise ValueError(f"the table lacks the columns {missing}")
+            self._check_columns(table)
             features = table[self._numeric].to_numpy(dtype=np.float64, na_value=np.nan)
-            empty = [name for name in self._categorical if table[name].isna().any()]
+            labels = {name: labels_of(table[name]) for name in self._categorical}
+            empty = [name for name, column in labels.items() if column.missing]
             if empty:
                 raise ValueError(f"categorical columns must not be missing, as in {empty}")
-            categories = {name: category_names(table[name]) for name in self._categorical}
-            self._check_known(table, categories)
+            self._check_known(table, labels)
+            categories = self.categories(labels)
         elif self._categorical:
             raise ValueError(f"a DataFrame is needed: {self._categorical} are categorical columns")
         else:
@@ -135,20 +136,58 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if features.ndim != 2 or features.shape[1] != len(self._numeric):
             expected = f"(N, {len(self._numeric)})"
             raise ValueError(f"features must be {expected}, but got {features.shape}")
-        self._check_missing(features)
+        self.check_missing(features)
         return features, categories
 
-    def _check_known(self, table: pd.DataFrame, categories: Categories) -> None:
+    def _check_columns(self, table: pd.DataFrame) -> None:
+        names = list(map(str, self.feature_names_in_))
+        missing = [name for name in names if name not in table.columns]
+        if missing:
+            raise ValueError(f"the table lacks the columns {missing}")
+        twice = [name for name in names if list(table.columns).count(name) > 1]
+        if twice:
+            raise ValueError(f"columns must have different names, unlike {twice}")
+
+    def category_kind(self, name: str) -> LabelKind:
+        """Return what the categories of a column were in the study: text, numbers, booleans."""
+        kind: LabelKind = self.document.get("category_kinds", {}).get(name, "text")
+        return kind
+
+    def known_categories(self, name: str) -> tuple[str, ...]:
+        """Return the categories of a column that some member of the model knows."""
+        known = {each: None for member in self.members for each in _categories_of(member, name)}
+        return tuple(known)
+
+    def categories(self, columns: Mapping[str, Labels]) -> dict[str, NDArray[np.object_]]:
+        """Return the categories of columns by the names that the study gave them.
+
+        Labels are compared by the rule of selection.data.labels; an unknown one keeps its name.
+        """
+        named = {}
+        for name, column in columns.items():
+            known = self.known_categories(name)
+            places = match_names(column.names, column.kind, known, self.category_kind(name))
+            names = [
+                known[place] if place >= 0 else own
+                for own, place in zip(column.names, places, strict=True)
+            ]
+            named[name] = np.array(names, dtype=object)[column.codes]
+        return named
+
+    def _check_known(self, table: pd.DataFrame, columns: Mapping[str, Labels]) -> None:
         """Refuse a column of numbers that names no category: 01234 was read as 1234."""
-        for name, values in categories.items():
-            known = {
-                each for member in self.members for each in member.preparation.categories[name]
-            }
-            is_numeric = len(values) > 0 and pd.api.types.is_numeric_dtype(table[name].dtype)
-            if is_numeric and not known & set(values):
+        for name, column in columns.items():
+            known, kind = self.known_categories(name), self.category_kind(name)
+            is_numeric = len(column) > 0 and pd.api.types.is_numeric_dtype(table[name].dtype)
+            places = match_names(column.names, column.kind, known, kind)
+            if is_numeric and (places < 0).all():
                 raise ValueError(f"no value of {name} is a category: read it as text, dtype=str")
 
-    def _check_missing(self, features: NDArray[Any]) -> None:
+    def check_missing(self, features: NDArray[Any]) -> None:
+        """Refuse values that are infinite, or missing where the study filled none.
+
+        Raises: ValueError.
+        """
         if features.dtype.kind != "f":
             return
         if np.isinf(features).any():
@@ -163,24 +202,43 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
 
     @cached_property
     def classes_(self) -> NDArray[Any]:
-        """The classes: whole numbers where all names spell one, else the names. Shape: (C,)."""
+        """The classes: numbers or truth values where the study had such, else names. Shape: (C,).
+
+        Names that all spell a whole number are that number.
+        """
         names = self.class_names
+        if self._class_kind == "boolean":
+            return np.array([name == "True" for name in names])
         if all(re.fullmatch(r"-?(0|[1-9]\d{0,17})", name) for name in names):
             numbers = [int(name) for name in names]
             # Text is sorted as text: "10" before "2".
             if numbers == sorted(numbers):
                 return np.array(numbers)
+        if self._class_kind == "number":
+            return np.array([float(name) for name in names])
         return np.array(names, dtype=object)
+
+    @property
+    def _class_kind(self) -> LabelKind:
+        kind: LabelKind = self.document.get("class_kind", "text")
+        return kind
 
     def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[Any]:
         """Return the most likely class of each row. Shape: (N,)."""
-        indices = self.outputs(*self._read(X)).argmax(axis=1)
-        named: NDArray[Any] = self.classes_[indices]
+        return self.predictions(self.outputs(*self._read(X)))
+
+    def predictions(self, outputs: Outputs) -> NDArray[Any]:
+        """Return the most likely class of each row of logits. Shape: (N, C) -> (N,)."""
+        named: NDArray[Any] = self.classes_[outputs.argmax(axis=1)]
         return named
+
+    def probabilities(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the chance of each class by logits. Shape: (N, C)."""
+        return np.exp(log_softmax(outputs))
 
     def predict_proba(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         """Return the chance of each class, in the order of classes_. Shape: (N, C)."""
-        return np.exp(log_softmax(self.outputs(*self._read(X))))
+        return self.probabilities(self.outputs(*self._read(X)))
 
     def score(
         self,
@@ -188,10 +246,20 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
         y: ArrayLike,
         sample_weight: ArrayLike | None = None,
     ) -> float:
-        """Return the accuracy; classes may be given as names or as the numbers that they spell."""
-        wanted = np.array([_class_name(value) for value in np.asarray(y)], dtype=object)
-        named = np.array([str(value) for value in self.predict(X)], dtype=object)
-        return float(accuracy_score(wanted, named, sample_weight=sample_weight))
+        """Return the accuracy. Labels are compared by the rule of selection.data.labels.
+
+        Raises: ValueError for a label that is no class of the model.
+        """
+        labels = labels_of(pd.Series(np.asarray(y)) if not isinstance(y, pd.Series) else y)
+        wanted = match(labels, self.class_names, self._class_kind)
+        if (wanted < 0).any():
+            row = int((wanted < 0).argmax())
+            code = labels.codes[row]
+            found = "a missing value" if code < 0 else show(labels.names[code])
+            known = show(list(self.class_names[:20]))
+            raise ValueError(f"y must hold classes of the model, {known}; row {row + 1} is {found}")
+        predicted = self.outputs(*self._read(X)).argmax(axis=1)
+        return float(accuracy_score(wanted, predicted, sample_weight=sample_weight))
 
 
 class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-learn has no types
@@ -199,7 +267,11 @@ class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-lea
 
     def predict(self, X: ArrayLike | pd.DataFrame) -> NDArray[np.float64]:
         """Return the prediction for each row. Shape: (N,)."""
-        return self.outputs(*self._read(X))[:, 0].astype(np.float64)
+        return self.predictions(self.outputs(*self._read(X)))
+
+    def predictions(self, outputs: Outputs) -> NDArray[np.float64]:
+        """Return the value of each row of outputs. Shape: (N, 1) -> (N,)."""
+        return outputs[:, 0].astype(np.float64)
 
     def score(
         self,
@@ -214,12 +286,8 @@ class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-lea
 AnyModel = ClassifierModel | RegressorModel
 
 
-def _class_name(value: Any) -> str:
-    """Return a label as a study names its classes: whole numbers and booleans as integers."""
-    is_whole = (
-        isinstance(value, bool | np.bool_ | float | np.floating) and float(value).is_integer()
-    )
-    return str(int(value)) if is_whole else str(value)
+def _categories_of(member: ModelMember, name: str) -> tuple[str, ...]:
+    return member.preparation.categories[name]
 
 
 def make_model(document: Mapping[str, Any], members: Sequence[ModelMember]) -> AnyModel:

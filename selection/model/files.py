@@ -14,6 +14,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from selection.data.labels import LabelKind
 from selection.data.prepare import preparation_from_json, preparation_to_json
 from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember, make_model
@@ -48,6 +49,15 @@ class _Weights(_Part):
     sha256: str
 
 
+class _Csv(_Part):
+    """Say how the study's CSV file was written; None for what its study file left out."""
+
+    delimiter: str | None = None
+    decimal: str | None = None
+    encoding: str | None = None
+    missing: list[str] | None = None
+
+
 class _Document(_Part):
     """Check the shape of a document, and that its parts speak of the same columns."""
 
@@ -56,6 +66,9 @@ class _Document(_Part):
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]
+    class_kind: LabelKind = "text"
+    category_kinds: dict[str, LabelKind] = Field(default_factory=dict)
+    csv: _Csv = Field(default_factory=_Csv)
     members: list[_Member] = Field(min_length=1)
     weights: _Weights
 

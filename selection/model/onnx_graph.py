@@ -1,24 +1,29 @@
 """A final model as ONNX: preparation and MLP in one graph, from raw features to logits.
 
 ALL of onnx. Inputs are "features", (N, D) float64 in the units of the study's table, NaN where a
-value is missing, and one text column "category_K", (N, 1), per categorical column. Outputs are
-"logits" and "probabilities", or "prediction" in units of the target.
+value is missing, and one column "category_K", (N, 1), per categorical column: float64 where the
+study's column was one of numbers, bool where it was one of truth values, else text, exactly as in
+the study's table. Outputs are "logits" and "probabilities", or "prediction", float64 in units of
+the target, and "unknown_categories", (N, 1) int64: how many categories of a row no member knows.
 Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from selection.data.cells import EXACT_WHOLE
 from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
 from selection.study.activations import ACTIVATIONS, Formula
 
 OPSET, IR_VERSION = 19, 9
+METADATA = ("study", "trial", "feature_names", "categorical", "category_kinds", "class_names")
 
 
 def encode_onnx(model: AnyModel) -> bytes:
@@ -40,10 +45,7 @@ def encode_onnx(model: AnyModel) -> bytes:
         ir_version=IR_VERSION,
         producer_name="selection",
     )
-    facts = {
-        name: json.dumps(model.document[name])
-        for name in ("study", "trial", "feature_names", "categorical", "class_names")
-    }
+    facts = {name: json.dumps(model.document[name]) for name in METADATA if name in model.document}
     onnx.helper.set_model_props(proto, facts)
     onnx.checker.check_model(proto, full_check=True)
     return bytes(proto.SerializeToString())
@@ -65,14 +67,20 @@ class _Graph:
         inputs = []
         if width:
             inputs.append(helper.make_tensor_value_info("features", kinds.DOUBLE, ["N", width]))
-        for index in range(len(document["categorical"])):
+        for index, column in enumerate(document["categorical"]):
+            kind = getattr(kinds, self._kind(column))
+            doc = f"column {column}; known: {json.dumps(self.model.known_categories(column)[:20])}"
             name = f"category_{index}"
-            inputs.append(helper.make_tensor_value_info(name, kinds.STRING, ["N", 1]))
+            inputs.append(helper.make_tensor_value_info(name, kind, ["N", 1], doc))
         classes = len(document["class_names"])
         names = self._classify() if classes else self._regress()
-        outputs = [
-            helper.make_tensor_value_info(name, kinds.FLOAT, ["N", classes or 1]) for name in names
-        ]
+        kind = kinds.FLOAT if classes else kinds.DOUBLE
+        outputs = [helper.make_tensor_value_info(name, kind, ["N", classes or 1]) for name in names]
+        if document["categorical"]:
+            self._count_unknown()
+            outputs.append(
+                helper.make_tensor_value_info("unknown_categories", kinds.INT64, ["N", 1])
+            )
         return helper.make_graph(self.nodes, "selection", inputs, outputs, self.constants)
 
     def _classify(self) -> list[str]:
@@ -94,11 +102,13 @@ class _Graph:
     def _regress(self) -> list[str]:
         each = []
         for index, member in enumerate(self.model.members):
-            scale = self._constant(np.float32(member.preparation.target_std).reshape(1))
-            shift = self._constant(np.float32(member.preparation.target_mean).reshape(1))
-            scaled = self._node("Mul", [self._member(index, member), scale])
-            each.append(self._node("Add", [scaled, shift]))
-        self._node("Mean", each, "prediction")
+            scale = self._constant(np.array([member.preparation.target_std]))
+            shift = self._constant(np.array([member.preparation.target_mean]))
+            wide = self._cast(self._member(index, member), "DOUBLE")
+            each.append(self._node("Add", [self._node("Mul", [wide, scale]), shift]))
+        # onnxruntime has no Mean of float64.
+        count = self._constant(np.array(len(each), dtype=np.float64))
+        self._node("Div", [self._node("Sum", each), count], "prediction")
         return ["prediction"]
 
     def _member(self, index: int, member: ModelMember) -> str:
@@ -132,10 +142,47 @@ class _Graph:
             unit = self._node("Sub", [unit, self._constant(preparation.center[None])])
             unit = self._node("Div", [unit, self._constant(preparation.scale[None])])
             parts.append(self._cast(unit, "FLOAT"))
-        for index, values in enumerate(preparation.categories.values()):
-            known = self._constant(np.array([values], dtype=object))  # (1, known categories)
-            parts.append(self._cast(self._node("Equal", [f"category_{index}", known]), "FLOAT"))
+        for index, (name, values) in enumerate(preparation.categories.items()):
+            parts.append(self._cast(self._equal(index, name, values), "FLOAT"))
         return parts[0] if len(parts) == 1 else self._node("Concat", parts, axis=1)
+
+    def _kind(self, column: str) -> str:
+        """Return the type of a categorical column's input.
+
+        Whole numbers that float64 cannot tell apart are compared as text.
+        """
+        names = self.model.known_categories(column)
+        match self.model.category_kind(column):
+            case "boolean":
+                return "BOOL"
+            case "number" if all(abs(float(name)) < EXACT_WHOLE for name in names):
+                return "DOUBLE"
+        return "STRING"
+
+    def _equal(self, index: int, column: str, names: Sequence[str]) -> str:
+        """Return where each row holds each category. Shape: (N, number of names)."""
+        known: NDArray[Any]
+        match self._kind(column):
+            case "BOOL":
+                known = np.array([[name == "True" for name in names]], dtype=np.bool_)
+            case "DOUBLE":
+                known = np.array([[float(name) for name in names]], dtype=np.float64)
+            case _:
+                known = np.array([list(names)], dtype=object)
+        return self._node("Equal", [f"category_{index}", self._constant(known)])
+
+    def _count_unknown(self) -> None:
+        counts = []
+        axis = self._constant(np.array([1], dtype=np.int64))
+        for index, column in enumerate(self.model.document["categorical"]):
+            is_known = self._equal(index, column, self.model.known_categories(column))
+            found = self._node("ReduceSum", [self._cast(is_known, "INT64"), axis], keepdims=1)
+            is_unknown = self._node("Equal", [found, self._constant(np.array([[0]]))])
+            counts.append(self._cast(is_unknown, "INT64"))
+        total = counts[0]
+        for count in counts[1:]:  # onnxruntime has no Sum of whole numbers
+            total = self._node("Add", [total, count])
+        self._node("Identity", [total], "unknown_categories")
 
     def _node(self, kind: str, inputs: list[str], output: str = "", **attributes: Any) -> str:
         name = output or f"{kind.lower()}_{len(self.nodes)}"

@@ -1,31 +1,103 @@
-"""Predictions of a final model for the rows of a table in a file."""
+"""Predictions of a final model for the rows of a table in a file, read as the study's own were."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
-from selection.data.tables import read_features
-from selection.errors import DataError, ErrorDetail
+from selection.data.columns import Use
+from selection.data.labels import Labels, match_names
+from selection.data.numbers import FEATURE_HINT
+from selection.data.table_errors import raise_all
+from selection.data.tables import guess_format, make_format, read_columns
+from selection.errors import DataError, ErrorDetail, readable, show
 from selection.model.estimator import AnyModel, ClassifierModel
 
 
-def predict_table(model: AnyModel, table: Path) -> pd.DataFrame:
+@dataclass(frozen=True, eq=False)
+class Predictions:
+    """Hold a prediction for each row, and what is doubtful about them.
+
+    probabilities has a column per class, and none for a regression.
+    """
+
+    predictions: pd.DataFrame
+    probabilities: pd.DataFrame
+    warnings: tuple[str, ...]
+
+
+def predict_table(model: AnyModel, table: Path, *, allow_unknown: bool = False) -> Predictions:
     """Return a prediction for each row, and for a classifier the probability of each class.
+
+    allow_unknown accepts a column of which no category is known.
 
     Raises: DataError if the table cannot be read or does not fit the model.
     """
+    where = str(table)
     names, categorical = model.document["feature_names"], model.document["categorical"]
-    features, categories = read_features(table, names, categorical)
-    frame = pd.concat([pd.DataFrame(features, columns=names), pd.DataFrame(categories)], axis=1)
+    uses: dict[str, Use] = dict.fromkeys(names, "numbers")
+    uses |= dict.fromkeys(categorical, "labels")
+    stated = make_format(table, model.document.get("csv", {}))
+    form = guess_format(table, stated)
+    count, numbers, labels = read_columns(table, uses, form)
+    errors = [
+        error
+        for name in names
+        for error in numbers[name].errors(f"{where}: column {readable(name)}", FEATURE_HINT)
+    ]
+    empty = {name: labels[name].missing for name in categorical if labels[name].missing}
+    if empty:
+        rule = "categorical columns must have no missing values"
+        got = ", ".join(f"{readable(name)} ({missing})" for name, missing in empty.items())
+        errors.append(ErrorDetail(where, rule, got, "Fill the values."))
+    raise_all(errors)
+    warnings = _unknown(model, labels, where, count, allow_unknown)
+    if form != stated:
+        warnings = (f"{where}: read with delimiter = {show(form.delimiter)}", *warnings)
+    features = np.empty((count, len(names)))
+    for index, name in enumerate(names):
+        features[:, index] = numbers[name].values
     try:
-        predictions = pd.DataFrame({"prediction": model.predict(frame)})
+        model.check_missing(features)
+        outputs = model.outputs(features, model.categories(labels))
     except ValueError as error:
         rule = "the rows must fit the model"
-        raise DataError(ErrorDetail(str(table), rule, str(error), "Fix the table.")) from None
+        raise DataError(ErrorDetail(where, rule, str(error), "Fix the table.")) from None
+    predictions = pd.DataFrame({"prediction": model.predictions(outputs)})
+    probabilities = pd.DataFrame(index=predictions.index)
     if isinstance(model, ClassifierModel):
         columns = [f"probability_{each}" for each in model.class_names]
-        chances = pd.DataFrame(model.predict_proba(frame), columns=columns)
-        predictions = pd.concat([predictions, chances], axis=1)
-    return predictions
+        probabilities = pd.DataFrame(model.probabilities(outputs), columns=columns)
+    return Predictions(predictions, probabilities, warnings)
+
+
+def _unknown(
+    model: AnyModel, labels: Mapping[str, Labels], where: str, rows: int, allow_unknown: bool
+) -> tuple[str, ...]:
+    """Return a line for each column with categories that the model never saw.
+
+    Raises: DataError where a column has no other, unless that is allowed.
+    """
+    lines, errors = [], []
+    for name, column in labels.items():
+        known = model.known_categories(name)
+        places = match_names(column.names, column.kind, known, model.category_kind(name))
+        strange = [own for own, place in zip(column.names, places, strict=True) if place < 0]
+        if not strange:
+            continue
+        counts = column.counts()
+        count = sum(counts[own] for own in strange)
+        first = max(strange, key=counts.__getitem__)
+        said = f"{count} of {rows} rows hold a category the model never saw, such as {show(first)}"
+        lines.append(f"{readable(name)}: {said}")
+        if count == rows and not allow_unknown:
+            at = f"{where}: column {readable(name)}"
+            hint = f"Known: {show(list(known[:20]))}. To predict all the same: --allow-unknown."
+            rule = "some rows must hold a category that the model knows"
+            errors.append(ErrorDetail(at, rule, said, hint))
+    raise_all(errors)
+    return tuple(lines)

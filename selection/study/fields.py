@@ -5,6 +5,7 @@ Rules that need one section only live here; rules that tie sections together are
 
 from __future__ import annotations
 
+import codecs
 import math
 import re
 from typing import Annotated, Any, Literal, TypeGuard
@@ -19,6 +20,9 @@ from selection.study.section import Section
 from selection.study.setting import Init, OptimizerName, Precision
 
 MAX_NAME_CHARACTERS = 512
+
+# How a CSV file is written.
+CSV_KEYS = ("delimiter", "decimal", "encoding", "missing")
 
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
@@ -39,9 +43,21 @@ class DataSection(Section):
     dataset: str | None = None
     """A data set known by name; `selection datasets` lists them."""
     path: str | None = None
-    """A .csv or .parquet file, relative to the working directory. The file may move later."""
+    """A .csv, .tsv, .csv.gz, .parquet or .feather file, relative to the working directory. The file
+    may move later.
+    """
     target: str | None = None
     """Column to predict; required with `path`."""
+    delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None = None
+    """What separates the cells of a CSV file; a comma if left out, a tab in a .tsv file."""
+    decimal: Literal[".", ","] = "."
+    """The decimal mark of a CSV file."""
+    encoding: str = "utf-8"
+    """The encoding of a CSV file, such as `latin-1` or `utf-16`."""
+    missing: tuple[str, ...] | None = Field(default=None, strict=False)
+    """The texts of a CSV file that stand for a missing value, such as `["", "?"]`; left out, an
+    empty cell and the words that pandas takes for it (`NA`, `None`, `nan`, `NULL`, ...).
+    """
     drop: tuple[str, ...] = Field(default=(), strict=False)
     """Columns to leave out."""
     categorical: tuple[str, ...] = Field(default=(), strict=False)
@@ -68,14 +84,32 @@ class DataSection(Section):
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
-            given = [
-                name for name in ("target", "drop", "categorical", "groups") if getattr(self, name)
-            ]
+            own = ("target", "drop", "categorical", "groups", "delimiter", "missing")
+            given = [name for name in own if getattr(self, name)]
             if given:
                 raise ValueError(
                     f"{', '.join(given)} belongs to path; a named data set has its own"
                 )
         return self
+
+    @model_validator(mode="after")
+    def _cells_can_be_told_apart(self) -> DataSection:
+        if self.delimiter is not None and (self.delimiter in '"\r\n' or self.delimiter == "\0"):
+            raise ValueError("delimiter must be no quote and no end of a line")
+        if self.decimal == self.delimiter:
+            raise ValueError("delimiter and decimal must differ")
+        return self
+
+    @field_validator("encoding")
+    @classmethod
+    def _is_known_encoding(cls, name: str) -> str:
+        try:
+            is_text = codecs.lookup(name)._is_text_encoding
+        except (LookupError, ValueError):
+            is_text = False
+        if not is_text:
+            raise ValueError("encoding must be one that Python knows, such as utf-8 or latin-1")
+        return name
 
 
 class CvSection(Section):
@@ -87,11 +121,15 @@ class CvSection(Section):
     """How often the folds are drawn anew."""
     kind: Literal["kfold", "stratified", "group", "stratified_group", "time_series"] | None = None
     """How rows are assigned to folds; left out, it follows from the task and from `groups`."""
+    time: str | None = None
+    """Column that orders the rows of a time series: numbers or ISO dates. It is no feature."""
 
     @model_validator(mode="after")
     def _time_runs_once(self) -> CvSection:
         if self.kind == "time_series" and self.repeats > 1:
             raise ValueError("time_series has one order of rows: repeats must be 1")
+        if self.time is not None and self.kind != "time_series":
+            raise ValueError('time orders the rows of a time series: write kind = "time_series"')
         return self
 
 

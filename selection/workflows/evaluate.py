@@ -36,6 +36,7 @@ from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
 from selection.store.study_record import StudyRecord
+from selection.study.fields import CSV_KEYS
 from selection.study.held_out_result import (
     ClassReport,
     HeldOutResult,
@@ -44,7 +45,7 @@ from selection.study.held_out_result import (
 )
 from selection.study.space import value_to_json
 from selection.study.spec import StudySpec
-from selection.study.trial import Trial
+from selection.study.trial import Outputs, Trial
 from selection.train.device import Device
 from selection.train.refit import Fitted, fit_members
 from selection.workflows.assess import Assessment, require_winner
@@ -109,9 +110,7 @@ def evaluate(
     return result
 
 
-def _outputs(
-    study: StudyRecord, models: Sequence[AnyModel], rows: Rows
-) -> list[NDArray[np.float32]]:
+def _outputs(study: StudyRecord, models: Sequence[AnyModel], rows: Rows) -> list[Outputs]:
     """Return what each seed's model says of the held-out rows."""
     try:
         return [model.outputs(rows.features, rows.categories) for model in models]
@@ -126,7 +125,7 @@ def _result(
     winner: Trial,
     model: AnyModel,
     rows: Rows,
-    outputs: Sequence[NDArray[np.float32]],
+    outputs: Sequence[Outputs],
 ) -> HeldOutResult:
     """Return what `evaluate` prints and the ledger keeps."""
     spec, corrected = assessment.spec, assessment.correction
@@ -254,6 +253,9 @@ def _make_model(
         "feature_names": list(dataset.feature_names),
         "categorical": list(dataset.categories),
         "class_names": list(dataset.class_names),
+        "class_kind": dataset.class_kind,
+        "category_kinds": dict(dataset.category_kinds),
+        "csv": {name: getattr(spec.sections.data, name) for name in CSV_KEYS},
         "training": {
             "rows": [fitted.rows for _, fitted in members],
             "epochs": epochs,
@@ -276,13 +278,13 @@ def _number(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _score(metric: str, outputs: NDArray[np.float32], target: NDArray[Any]) -> float:
+def _score(metric: str, outputs: Outputs, target: NDArray[Any]) -> float:
     reduced = reduce_outputs(metric, outputs, target)[None]
     return float(weighted_scores(metric, reduced, target, np.ones((1, len(target))))[0, 0])
 
 
 def _interval(
-    spec: StudySpec, outputs: NDArray[np.float32], rows: Rows
+    spec: StudySpec, outputs: Outputs, rows: Rows
 ) -> tuple[float, float] | tuple[None, None]:
     """Return Wilson's interval of a share of rows, else that of resampled rows, groups or runs.
 
@@ -305,11 +307,11 @@ def _interval(
     return percentiles(np.concatenate(draws), section.level)
 
 
-def _regression_scores(outputs: NDArray[np.float32], rows: Rows) -> dict[str, float]:
+def _regression_scores(outputs: Outputs, rows: Rows) -> dict[str, float]:
     return {name: _score(name, outputs, rows.target) for name in metrics_of("regression")}
 
 
-def _class_report(outputs: NDArray[np.float32], rows: Rows) -> ClassReport:
+def _class_report(outputs: Outputs, rows: Rows) -> ClassReport:
     """Return what the one score hides."""
     counts = confusion(rows.target, outputs.argmax(axis=1), len(rows.class_names))
     return ClassReport(
@@ -323,7 +325,7 @@ def _against_earlier(
     spec: StudySpec,
     evaluations: Sequence[Evaluation],
     winner: Trial,
-    outputs: NDArray[np.float32],
+    outputs: Outputs,
     rows: Rows,
 ) -> RowComparison | None:
     """Compare with the last earlier model of another trial, row by row, by McNemar's exact test."""

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selection.data.dataset import Dataset, load_development
+from selection.data.dataset import Dataset, earlier_identity, load_development
 from selection.data.folds import (
     FoldPlan,
     duplicate_rows_across_folds,
@@ -27,6 +27,7 @@ from selection.data.folds import (
     make_splits,
 )
 from selection.data.prepare import prepare_folds
+from selection.data.scale_check import check_scale
 from selection.errors import DISTRIBUTION, DataError, ErrorDetail, StudyStateError, location_name
 from selection.search import judged_epochs
 from selection.stats.scores import compact, reduce_outputs
@@ -36,13 +37,19 @@ from selection.store.study_record import StudyRecord
 from selection.study.changes import RECORDED, differences
 from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, most_features
+from selection.study.trial import Outputs
 from selection.train.device import Device, describe_device
 from selection.train.fit import RungPredictions, Trainer
 from selection.workflows.warm_start import warm_start
 
-# No trial depends on these: a table may lie elsewhere, as long as its rows are the same.
+# No trial depends on these: a table may lie elsewhere and be written otherwise, as long as its
+# rows are the same.
 UNRECORDED = (
     "assessment.baselines",
+    "data.decimal",
+    "data.delimiter",
+    "data.encoding",
+    "data.missing",
     "data.path",
     "search.audit",
     "search.max_retries",
@@ -62,13 +69,15 @@ def installed_versions() -> dict[str, str]:
 class StudyData:
     """Hold the development rows of a study and their folds.
 
-    frame is the table that a study of arrays was given, held-out rows included.
+    frame is the table that a study of arrays was given, held-out rows included; folder is that of
+    fetched data sets.
     """
 
     dataset: Dataset
     plan: FoldPlan
     facts: DataFacts
     frame: pd.DataFrame | None = None
+    folder: Path = Path()
 
 
 def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> StudyData:
@@ -78,6 +87,7 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
     """
     dataset = load_development(spec, folder, frame)
     _check_features(spec, dataset)
+    check_scale(dataset, spec)
     plan = make_splits(dataset, spec)
     folds = [fold_identity(split) for split in plan.splits]
     warnings = [*dataset.warnings, *plan.warnings, *_provenance_warnings(spec, dataset, folds)]
@@ -99,7 +109,7 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
         duplicate_rows=duplicates,
         warnings=tuple(warnings),
     )
-    return StudyData(dataset, plan, facts, frame)
+    return StudyData(dataset, plan, facts, frame, folder)
 
 
 def _check_features(spec: StudySpec, dataset: Dataset) -> None:
@@ -173,9 +183,9 @@ def check_rows(study: StudyRecord, data: StudyData) -> None:
     Raises: StudyStateError.
     """
     dataset = data.dataset
-    before = (study.data_fingerprint, study.held_out_fingerprint, study.facts.folds)
-    now = (dataset.fingerprint, dataset.held_out_fingerprint, data.facts.folds)
-    if before != now:
+    before = (study.data_fingerprint, study.facts.folds)
+    same_rows = before == (dataset.fingerprint, data.facts.folds)
+    if not same_rows or not _is_held_out_by(study, data):
         where = f"study {study.name}"
         raise StudyStateError(
             ErrorDetail(
@@ -185,6 +195,16 @@ def check_rows(study: StudyRecord, data: StudyData) -> None:
                 "Put the data back, or give the study another name.",
             )
         )
+
+
+def _is_held_out_by(study: StudyRecord, data: StudyData) -> bool:
+    """Say whether the held-out rows are those the study began with, under whatever version."""
+    spec = study.spec()
+    if study.held_out_fingerprint == data.dataset.held_out_fingerprint:
+        return True
+    if data.frame is not None or spec.sections.data.path is None:
+        return False
+    return study.held_out_fingerprint == earlier_identity(spec, data.folder)
 
 
 def row_facts(data: StudyData) -> RowFacts:
@@ -216,7 +236,7 @@ def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: 
 def _rungs(spec: StudySpec) -> RungPredictions:
     """Say what is kept of the predictions at the rungs, for the corrected estimate."""
 
-    def reduce(outputs: NDArray[np.float32], targets: NDArray[Any]) -> NDArray[Any]:
+    def reduce(outputs: Outputs, targets: NDArray[Any]) -> NDArray[Any]:
         return compact(spec.metric, reduce_outputs(spec.metric, outputs, targets))
 
     epochs = judged_epochs(spec)[: spec.sections.assessment.kept_rungs]

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from selection.data.columns import category_names
+from selection.data.csv_file import CsvFormat
 from selection.data.dataset import load_development
 from selection.data.rows import Rows
-from selection.data.tables import open_table, read_features
+from selection.data.tables import open_table, read_columns
 from selection.errors import DataError
 from selection.study.spec import StudySpec
 
@@ -70,8 +70,8 @@ def test_csv_and_parquet_agree(study: Study, table: Table, frame: pd.DataFrame) 
 
 def test_classes_are_sorted_as_numbers_or_words(study: Study, table: Table) -> None:
     assert read(study, table("a,y\n1,10\n2,9\n3,10\n")).class_names == ("9", "10")
-    assert read(study, table("a,y\n1,10.0\n2,9.0\n")).class_names == ("9", "10")
-    assert read(study, table("a,y\n1,true\n2,false\n")).class_names == ("0", "1")
+    assert read(study, table("a,y\n1,10.0\n2,9.0\n")).class_names == ("9.0", "10.0")
+    assert read(study, table("a,y\n1,true\n2,false\n")).class_names == ("false", "true")
     assert read(study, table("a,y\n1,z\n2,B\n")).class_names == ("B", "z")
 
 
@@ -128,7 +128,10 @@ def test_file_that_is_not_there(study: Study, table: Table) -> None:
     table(PLAIN)
     expected = "the table must be readable, but got No such file or directory"
     assert expected in refusal(study, "absent.csv")[0]
-    assert "must be a .csv or .parquet file, but got .xlsx" in refusal(study, "t.xlsx")[0]
+    assert (
+        "must be a .csv, .tsv, .csv.gz, .parquet or .feather file, but got .xlsx"
+        in refusal(study, "t.xlsx")[0]
+    )
     Path("folder.csv").mkdir()
     assert "Is a directory" in refusal(study, "folder.csv")[0]
 
@@ -214,7 +217,8 @@ def test_text_in_numeric_columns_is_named_by_value_and_row(study: Study, table: 
     path = table("a,b,c,y\n1,x,2020-01-01,u\n2,3,2020-01-02,v\nseven,4,2020-01-03,v\n")
     assert refusal(study, path) == [
         f'{path}: column {name}: a numeric column must be free of text, but got "{value}" in '
-        f"row {row}. Add the column to categorical or to drop, or correct the value."
+        f"row {row}. Add the column to categorical or to drop, correct the value, or list it in "
+        "missing."
         for name, value, row in (("a", "seven", 3), ("b", "x", 1), ("c", "2020-01-01", 1))
     ]
 
@@ -279,20 +283,20 @@ def test_held_out_column_must_split(study: Study, table: Table, value: str, got:
     assert f'but got {got}. Values there: "x".' in str(caught.value)
 
 
-def test_a_category_is_read_from_its_own_cell_alone(study: Study, table: Table) -> None:
+def test_a_label_is_named_by_its_own_cell_alone(study: Study, table: Table) -> None:
     """Or a table of new rows would name the same cell otherwise than the study did."""
-    cells = ["1", "1.0", "1.5", "01", "true", "TRUE", "x", "-2.00"]
-    names = ["1", "1", "1.5", "01", "true", "true", "x", "-2"]
-    path = table("c,y\n" + "".join(f"{cell},{index}\n" for index, cell in enumerate(cells)))
-    rows = read(study, path, metric="rmse", categorical=["c"])
-    assert rows.categories["c"].tolist() == names
-    for index, name in enumerate(names):
-        alone = table(f"c,y\n{cells[index]},0\n", "alone.csv")
-        _, categories = read_features(Path(alone), [], ["c"])
-        assert categories["c"].tolist() == [name]
-    typed = pd.Series([1, 1.0, 1.5, True, np.int64(3), "01"], dtype=object)
-    assert category_names(typed).tolist() == ["1", "1", "1.5", "true", "3", "01"]
-    assert category_names(pd.Series([1.0, 2.0])).tolist() == ["1", "2"]
+    cells = ["1", "1.0", "01", "true", "TRUE", "x", " 1", "-2.00", "12345678901234567"]
+    path = table("c,y\n" + "".join(f"{cell},{index % 2}\n" for index, cell in enumerate(cells)))
+    rows = read(study, path, categorical=["c"])
+    assert rows.categories["c"].tolist() == cells
+    target = read(
+        study, table("a,y\n" + "".join(f"{index},{cell}\n" * 2 for index, cell in enumerate(cells)))
+    )
+    assert sorted(target.class_names) == sorted(cells)
+    for cell in cells:
+        alone = table(f"c,y\n{cell},0\n", "alone.csv")
+        _, _, labels = read_columns(Path(alone), {"c": "labels"}, CsvFormat())
+        assert labels["c"].names == (cell,)
 
 
 @pytest.mark.parametrize("column", ["groups", "time"])
@@ -305,7 +309,7 @@ def test_labels_that_decide_nothing_are_not_looked_at(
     cv = None if by_group else {"kind": "time_series"}
     before = load_development(study({"path": table(frame), **data}, cv=cv), Path())
     kept = set(before.features[:, 0].astype(int).tolist())
-    garbage = frame.astype({"y": object})
-    garbage.loc[[row for row in range(60) if row not in kept], "y"] = "no such class"
+    garbage = frame.copy()
+    garbage.loc[[row for row in range(60) if row not in kept], "y"] = "a"
     after = load_development(study({"path": table(garbage), **data}, cv=cv), Path())
     assert after.fingerprint == before.fingerprint

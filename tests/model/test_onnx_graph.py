@@ -53,8 +53,15 @@ def run(case: Case, table: pd.DataFrame) -> Mapping[str, NDArray[np.float32]]:
 
 
 def assert_equal_to_model(case: Case, table: pd.DataFrame) -> None:
-    found = run(case, table)
+    found = dict(run(case, table))
     outputs = case.model.outputs(*case.inputs(table))
+    if case.recipe.categorical:
+        unknown = [
+            ~np.isin(column, case.model.known_categories(name))
+            for name, column in case.inputs(table)[1].items()
+        ]
+        count = found.pop("unknown_categories")
+        np.testing.assert_array_equal(count[:, 0], np.sum(unknown, axis=0))
     if not case.recipe.classes:
         assert list(found) == ["prediction"]
         assert found["prediction"].shape == (len(table), 1)
@@ -150,8 +157,13 @@ def test_inputs_and_outputs_say_what_they_are(name: str) -> None:
     ]
     assert [(one.name, one.type, one.shape) for one in session.get_inputs()] == expected
     width = len(case.recipe.classes) or 1
-    for output in session.get_outputs():
-        assert (output.type, output.shape) == ("tensor(float)", ["N", width])
+    outputs = {output.name: output for output in session.get_outputs()}
+    unknown = outputs.pop("unknown_categories", None)
+    assert (unknown is not None) == bool(case.recipe.categorical)
+    assert unknown is None or (unknown.type, unknown.shape) == ("tensor(int64)", ["N", 1])
+    for output in outputs.values():
+        kind = "float" if case.recipe.classes else "double"
+        assert (output.type, output.shape) == (f"tensor({kind})", ["N", width])
 
 
 @pytest.mark.parametrize("name", ["holes", "values"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from selection.data.folds import Split
 from selection.data.prepare import FoldData, prepare_folds
 from selection.errors import StudyFileError
 from selection.metrics import Task
@@ -64,7 +66,8 @@ def score(spec: StudySpec, name: str) -> tuple[StudyData, list[BaselineFold]]:
     folds = score_baseline(name, spec, data)
     pairs = [(name, split.repeat, split.fold) for split in data.plan.splits]
     assert [(fold.name, fold.repeat, fold.fold) for fold in folds] == pairs
-    assert {fold.outputs.dtype for fold in folds} == {np.dtype(np.float32)}
+    kind = np.float32 if data.dataset.class_names else np.float64
+    assert {fold.outputs.dtype for fold in folds} == {np.dtype(kind)}
     return data, folds
 
 
@@ -114,7 +117,7 @@ def test_the_constant_baseline_equals_a_dummy(dataset: str, metric: str) -> None
         inside, wanted = features[split.validation], target[split.validation]
         truth = dummy_score(metric, dummy, inside, wanted)
         assert fold.score == pytest.approx(truth, rel=1e-6, abs=1e-6)
-        assert fold.outputs.dtype == np.float32
+        assert fold.outputs.dtype == (np.float32 if data.dataset.class_names else np.float64)
         if is_class:
             ours, theirs = np.exp(fold.outputs), dummy.predict_proba(inside)
         else:
@@ -358,12 +361,19 @@ def test_a_class_of_two_rows_is_no_obstacle(tmp_path: Path, name: str) -> None:
 
 @pytest.mark.parametrize("name", [LINEAR, GRADIENT_BOOSTING])
 def test_inputs_that_float32_cannot_hold_have_no_baseline(tmp_path: Path, name: str) -> None:
-    features = np.random.default_rng(6).normal(size=(60, 2)) * [1.0, 1e200]
+    features = np.random.default_rng(6).normal(size=(60, 2))
+    features[:, 1] = 0.0
+    features[3:5, 1] = 1e60  # constant among the training rows of a fold that validates both
     content = make_spec("iris", "accuracy").to_json()
     path = write_table(tmp_path, features, np.arange(60) % 2)
-    content["data"] = {"path": path, "target": "y", "prepare": "none"}
+    content["data"] = {"path": path, "target": "y", "held_out": 0.2}
     spec = parse_study(content, "b")
-    assert score_baseline(name, spec, load_study_data(spec, tmp_path)) == []
+    data = load_study_data(spec, tmp_path)
+    rows = np.flatnonzero(data.dataset.features[:, 1])
+    everything = np.arange(len(data.dataset))
+    split = Split(0, 0, np.setdiff1d(everything, rows), rows)
+    data = replace(data, plan=replace(data.plan, splits=(split,)))
+    assert score_baseline(name, spec, data) == []
 
 
 # Which of them a study has.
