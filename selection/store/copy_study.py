@@ -29,6 +29,7 @@ from selection.store.optuna_rows import (
     trials,
 )
 from selection.store.optuna_storage import KNOWN_REVISION
+from selection.store.quarantine import set_aside
 from selection.store.study_record import StudyRecord
 from selection.store.study_tables import (
     COPIED,
@@ -131,7 +132,7 @@ def _take_name(writer: Connection, study: StudyRecord, target: Database) -> Stud
     # Optuna's own tools delete on SQLite without foreign keys: our row stays behind, and the id is
     # used again.
     left_behind = is_same | (study_table.c.optuna_study_id == study_id)
-    writer.execute(sa.delete(study_table).where(left_behind))
+    set_aside(writer, study_table, left_behind)
     return replace(study, optuna_study_id=study_id)
 
 
@@ -241,7 +242,7 @@ def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict
     insert = sa.insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
     ids = writer.execute(insert, moved).scalars().all()
     # As in _take_name: rows that Optuna's own tools left behind under these ids.
-    writer.execute(sa.delete(trial_table).where(trial_table.c.optuna_trial_id.in_(ids)))
+    set_aside(writer, trial_table, trial_table.c.optuna_trial_id.in_(ids))
     return dict(zip((row["trial_id"] for row in rows), ids, strict=True))
 
 

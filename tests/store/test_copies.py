@@ -58,7 +58,13 @@ from tests.store.store_examples import (
 
 KINDS = ("sqlite", "postgres")
 PAIRS = [(here, there) for here in KINDS for there in KINDS]
-UNCOPIED = ("version_info", "trial_heartbeats", "selection_lease")
+UNCOPIED = (
+    "version_info",
+    "trial_heartbeats",
+    "selection_lease",
+    "selection_ledger_end",
+    "selection_quarantine",
+)
 TABLES = [
     *BaseModel.metadata.sorted_tables,
     *(table for table in metadata.sorted_tables if table.name.startswith("selection_")),

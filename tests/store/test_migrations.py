@@ -53,7 +53,17 @@ from tests.store.store_examples import (
 
 NEWER = {
     f"selection_{name}"
-    for name in ("rows", "baseline", "nested", "model", "ledger", "lease", "curve")
+    for name in (
+        "rows",
+        "baseline",
+        "nested",
+        "model",
+        "ledger",
+        "ledger_end",
+        "lease",
+        "curve",
+        "quarantine",
+    )
 }
 RESULTS = {
     0: example_result(0),

@@ -13,24 +13,30 @@ from sqlalchemy.engine import Connection
 
 from selection.errors import show
 from selection.store.codec import FoldRow, score_from_row
-from selection.store.doctor.findings import FIX, Finding, finding, orphan
-from selection.store.doctor.orphans import EVIDENCE
-from selection.store.doctor.study_rows import StudyRows, of_study, unheld_trials
+from selection.store.doctor.findings import Finding, finding, orphan
+from selection.store.doctor.study_rows import StudyRows, is_lost, of_study, unheld_trials
 from selection.store.hashed_rows import HASH_RULE, RESTORE, row_hash
 from selection.store.ledger import CLAIMED, EVALUATED
+from selection.store.quarantine import EVIDENCE, count_of, damaged_rows
 from selection.store.study_record import StudyRecord
-from selection.store.tables import curve_table, fold_table, ledger_table, trial_table
+from selection.store.tables import (
+    curve_table,
+    fold_table,
+    ledger_table,
+    quarantine_table,
+    trial_table,
+)
 from selection.study.trial import mean_over_folds
 
 # How many rows with predictions are in memory at once.
 CHUNK = 64
 
 
-def fixable_findings(rows: StudyRows) -> Iterator[Finding]:
+def fixable_findings(connection: Connection, rows: StudyRows) -> Iterator[Finding]:
     """Find the problems that repair.py fixes."""
-    name = rows.study.name
     if rows.lost:
-        yield orphan(name, trial_table, rows.lost)
+        moved = count_of(connection, trial_table, is_lost(rows.study))
+        yield orphan(rows.study.name, trial_table, rows.lost, moved)
     rule = "a running trial must have a live worker"
     unheld = [row.number for row in unheld_trials(rows)]
     yield from _in_trials(rows, "no_lease", rule, "no live worker for", unheld, is_fixable=True)
@@ -113,6 +119,12 @@ def damage(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
         yield from _damaged(study, table, hashes)
 
 
+def damage_in_quarantine(connection: Connection) -> Iterator[Finding]:
+    if count := damaged_rows(connection):
+        got = f"changed bytes in rows of {quarantine_table.name}, {count} in all"
+        yield finding("database", "damage", HASH_RULE, got, RESTORE)
+
+
 def _stream(connection: Connection, query: sa.Select[Any]) -> Iterable[Any]:
     return connection.execute(query.execution_options(yield_per=CHUNK))
 
@@ -171,5 +183,5 @@ def _in_trials(
     """Yield one finding for all trials that a check found, if there are any."""
     if numbers:
         got = f"{what} trials {show(list(numbers))}"
-        hint = FIX if is_fixable else RESTORE
+        hint = "selection doctor --fix lets them wait for one." if is_fixable else RESTORE
         yield finding(rows.study.name, check, rule, got, hint, is_fixable=is_fixable)

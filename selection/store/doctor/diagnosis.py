@@ -9,6 +9,7 @@ from selection.store.clock import database_now
 from selection.store.database import Database
 from selection.store.doctor.checks import (
     damage,
+    damage_in_quarantine,
     fixable_findings,
     open_claims,
     partial_points,
@@ -16,8 +17,9 @@ from selection.store.doctor.checks import (
     trial_findings,
 )
 from selection.store.doctor.findings import Finding, finding
-from selection.store.doctor.orphans import orphans, unknown_copies, unmarked
+from selection.store.doctor.orphans import orphans, unknown_copies, unlinked, unmarked
 from selection.store.doctor.study_rows import read_rows
+from selection.store.links import broken_links
 from selection.store.optuna_rows import studies
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.study_transaction import our_studies
@@ -32,19 +34,26 @@ def examine(database: Database) -> list[Finding]:
         # The snapshot is of this moment, and leases must be judged by the same moment.
         now = database_now(connection)
         records, unreadable = read_studies(connection)
+        broken = broken_links(connection)
         found = [
-            *orphans(connection),
-            *unmarked(connection),
-            *unknown_copies(connection),
+            *orphans(connection, broken),
+            *unlinked(broken),
+            *unmarked(broken),
+            *unknown_copies(connection, broken),
             *unreadable,
         ]
         for study in records:
             rows = read_rows(connection, study, now)
-            found += [*fixable_findings(rows), *trial_findings(rows), *study_findings(rows)]
+            found += [
+                *fixable_findings(connection, rows),
+                *trial_findings(rows),
+                *study_findings(rows),
+            ]
             found += [*open_claims(connection, study), *partial_points(connection, study)]
         # Last, because it takes long: workers that hold a lease above may end meanwhile.
         for study in records:
             found += damage(connection, study)
+        found += damage_in_quarantine(connection)
     return found
 
 
