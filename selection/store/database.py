@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.engine import Connection, Engine
 
+from selection.store import ledger_chain, seals
 from selection.store.address import Address, errors_at, read_address, require_file
 from selection.store.engine import DURABLE, build_engine
 from selection.store.migrations import (
@@ -225,6 +226,17 @@ def _build(address: Address, engine: Engine) -> None:
         make_optuna_tables(address.secret_url)
         with _probe(address, write=True) as writer:
             upgrade_to_head(writer)
+        if revisions.ours not in (None, our_history()[0]):
+            _seal_earlier(address)
+
+
+def _seal_earlier(address: Address) -> None:
+    """Hash what earlier versions wrote without a hash."""
+    storage = BatchedStorage(address.secret_url, write=True)
+    storage.is_batched = optuna_head() == KNOWN_REVISION
+    with Database(address, storage) as database, database.writing() as connection:
+        seals.seal_earlier(connection, storage)
+        ledger_chain.seal_earlier(connection)
 
 
 @contextmanager

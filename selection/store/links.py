@@ -7,7 +7,6 @@ another value into the attribute. Nothing of ours is lost by either.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -23,9 +22,11 @@ from sqlalchemy.engine import Connection
 
 from selection.errors import ErrorDetail, StudyStateError, show
 from selection.store.codec import score_from_row
+from selection.store.digest import json_hash
 from selection.store.optuna_rows import studies, study_user_attrs, trial_values, trials
 from selection.store.optuna_storage import BatchedStorage
 from selection.store.quarantine import set_aside
+from selection.store.seals import seal_study, study_hash
 from selection.store.study_transaction import UUID_ATTR, our_studies
 from selection.store.tables import fold_table, study_table, trial_table
 from selection.study.trial import mean_over_folds
@@ -199,9 +200,15 @@ def link_again(connection: Connection, storage: BatchedStorage, link: Link) -> N
     """Let a study of ours point to Optuna's, and its file have the name that Optuna has."""
     is_study, columns = study_table.c.uuid == link.uuid, trial_table.c
     before = connection.execute(sa.select(study_table).where(is_study)).one()
-    values = {"optuna_study_id": link.study_id, **_named(before.spec_json, link.name)}
-    connection.execute(sa.update(study_table).where(is_study).values(values))
+    update = sa.update(study_table).where(is_study)
+    connection.execute(update.values(optuna_study_id=link.study_id))
     storage.joined(connection).set_study_user_attr(link.study_id, UUID_ATTR, link.uuid)
+    is_sound = before.row_hash == study_hash(connection, link.uuid)
+    if named := _named(before.spec_json, link.name):
+        connection.execute(update.values(named))
+        # A change by another tool must stay seen.
+        if is_sound:
+            seal_study(connection, link.uuid)
     old = sa.select(columns.uuid, columns.optuna_trial_id).where(columns.study_uuid == link.uuid)
     moved = [
         {"key": row.uuid, "new": link.trial_ids[row.uuid], "between": -link.trial_ids[row.uuid]}
@@ -234,9 +241,7 @@ def _named(spec_json: str, name: str) -> dict[str, str]:
     if spec.get("name") == name:
         return {}
     spec["name"] = name
-    text = json.dumps(spec, sort_keys=True)
-    fingerprint = hashlib.sha256(text.encode()).hexdigest()
-    return {"spec_json": json.dumps(spec), "spec_fingerprint": fingerprint}
+    return {"spec_json": json.dumps(spec), "spec_fingerprint": json_hash(spec)}
 
 
 def refuse_unlinked(connection: Connection, name: str = "") -> None:

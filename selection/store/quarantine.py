@@ -20,7 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from selection.store.address import errors_at
 from selection.store.clock import utc_now
 from selection.store.database import Database
-from selection.store.hashed_rows import row_hash
+from selection.store.digest import row_hash
 from selection.store.migrations import foreign_keys_off
 from selection.store.tables import (
     baseline_table,

@@ -27,6 +27,7 @@ from selection.store.links import refuse_unlinked
 from selection.store.optuna_rows import studies, trials
 from selection.store.other_trials import Enqueued, OtherTrial, add_to_queue, read_others
 from selection.store.quarantine import set_aside
+from selection.store.seals import seal_study
 from selection.store.study_record import (
     StudyRecord,
     StudySummary,
@@ -79,8 +80,9 @@ class Records:
 
         Raises: StudyStateError if the name is taken, or another tool has renamed its study.
         """
+        uuid = str(uuid4())
         row = {
-            "uuid": str(uuid4()),
+            "uuid": uuid,
             "spec_json": json.dumps(spec.to_json()),
             "spec_fingerprint": spec.fingerprint,
             "data_fingerprint": data_fingerprint,
@@ -104,6 +106,7 @@ class Records:
             # the id is used again.
             set_aside(connection, study_table, study_table.c.optuna_study_id == study_id)
             connection.execute(sa.insert(study_table), {**row, "optuna_study_id": study_id})
+            seal_study(connection, uuid)
             record = find_study(connection, study_table.c.uuid == row["uuid"])
             assert record is not None, "a study that was just written can be read"
             add_to_queue(connection, self._storage, record, asked)

@@ -12,12 +12,10 @@ from sqlalchemy.engine import Connection
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.database import Database
 from selection.store.optuna_rows import studies, study_user_attrs
-from selection.store.study_record import StudyRecord, record_from_row
+from selection.store.study_record import CHANGES_ATTR, StudyRecord, record_from_row
 from selection.store.tables import content_of, study_table
 
 UUID_ATTR = "selection_uuid"
-# The recorded changes of the study's file, as JSON; Optuna's tools show and copy them.
-CHANGES_ATTR = "selection_changes"
 
 
 def uuid_mark() -> sa.ColumnElement[str]:

@@ -125,3 +125,23 @@ def test_what_belonged_to_nothing_comes_back_from_the_quarantine(cli: Cli) -> No
 @pytest.mark.parametrize("words", [["--dry-run"], ["--fix", "--restore"]])
 def test_options_that_do_not_go_together_are_a_wrong_usage(cli: Cli, words: list[str]) -> None:
     assert cli("doctor", *words).code == 2
+
+
+@pytest.mark.parametrize(
+    ("statement", "check"),
+    [
+        ("UPDATE trial_params SET param_value = param_value * 1.01 WHERE trial_id = 1", "trial"),
+        ("UPDATE trials SET state = 'PRUNED' WHERE trial_id = 2", "trial"),
+        ("UPDATE selection_study SET spec_json = replace(spec_json, '0.05', '0.04')", "spec"),
+        ("UPDATE selection_study SET facts_json = '{}'", "file"),
+        ("UPDATE selection_ledger SET result_json = replace(result_json, '0.', '0.1')", "damage"),
+        ("DELETE FROM selection_ledger", "ledger"),
+    ],
+)
+def test_the_doctor_sees_what_was_altered(cli: Cli, statement: str, check: str) -> None:
+    assert cli("doctor").code == 0
+    with closing(sqlite3.connect("study.db")) as connection, connection:
+        assert connection.execute(statement).rowcount > 0
+    found = cli("doctor", "--json")
+    assert found.code == 1
+    assert [each["check"] for each in found.json["wrong"]] == [check]

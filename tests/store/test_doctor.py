@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
@@ -21,6 +21,7 @@ from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
 
 from selection.errors import StudyStateError
+from selection.store import ledger_chain
 from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
@@ -30,10 +31,12 @@ from selection.store.doctor import diagnosis, examine, fix, repair, restore
 from selection.store.doctor.findings import Finding
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
+from selection.store.ledger_chain import seal_evaluation
 from selection.store.links import BrokenLinks
 from selection.store.process_identity import SEPARATOR, this_process
 from selection.store.records import Records
 from selection.store.repository import repository_of
+from selection.store.seals import seal_study
 from selection.store.study_record import StudyRecord
 from selection.store.tables import (
     fold_table,
@@ -46,6 +49,8 @@ from selection.store.tables import (
     trial_table,
 )
 from selection.store.trial_reader import own_rows
+from selection.study.changes import Difference, RecordedChange
+from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import CURVE_COLUMNS, TrialState
 from tests.store.store_examples import (
     RESULT,
@@ -251,14 +256,144 @@ def look_once_more(connection: Connection, _study: StudyRecord) -> None:
     """Claim the held-out rows of the other study, and die."""
     looked = (ledger_table.c.study_name == "looked") & (ledger_table.c.evaluation == 1)
     row = connection.execute(sa.select(ledger_table).where(looked)).one()
-    connection.execute(sa.insert(ledger_table), {**row._mapping, "evaluation": 3})
+    # As versions before the chain of hashes wrote it.
+    unsealed = dict.fromkeys(("position", "chain_hash", "row_hash"))
+    connection.execute(sa.insert(ledger_table), {**row._mapping, "evaluation": 3, **unsealed})
 
 
 def set_budget(connection: Connection, study: StudyRecord) -> None:
-    spec = example_spec(trials=7).to_json()
-    sql("UPDATE selection_study SET spec_json = :spec WHERE uuid = :uuid", spec=json.dumps(spec))(
+    spec = example_spec(trials=7)
+    update = (
+        "UPDATE selection_study SET spec_json = :spec, spec_fingerprint = :print WHERE uuid = :uuid"
+    )
+    sql(update, spec=json.dumps(spec.to_json()), print=spec.fingerprint)(connection, study)
+    seal_study(connection, study.uuid)
+
+
+def change_file(connection: Connection, study: StudyRecord) -> None:
+    """Write another file, as if it had been the one of the study."""
+    spec = json.dumps(example_spec(max_retries=5).to_json())
+    sql("UPDATE selection_study SET spec_json = :spec WHERE uuid = :uuid", spec=spec)(
         connection, study
     )
+
+
+def evaluation(change: Callable[[HeldOutResult], HeldOutResult], **others: object) -> Break:
+    """Return what changes the result of an evaluation, and other columns of its row."""
+
+    def run(connection: Connection, _study: StudyRecord) -> None:
+        is_it = ledger_table.c.state == "evaluated"
+        result = json.dumps(change(RESULT).to_json())
+        update = sa.update(ledger_table).where(is_it).values(result_json=result, **others)
+        assert connection.execute(update).rowcount == 1
+
+    return run
+
+
+CHANGE = RecordedChange(Difference("search.trials", 12, 13), datetime(2026, 1, 1, tzinfo=UTC), 4)
+LOOKED = "study_name = 'looked'"
+FORGED: dict[str, tuple[str, str, Break]] = {
+    "a param of the winner": (
+        "example",
+        "trial",
+        sql(
+            f"UPDATE trial_params SET param_value = 1e-3 WHERE trial_id = {TRIAL.format(3)} "
+            "AND param_name = 'weight_decay'"
+        ),
+    ),
+    "a param that is gone": (
+        "example",
+        "trial",
+        sql(
+            f"DELETE FROM trial_params WHERE trial_id = {TRIAL.format(2)} "
+            "AND param_name = 'weight_decay'"
+        ),
+    ),
+    "what the params cannot express": (
+        "example",
+        "trial",
+        sql(
+            "UPDATE trial_user_attributes SET value_json = '{}' "
+            f"WHERE trial_id = {TRIAL.format(0)} AND key = 'outside_space'"
+        ),
+    ),
+    "complete to pruned": (
+        "example",
+        "trial",
+        sql(f"UPDATE trials SET state = 'PRUNED' WHERE trial_id = {TRIAL.format(0)}"),
+    ),
+    "failed to pruned": (
+        "example",
+        "trial",
+        sql(f"UPDATE trials SET state = 'PRUNED' WHERE trial_id = {TRIAL.format(2)}"),
+    ),
+    "the reason of a trial": (
+        "example",
+        "trial",
+        sql("UPDATE selection_trial SET reason = 'other' WHERE study_uuid = :uuid AND number = 2"),
+    ),
+    "the file": ("example", "spec", change_file),
+    "the fingerprint of the held-out rows": (
+        "example",
+        "damage",
+        sql(
+            "UPDATE selection_study SET held_out_fingerprint = :new WHERE uuid = :uuid",
+            new="i" * 64,
+        ),
+    ),
+    "the recorded changes": (
+        "example",
+        "damage",
+        sql(
+            "INSERT INTO study_user_attributes (study_id, key, value_json) "
+            "VALUES (:id, 'selection_changes', :new)",
+            new=json.dumps([CHANGE.to_json()]),
+        ),
+    ),
+    "a score in the ledger": (
+        "ledger of looked",
+        "damage",
+        evaluation(lambda result: replace(result, score=0.99)),
+    ),
+    "a score outside its interval, without a hash": (
+        "ledger of looked",
+        "score",
+        evaluation(
+            lambda result: replace(result, low=0.4, high=0.5, score=0.99),
+            row_hash=None,
+        ),
+    ),
+    "the trial of a claim": (
+        "ledger of deleted",
+        "damage",
+        sql("UPDATE selection_ledger SET number = 5 WHERE study_name = 'deleted'"),
+    ),
+    "the first evaluation gone": (
+        "ledger",
+        "ledger",
+        sql(f"DELETE FROM selection_ledger WHERE {LOOKED} AND evaluation = 1"),
+    ),
+    "the last evaluation gone": (
+        "ledger",
+        "ledger",
+        sql("DELETE FROM selection_ledger WHERE study_name = 'deleted'"),
+    ),
+    "all evaluations gone": ("ledger", "ledger", sql("DELETE FROM selection_ledger")),
+    "the end of the ledger gone": ("ledger", "ledger", sql("DELETE FROM selection_ledger_end")),
+    "two evaluations exchanged": (
+        "ledger",
+        "ledger",
+        lambda connection, _study: exchange(connection),
+    ),
+}
+
+
+def exchange(connection: Connection) -> None:
+    """Exchange the places of two claims in the chain, with hashes that fit their rows."""
+    for name, evaluation, position in (("looked", 1, 3), ("deleted", 1, 1)):
+        of_row = ledger_table.c.study_name == name, ledger_table.c.evaluation == evaluation
+        connection.execute(sa.update(ledger_table).where(*of_row).values(position=position))
+        seal_evaluation(connection, *of_row)
 
 
 def damage(table: str, column: str) -> Break:
@@ -389,7 +524,9 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
 }
 
 
-@pytest.mark.parametrize(("where", "check", "break_it"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    ("where", "check", "break_it"), [*BROKEN.values(), *FORGED.values()], ids=[*BROKEN, *FORGED]
+)
 def test_what_cannot_be_fixed_is_found_and_left_alone(
     database: Database, study: StudyRecord, where: str, check: str, break_it: Break
 ) -> None:
@@ -835,7 +972,8 @@ def test_no_lease_ends_while_rows_are_hashed(
 def test_queries_do_not_grow_with_the_trials_and_predictions_come_in_chunks(
     database: Database, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks_module, "CHUNK", 7)
+    for module in (checks_module, ledger_chain):
+        monkeypatch.setattr(module, "CHUNK", 7)
     study = create_example(records, example_spec(trials=100))
     counts = []
     for cohort, size in enumerate((1, 30)):

@@ -10,7 +10,9 @@ from selection.store.database import Database
 from selection.store.doctor.checks import (
     damage,
     damage_in_quarantine,
+    file_findings,
     fixable_findings,
+    ledger_findings,
     open_claims,
     partial_points,
     study_findings,
@@ -44,15 +46,13 @@ def examine(database: Database) -> list[Finding]:
         ]
         for study in records:
             rows = read_rows(connection, study, now)
-            found += [
-                *fixable_findings(connection, rows),
-                *trial_findings(rows),
-                *study_findings(rows),
-            ]
+            found += fixable_findings(connection, rows)
+            found += [*trial_findings(connection, rows), *study_findings(rows)]
             found += [*open_claims(connection, study), *partial_points(connection, study)]
         # Last, because it takes long: workers that hold a lease above may end meanwhile.
         for study in records:
-            found += damage(connection, study)
+            found += [*file_findings(connection, study), *damage(connection, study)]
+        found += ledger_findings(connection)
         found += damage_in_quarantine(connection)
     return found
 
@@ -66,8 +66,8 @@ def read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Findin
         try:
             record = record_from_row(row)
             record.spec()
-        except (ValueError, SelectionError) as error:
-            rule = "the stored study file must be readable; nothing else of the study was checked"
+        except (ValueError, KeyError, TypeError, AttributeError, SelectionError) as error:
+            rule = "the stored study must be readable; nothing else of it was checked"
             hint = (
                 "Use the version of selection that wrote it, or restore the database from a backup."
             )
