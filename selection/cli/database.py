@@ -170,5 +170,7 @@ def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
         print(f"database           {found.url}")
         print(f"selection's tables {found.revision or 'none'} (this version has {found.head})")
         print(f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})")
+        for part in found.missing:
+            print(f"missing            {part}; selection doctor --fix makes it")
     if not found.is_ok:
         raise typer.Exit(1)

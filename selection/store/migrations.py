@@ -43,8 +43,8 @@ ADVISORY_KEY = 0x73656C656374
 class Revisions:
     """Hold where a database stands in both histories; None where it never began."""
 
-    ours: str | None
-    optuna: str | None
+    ours: str | None = None
+    optuna: str | None = None
 
 
 def read_revisions(engine: Engine) -> Revisions:

@@ -20,9 +20,11 @@ from selection.store.doctor.checks import (
 )
 from selection.store.doctor.findings import Finding, finding
 from selection.store.doctor.orphans import orphans, unknown_copies, unlinked, unmarked
+from selection.store.doctor.schema import schema_findings
 from selection.store.doctor.study_rows import read_rows
 from selection.store.links import broken_links
 from selection.store.optuna_rows import studies
+from selection.store.schema_parts import missing_parts
 from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.study_transaction import our_studies
 
@@ -35,9 +37,14 @@ def examine(database: Database) -> list[Finding]:
     with database.reading() as connection:
         # The snapshot is of this moment, and leases must be judged by the same moment.
         now = database_now(connection)
+        lacking = list(schema_findings(missing_parts(connection)))
+        if any(each.check == "table" for each in lacking):
+            # Without a table, nothing else can be read.
+            return lacking
         records, unreadable = read_studies(connection)
         broken = broken_links(connection)
         found = [
+            *lacking,
             *orphans(connection, broken),
             *unlinked(broken),
             *unmarked(broken),

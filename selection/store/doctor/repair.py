@@ -16,6 +16,7 @@ from selection.store.doctor.checks import fixable_findings
 from selection.store.doctor.diagnosis import read_studies
 from selection.store.doctor.findings import Finding
 from selection.store.doctor.orphans import fix_links, fix_orphans
+from selection.store.doctor.schema import fix_schema
 from selection.store.doctor.study_rows import is_lost, of_study, read_rows, unheld_trials
 from selection.store.links import broken_links
 from selection.store.quarantine import set_aside
@@ -34,6 +35,7 @@ def fix(database: Database, *, dry_run: bool = False) -> list[Finding]:
     """
     fixed: list[Finding] = []
     with suppress(_DryRunError), database.writing() as connection:
+        fixed += fix_schema(connection)
         broken = broken_links(connection)
         # First, because rows without an owner may have the ids that a link needs.
         fixed += fix_orphans(connection, broken)
