@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from contextlib import nullcontext
 from dataclasses import asdict
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE
 from selection.cli.options import AsJson, Name, Storage, command, print_json, print_line
+
+if TYPE_CHECKING:
+    from selection.store.doctor import Finding, Restored
 
 
 def studies(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
@@ -29,33 +32,60 @@ def doctor(
     fix: Annotated[
         bool, typer.Option("--fix", help="Fix what can be fixed without losing anything.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="With --fix: only say what it would do.")
+    ] = False,
+    restore: Annotated[
+        bool, typer.Option("--restore", help="Bring back what --fix moved into the quarantine.")
+    ] = False,
     storage: Storage = DEFAULT_STORAGE,
     as_json: AsJson = False,
 ) -> None:
     """Check the database for damage and contradictions; exit code 1 if anything is wrong."""
     from selection.store.database import check_database, open_database, writer_lock
-    from selection.store.doctor import examine
+    from selection.store.doctor import Restored, examine, kept_rows
     from selection.store.doctor import fix as fix_database
+    from selection.store.doctor import restore as restore_rows
 
+    if dry_run and not fix:
+        raise typer.BadParameter("--dry-run belongs to --fix")
+    if restore and fix:
+        raise typer.BadParameter("--restore undoes what --fix moved: give one of them")
     check_database(storage)
-    fixed = []
-    if fix:
-        with writer_lock(storage), open_database(storage, create=False, write=True) as database:
-            fixed = fix_database(database)
+    fixed: list[Finding] = []
+    restored = Restored({}, 0)
+    if fix or restore:
+        lock = nullcontext() if dry_run else writer_lock(storage)
+        with lock, open_database(storage, create=False, write=True) as database:
+            if fix:
+                fixed = fix_database(database, dry_run=dry_run)
+            else:
+                restored = restore_rows(database)
     with open_database(storage, create=False, write=False) as database:
-        wrong = examine(database)
+        wrong, kept = examine(database), kept_rows(database)
+    found = {("would_fix" if dry_run else "fixed"): [asdict(each) for each in fixed]}
     if as_json:
-        print_json(
-            {"fixed": [asdict(each) for each in fixed], "wrong": [asdict(each) for each in wrong]}
-        )
+        value = {"fixed": [], **found, "wrong": [asdict(each) for each in wrong]}
+        print_json({**value, "restored": restored.back, "quarantine": kept})
     else:
-        for each in fixed:
-            print_line(f"fixed: {each.where}: {each.rule}, but got {each.got}.")
-        for each in wrong:
-            print_line(str(each))
-        print(f"{len(wrong)} wrong" if wrong else "nothing is wrong")
+        _print_doctor("would fix" if dry_run else "fixed", fixed, restored, kept, wrong)
     if wrong:
         raise typer.Exit(1)
+
+
+def _print_doctor(
+    label: str, fixed: list[Finding], restored: Restored, kept: int, wrong: list[Finding]
+) -> None:
+    for each in fixed:
+        print_line(f"{label}: {each}")
+    for table, count in restored.back.items():
+        print_line(f"brought back: {count} rows of {table}")
+    if kept:
+        again = "selection doctor --restore"
+        print_line(f"in the quarantine: {kept} rows; to bring them back: {again}", whole=again)
+    for each in wrong:
+        print_line(str(each))
+    print(f"{len(wrong)} wrong" if wrong else "nothing is wrong")
 
 
 def delete(
@@ -140,5 +170,7 @@ def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
         print(f"database           {found.url}")
         print(f"selection's tables {found.revision or 'none'} (this version has {found.head})")
         print(f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})")
+        for part in found.missing:
+            print(f"missing            {part}; selection doctor --fix makes it")
     if not found.is_ok:
         raise typer.Exit(1)

@@ -103,7 +103,7 @@ def datasets(as_json: AsJson = False) -> None:
 
 
 app.command(epilog="Example: selection studies --json")(database.studies)
-app.command(epilog="Example: selection doctor --fix")(database.doctor)
+app.command(epilog="Example: selection doctor --fix --dry-run")(database.doctor)
 app.command(epilog="Example: selection copy digits --to sqlite:///copy.db")(database.copy)
 app.command(epilog="Example: selection delete digits --yes")(database.delete)
 db.command(epilog="Example: selection db upgrade")(database.upgrade)

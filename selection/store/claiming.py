@@ -25,6 +25,7 @@ from selection.store.leases import (
 from selection.store.optuna_rows import Ending, trials
 from selection.store.optuna_storage import BatchedStorage
 from selection.store.other_trials import OtherTrial, read_others, refuse
+from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.tables import trial_table
 from selection.store.trial_reader import (
@@ -119,6 +120,7 @@ class Claiming:
         failed = trial_table.c.uuid.in_([row.uuid for row in rows])
         reason = f"lost: {lost} workers in a row died while they trained it"
         self.connection.execute(sa.update(trial_table).where(failed).values(reason=reason))
+        seal_trials(self.connection, self.storage, [row.uuid for row in rows])
         give_back(self.connection, self.study, rows[0].cohort)
 
     def _reserve(self, cohort: int, *, is_alone: bool) -> NewCohort | Wait | Spent | Stopped:

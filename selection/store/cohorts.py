@@ -30,6 +30,7 @@ from selection.store.leases import (
 from selection.store.ledger import refuse_opened
 from selection.store.optuna_rows import trials
 from selection.store.other_trials import OtherTrial
+from selection.store.quarantine import set_aside
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import trial_table
@@ -110,8 +111,7 @@ class Cohorts:
                 numbers = self._storage.number_first(connection, optuna_id, numbered[0][0])
             # Optuna's own tools delete on SQLite without foreign keys: our rows stay behind and
             # the ids are used again.
-            left_behind = trial_table.c.optuna_trial_id.in_(ids)
-            connection.execute(sa.delete(trial_table).where(left_behind))
+            set_aside(connection, trial_table, trial_table.c.optuna_trial_id.in_(ids))
             rows = [_own_row(study, lease, trial_id, numbers[trial_id]) for trial_id in ids]
             connection.execute(sa.insert(trial_table), rows)
         return sorted(numbers[trial_id] for trial_id in ids)

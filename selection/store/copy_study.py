@@ -22,13 +22,16 @@ from selection.errors import ErrorDetail, StudyStateError
 from selection.store.address import Address, errors_at
 from selection.store.codec import FoldRow
 from selection.store.database import Database
-from selection.store.hashed_rows import damage_error, row_hash
+from selection.store.digest import row_hash
+from selection.store.hashed_rows import damage_error
 from selection.store.ledger import CLAIMED, EVALUATED
+from selection.store.ledger_chain import evaluation_hash, extend_chain, seal_evaluation
 from selection.store.optuna_rows import (
     studies,
     trials,
 )
 from selection.store.optuna_storage import KNOWN_REVISION
+from selection.store.quarantine import set_aside
 from selection.store.study_record import StudyRecord
 from selection.store.study_tables import (
     COPIED,
@@ -131,7 +134,7 @@ def _take_name(writer: Connection, study: StudyRecord, target: Database) -> Stud
     # Optuna's own tools delete on SQLite without foreign keys: our row stays behind, and the id is
     # used again.
     left_behind = is_same | (study_table.c.optuna_study_id == study_id)
-    writer.execute(sa.delete(study_table).where(left_behind))
+    set_aside(writer, study_table, left_behind)
     return replace(study, optuna_study_id=study_id)
 
 
@@ -183,7 +186,7 @@ def _chunks(
         with errors_at(address), connection.execute(query) as result:
             for part in result.partitions():
                 rows = [dict(row._mapping) for row in part]
-                if table in HASHED:
+                if table in HASHED or table is ledger_table:
                     _refuse_damaged(address, table, rows)
                 yield table, rows
 
@@ -191,8 +194,14 @@ def _chunks(
 def _refuse_damaged(address: Address, table: sa.Table, rows: list[Row]) -> None:
     for row in rows:
         content = {name: value for name, value in row.items() if name != "row_hash"}
-        found = FoldRow(**content).row_hash if table is fold_table else row_hash(content)
-        if found != row["row_hash"]:
+        if table is fold_table:
+            found = FoldRow(**content).row_hash
+        elif table is ledger_table:
+            found = evaluation_hash(row)
+        else:
+            found = row_hash(content)
+        # An evaluation of an earlier version has no hash.
+        if row["row_hash"] not in (found, *((None,) if table is ledger_table else ())):
             key = ", ".join(f"{column.name} {row[column.name]}" for column in table.primary_key)
             raise damage_error(address, f"{table.name}, {key}")
 
@@ -241,20 +250,25 @@ def _write_trials(writer: Connection, rows: list[Row], moved: list[Row]) -> dict
     insert = sa.insert(trials).returning(trials.c.trial_id, sort_by_parameter_order=True)
     ids = writer.execute(insert, moved).scalars().all()
     # As in _take_name: rows that Optuna's own tools left behind under these ids.
-    writer.execute(sa.delete(trial_table).where(trial_table.c.optuna_trial_id.in_(ids)))
+    set_aside(writer, trial_table, trial_table.c.optuna_trial_id.in_(ids))
     return dict(zip((row["trial_id"] for row in rows), ids, strict=True))
 
 
 def _write_evaluation(writer: Connection, study: StudyRecord, row: Row) -> None:
     """Write an evaluation of the held-out set, unless the target has it already."""
     key = tuple(column.name for column in ledger_table.primary_key)
-    writer.execute(_insert_new(writer, ledger_table, *key), row)
+    unchained = {**row, "position": None, "chain_hash": None, "row_hash": None}
+    is_new = writer.execute(_insert_new(writer, ledger_table, *key), unchained).rowcount > 0
     is_same = sa.and_(*(ledger_table.c[name] == row[name] for name in key))
+    if is_new:
+        # The copy has a chain of its own, with the evaluations that were there before.
+        extend_chain(writer, is_same)
     there = writer.execute(sa.select(ledger_table).where(is_same)).one()
     _refuse_contradiction(study, row, dict(there._mapping))
     if (row["state"], there.state) == (EVALUATED, CLAIMED):
         outcome = {name: row[name] for name in OUTCOME}
         writer.execute(sa.update(ledger_table).where(is_same).values(outcome))
+        seal_evaluation(writer, is_same)
 
 
 def _refuse_contradiction(study: StudyRecord, here: Row, there: Row) -> None:

@@ -11,8 +11,9 @@ from types import TracebackType
 
 import sqlalchemy as sa
 from filelock import FileLock, Timeout
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import URL, Connection, Engine
 
+from selection.store import ledger_chain, seals
 from selection.store.address import Address, errors_at, read_address, require_file
 from selection.store.engine import DURABLE, build_engine
 from selection.store.migrations import (
@@ -23,7 +24,9 @@ from selection.store.migrations import (
     read_revisions,
     upgrade_to_head,
 )
+from selection.store.new_file import is_unused, moved_into_place
 from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, make_optuna_tables
+from selection.store.schema_parts import MissingPart, add_missing, missing_parts
 from selection.store.tables import VERSION_TABLE
 
 
@@ -97,10 +100,12 @@ class DatabaseCheck:
     head: str
     optuna_revision: str | None
     optuna_head: str | None
+    missing: tuple[str, ...] = ()
 
     @property
     def is_ok(self) -> bool:
-        return self.revision == self.head and self.optuna_revision == self.optuna_head
+        is_newest = self.revision == self.head and self.optuna_revision == self.optuna_head
+        return is_newest and not self.missing
 
 
 def open_database(url: str, *, create: bool, write: bool) -> Database:
@@ -113,7 +118,8 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
     with errors_at(address):
         with _probe(address, write=False) as engine:
             revisions = read_revisions(engine)
-            if create and (revisions.ours is None or revisions.optuna is None):
+            is_partial = revisions.ours is None or revisions.optuna is None
+            if create and (is_partial or _lacks_parts(engine, revisions)):
                 _build(address, engine)
                 revisions = read_revisions(engine)
         _refuse_unusable(address, revisions)
@@ -151,8 +157,21 @@ def check_database(url: str) -> DatabaseCheck:
         if address.path is not None:
             _refuse_damage(address, engine)
         revisions = read_revisions(engine)
-    head = our_history()[0]
-    return DatabaseCheck(str(address), revisions.ours, head, revisions.optuna, optuna_head())
+        missing = _missing(engine, revisions)
+    head, names = our_history()[0], tuple(str(each) for each in missing)
+    return DatabaseCheck(str(address), revisions.ours, head, revisions.optuna, optuna_head(), names)
+
+
+def _missing(engine: Engine, revisions: Revisions) -> list[MissingPart]:
+    """Return what is missing in a database of our revision and Optuna's."""
+    if (revisions.ours, revisions.optuna) != (our_history()[0], optuna_head()):
+        return []
+    with engine.connect() as connection:
+        return missing_parts(connection)
+
+
+def _lacks_parts(engine: Engine, revisions: Revisions) -> bool:
+    return any(not each.twice for each in _missing(engine, revisions))
 
 
 @contextmanager
@@ -216,38 +235,38 @@ def _probe(address: Address, *, write: bool) -> Iterator[Engine]:
 
 def _build(address: Address, engine: Engine) -> None:
     """Create Optuna's tables if they are missing, then upgrade ours to the newest revision."""
-    with exclusive(engine), _removed_on_failure(address, engine):
-        revisions = read_revisions(engine)
-        if revisions.optuna is not None:
-            _refuse_other_optuna(address, revisions.optuna)
-        if revisions.ours is not None:
-            _refuse_newer(address, revisions.ours)
-        make_optuna_tables(address.secret_url)
-        with _probe(address, write=True) as writer:
-            upgrade_to_head(writer)
+    with exclusive(engine):
+        if address.path is not None:
+            # A connection from before the lock may be to a file that another process has replaced.
+            engine.dispose()
+        if address.path is None or not is_unused(address.path):
+            _make_tables(address, read_revisions(engine))
+            return
+        with moved_into_place(address.path) as path:
+            _make_tables(Address(URL.create("sqlite", database=str(path))), Revisions())
 
 
-@contextmanager
-def _removed_on_failure(address: Address, engine: Engine) -> Iterator[None]:
-    """Leave no half-made SQLite file where there was none, or an empty one, before.
+def _make_tables(address: Address, revisions: Revisions) -> None:
+    if revisions.optuna is not None:
+        _refuse_other_optuna(address, revisions.optuna)
+    if revisions.ours is not None:
+        _refuse_newer(address, revisions.ours)
+    make_optuna_tables(address.secret_url)
+    with _probe(address, write=True) as writer:
+        upgrade_to_head(writer)
+        with writer.begin() as connection:
+            add_missing(connection)
+    if revisions.ours not in (None, our_history()[0]):
+        _seal_earlier(address)
 
-    Only for the process that holds the lock of `exclusive`: no other is making tables then.
-    """
-    if address.path is None:
-        yield
-        return
-    # A connection from before the lock may be to a file that another process has removed.
-    engine.dispose()
-    is_new = not address.path.exists() or address.path.stat().st_size == 0
-    try:
-        yield
-    except BaseException:
-        engine.dispose()
-        if is_new:
-            for suffix in ("", "-wal", "-shm", "-journal"):
-                with suppress(OSError):
-                    os.remove(f"{address.path}{suffix}")
-        raise
+
+def _seal_earlier(address: Address) -> None:
+    """Hash what earlier versions wrote without a hash."""
+    storage = BatchedStorage(address.secret_url, write=True)
+    storage.is_batched = optuna_head() == KNOWN_REVISION
+    with Database(address, storage) as database, database.writing() as connection:
+        seals.seal_earlier(connection, storage)
+        ledger_chain.seal_earlier(connection)
 
 
 def _refuse_unusable(address: Address, revisions: Revisions) -> None:

@@ -13,10 +13,10 @@ from selection.errors import ErrorDetail, RefusedError, StudyStateError
 from selection.store.clock import utc_now
 from selection.store.database import Database
 from selection.store.ledger import is_opened
-from selection.store.study_record import StudyRecord
+from selection.store.seals import seal_study
+from selection.store.study_record import CHANGES_ATTR, StudyRecord
 from selection.store.study_tables import count
 from selection.store.study_transaction import (
-    CHANGES_ATTR,
     find_study,
     state_error,
     study_transaction,
@@ -40,6 +40,7 @@ def keep_file(
         if recorded:
             _record(database, connection, current, spec, recorded)
         connection.execute(sa.update(study_table).where(is_it).values(values))
+        seal_study(connection, study.uuid)
         kept = find_study(connection, is_it)
     assert kept is not None, "a study that was just written can be read"
     return kept

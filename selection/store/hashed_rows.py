@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from hashlib import sha256
+from collections.abc import Sequence
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +10,7 @@ import sqlalchemy as sa
 from selection.errors import StorageError
 from selection.store.address import Address
 from selection.store.database import Database
+from selection.store.digest import row_hash
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import study_transaction
 
@@ -59,13 +59,3 @@ class HashedRows:
 def damage_error(address: Address, where: str) -> StorageError:
     """Return the error for a row whose content does not match its hash."""
     return address.error(HASH_RULE, f"changed bytes in {where}", RESTORE)
-
-
-def row_hash(row: Mapping[str, Any]) -> str:
-    """Return the SHA-256 of a row's content, without the hash itself."""
-    digest = sha256()
-    for name in sorted(set(row) - {"row_hash"}):
-        value = row[name]
-        content = bytes(value) if isinstance(value, bytes | memoryview) else repr(value).encode()
-        digest.update(f"{name}:{len(content)}:".encode() + content)
-    return digest.hexdigest()

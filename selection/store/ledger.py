@@ -21,6 +21,8 @@ from selection.errors import ErrorDetail, RefusedError
 from selection.store.clock import utc_now
 from selection.store.codec import decode_outputs, encode_outputs
 from selection.store.database import Database
+from selection.store.ledger_chain import extend_chain, seal_evaluation
+from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
@@ -128,6 +130,7 @@ class Ledger:
             claimed = connection.execute(statement.returning(ledger_table.c.evaluation), row)
             if claimed.first() is None:
                 return False
+            extend_chain(connection, _of(study), ledger_table.c.evaluation == evaluation)
             if (now := self._end_trials(connection, study)) != finished:
                 expected = f"the study must have the {finished} finished trials of its assessment"
                 raise state_error(study, expected, f"{now} finished trials")
@@ -149,6 +152,7 @@ class Ledger:
         connection.execute(sa.delete(lease_table).where(lease_table.c.study_uuid == study.uuid))
         ended = trial_table.c.uuid.in_([row.uuid for row in left])
         connection.execute(sa.update(trial_table).where(ended).values(reason=ENDED))
+        seal_trials(connection, storage, [row.uuid for row in left])
         return sum(state.is_finished() for state in states.values())
 
     def finish(
@@ -172,8 +176,8 @@ class Ledger:
             )
         )
         with self._database.writing() as connection:
-            count = connection.execute(update).rowcount
-        assert count == 1, "a claim is finished once"
+            assert connection.execute(update).rowcount == 1, "a claim is finished once"
+            seal_evaluation(connection, _of(study), ledger_table.c.evaluation == evaluation)
 
 
 def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:

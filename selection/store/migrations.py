@@ -43,8 +43,8 @@ ADVISORY_KEY = 0x73656C656374
 class Revisions:
     """Hold where a database stands in both histories; None where it never began."""
 
-    ours: str | None
-    optuna: str | None
+    ours: str | None = None
+    optuna: str | None = None
 
 
 def read_revisions(engine: Engine) -> Revisions:
@@ -109,12 +109,12 @@ def alembic_config(connection: Connection) -> Config:
 
 def upgrade_to_head(engine: Engine) -> None:
     """Bring our tables to the newest revision, in one transaction."""
-    with engine.connect() as connection, _foreign_keys_off(connection):
+    with engine.connect() as connection, foreign_keys_off(connection):
         command.upgrade(alembic_config(connection), "head")
 
 
 @contextmanager
-def _foreign_keys_off(connection: Connection) -> Iterator[None]:
+def foreign_keys_off(connection: Connection) -> Iterator[None]:
     """Let SQLite change a table, which it does by making a copy and dropping the old one.
 
     With foreign keys on, dropping it would delete the rows that point to it. The switch works

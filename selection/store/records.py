@@ -23,8 +23,11 @@ from selection.store.database import Database
 from selection.store.file_changes import keep_file
 from selection.store.hashed_rows import damage_error
 from selection.store.ledger import refuse_opened
+from selection.store.links import refuse_unlinked
 from selection.store.optuna_rows import studies, trials
 from selection.store.other_trials import Enqueued, OtherTrial, add_to_queue, read_others
+from selection.store.quarantine import set_aside
+from selection.store.seals import seal_study
 from selection.store.study_record import (
     StudyRecord,
     StudySummary,
@@ -75,10 +78,11 @@ class Records:
     ) -> StudyRecord:
         """Create a study; asked are the settings that it trains right after the default.
 
-        Raises: StudyStateError if the name is taken.
+        Raises: StudyStateError if the name is taken, or another tool has renamed its study.
         """
+        uuid = str(uuid4())
         row = {
-            "uuid": str(uuid4()),
+            "uuid": uuid,
             "spec_json": json.dumps(spec.to_json()),
             "spec_fingerprint": spec.fingerprint,
             "data_fingerprint": data_fingerprint,
@@ -89,6 +93,7 @@ class Records:
         }
         direction = StudyDirection.MINIMIZE if spec.is_minimised else StudyDirection.MAXIMIZE
         with self._database.writing() as connection:
+            refuse_unlinked(connection, spec.name)
             storage = self._storage.joined(connection)
             try:
                 with quiet_optuna():
@@ -99,9 +104,9 @@ class Records:
             storage.set_study_user_attr(study_id, UUID_ATTR, row["uuid"])
             # Optuna's own tools delete on SQLite without foreign keys: our row stays behind and
             # the id is used again.
-            left_behind = study_table.c.optuna_study_id == study_id
-            connection.execute(sa.delete(study_table).where(left_behind))
+            set_aside(connection, study_table, study_table.c.optuna_study_id == study_id)
             connection.execute(sa.insert(study_table), {**row, "optuna_study_id": study_id})
+            seal_study(connection, uuid)
             record = find_study(connection, study_table.c.uuid == row["uuid"])
             assert record is not None, "a study that was just written can be read"
             add_to_queue(connection, self._storage, record, asked)

@@ -13,6 +13,7 @@ from selection.store.database import Database, open_database
 from selection.store.evidence import Evidence
 from selection.store.leases import Leases
 from selection.store.ledger import Ledger
+from selection.store.links import refuse_unlinked
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 
@@ -32,10 +33,12 @@ class Repository:
     def study(self, name: str) -> StudyRecord:
         """Return a study by name.
 
-        Raises: StudyStateError, with the most similar name as a hint, if there is no such study.
+        Raises: StudyStateError, with the most similar name as a hint, if there is no such study, or
+        another tool has renamed it.
         """
         study = self.records.find_study(name)
         if study is None:
+            self._refuse_unlinked(name)
             known = [summary.name for summary in self.records.list_studies()]
             hint = nearest_name(name, known) if known else "Start one: selection run FILE."
             raise StudyStateError(
@@ -50,11 +53,16 @@ class Repository:
         """
         summaries = self.records.list_studies()
         if not summaries:
+            self._refuse_unlinked()
             rule = "the database must contain a study"
             raise StudyStateError(
                 ErrorDetail("study", rule, "none", "Start one: selection run FILE.")
             )
         return self.study(summaries[-1].name)
+
+    def _refuse_unlinked(self, name: str = "") -> None:
+        with self.database.reading() as connection:
+            refuse_unlinked(connection, name)
 
 
 @contextmanager

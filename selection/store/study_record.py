@@ -16,6 +16,10 @@ from selection.study.space_file import read_space
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
 
+# The user attribute of Optuna's study with the recorded changes of its file, as JSON: Optuna's
+# tools show and copy them.
+CHANGES_ATTR = "selection_changes"
+
 
 @dataclass(frozen=True, eq=False)
 class StudyRecord:

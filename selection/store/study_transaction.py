@@ -12,12 +12,10 @@ from sqlalchemy.engine import Connection
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.database import Database
 from selection.store.optuna_rows import studies, study_user_attrs
-from selection.store.study_record import StudyRecord, record_from_row
-from selection.store.tables import study_table
+from selection.store.study_record import CHANGES_ATTR, StudyRecord, record_from_row
+from selection.store.tables import content_of, study_table
 
 UUID_ATTR = "selection_uuid"
-# The recorded changes of the study's file, as JSON; Optuna's tools show and copy them.
-CHANGES_ATTR = "selection_changes"
 
 
 def uuid_mark() -> sa.ColumnElement[str]:
@@ -30,7 +28,11 @@ def our_studies() -> sa.Select[Any]:
     changes = study_user_attrs.alias("changes")
     is_changed = (changes.c.study_id == studies.c.study_id) & (changes.c.key == CHANGES_ATTR)
     return (
-        sa.select(study_table, studies.c.study_name, changes.c.value_json.label("changes_json"))
+        sa.select(
+            *content_of(study_table),
+            studies.c.study_name,
+            changes.c.value_json.label("changes_json"),
+        )
         .join(studies, studies.c.study_id == study_table.c.optuna_study_id)
         .join(study_user_attrs, study_user_attrs.c.study_id == studies.c.study_id)
         .outerjoin(changes, is_changed)

@@ -1,10 +1,12 @@
-"""Our tables: what Optuna has no column for, and nothing that it already stores. No logic.
+"""Our tables: what Optuna has no column for, and nothing that it already stores.
 
 All names begin with selection_. The keys are our own; Optuna's integer ids are only pointers. When
 Optuna's study is deleted, our rows are deleted with it.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import sqlalchemy as sa
 
@@ -25,7 +27,10 @@ metadata = sa.MetaData(
 sa.Table("studies", metadata, sa.Column("study_id", sa.Integer, primary_key=True))
 sa.Table("trials", metadata, sa.Column("trial_id", sa.Integer, primary_key=True))
 
-# Times are UTC without a zone, as in Optuna's tables. Columns named _json contain JSON.
+# Times are UTC without a zone, as in Optuna's tables. Columns named _json contain JSON. row_hash is
+# a hash of the rest of the row, by which changes are detected: see seals.py for those of studies
+# and trials, ledger_chain.py for those of evaluations. It is NULL where an earlier version wrote
+# the row.
 study_table = sa.Table(
     "selection_study",
     metadata,
@@ -44,6 +49,7 @@ study_table = sa.Table(
     sa.Column("facts_json", sa.Text, nullable=False),
     sa.Column("environment_json", sa.Text, nullable=False),
     sa.Column("created_at", sa.DateTime, nullable=False),
+    sa.Column("row_hash", sa.String(64)),
 )
 
 trial_table = sa.Table(
@@ -69,6 +75,7 @@ trial_table = sa.Table(
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("epochs", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Double),
+    sa.Column("row_hash", sa.String(64)),
     sa.UniqueConstraint("study_uuid", "number"),
     sa.Index(None, "study_uuid", "cohort"),
 )
@@ -196,7 +203,8 @@ lease_table = sa.Table(
     sa.Column("epochs", sa.Integer, nullable=False),
 )
 
-# The evaluation ledger has no foreign key: it must outlive a deleted study.
+# The evaluation ledger has no foreign key: it must outlive a deleted study. Its rows are a chain:
+# position counts them from 1, and chain_hash is a hash of the claim and of the chain before it.
 ledger_table = sa.Table(
     "selection_ledger",
     metadata,
@@ -214,4 +222,33 @@ ledger_table = sa.Table(
     sa.Column("result_json", sa.Text),
     sa.Column("outputs_columns", sa.Integer),
     sa.Column("outputs", sa.LargeBinary),
+    sa.Column("position", sa.Integer),
+    sa.Column("chain_hash", sa.String(64)),
+    sa.Column("row_hash", sa.String(64)),
 )
+
+# The end of the chain, in one row: without it, nobody would miss the last evaluations.
+ledger_end_table = sa.Table(
+    "selection_ledger_end",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("position", sa.Integer, nullable=False),
+    sa.Column("chain_hash", sa.String(64), nullable=False),
+)
+
+# Rows of ours that belonged to nothing, as JSON: the doctor moves them here and deletes nothing.
+quarantine_table = sa.Table(
+    "selection_quarantine",
+    metadata,
+    sa.Column("id", sa.Integer, primary_key=True),
+    sa.Column("moved_at", sa.DateTime, nullable=False),
+    sa.Column("table_name", sa.String(64), nullable=False),
+    sa.Column("study_uuid", sa.String(36)),
+    sa.Column("row_hash", sa.String(64), nullable=False),
+    sa.Column("row_json", sa.Text, nullable=False),
+)
+
+
+def content_of(table: sa.Table) -> list[sa.Column[Any]]:
+    """Return the columns of a table without the hash, which the doctor alone reads."""
+    return [column for column in table.c if column.name != "row_hash"]

@@ -16,7 +16,7 @@ from selection.store.codec import FoldRow, decode_curve, score_from_row
 from selection.store.optuna_rows import StoredTrial, trials
 from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
-from selection.store.tables import fold_table, trial_table
+from selection.store.tables import content_of, fold_table, trial_table
 from selection.study.optuna_names import from_optuna
 from selection.study.space import value_from_json
 from selection.study.trial import Params, Trial, TrialState, fold_means
@@ -68,7 +68,7 @@ def read_trials(
 
 def own_rows(study: StudyRecord) -> sa.Select[Any]:
     """Return the query for our rows of a study's trials, by number."""
-    query = sa.select(trial_table).where(trial_table.c.study_uuid == study.uuid)
+    query = sa.select(*content_of(trial_table)).where(trial_table.c.study_uuid == study.uuid)
     return query.order_by(trial_table.c.number)
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.engine import Connection
 from selection.store.codec import encode_fold
 from selection.store.optuna_rows import Ending
 from selection.store.optuna_storage import BatchedStorage
+from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error
 from selection.store.tables import fold_table, trial_table
@@ -119,6 +120,7 @@ def write_endings(
     ]
     if members:
         connection.execute(sa.insert(fold_table), members)
+    seal_trials(connection, storage, [rows[n].uuid for n in results])
 
 
 def ending(trial_id: int, result: TrialResult) -> Ending:

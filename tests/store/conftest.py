@@ -13,7 +13,7 @@ from optuna.storages._rdb.models import BaseModel
 
 from selection.store.database import Database, open_database
 from selection.store.records import Records
-from selection.store.tables import ledger_table
+from selection.store.tables import ledger_end_table, ledger_table, quarantine_table
 from tests.store.store_examples import create_example
 from tests.store.study_case import StudyCase
 
@@ -89,8 +89,9 @@ def database(shared_database: Database) -> Iterator[Database]:
         for table in reversed(BaseModel.metadata.sorted_tables):
             if table.name != "version_info":
                 connection.execute(sa.delete(table))
-        # It outlives its studies.
-        connection.execute(sa.delete(ledger_table))
+        # These outlive their studies.
+        for table in (ledger_table, ledger_end_table, quarantine_table):
+            connection.execute(sa.delete(table))
 
 
 @pytest.fixture

@@ -27,6 +27,7 @@ from selection.store.copy_study import StudyCopy, copy_study
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database, open_database
 from selection.store.delete_study import delete_study
+from selection.store.doctor import examine
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import EVALUATED, Ledger
 from selection.store.records import Records
@@ -58,7 +59,13 @@ from tests.store.store_examples import (
 
 KINDS = ("sqlite", "postgres")
 PAIRS = [(here, there) for here in KINDS for there in KINDS]
-UNCOPIED = ("version_info", "trial_heartbeats", "selection_lease")
+UNCOPIED = (
+    "version_info",
+    "trial_heartbeats",
+    "selection_lease",
+    "selection_ledger_end",
+    "selection_quarantine",
+)
 TABLES = [
     *BaseModel.metadata.sorted_tables,
     *(table for table in metadata.sorted_tables if table.name.startswith("selection_")),
@@ -173,6 +180,9 @@ def _without_ids(table: sa.Table, row: dict[str, Any], numbers: dict[int, int]) 
     is_optunas = not table.name.startswith("selection_")
     dropped = {column.name for column in table.primary_key} if is_optunas else set()
     dropped |= {"study_id", "optuna_study_id"}
+    if table is ledger_table:
+        # Each database has a chain of its own.
+        dropped |= {"position", "chain_hash", "row_hash"}
     shown = {name: value for name, value in row.items() if name not in dropped}
     for name in ("trial_id", "optuna_trial_id"):
         if name in row:
@@ -726,6 +736,31 @@ def test_ledgers_that_agree_are_one(with_ledger: Met) -> None:
     source, study, target = with_ledger
     assert copy_study(source, study, target).ledger_rows == 2
     assert of_study(target, found_in(target, study)) == of_study(source, study)
+    # The second evaluation of each study was claimed and never finished.
+    assert {finding.check for finding in examine(target)} == {"claimed"}
+
+
+def test_evaluations_of_a_copy_follow_those_that_are_there(
+    pair: tuple[Database, Database],
+) -> None:
+    source, target = pair
+    study = evaluated_study(source)
+    evaluated_study(target, "another")
+    copy_study(source, study, target)
+    with target.reading() as connection:
+        query = sa.select(ledger_table.c.study_name).order_by(ledger_table.c.position)
+        assert connection.scalars(query).all() == ["another", "another", study.name, study.name]
+    # The second evaluation of each study was claimed and never finished.
+    assert {finding.check for finding in examine(target)} == {"claimed"}
+
+
+def test_a_changed_evaluation_is_not_copied(pair: tuple[Database, Database]) -> None:
+    source, target = pair
+    study = evaluated_study(source)
+    change(source, "UPDATE selection_ledger SET reason = 'other' WHERE evaluation = 1")
+    with pytest.raises(StorageError, match="changed bytes in selection_ledger"):
+        copy_study(source, study, target)
+    assert Records(target).find_study(study.name) is None
 
 
 def test_source_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> None:
@@ -733,7 +768,7 @@ def test_source_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> N
     change(
         target,
         "UPDATE selection_ledger SET state = 'claimed', evaluated_at = NULL, result_json = NULL, "
-        "outputs = NULL, outputs_columns = NULL",
+        "outputs = NULL, outputs_columns = NULL, row_hash = NULL",
     )
     copy_study(source, study, target)
     assert of_study(target, found_in(target, study)) == of_study(source, study)
@@ -745,7 +780,7 @@ def test_target_that_knows_more_of_an_evaluation_is_heard(with_ledger: Met) -> N
     change(
         source,
         "UPDATE selection_ledger SET state = 'claimed', evaluated_at = NULL, result_json = NULL, "
-        "outputs = NULL, outputs_columns = NULL",
+        "outputs = NULL, outputs_columns = NULL, row_hash = NULL",
     )
     copy_study(source, study, target)
     found = found_in(target, study)
@@ -799,6 +834,7 @@ def test_deletion_leaves_nothing_but_the_ledger(one: Database) -> None:
     assert size == StudySize(trials=9, fold_rows=3 * MEMBERS, final_models=2, ledger_rows=2)
     assert delete_study(one, study) == size
     left = contents(one)
+    assert left.pop("selection_ledger_end") != clean.pop("selection_ledger_end")
     assert left.pop("selection_ledger") == sorted(
         [*clean.pop("selection_ledger"), *ledger_of(one, study)]
     )
@@ -829,7 +865,10 @@ def test_deletion_where_optunas_tables_are_unknown(one: Database) -> None:
             assert delete_study(one, study).trials == 9
     finally:
         one.storage.is_batched = True
-    assert contents(one) == {**clean, "selection_ledger": sorted(evaluations)}
+    left = contents(one)
+    assert len(left.pop("selection_ledger_end")) == 1
+    del clean["selection_ledger_end"]
+    assert left == {**clean, "selection_ledger": sorted(evaluations)}
 
 
 def test_counting_writes_nothing(one: Database) -> None:

@@ -199,7 +199,8 @@ def test_damaged_file_is_seen(made_sqlite_url: str) -> None:
         records = Records(database)
         study = create_example(records)
         begin_example(records, study, 20)
-        results = {number: example_result(number, rows=50) for number in range(20)}
+        # So many that the middle of the file is theirs.
+        results = {number: example_result(number, rows=500) for number in range(20)}
         finish_example(records, study, results)
     path = path_of(made_sqlite_url)
     content = bytearray(path.read_bytes())

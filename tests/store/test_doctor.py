@@ -8,37 +8,49 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
+import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
 from optuna.study import StudyDirection
 from sqlalchemy.engine import Connection
 
+from selection.errors import StudyStateError
+from selection.store import ledger_chain
 from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
 from selection.store.doctor import checks as checks_module
-from selection.store.doctor import diagnosis, examine, fix, repair
+from selection.store.doctor import diagnosis, examine, fix, repair, restore
 from selection.store.doctor.findings import Finding
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
+from selection.store.ledger_chain import seal_evaluation
+from selection.store.links import BrokenLinks
 from selection.store.process_identity import SEPARATOR, this_process
 from selection.store.records import Records
+from selection.store.repository import repository_of
+from selection.store.seals import seal_study
 from selection.store.study_record import StudyRecord
 from selection.store.tables import (
     fold_table,
     lease_table,
+    ledger_end_table,
     ledger_table,
     metadata,
+    quarantine_table,
     study_table,
     trial_table,
 )
+from selection.store.trial_reader import own_rows
+from selection.study.changes import Difference, RecordedChange
+from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import CURVE_COLUMNS, TrialState
 from tests.store.store_examples import (
     RESULT,
@@ -49,6 +61,7 @@ from tests.store.store_examples import (
     example_spec,
     finish_example,
     release_example,
+    restart_example,
 )
 
 OURS = [table for table in metadata.sorted_tables if table.name.startswith("selection_")]
@@ -243,14 +256,144 @@ def look_once_more(connection: Connection, _study: StudyRecord) -> None:
     """Claim the held-out rows of the other study, and die."""
     looked = (ledger_table.c.study_name == "looked") & (ledger_table.c.evaluation == 1)
     row = connection.execute(sa.select(ledger_table).where(looked)).one()
-    connection.execute(sa.insert(ledger_table), {**row._mapping, "evaluation": 3})
+    # As versions before the chain of hashes wrote it.
+    unsealed = dict.fromkeys(("position", "chain_hash", "row_hash"))
+    connection.execute(sa.insert(ledger_table), {**row._mapping, "evaluation": 3, **unsealed})
 
 
 def set_budget(connection: Connection, study: StudyRecord) -> None:
-    spec = example_spec(trials=7).to_json()
-    sql("UPDATE selection_study SET spec_json = :spec WHERE uuid = :uuid", spec=json.dumps(spec))(
+    spec = example_spec(trials=7)
+    update = (
+        "UPDATE selection_study SET spec_json = :spec, spec_fingerprint = :print WHERE uuid = :uuid"
+    )
+    sql(update, spec=json.dumps(spec.to_json()), print=spec.fingerprint)(connection, study)
+    seal_study(connection, study.uuid)
+
+
+def change_file(connection: Connection, study: StudyRecord) -> None:
+    """Write another file, as if it had been the one of the study."""
+    spec = json.dumps(example_spec(max_retries=5).to_json())
+    sql("UPDATE selection_study SET spec_json = :spec WHERE uuid = :uuid", spec=spec)(
         connection, study
     )
+
+
+def evaluation(change: Callable[[HeldOutResult], HeldOutResult], **others: object) -> Break:
+    """Return what changes the result of an evaluation, and other columns of its row."""
+
+    def run(connection: Connection, _study: StudyRecord) -> None:
+        is_it = ledger_table.c.state == "evaluated"
+        result = json.dumps(change(RESULT).to_json())
+        update = sa.update(ledger_table).where(is_it).values(result_json=result, **others)
+        assert connection.execute(update).rowcount == 1
+
+    return run
+
+
+CHANGE = RecordedChange(Difference("search.trials", 12, 13), datetime(2026, 1, 1, tzinfo=UTC), 4)
+LOOKED = "study_name = 'looked'"
+FORGED: dict[str, tuple[str, str, Break]] = {
+    "a param of the winner": (
+        "example",
+        "trial",
+        sql(
+            f"UPDATE trial_params SET param_value = 1e-3 WHERE trial_id = {TRIAL.format(3)} "
+            "AND param_name = 'weight_decay'"
+        ),
+    ),
+    "a param that is gone": (
+        "example",
+        "trial",
+        sql(
+            f"DELETE FROM trial_params WHERE trial_id = {TRIAL.format(2)} "
+            "AND param_name = 'weight_decay'"
+        ),
+    ),
+    "what the params cannot express": (
+        "example",
+        "trial",
+        sql(
+            "UPDATE trial_user_attributes SET value_json = '{}' "
+            f"WHERE trial_id = {TRIAL.format(0)} AND key = 'outside_space'"
+        ),
+    ),
+    "complete to pruned": (
+        "example",
+        "trial",
+        sql(f"UPDATE trials SET state = 'PRUNED' WHERE trial_id = {TRIAL.format(0)}"),
+    ),
+    "failed to pruned": (
+        "example",
+        "trial",
+        sql(f"UPDATE trials SET state = 'PRUNED' WHERE trial_id = {TRIAL.format(2)}"),
+    ),
+    "the reason of a trial": (
+        "example",
+        "trial",
+        sql("UPDATE selection_trial SET reason = 'other' WHERE study_uuid = :uuid AND number = 2"),
+    ),
+    "the file": ("example", "spec", change_file),
+    "the fingerprint of the held-out rows": (
+        "example",
+        "damage",
+        sql(
+            "UPDATE selection_study SET held_out_fingerprint = :new WHERE uuid = :uuid",
+            new="i" * 64,
+        ),
+    ),
+    "the recorded changes": (
+        "example",
+        "damage",
+        sql(
+            "INSERT INTO study_user_attributes (study_id, key, value_json) "
+            "VALUES (:id, 'selection_changes', :new)",
+            new=json.dumps([CHANGE.to_json()]),
+        ),
+    ),
+    "a score in the ledger": (
+        "ledger of looked",
+        "damage",
+        evaluation(lambda result: replace(result, score=0.99)),
+    ),
+    "a score outside its interval, without a hash": (
+        "ledger of looked",
+        "score",
+        evaluation(
+            lambda result: replace(result, low=0.4, high=0.5, score=0.99),
+            row_hash=None,
+        ),
+    ),
+    "the trial of a claim": (
+        "ledger of deleted",
+        "damage",
+        sql("UPDATE selection_ledger SET number = 5 WHERE study_name = 'deleted'"),
+    ),
+    "the first evaluation gone": (
+        "ledger",
+        "ledger",
+        sql(f"DELETE FROM selection_ledger WHERE {LOOKED} AND evaluation = 1"),
+    ),
+    "the last evaluation gone": (
+        "ledger",
+        "ledger",
+        sql("DELETE FROM selection_ledger WHERE study_name = 'deleted'"),
+    ),
+    "all evaluations gone": ("ledger", "ledger", sql("DELETE FROM selection_ledger")),
+    "the end of the ledger gone": ("ledger", "ledger", sql("DELETE FROM selection_ledger_end")),
+    "two evaluations exchanged": (
+        "ledger",
+        "ledger",
+        lambda connection, _study: exchange(connection),
+    ),
+}
+
+
+def exchange(connection: Connection) -> None:
+    """Exchange the places of two claims in the chain, with hashes that fit their rows."""
+    for name, evaluation, position in (("looked", 1, 3), ("deleted", 1, 1)):
+        of_row = ledger_table.c.study_name == name, ledger_table.c.evaluation == evaluation
+        connection.execute(sa.update(ledger_table).where(*of_row).values(position=position))
+        seal_evaluation(connection, *of_row)
 
 
 def damage(table: str, column: str) -> Break:
@@ -271,10 +414,13 @@ def rename(connection: Connection, study: StudyRecord) -> None:
 
 LAST_MEMBER = f"{FOLDS_OF.format(0)} AND repeat = 1 AND fold = 2"
 BROKEN: dict[str, tuple[str, str, Break]] = {
-    "unmarked": (
+    "unmarked, and its trials have other values": (
         "example",
         "unmarked",
-        sql("DELETE FROM study_user_attributes WHERE study_id = :id AND key = 'selection_uuid'"),
+        sql(
+            "DELETE FROM study_user_attributes WHERE study_id = :id AND key = 'selection_uuid'",
+            f"UPDATE trial_values SET value = 0.5 WHERE trial_id = {TRIAL.format(0)}",
+        ),
     ),
     "copy": ("renamed", "copy", rename),
     "file that is no JSON": (
@@ -378,7 +524,9 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
 }
 
 
-@pytest.mark.parametrize(("where", "check", "break_it"), BROKEN.values(), ids=BROKEN)
+@pytest.mark.parametrize(
+    ("where", "check", "break_it"), [*BROKEN.values(), *FORGED.values()], ids=[*BROKEN, *FORGED]
+)
 def test_what_cannot_be_fixed_is_found_and_left_alone(
     database: Database, study: StudyRecord, where: str, check: str, break_it: Break
 ) -> None:
@@ -435,22 +583,50 @@ def copy_to_nothing(table: sa.Table) -> Break:
     return run
 
 
+def apart(found: Contents) -> tuple[Contents, int]:
+    """Return contents without the quarantine, and the number of rows in it."""
+    rest = dict(found)
+    return rest, len(rest.pop("selection_quarantine"))
+
+
+def check_restored(database: Database, broken: Contents) -> None:
+    """Check that what was moved into the quarantine comes back as it was.
+
+    Where its owner is gone, a server's foreign keys keep it there.
+    """
+    before = contents(database)
+    restored = restore(database)
+    if restored.left == 0:
+        assert contents(database) == broken
+    else:
+        assert database.engine.dialect.name == "postgresql"
+        assert restored.back == {}
+        assert restored.left == apart(before)[1]
+        assert contents(database) == before
+
+
 @pytest.mark.parametrize(
-    "table", [table for table in OURS if table is not ledger_table], ids=lambda table: table.name
+    "table",
+    [each for each in OURS if each not in (ledger_table, ledger_end_table, quarantine_table)],
+    ids=lambda table: table.name,
 )
-def test_a_row_that_points_at_nothing_is_deleted(
+def test_a_row_that_points_at_nothing_goes_into_the_quarantine(
     database: Database, study: StudyRecord, table: sa.Table
 ) -> None:
     before = contents(database)
     with without_foreign_keys(database) as connection:
         copy_to_nothing(table)(connection, study)
+    broken = contents(database)
     found = examine(database)
     assert checks(found) == [("database", "orphan")]
     assert found[0].is_fixable
     assert found[0].got == f"rows of {table.name} without one, 1 in all"
+    assert fix(database, dry_run=True) == found
+    assert contents(database) == broken
     assert fix(database) == found
-    assert contents(database) == before
+    assert apart(contents(database)) == (apart(before)[0], 1)
     assert (examine(database), fix(database)) == ([], [])
+    check_restored(database, broken)
 
 
 def gone_study(database: Database, records: Records) -> StudyRecord:
@@ -464,11 +640,26 @@ def gone_study(database: Database, records: Records) -> StudyRecord:
 
 
 @pytest.mark.usefixtures("study")
-def test_a_study_that_another_tool_deleted_goes_with_all_its_rows(
+def test_a_study_that_another_tool_deleted_goes_into_the_quarantine_with_all_its_rows(
     database: Database, records: Records
 ) -> None:
     before = contents(database)
     gone = gone_study(database, records)
+    delete_as_another_tool(database, gone)
+    broken = contents(database)
+    moved = sum(len(rows) - len(before[name]) for name, rows in broken.items())
+    found = examine(database)
+    assert checks(found) == [("database", "orphan")]
+    assert found[0].got == "rows of selection_study without one, 1 in all"
+    assert f"moves {moved} rows into the quarantine" in found[0].hint
+    assert fix(database) == found
+    assert apart(contents(database)) == (apart(before)[0], moved)
+    assert examine(database) == []
+    check_restored(database, broken)
+
+
+def delete_as_another_tool(database: Database, gone: StudyRecord) -> None:
+    """Delete Optuna's part of a study, and leave ours."""
     with without_foreign_keys(database) as connection:
         ids = "(SELECT trial_id FROM trials WHERE study_id = :id)"
         trial_tables = [table.name for table in THEIRS if "trial_id" in table.c]
@@ -480,34 +671,161 @@ def test_a_study_that_another_tool_deleted_goes_with_all_its_rows(
             if "study_id" in table.c:
                 text = f"DELETE FROM {table.name} WHERE study_id = :id"
                 connection.execute(sa.text(text), values)
-    found = examine(database)
-    assert checks(found) == [("database", "orphan")]
-    assert found[0].got == "rows of selection_study without one, 1 in all"
-    assert fix(database) == found
-    assert contents(database) == before
-    assert examine(database) == []
 
 
 @pytest.mark.usefixtures("study")
-def test_a_study_whose_id_was_given_again_is_deleted_and_the_new_one_left(
+def test_a_study_whose_id_was_given_again_goes_into_the_quarantine_and_the_new_one_stays(
     database: Database, records: Records
 ) -> None:
-    ours = {table.name for table in OURS}
-    before = {name: rows for name, rows in contents(database).items() if name in ours}
+    before = contents(database)
     gone = gone_study(database, records)
+    with database.reading() as connection:
+        ids = [row.optuna_trial_id for row in connection.execute(own_rows(gone))]
+    delete_as_another_tool(database, gone)
     with without_foreign_keys(database) as connection:
+        sql("INSERT INTO studies (study_id, study_name) VALUES (:id, 'another')")(connection, gone)
+        for number, trial_id in enumerate(ids):
+            sql(
+                "INSERT INTO trials (trial_id, number, study_id, state) "
+                "VALUES (:trial, :number, :id, 'COMPLETE')",
+                "INSERT INTO trial_values (trial_id, objective, value, value_type) "
+                "VALUES (:trial, 0, 0.125, 'FINITE')",
+                trial=trial_id,
+                number=number,
+            )(connection, gone)
         sql(
-            "UPDATE study_user_attributes SET value_json = :json WHERE study_id = :id",
+            "INSERT INTO study_user_attributes (study_id, key, value_json) "
+            "VALUES (:id, 'selection_uuid', :json)",
             json=json.dumps(str(uuid4())),
         )(connection, gone)
     broken = contents(database)
     found = examine(database)
-    assert checks(found) == [("database", "orphan"), ("gone", "copy")]
+    assert checks(found) == [("database", "orphan"), ("another", "copy")]
     assert fix(database) == found[:1]
     after = contents(database)
-    assert {name: rows for name, rows in after.items() if name in ours} == before
-    assert set(changes(broken, after)) <= ours
+    ours = {table.name for table in OURS} - {"selection_quarantine"}
+    assert {name: after[name] for name in ours} == {name: before[name] for name in ours}
+    assert set(changes(broken, after)) <= {table.name for table in OURS}
     assert examine(database) == found[1:]
+
+
+@pytest.mark.parametrize("mark", ["bogus", "of another of our studies", "none"])
+def test_a_study_with_another_mark_is_linked_again(
+    database: Database, study: StudyRecord, records: Records, mark: str
+) -> None:
+    other = create_example(records, example_spec("other"))
+    trials = records.trials(study)
+    before = contents(database)
+    of_it = "WHERE study_id = :id AND key = 'selection_uuid'"
+    with without_foreign_keys(database) as connection:
+        if mark == "none":
+            sql(f"DELETE FROM study_user_attributes {of_it}")(connection, study)
+        else:
+            value = "bogus" if mark == "bogus" else other.uuid
+            update = f"UPDATE study_user_attributes SET value_json = :json {of_it}"
+            sql(update, json=json.dumps(value))(connection, study)
+    broken = contents(database)
+    assert records.find_study("example") is None
+    with pytest.raises(StudyStateError, match=r"example: .* Run selection doctor --fix"):
+        repository_of(database).study("example")
+    with pytest.raises(StudyStateError, match="Run selection doctor --fix"):
+        create_example(records)
+    found = examine(database)
+    assert checks(found) == [("example", "link")]
+    assert found[0].is_fixable
+    assert fix(database, dry_run=True) == found
+    assert contents(database) == broken
+    assert fix(database) == found
+    after = contents(database)
+    keys = {row[1:] for row in after["study_user_attributes"]}
+    assert keys == {row[1:] for row in before["study_user_attributes"]}
+    assert set(changes(before, after)) <= {"study_user_attributes"}
+    assert (examine(database), records.trials(study)) == ([], trials)
+
+
+def test_a_study_that_another_tool_renamed_is_linked_again(
+    database: Database, study: StudyRecord, records: Records
+) -> None:
+    trials = records.trials(study)
+    rename_as_the_dashboard(database, study, "renamed")
+    for name in ("example", "renamed"):
+        with pytest.raises(
+            StudyStateError, match=r"the copy \"renamed\", .* Run selection doctor --fix"
+        ):
+            repository_of(database).study(name)
+    with pytest.raises(StudyStateError, match="Run selection doctor --fix"):
+        create_example(records)
+    found = examine(database)
+    assert checks(found) == [("renamed", "link")]
+    assert fix(database, dry_run=True) == found == examine(database)
+    assert fix(database) == found
+    again = repository_of(database).study("renamed")
+    assert (again.uuid, again.spec().sections.name) == (study.uuid, "renamed")
+    assert again.spec().fingerprint == again.spec_fingerprint
+    assert records.trials(again) == trials
+    assert (examine(database), fix(database)) == ([], [])
+    assert restart_example(records, again)
+
+
+def test_a_study_renamed_onto_the_ids_of_one_that_is_gone_is_linked_again(
+    database: Database, study: StudyRecord, records: Records
+) -> None:
+    gone = gone_study(database, records)
+    with database.reading() as connection:
+        ids = [row.optuna_trial_id for row in connection.execute(own_rows(gone))]
+    delete_as_another_tool(database, gone)
+    trials = records.trials(study)
+    rename_as_the_dashboard(database, study, "renamed", first_id=ids[0])
+    found = examine(database)
+    assert checks(found) == [("database", "orphan"), ("renamed", "link")]
+    assert fix(database) == found
+    assert records.trials(repository_of(database).study("renamed")) == trials
+    assert (examine(database), fix(database)) == ([], [])
+
+
+def rename_as_the_dashboard(
+    database: Database, study: StudyRecord, name: str, first_id: int | None = None
+) -> None:
+    """Copy a study through Optuna, and delete the first without foreign keys."""
+    storage = database.storage
+    source = optuna.load_study(storage=storage, study_name=study.name)
+    copy = optuna.create_study(storage=storage, study_name=name, directions=source.directions)
+    copy.add_trials(source.get_trials(deepcopy=False))
+    for key, value in source.user_attrs.items():
+        copy.set_user_attr(key, value)
+    delete_as_another_tool(database, study)
+    if first_id is not None:
+        with without_foreign_keys(database) as connection:
+            move_ids(connection, copy._study_id, first_id)
+
+
+def move_ids(connection: Connection, study_id: int, first: int) -> None:
+    """Give the trials of a study other ids, from first on."""
+    of_it = {"id": study_id}
+    query = sa.text("SELECT trial_id FROM trials WHERE study_id = :id ORDER BY trial_id")
+    for index, old in enumerate(connection.scalars(query, of_it).all()):
+        for table in THEIRS:
+            if "trial_id" in table.c:
+                text = f"UPDATE {table.name} SET trial_id = :new WHERE trial_id = :old"
+                connection.execute(sa.text(text), {"new": first + index, "old": old})
+
+
+def test_two_copies_of_a_study_are_left_to_a_person(database: Database, study: StudyRecord) -> None:
+    for name in ("first", "second"):
+        source = optuna.load_study(storage=database.storage, study_name=study.name)
+        optuna.copy_study(
+            from_study_name=source.study_name,
+            from_storage=database.storage,
+            to_storage=database.storage,
+            to_study_name=name,
+        )
+    delete_as_another_tool(database, study)
+    broken = contents(database)
+    (found,) = examine(database)
+    assert (found.check, found.is_fixable) == ("link", False)
+    assert found.got == 'the copies ["first", "second"]'
+    assert fix(database) == []
+    assert contents(database) == broken
 
 
 @pytest.mark.parametrize(
@@ -520,7 +838,7 @@ def test_a_study_whose_id_was_given_again_is_deleted_and_the_new_one_left(
     ],
     ids=["gone", "of another study"],
 )
-def test_a_row_whose_trial_is_gone_is_deleted(
+def test_a_row_whose_trial_is_gone_goes_into_the_quarantine(
     database: Database, study: StudyRecord, statement: str
 ) -> None:
     row = next(row for row in contents(database)["selection_trial"] if row[3:5] == (7, 2))
@@ -531,8 +849,12 @@ def test_a_row_whose_trial_is_gone_is_deleted(
     assert checks(found) == [("example", "orphan")]
     assert found[0].got == "rows of selection_trial without one, 1 in all"
     assert fix(database) == found
-    assert changes(broken, contents(database)) == {"selection_trial": ([row], [])}
+    made = changes(broken, contents(database))
+    assert made.pop("selection_trial") == ([row], [])
+    assert [len(rows) for rows in made.pop("selection_quarantine")] == [0, 1]
+    assert made == {}
     assert (examine(database), fix(database)) == ([], [])
+    check_restored(database, broken)
 
 
 def home_of_the_dead() -> str:
@@ -625,7 +947,7 @@ def test_a_study_deleted_meanwhile_does_not_stop_the_others(
             connection, study
         )
 
-    def delete(connection: Connection) -> list[Finding]:
+    def delete(connection: Connection, _broken: BrokenLinks) -> list[Finding]:
         database.storage.joined(connection).delete_study(first.optuna_study_id)
         return []
 
@@ -650,7 +972,8 @@ def test_no_lease_ends_while_rows_are_hashed(
 def test_queries_do_not_grow_with_the_trials_and_predictions_come_in_chunks(
     database: Database, records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checks_module, "CHUNK", 7)
+    for module in (checks_module, ledger_chain):
+        monkeypatch.setattr(module, "CHUNK", 7)
     study = create_example(records, example_spec(trials=100))
     counts = []
     for cohort, size in enumerate((1, 30)):

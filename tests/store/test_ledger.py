@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +25,7 @@ from optuna.storages._rdb.models import BaseModel
 from selection.errors import RefusedError, StudyStateError
 from selection.store.database import Database, open_database
 from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
+from selection.store.ledger_chain import chain_problems
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import ledger_table, metadata
@@ -49,6 +52,7 @@ CHILD = """
 import json, multiprocessing, sys
 from selection.store.database import open_database
 from selection.store.ledger import Ledger
+from selection.store.ledger_chain import chain_problems
 from selection.store.records import Records
 
 url, racers, looks = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -190,9 +194,29 @@ def test_of_many_processes_one_wins_the_claim(new_url: str) -> None:
     assert [evaluation for evaluation, _ in winners] == list(range(1, EVALUATIONS + 1))
     with open_database(new_url, create=False, write=False) as database:
         found = Ledger(database).evaluations(study)
+        with database.reading() as connection:
+            assert list(chain_problems(connection)) == []
     assert [(line.evaluation, line.number) for line in found] == winners
     assert [line.reason for line in found] == [f"racer {number}" for _, number in winners]
     assert {line.state for line in found} == {CLAIMED}
+
+
+def test_claims_of_many_studies_at_once_make_one_chain(
+    database: Database, records: Records, ledger: Ledger
+) -> None:
+    studies = [study_of(records, f"study {index}") for index in range(8)]
+    gate = threading.Barrier(len(studies))
+
+    def claim(study: StudyRecord) -> None:
+        gate.wait(30)
+        assert ledger.claim(study, 0, "best", evaluation=1, reason="", finished=0)
+
+    with ThreadPoolExecutor(len(studies)) as pool:
+        list(pool.map(claim, studies))
+    with database.reading() as connection:
+        positions = connection.scalars(sa.select(ledger_table.c.position)).all()
+        assert sorted(positions) == list(range(1, 9))
+        assert list(chain_problems(connection)) == []
 
 
 @pytest.mark.parametrize("columns", [1, 3])

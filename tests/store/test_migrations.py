@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -37,7 +37,7 @@ from selection.store.migrations import (
 from selection.store.optuna_storage import BatchedStorage
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.store.tables import metadata
+from selection.store.tables import ledger_table, metadata
 from selection.study.trial import Trial, TrialResult, TrialState
 from tests.store.store_examples import (
     RESULT,
@@ -53,7 +53,17 @@ from tests.store.store_examples import (
 
 NEWER = {
     f"selection_{name}"
-    for name in ("rows", "baseline", "nested", "model", "ledger", "lease", "curve")
+    for name in (
+        "rows",
+        "baseline",
+        "nested",
+        "model",
+        "ledger",
+        "ledger_end",
+        "lease",
+        "curve",
+        "quarantine",
+    )
 }
 RESULTS = {
     0: example_result(0),
@@ -396,3 +406,34 @@ def test_members_without_layers_are_the_same_before_and_after_curves(new_url: st
         with database.engine.connect() as connection:
             command.downgrade(alembic_config(connection), "0003")
         assert "selection_curve" not in sa.inspect(database.engine).get_table_names()
+
+
+def test_evaluations_of_an_earlier_version_get_their_place_in_the_chain(new_url: str) -> None:
+    with open_database(new_url, create=True, write=True) as database:
+        study = create_example(Records(database))
+        ledger = Ledger(database)
+        outputs = np.array([[0.5, -1.5]], dtype=np.float32)
+        for evaluation, result in enumerate((RESULT, replace(RESULT, low=0.4, high=0.5)), 1):
+            assert ledger.claim(study, 0, "best", evaluation=evaluation, reason="", finished=0)
+            ledger.finish(study, evaluation, result, outputs)
+        found = [vars(line) for line in ledger.evaluations(study)]
+        with database.engine.connect() as connection:
+            command.downgrade(alembic_config(connection), "0005")
+    upgrade_database(new_url)
+    with open_database(new_url, create=False, write=True) as database:
+        ledger = Ledger(database)
+        again = [vars(line) for line in ledger.evaluations(study)]
+        assert [{**each, "outputs": 0} for each in again] == [
+            {**each, "outputs": 0} for each in found
+        ]
+        # The second has a score outside its interval: it gets no hash.
+        assert [finding.check for finding in examine(database)] == ["score"]
+        assert ledger.claim(study, 0, "best", evaluation=3, reason="", finished=0)
+        with database.writing() as connection:
+            of_second = ledger_table.c.evaluation == 2
+            positions = sa.select(ledger_table.c.position).order_by(ledger_table.c.evaluation)
+            assert connection.scalars(positions).all() == [1, None, 2]
+            connection.execute(sa.delete(ledger_table).where(of_second))
+            connection.execute(sa.delete(ledger_table).where(ledger_table.c.evaluation == 1))
+        found_now = [(each.check, each.got) for each in examine(database)]
+        assert ("ledger", "1 of 2 missing") in found_now

@@ -547,6 +547,8 @@ def test_metadata_holds_our_tables_only() -> None:
             "model",
             "curve",
             "ledger",
+            "ledger_end",
+            "quarantine",
             "lease",
         )
     }

@@ -19,6 +19,7 @@ from selection.errors import StorageError
 from selection.store.database import check_database, open_database, upgrade_database
 from selection.store.doctor import examine, fix
 from selection.store.records import Records
+from selection.store.tables import trial_table
 from selection.study.trial import Trial, TrialState
 from tests.sweep_bench import Bench
 
@@ -68,6 +69,9 @@ def test_an_older_database_is_refused_then_upgraded_and_trained_to_the_end(
             members = records.curves(study, trial.number, outputs=True)
             assert [member.score for member in members] == list(trial.fold_scores)
             assert {member.layers for member in members} == {None}
+        with database.reading() as connection:
+            sealed = sa.select(trial_table.c.row_hash.is_not(None)).order_by(trial_table.c.number)
+            assert connection.scalars(sealed).all() == [True, True, False, False]
         states = [TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING, TrialState.RUNNING]
         assert [trial.state for trial in before] == states
         (killed,) = examine(database)

@@ -13,30 +13,41 @@ from sqlalchemy.engine import Connection
 
 from selection.errors import show
 from selection.store.codec import FoldRow, score_from_row
-from selection.store.doctor.findings import FIX, Finding, finding, orphan
-from selection.store.doctor.orphans import EVIDENCE
-from selection.store.doctor.study_rows import StudyRows, of_study, unheld_trials
-from selection.store.hashed_rows import HASH_RULE, RESTORE, row_hash
+from selection.store.digest import json_hash, row_hash
+from selection.store.doctor.findings import Finding, finding, orphan
+from selection.store.doctor.study_rows import StudyRows, is_lost, of_study, unheld_trials
+from selection.store.hashed_rows import HASH_RULE, RESTORE
 from selection.store.ledger import CLAIMED, EVALUATED
+from selection.store.ledger_chain import chain_problems
+from selection.store.quarantine import EVIDENCE, count_of, damaged_rows
+from selection.store.seals import study_hash, trial_hashes
 from selection.store.study_record import StudyRecord
-from selection.store.tables import curve_table, fold_table, ledger_table, trial_table
+from selection.store.tables import (
+    curve_table,
+    fold_table,
+    ledger_table,
+    quarantine_table,
+    study_table,
+    trial_table,
+)
 from selection.study.trial import mean_over_folds
 
+TRIAL_RULE = "a trial that has ended must keep its params, state, value and place"
 # How many rows with predictions are in memory at once.
 CHUNK = 64
 
 
-def fixable_findings(rows: StudyRows) -> Iterator[Finding]:
+def fixable_findings(connection: Connection, rows: StudyRows) -> Iterator[Finding]:
     """Find the problems that repair.py fixes."""
-    name = rows.study.name
     if rows.lost:
-        yield orphan(name, trial_table, rows.lost)
+        moved = count_of(connection, trial_table, is_lost(rows.study))
+        yield orphan(rows.study.name, trial_table, rows.lost, moved)
     rule = "a running trial must have a live worker"
     unheld = [row.number for row in unheld_trials(rows)]
     yield from _in_trials(rows, "no_lease", rule, "no live worker for", unheld, is_fixable=True)
 
 
-def trial_findings(rows: StudyRows) -> Iterator[Finding]:
+def trial_findings(connection: Connection, rows: StudyRows) -> Iterator[Finding]:
     cv = rows.study.spec().sections.cv
     pairs = [(repeat, fold) for repeat in range(cv.repeats) for fold in range(cv.folds)]
     early, other_attempt, partial, wrong = [], [], [], []
@@ -59,6 +70,25 @@ def trial_findings(rows: StudyRows) -> Iterator[Finding]:
     yield from _in_trials(rows, "folds", rule, "other folds in", partial)
     rule = "the value of a complete trial must be finite and the mean over its folds"
     yield from _in_trials(rows, "value", rule, "another value in", wrong)
+    # These say why a trial does not match its hash.
+    explained = {*early, *other_attempt, *partial, *wrong}
+    explained |= {row.number for row in rows.own if row.number != row.their_number}
+    yield from _in_trials(
+        rows, "trial", TRIAL_RULE, "changes in", _altered(connection, rows, explained)
+    )
+
+
+def _altered(connection: Connection, rows: StudyRows, explained: Collection[int]) -> list[int]:
+    """Return the numbers of other trials that differ from what they were when they ended."""
+    hashes = trial_hashes(connection, of_study(trial_table, rows.study))
+    stored = sa.select(trial_table.c.uuid, trial_table.c.number, trial_table.c.row_hash).where(
+        of_study(trial_table, rows.study), trial_table.c.row_hash.is_not(None)
+    )
+    return sorted(
+        row.number
+        for row in connection.execute(stored)
+        if row.number not in explained and hashes.get(row.uuid, row.row_hash) != row.row_hash
+    )
 
 
 def _is_mean(value: float | None, members: Sequence[Any]) -> bool:
@@ -98,6 +128,26 @@ def _miscounted(rows: StudyRows) -> str:
     return ""
 
 
+def file_findings(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
+    """Find changes of the study's own row: its file, its facts, its recorded changes."""
+    if json_hash(study.spec_json) != study.spec_fingerprint:
+        rule = "the stored study file must match its fingerprint"
+        yield finding(study.name, "spec", rule, "another file", RESTORE)
+        return
+    stored = connection.scalar(
+        sa.select(study_table.c.row_hash).where(study_table.c.uuid == study.uuid)
+    )
+    if stored is not None and stored != study_hash(connection, study.uuid):
+        got = f"changed bytes in rows of {study_table.name}, 1 in all"
+        yield finding(study.name, "damage", HASH_RULE, got, RESTORE)
+
+
+def ledger_findings(connection: Connection) -> Iterator[Finding]:
+    for each in chain_problems(connection):
+        where = f"ledger of {each.where}" if each.where else "ledger"
+        yield finding(where, each.check, each.rule or HASH_RULE, each.got, RESTORE)
+
+
 def damage(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
     names = list(FoldRow.__dataclass_fields__)
     query = (
@@ -111,6 +161,12 @@ def damage(connection: Connection, study: StudyRecord) -> Iterator[Finding]:
         found = _stream(connection, sa.select(table).where(of_study(table, study)))
         hashes = ((row_hash(dict(row._mapping)), row.row_hash) for row in found)
         yield from _damaged(study, table, hashes)
+
+
+def damage_in_quarantine(connection: Connection) -> Iterator[Finding]:
+    if count := damaged_rows(connection):
+        got = f"changed bytes in rows of {quarantine_table.name}, {count} in all"
+        yield finding("database", "damage", HASH_RULE, got, RESTORE)
 
 
 def _stream(connection: Connection, query: sa.Select[Any]) -> Iterable[Any]:
@@ -171,5 +227,5 @@ def _in_trials(
     """Yield one finding for all trials that a check found, if there are any."""
     if numbers:
         got = f"{what} trials {show(list(numbers))}"
-        hint = FIX if is_fixable else RESTORE
+        hint = "selection doctor --fix lets them wait for one." if is_fixable else RESTORE
         yield finding(rows.study.name, check, rule, got, hint, is_fixable=is_fixable)

@@ -9,7 +9,6 @@ import sqlalchemy as sa
 from selection.errors import ErrorDetail
 
 BELONGS = "every row must belong to a study or trial that exists"
-FIX = "Run selection doctor --fix."
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,11 @@ def finding(
     return Finding(where, rule, got, hint, check, is_fixable)
 
 
-def orphan(where: str, table: sa.Table, count: int) -> Finding:
+def orphan(where: str, table: sa.Table, count: int, moved: int) -> Finding:
+    """Describe rows that belong to nothing; moved counts what belongs to them too."""
     got = f"rows of {table.name} without one, {count} in all"
-    return finding(where, "orphan", BELONGS, got, FIX, is_fixable=True)
+    hint = (
+        f"selection doctor --fix moves {moved} rows into the quarantine; selection doctor "
+        "--restore brings them back."
+    )
+    return finding(where, "orphan", BELONGS, got, hint, is_fixable=True)

@@ -1,4 +1,7 @@
-"""Fixes what is safe to fix: rows without an owner, and trials that no living worker holds."""
+"""Fixes what is safe to fix, in one transaction: links, rows without an owner, dead workers.
+
+Nothing is deleted but leases of dead workers: what belongs to nothing goes into the quarantine.
+"""
 
 from __future__ import annotations
 
@@ -7,33 +10,43 @@ from contextlib import suppress
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from selection.errors import StudyStateError
 from selection.store.clock import database_now
 from selection.store.database import Database
 from selection.store.doctor.checks import fixable_findings
 from selection.store.doctor.diagnosis import read_studies
 from selection.store.doctor.findings import Finding
-from selection.store.doctor.orphans import fix_orphans
-from selection.store.doctor.study_rows import of_study, read_rows, unheld_trials
-from selection.store.optuna_rows import trials
+from selection.store.doctor.orphans import fix_links, fix_orphans
+from selection.store.doctor.schema import fix_schema
+from selection.store.doctor.study_rows import is_lost, of_study, read_rows, unheld_trials
+from selection.store.links import broken_links
+from selection.store.quarantine import set_aside
 from selection.store.study_record import StudyRecord
-from selection.store.study_transaction import study_transaction
 from selection.store.tables import lease_table, trial_table
 
 
-def fix(database: Database) -> list[Finding]:
-    """Fix what is safe to fix, and return the problems that were fixed.
+class _DryRunError(Exception):
+    """End the transaction of a dry run without a trace."""
+
+
+def fix(database: Database, *, dry_run: bool = False) -> list[Finding]:
+    """Fix what is safe to fix, and return the problems that were fixed, or would be.
 
     Raises: StorageError.
     """
-    with database.reading() as connection:
+    fixed: list[Finding] = []
+    with suppress(_DryRunError), database.writing() as connection:
+        fixed += fix_schema(connection)
+        broken = broken_links(connection)
+        # First, because rows without an owner may have the ids that a link needs.
+        fixed += fix_orphans(connection, broken)
+        fixed += fix_links(connection, database.storage, broken)
         records, _ = read_studies(connection)
-    with database.writing() as connection:
-        fixed = fix_orphans(connection)
-    for study in records:
-        # A study that has been deleted meanwhile has nothing left to fix.
-        with suppress(StudyStateError), study_transaction(database, study) as connection:
-            fixed += _fix_study(database, connection, study)
+        for study in records:
+            # A study that has been deleted meanwhile has nothing left to fix.
+            if database.storage.lock_study(connection, study.optuna_study_id):
+                fixed += _fix_study(database, connection, study)
+        if dry_run:
+            raise _DryRunError
     return fixed
 
 
@@ -42,12 +55,10 @@ def _fix_study(database: Database, connection: Connection, study: StudyRecord) -
     leases = of_study(lease_table, study)
     connection.execute(sa.select(lease_table.c.cohort).where(leases).with_for_update()).all()
     rows = read_rows(connection, study, database_now(connection))
-    found = list(fixable_findings(rows))
+    found = list(fixable_findings(connection, rows))
     if not found:
         return []
-    known = sa.select(trials.c.trial_id).where(trials.c.study_id == study.optuna_study_id)
-    is_lost = trial_table.c.optuna_trial_id.not_in(known)
-    connection.execute(sa.delete(trial_table).where(of_study(trial_table, study), is_lost))
+    set_aside(connection, trial_table, is_lost(study))
     unheld = unheld_trials(rows)
     database.storage.put_back_trials(connection, [row.optuna_trial_id for row in unheld])
     dead = {row.cohort for row in unheld}

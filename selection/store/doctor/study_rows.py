@@ -100,5 +100,11 @@ def unheld_trials(rows: StudyRows) -> list[Any]:
     return [row for row in running if row.cohort not in held]
 
 
+def is_lost(study: StudyRecord) -> sa.ColumnElement[bool]:
+    """Return the condition for our rows of trials that Optuna's study does not have."""
+    known = sa.select(trials.c.trial_id).where(trials.c.study_id == study.optuna_study_id)
+    return of_study(trial_table, study) & trial_table.c.optuna_trial_id.not_in(known)
+
+
 def of_study(table: sa.Table, study: StudyRecord) -> sa.ColumnElement[bool]:
     return table.c.study_uuid == study.uuid
