@@ -28,7 +28,7 @@ from selection.store.other_trials import OtherTrial, read_others, refuse
 from selection.store.study_record import StudyRecord
 from selection.store.tables import trial_table
 from selection.store.trial_reader import (
-    UNFINISHED,
+    IS_UNFINISHED,
     greatest,
     own_count,
     read_trials,
@@ -165,7 +165,7 @@ def _failing(connection: Connection, study: StudyRecord, limit: int) -> ErrorDet
     query = (
         sa.select(trials.c.state, trial_table.c.reason)
         .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
-        .where(trial_table.c.study_uuid == study.uuid, trials.c.state.not_in(UNFINISHED))
+        .where(trial_table.c.study_uuid == study.uuid, sa.not_(IS_UNFINISHED))
         .order_by(trial_table.c.number.desc())
         .limit(limit)
     )

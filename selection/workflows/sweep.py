@@ -208,7 +208,9 @@ class _Sweep:
         asked_for = {trial.number: trial.asked_for for trial in begun}
         finished = tuple(self.finished)
         cohort = {trial.number: trial.params for trial in begun}
-        left = self.spec.budget - 1 - max(cohort)
+        # Numbers may be greater than counts: other programs number trials too.
+        known = {trial.number for trial in (*finished, *pending, *begun)}
+        left = self.spec.budget - len(known)
         count = min(self.limits.cohort, left)
         self.proposer.look_ahead(finished, count, lease.cohort + 1, (*pending, *begun))
         self._tell(finished, lease.cohort, len(cohort), None)
@@ -219,7 +221,7 @@ class _Sweep:
 
         recall, memory = self._from_record, self.memory
         results = train_cohort(self.spec, self.trainer, finished, cohort, recall, tell, memory)
-        self._retry(lambda: self.repository.cohorts.finish(self.study, lease, results))
+        self._retry(lambda: self.repository.cohorts.finish(self.study, lease, results, cohort))
         self._keep(
             trial_of(number, lease.cohort, cohort[number], result, asked_for[number])
             for number, result in results.items()

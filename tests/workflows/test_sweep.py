@@ -7,7 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from selection.errors import StudyStateError
 from selection.search import Proposer, propose
@@ -360,3 +363,39 @@ def test_searched_structure_trains_and_regression_too(bench: Bench) -> None:
     assert all(row["state"] is TrialState.COMPLETE for row in table)
     assert all(len(row["fold_scores"]) == 6 for row in table)
     assert min(row["value"] for row in table) < 77, "the target's standard deviation is 77"
+
+
+def test_what_another_program_writes_meanwhile_changes_no_trial_of_the_study(
+    bench: Bench, other_bench: Bench
+) -> None:
+    spec = make_spec()
+    expected = other_bench.table(spec)
+    storage = optuna.storages.RDBStorage(bench.database.address.secret_url)
+    told: list[int] = []
+
+    def tell(news: SweepNews) -> None:
+        """End a trial of each cohort while it trains."""
+        if news.epoch is not None and news.epoch.epoch == 2 and len(told) == news.cohort:
+            theirs = optuna.load_study(study_name="iris", storage=storage)
+            running = [each for each in theirs.trials if each.state is OptunaState.RUNNING]
+            told.append(running[-1].number)
+            theirs.tell(running[-1].number, 99.0)
+
+    try:
+        table = bench.table(spec, tell)
+        assert len(told) == 3
+        assert table == expected
+        study = bench.records.find_study("iris")
+        assert study is not None
+        assert bench.assess(study).is_finished
+        theirs = optuna.load_study(study_name="iris", storage=storage)
+        assert theirs.best_value < 99.0
+        theirs.add_trials([create_trial(value=98.0) for _ in range(20)])
+        assert bench.assess(study).is_finished
+        assert bench.table(make_spec(trials=13))[:9] == expected
+        assert len(bench.records.trials(study)) == 13
+        assert len(bench.records.others(study)) == 20
+        assert bench.assess(study).winner in bench.records.trials(study, with_curves=False)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
