@@ -69,6 +69,8 @@ class Claiming:
         """
         leases = read_leases(self.connection, self.study)
         held = self._held_by_others(leases, database_now(self.connection))
+        if held and self.worker.is_alone:
+            return Wait()
         training = {row.cohort for row in unfinished}
         # Their workers have finished a cohort and not claimed another, or propose one, or died.
         between = set(leases) - training

@@ -170,6 +170,7 @@ class _Sweep:
         # All trials of the cohorts below this one have finished; of later ones, by cohort, these.
         self.first_unfinished = 0
         self.finished_since: dict[int, set[int]] = {}
+        self.has_said_who = False
         # The last claim's: kept until the next one, so that nobody takes the study for stopped.
         self.lease: Lease | None = None
 
@@ -181,6 +182,7 @@ class _Sweep:
         if isinstance(claim, Wait | Spent):
             self.lease = None
             if isinstance(claim, Wait):
+                self._say_who_trains()
                 time.sleep(WAIT_SECONDS)
             return isinstance(claim, Wait)
         self.lease = claim.lease
@@ -198,6 +200,19 @@ class _Sweep:
             # Where even that fails, the trials stay running until the lease ends.
             with suppress(SelectionError):
                 self.repository.cohorts.release(self.study, self.lease)
+
+    def _say_who_trains(self) -> None:
+        """Say once for whom a worker waits that is to be alone."""
+        if not self.worker.is_alone or self.has_said_who:
+            return
+        self.has_said_who = True
+        running = self._retry(lambda: self.repository.leases.running(self.study))
+        hosts = ", ".join(sorted({cohort.host for cohort in running}))
+        if hosts:
+            self.view.say(
+                f"{self.spec.name}: waiting for {hosts}, which trains this study: one process "
+                "writes an SQLite database at a time"
+            )
 
     def _train(self, claim: ResumedCohort | NewCohort, held: Heartbeat) -> None:
         lease = claim.lease

@@ -371,8 +371,8 @@ def test_in_any_order_the_budget_is_met_and_numbers_agree(
             case.finish(lease, numbers) if act == "finish" else case.release(lease)
     for lease, _ in working:
         case.release(lease)
-    alone = replace(someone(), is_alone=True)
-    while not isinstance(claim := case.claim(alone, limits), Spent):
+    last = someone()
+    while not isinstance(claim := case.claim(last, limits), Spent):
         if isinstance(claim, NewCohort):
             case.finish(claim.lease, begin(case, claim))
         else:

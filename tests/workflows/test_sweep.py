@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy as sa
 from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
 from selection.errors import StudyStateError
 from selection.search import Proposer, propose
 from selection.store.cohorts import Cohorts
+from selection.store.database import open_database
+from selection.store.leases import Worker, new_worker
+from selection.store.tables import trial_table
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
@@ -399,3 +405,38 @@ def test_what_another_program_writes_meanwhile_changes_no_trial_of_the_study(
     finally:
         storage.remove_session()
         storage.engine.dispose()
+
+
+def test_a_second_writer_of_a_file_waits_for_the_first(bench: Bench, other_bench: Bench) -> None:
+    """As where the file of its lock was removed: neither takes the other's cohort."""
+    spec = make_spec()
+    expected = other_bench.table(spec)
+    other_bench.database.close()
+    other_bench.use(open_database(bench.database.address.secret_url, create=False, write=True))
+    second = threading.Thread(target=other_bench.run, args=(spec,), kwargs={"worker": a_worker()})
+
+    def start(news: SweepNews) -> None:
+        if news.epoch is not None and not second.ident:
+            second.start()
+            wait_until(lambda: bool(other_bench.lines))
+
+    assert bench.table(spec, start) == expected
+    second.join(60.0)
+    assert not second.is_alive()
+    assert other_bench.lines[0].startswith("iris: waiting for ")
+    assert [line for line in bench.lines if "given to another worker" in line] == []
+    query = sa.select(trial_table.c.attempt)
+    with bench.database.reading() as connection:
+        assert set(connection.scalars(query)) == {1}
+    other_bench.database.close()
+
+
+def a_worker() -> Worker:
+    return new_worker(60.0, is_alone=True)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60.0
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)
