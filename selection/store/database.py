@@ -13,8 +13,14 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.engine import Connection, Engine
 
+from selection.errors import ErrorDetail, MovedFileError
 from selection.store.address import Address, errors_at, read_address, require_file
 from selection.store.engine import DURABLE, build_engine
+from selection.store.file_identity import (
+    FileIdentity,
+    identity_of,
+    save_file,
+)
 from selection.store.migrations import (
     Revisions,
     exclusive,
@@ -33,6 +39,8 @@ class Database:
 
     address: Address
     storage: BatchedStorage
+    # Of an SQLite database that is written.
+    file: FileIdentity | None = None
 
     @property
     def engine(self) -> Engine:
@@ -49,6 +57,7 @@ class Database:
 
         Raises: StorageError.
         """
+        self.check_file()
         with errors_at(self.address), self.engine.connect() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -62,14 +71,35 @@ class Database:
         One that is not durable does not wait for the disk: a power cut may undo it and all that
         came after, but never a part of it.
 
-        Raises: StorageError.
+        Raises: StorageError; MovedFileError, which may come after the transaction.
         """
+        self.check_file()
         with errors_at(self.address), self.engine.connect() as connection:
             connection.execution_options(**{DURABLE: is_durable})
             with connection.begin():
                 if not is_durable and self.engine.dialect.name == "postgresql":
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
+        self.check_file()
+
+    def check_file(self) -> None:
+        """Refuse to go on with an SQLite database whose file has lost its name.
+
+        Raises: MovedFileError.
+        """
+        if self.file is None or (now := identity_of(self.address.path)) == self.file:
+            return
+        rule = "its file must stay where it is while it is written"
+        got = "no file of that name any more" if now is None else "another file in its place"
+        hint = "Put it back and run the same command again."
+        raise MovedFileError(ErrorDetail(self.url, rule, got, hint))
+
+    def save_file(self) -> Path | None:
+        """Write a database whose file has lost its name into a new one; None if that fails."""
+        path = self.address.path
+        if path is None or self.file is None:
+            return None
+        return save_file(self.engine, path, self.file)
 
     def close(self) -> None:
         """Close all connections."""
@@ -119,7 +149,7 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
         _refuse_unusable(address, revisions)
         storage = BatchedStorage(address.secret_url, write=write)
         storage.is_batched = revisions.optuna == KNOWN_REVISION
-        database = Database(address, storage)
+        database = Database(address, storage, identity_of(address.path) if write else None)
         try:
             if write:
                 _refuse_read_only(database.engine)

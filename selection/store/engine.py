@@ -17,8 +17,10 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from selection.store.address import sqlite_path
+from selection.store.file_identity import FILE, identity_of
 
 PLUGIN = "selection"
 BUSY_MILLISECONDS = 30_000
@@ -66,13 +68,15 @@ class EngineSettings(CreateEnginePlugin):
 
     def engine_created(self, engine: Engine) -> None:
         if engine.dialect.name == "sqlite":
+            self._path = sqlite_path(engine.url)
             event.listen(engine, "connect", self._on_sqlite_connect)
             event.listen(engine, "begin", self._on_sqlite_begin)
-            self._journal = "DELETE" if is_on_network(sqlite_path(engine.url)) else "WAL"
+            self._journal = "DELETE" if is_on_network(self._path) else "WAL"
         else:
             event.listen(engine, "connect", self._on_server_connect)
 
-    def _on_sqlite_connect(self, connection: SqliteConnection, _record: object) -> None:
+    def _on_sqlite_connect(self, connection: SqliteConnection, record: ConnectionPoolEntry) -> None:
+        record.info[FILE] = identity_of(self._path)
         # The driver must not begin transactions by itself: _on_sqlite_begin does.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")
