@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.engine import Connection, Engine
 
-from selection.errors import ErrorDetail, MovedFileError
+from selection.errors import ErrorDetail, MovedFileError, show
 from selection.store.address import Address, errors_at, read_address, require_file
 from selection.store.engine import DURABLE, build_engine
 from selection.store.file_identity import (
@@ -30,6 +30,7 @@ from selection.store.migrations import (
     upgrade_to_head,
 )
 from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, make_optuna_tables
+from selection.store.reading_mode import is_cut_off
 from selection.store.tables import VERSION_TABLE
 
 
@@ -85,9 +86,14 @@ class Database:
     def check_file(self) -> None:
         """Refuse to go on with an SQLite database whose file has lost its name.
 
-        Raises: MovedFileError.
+        A reader goes on with the file that has the name now.
+
+        Raises: MovedFileError; StorageError if there is none to read.
         """
-        if self.file is None or (now := identity_of(self.address.path)) == self.file:
+        if self.file is None:
+            require_file(self.address, create=False)
+            return
+        if (now := identity_of(self.address.path)) == self.file:
             return
         rule = "its file must stay where it is while it is written"
         got = "no file of that name any more" if now is None else "another file in its place"
@@ -141,6 +147,9 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
     address = read_address(url)
     require_file(address, create=create)
     with errors_at(address):
+        _refuse_cut_off(address)
+        if write:
+            _refuse_read_only_folder(address)
         with _probe(address, write=False) as engine:
             revisions = read_revisions(engine)
             if create and (revisions.ours is None or revisions.optuna is None):
@@ -178,6 +187,7 @@ def check_database(url: str) -> DatabaseCheck:
     address = read_address(url)
     require_file(address, create=False)
     with errors_at(address), _probe(address, write=False) as engine:
+        _refuse_cut_off(address)
         if address.path is not None:
             _refuse_damage(address, engine)
         revisions = read_revisions(engine)
@@ -309,6 +319,23 @@ def _refuse_other_optuna(address: Address, revision: str) -> None:
             "them."
         )
         raise address.error(rule, revision, hint)
+
+
+def _refuse_cut_off(address: Address) -> None:
+    """Refuse a file whose last changes SQLite could only read by writing beside it."""
+    if address.path is not None and is_cut_off(address.path):
+        rule = "a database in a folder that cannot be written must be whole in one file"
+        got = f"its last changes in {show(address.path.name + '-wal')}"
+        raise address.error(rule, got, "Copy both files to a folder of yours, and name the copy.")
+
+
+def _refuse_read_only_folder(address: Address) -> None:
+    """Refuse to write where SQLite cannot make its own files beside the database."""
+    path = address.path
+    if path is not None and not os.access(path.resolve().parent, os.W_OK):
+        rule = "the folder of the database must be writable"
+        hint = "Copy the study to a database of yours: selection copy NAME --to sqlite:///FILE.db."
+        raise address.error(rule, show(str(path.resolve().parent)), hint)
 
 
 def _refuse_read_only(engine: Engine) -> None:
