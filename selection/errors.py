@@ -102,6 +102,16 @@ class UnreachableError(StorageError):
     exit_code = 4
 
 
+class BusyError(UnreachableError):
+    """Another program holds the write lock of an SQLite database for longer than we wait."""
+
+    exit_code = 1
+
+
+class MovedFileError(StorageError):
+    """The file of an SQLite database was deleted, moved or replaced while it was written."""
+
+
 class StudyStateError(SelectionError):
     """The record of the study does not allow what was asked."""
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from selection.store.database import Database, open_database
-from selection.store.leases import new_worker
+from selection.store.leases import Worker, new_worker
 from selection.store.repository import repository_of
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
@@ -80,13 +80,13 @@ class Bench:
         self.evidence = self.repository.evidence
         self.ledger = self.repository.ledger
 
-    def run(self, spec: StudySpec, watch: Any = None) -> StudyRecord:
+    def run(self, spec: StudySpec, watch: Any = None, worker: Worker = ALONE) -> StudyRecord:
         device = choose_device("cpu")
         data = load_study_data(spec, self.folder)
         study = enter_study(spec, data, self.records, device)
         trainer = make_trainer(spec, data, device, 0)
         trainer.asks_ahead = self.asks_ahead
-        run_sweep(spec, study, self.repository, trainer, ALONE, self.view(watch))
+        run_sweep(spec, study, self.repository, trainer, worker, self.view(watch))
         return study
 
     def procedure(self, spec: StudySpec) -> tuple[StudyRecord, StudyData]:

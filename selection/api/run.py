@@ -6,7 +6,8 @@ The recipe of a run stands here once; the command line, tests and benchmarks cal
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,7 +24,7 @@ from selection.api.source import (
 )
 from selection.api.study import Say, Study
 from selection.api.temporary_folder import TemporaryFolder
-from selection.errors import ErrorDetail, StudyFileError, StudyStateError
+from selection.errors import ErrorDetail, MovedFileError, StudyFileError, StudyStateError
 from selection.report.verdict import openings
 from selection.store.address import Address, read_address, require_server
 from selection.store.database import writer_lock
@@ -232,7 +233,11 @@ def train(
     for warning in data.facts.warnings:
         warn(f"warning: {warning}")
     url = address.secret_url
-    with writer_lock(url), open_repository(url, create=True, write=True) as repository:
+    with (
+        writer_lock(url),
+        open_repository(url, create=True, write=True) as repository,
+        _saved_if_moved(repository, view),
+    ):
         record = enter_study(spec, data, repository.records, device)
         repository.evidence.keep_rows(record, row_facts(data))
         if others := openings(repository.ledger.openings_by_others(record)):
@@ -256,7 +261,11 @@ def work(name: str, storage: str, training: Training, view: TeamView) -> None:
     from selection.workflows.sweep import run_sweep
 
     device, me = choose_device(training.device), _worker(training, read_address(storage))
-    with writer_lock(storage), open_repository(storage, write=True) as repository:
+    with (
+        writer_lock(storage),
+        open_repository(storage, write=True) as repository,
+        _saved_if_moved(repository, view),
+    ):
         record = repository.study(name)
         spec = record.spec()
         data = load_study_data(spec, data_folder())
@@ -264,6 +273,18 @@ def work(name: str, storage: str, training: Training, view: TeamView) -> None:
         trainer = make_trainer(spec, data, device, training.pack_members)
         retries = spec.sections.search.max_retries
         run_sweep(spec, record, repository, trainer, me, view, max_retries=retries)
+
+
+@contextmanager
+def _saved_if_moved(repository: Repository, view: TeamView) -> Iterator[None]:
+    """Where the file of the database is deleted or moved meanwhile, save what is on record."""
+    try:
+        yield
+    except MovedFileError:
+        if path := repository.database.save_file():
+            name = repository.database.url
+            view.say(f"all that is on record is in {path}; to go on, put it in the place of {name}")
+        raise
 
 
 @dataclass(frozen=True, eq=False)

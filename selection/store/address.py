@@ -17,7 +17,14 @@ from optuna.exceptions import StorageInternalError
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, OperationalError
 
-from selection.errors import ErrorDetail, StorageError, UnreachableError, install_command, show
+from selection.errors import (
+    BusyError,
+    ErrorDetail,
+    StorageError,
+    UnreachableError,
+    install_command,
+    show,
+)
 
 SPELLINGS = "Write sqlite:///FILE.db or postgresql+psycopg://USER@HOST/DATABASE."
 KEEP_SECRET = "Keep it in a libpq service or password file: postgresql+psycopg:///?service=NAME."
@@ -183,6 +190,9 @@ def errors_at(address: Address) -> Iterator[None]:
                 rule, hint = BUSY
             raise UnreachableError(ErrorDetail(str(address), rule, got, hint)) from None
         code = _sqlstate(cause) or _sqlite_error_name(cause)
+        if code.startswith("SQLITE_BUSY"):
+            rule, hint = RULES["SQLITE_BUSY"]
+            raise BusyError(ErrorDetail(str(address), rule, got, hint)) from None
         fallback = ("the database must carry out what it is asked to do", "Run selection db check.")
         rule, hint = next((RULES[key] for key in RULES if code.startswith(key)), fallback)
         raise address.error(rule, got, hint) from None

@@ -29,7 +29,7 @@ from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.tables import trial_table
 from selection.store.trial_reader import (
-    UNFINISHED,
+    IS_UNFINISHED,
     greatest,
     own_count,
     read_trials,
@@ -70,6 +70,8 @@ class Claiming:
         """
         leases = read_leases(self.connection, self.study)
         held = self._held_by_others(leases, database_now(self.connection))
+        if held and self.worker.is_alone:
+            return Wait()
         training = {row.cohort for row in unfinished}
         # Their workers have finished a cohort and not claimed another, or propose one, or died.
         between = set(leases) - training
@@ -167,7 +169,7 @@ def _failing(connection: Connection, study: StudyRecord, limit: int) -> ErrorDet
     query = (
         sa.select(trials.c.state, trial_table.c.reason)
         .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
-        .where(trial_table.c.study_uuid == study.uuid, trials.c.state.not_in(UNFINISHED))
+        .where(trial_table.c.study_uuid == study.uuid, sa.not_(IS_UNFINISHED))
         .order_by(trial_table.c.number.desc())
         .limit(limit)
     )

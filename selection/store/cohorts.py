@@ -7,7 +7,7 @@ that a cohort was claimed or begun, and then the same trials are proposed again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 from uuid import uuid4
 
@@ -34,7 +34,15 @@ from selection.store.quarantine import set_aside
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import trial_table
-from selection.store.trial_reader import STATES, greatest, own_rows, unfinished_rows
+from selection.store.trial_reader import (
+    OUTSIDE_ATTR,
+    STATES,
+    greatest,
+    has_ended,
+    own_rows,
+    read_trials,
+    unfinished_rows,
+)
 from selection.store.trial_writer import sound_results, templates, write_endings
 from selection.study.space import SearchSpace
 from selection.study.trial import Params, TrialResult
@@ -139,14 +147,22 @@ class Cohorts:
         self._storage.take_up_trials(connection, dict(zip(ids, started, strict=True)))
         return {each.trial_id: each.number for each in queued}
 
-    def finish(self, study: StudyRecord, lease: Lease, results: Mapping[int, TrialResult]) -> None:
+    def finish(
+        self,
+        study: StudyRecord,
+        lease: Lease,
+        results: Mapping[int, TrialResult],
+        params: Mapping[int, Params] | None = None,
+    ) -> None:
         """Record how trials ended: members, curves, values and states in one transaction.
 
         The lease stays until its worker claims the next cohort, so that others see that the study
-        is still being trained. A second call, as after a reply that was lost, writes nothing.
+        is still being trained. A second call, as after a reply that was lost, writes nothing. What
+        another program has written meanwhile is replaced: its value and state, and the setting if
+        params, those that were trained, are given.
 
-        Raises: LostCohortError if another worker has the cohort; StudyStateError if a trial is not
-        running or a result is incomplete.
+        Raises: LostCohortError if another worker has the cohort; StudyStateError if a trial has
+        ended before or a result is incomplete.
         """
         trained = sound_results(study, results)
         with study_transaction(self._database, study) as connection:
@@ -157,7 +173,9 @@ class Cohorts:
                     return
                 refuse_opened(connection, study)
                 raise lost_cohort(study, lease)
-            _refuse_unless_running(study, rows, trained)
+            _refuse_ended(study, rows, trained)
+            self._take_back(connection, rows.values())
+            self._write_back(connection, study, rows, params or {})
             write_endings(connection, self._storage, rows, trained)
             if not unfinished_rows(connection, study, trial_table.c.cohort == lease.cohort):
                 rest(connection, study, lease.cohort)
@@ -167,9 +185,31 @@ class Cohorts:
         with study_transaction(self._database, study, is_durable=False) as connection:
             if is_held(connection, study, lease):
                 rows = unfinished_rows(connection, study, trial_table.c.cohort == lease.cohort)
-                running = [row.optuna_trial_id for row in rows if row.state is OptunaState.RUNNING]
-                self._storage.put_back_trials(connection, running)
+                self._take_back(connection, rows)
+                ids = [row.optuna_trial_id for row in rows]
+                self._storage.put_back_trials(connection, ids)
             leave(connection, study, lease)
+
+    def _take_back(self, connection: Connection, rows: Iterable[Any]) -> None:
+        """Let trials run that another program has ended or put back."""
+        told = [row.optuna_trial_id for row in rows if row.state is not OptunaState.RUNNING]
+        self._storage.reopen_trials(connection, told)
+
+    def _write_back(
+        self,
+        connection: Connection,
+        study: StudyRecord,
+        rows: Mapping[int, Any],
+        trained: Mapping[int, Params],
+    ) -> None:
+        """Write the settings that were trained where another program has written others."""
+        found = read_trials(
+            connection, self._storage, study, with_curves=False, numbers=trained.keys()
+        )
+        changed = [each.number for each in found if each.params != trained[each.number]]
+        again = templates([trained[number] for number in changed], study.space)
+        ids = [rows[number].optuna_trial_id for number in changed]
+        self._storage.write_params(connection, dict(zip(ids, again, strict=True)), [OUTSIDE_ATTR])
 
     def _open_trials(self, connection: Connection, study: StudyRecord) -> Sequence[Any]:
         """Return our rows of all unfinished trials; remember which cohorts are finished."""
@@ -216,16 +256,17 @@ def _is_repeated(rows: Mapping[int, Any], results: Mapping[int, TrialResult], le
     return all(
         n in rows
         and rows[n].state.is_finished()
+        and has_ended(rows[n])
         and (rows[n].attempt, rows[n].reason) == (lease.attempt, result.reason)
         for n, result in results.items()
     )
 
 
-def _refuse_unless_running(
+def _refuse_ended(
     study: StudyRecord, rows: Mapping[int, Any], results: Mapping[int, TrialResult]
 ) -> None:
     for number in results:
-        state = rows[number].state if number in rows else None
-        if state is not OptunaState.RUNNING:
-            got = "no such trial" if state is None else f"a {STATES[state]} trial"
+        row = rows.get(number)
+        if row is None or has_ended(row):
+            got = "no such trial" if row is None else f"a {STATES[row.state]} trial"
             raise state_error(study, f"trial {number} must be running to be finished", got)

@@ -13,9 +13,15 @@ import sqlalchemy as sa
 from filelock import FileLock, Timeout
 from sqlalchemy.engine import URL, Connection, Engine
 
+from selection.errors import ErrorDetail, MovedFileError, show
 from selection.store import ledger_chain, seals
 from selection.store.address import Address, errors_at, read_address, require_file
 from selection.store.engine import DURABLE, build_engine
+from selection.store.file_identity import (
+    FileIdentity,
+    identity_of,
+    save_file,
+)
 from selection.store.migrations import (
     Revisions,
     exclusive,
@@ -26,6 +32,7 @@ from selection.store.migrations import (
 )
 from selection.store.new_file import is_unused, moved_into_place
 from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, make_optuna_tables
+from selection.store.reading_mode import is_cut_off
 from selection.store.schema_parts import MissingPart, add_missing, missing_parts
 from selection.store.tables import VERSION_TABLE
 
@@ -36,6 +43,8 @@ class Database:
 
     address: Address
     storage: BatchedStorage
+    # Of an SQLite database that is written.
+    file: FileIdentity | None = None
 
     @property
     def engine(self) -> Engine:
@@ -52,6 +61,7 @@ class Database:
 
         Raises: StorageError.
         """
+        self.check_file()
         with errors_at(self.address), self.engine.connect() as connection:
             if self.engine.dialect.name == "postgresql":
                 connection.execution_options(isolation_level="REPEATABLE READ")
@@ -65,14 +75,40 @@ class Database:
         One that is not durable does not wait for the disk: a power cut may undo it and all that
         came after, but never a part of it.
 
-        Raises: StorageError.
+        Raises: StorageError; MovedFileError, which may come after the transaction.
         """
+        self.check_file()
         with errors_at(self.address), self.engine.connect() as connection:
             connection.execution_options(**{DURABLE: is_durable})
             with connection.begin():
                 if not is_durable and self.engine.dialect.name == "postgresql":
                     connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 yield connection
+        self.check_file()
+
+    def check_file(self) -> None:
+        """Refuse to go on with an SQLite database whose file has lost its name.
+
+        A reader goes on with the file that has the name now.
+
+        Raises: MovedFileError; StorageError if there is none to read.
+        """
+        if self.file is None:
+            require_file(self.address, create=False)
+            return
+        if (now := identity_of(self.address.path)) == self.file:
+            return
+        rule = "its file must stay where it is while it is written"
+        got = "no file of that name any more" if now is None else "another file in its place"
+        hint = "Put it back and run the same command again."
+        raise MovedFileError(ErrorDetail(self.url, rule, got, hint))
+
+    def save_file(self) -> Path | None:
+        """Write a database whose file has lost its name into a new one; None if that fails."""
+        path = self.address.path
+        if path is None or self.file is None:
+            return None
+        return save_file(self.engine, path, self.file)
 
     def close(self) -> None:
         """Close all connections."""
@@ -116,6 +152,9 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
     address = read_address(url)
     require_file(address, create=create)
     with errors_at(address):
+        _refuse_cut_off(address)
+        if write:
+            _refuse_read_only_folder(address)
         with _probe(address, write=False) as engine:
             revisions = read_revisions(engine)
             is_partial = revisions.ours is None or revisions.optuna is None
@@ -125,7 +164,7 @@ def open_database(url: str, *, create: bool, write: bool) -> Database:
         _refuse_unusable(address, revisions)
         storage = BatchedStorage(address.secret_url, write=write)
         storage.is_batched = revisions.optuna == KNOWN_REVISION
-        database = Database(address, storage)
+        database = Database(address, storage, identity_of(address.path) if write else None)
         try:
             if write:
                 _refuse_read_only(database.engine)
@@ -154,6 +193,7 @@ def check_database(url: str) -> DatabaseCheck:
     address = read_address(url)
     require_file(address, create=False)
     with errors_at(address), _probe(address, write=False) as engine:
+        _refuse_cut_off(address)
         if address.path is not None:
             _refuse_damage(address, engine)
         revisions = read_revisions(engine)
@@ -298,6 +338,23 @@ def _refuse_other_optuna(address: Address, revision: str) -> None:
             "them."
         )
         raise address.error(rule, revision, hint)
+
+
+def _refuse_cut_off(address: Address) -> None:
+    """Refuse a file whose last changes SQLite could only read by writing beside it."""
+    if address.path is not None and is_cut_off(address.path):
+        rule = "a database in a folder that cannot be written must be whole in one file"
+        got = f"its last changes in {show(address.path.name + '-wal')}"
+        raise address.error(rule, got, "Copy both files to a folder of yours, and name the copy.")
+
+
+def _refuse_read_only_folder(address: Address) -> None:
+    """Refuse to write where SQLite cannot make its own files beside the database."""
+    path = address.path
+    if path is not None and not os.access(path.resolve().parent, os.W_OK):
+        rule = "the folder of the database must be writable"
+        hint = "Copy the study to a database of yours: selection copy NAME --to sqlite:///FILE.db."
+        raise address.error(rule, show(str(path.resolve().parent)), hint)
 
 
 def _refuse_read_only(engine: Engine) -> None:

@@ -17,8 +17,12 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.dialects import plugins
 from sqlalchemy.engine import URL, Connection, CreateEnginePlugin, Engine
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
 
 from selection.store.address import sqlite_path
+from selection.store.file_identity import FILE, identity_of
+from selection.store.reading_mode import UNCHANGED, reading_uri, stamp
 
 PLUGIN = "selection"
 BUSY_MILLISECONDS = 30_000
@@ -37,6 +41,8 @@ CONNECT_SETTINGS = {
     "tcp_user_timeout": 60_000,
 }
 DURABLE = "selection_durable"
+# What a connection notes that reads a file which nobody is to write.
+STAMP = "selection_stamp"
 # Write-ahead logging needs shared memory, which these file systems do not offer.
 NETWORK_FILE_SYSTEMS = re.compile(r"nfs|cifs|smb|9p|afs|ceph|lustre|gpfs|beegfs|vboxsf|fuse\.")
 
@@ -66,13 +72,35 @@ class EngineSettings(CreateEnginePlugin):
 
     def engine_created(self, engine: Engine) -> None:
         if engine.dialect.name == "sqlite":
+            self._path = sqlite_path(engine.url)
             event.listen(engine, "connect", self._on_sqlite_connect)
             event.listen(engine, "begin", self._on_sqlite_begin)
-            self._journal = "DELETE" if is_on_network(sqlite_path(engine.url)) else "WAL"
+            if not self._write:
+                event.listen(engine, "do_connect", self._before_sqlite_connect)
+                event.listen(engine, "checkout", self._on_sqlite_checkout)
+            self._journal = "DELETE" if is_on_network(self._path) else "WAL"
         else:
             event.listen(engine, "connect", self._on_server_connect)
 
-    def _on_sqlite_connect(self, connection: SqliteConnection, _record: object) -> None:
+    def _before_sqlite_connect(
+        self, _dialect: object, record: Any, arguments: list[Any], options: dict[str, Any]
+    ) -> None:
+        if uri := reading_uri(self._path):
+            arguments[0] = uri
+            options["uri"] = True
+            if UNCHANGED in uri:
+                record.info[STAMP] = stamp(self._path)
+
+    def _on_sqlite_checkout(
+        self, _connection: object, record: ConnectionPoolEntry, _proxy: object
+    ) -> None:
+        """Let a reader open the file again that was replaced, or that somebody writes after all."""
+        is_other = record.info.get(FILE) != identity_of(self._path)
+        if is_other or (STAMP in record.info and record.info[STAMP] != stamp(self._path)):
+            raise DisconnectionError
+
+    def _on_sqlite_connect(self, connection: SqliteConnection, record: ConnectionPoolEntry) -> None:
+        record.info[FILE] = identity_of(self._path)
         # The driver must not begin transactions by itself: _on_sqlite_begin does.
         connection.isolation_level = None
         connection.execute(f"PRAGMA busy_timeout={BUSY_MILLISECONDS}")

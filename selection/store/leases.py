@@ -31,7 +31,7 @@ class Worker:
     """Identify a process that trains, by a uuid.
 
     process is its process identity, see process_identity.py; host is for people to read. A worker
-    that is alone, the only writer of an SQLite file, knows that every other worker is gone.
+    that is to be alone, the only writer of an SQLite file, trains nothing beside another: it waits.
     Units: lease_seconds is how long it may be silent before it is considered dead.
     """
 
@@ -117,9 +117,7 @@ def is_alive(row: Any, now: datetime) -> bool:
 
 def is_held_by_another(row: Any, worker: Worker, now: datetime) -> bool:
     """Say whether another worker holds this lease."""
-    if worker.is_alone or row.worker == worker.uuid:
-        return False
-    return is_alive(row, now)
+    return row.worker != worker.uuid and is_alive(row, now)
 
 
 def take(

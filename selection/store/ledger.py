@@ -26,7 +26,7 @@ from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
-from selection.store.trial_reader import ENDED, own_rows
+from selection.store.trial_reader import ENDED, has_ended, own_rows
 from selection.study.fields import Rule
 from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import Outputs
@@ -144,8 +144,11 @@ class Ledger:
         left = [
             row
             for row in rows
-            if row.optuna_trial_id in states and not states[row.optuna_trial_id].is_finished()
+            if row.optuna_trial_id in states
+            and not (has_ended(row) and states[row.optuna_trial_id].is_finished())
         ]
+        # Another program may have ended some of them.
+        storage.reopen_trials(connection, [row.optuna_trial_id for row in left])
         joined = storage.joined(connection)
         for row in left:
             joined.set_trial_state_values(row.optuna_trial_id, OptunaState.FAIL)
@@ -153,7 +156,7 @@ class Ledger:
         ended = trial_table.c.uuid.in_([row.uuid for row in left])
         connection.execute(sa.update(trial_table).where(ended).values(reason=ENDED))
         seal_trials(connection, storage, [row.uuid for row in left])
-        return sum(state.is_finished() for state in states.values())
+        return len(states) - len(left)
 
     def finish(
         self,

@@ -128,14 +128,30 @@ class BatchedStorage(RDBStorage):
 
         The caller has checked, under the lock, that they wait.
         """
+        self.restart_trials(connection, dict.fromkeys(templates, OptunaState.WAITING))
+        self.write_params(connection, templates)
+
+    def write_params(
+        self,
+        connection: Connection,
+        templates: Mapping[int, FrozenTrial],
+        attrs: Collection[str] = (),
+    ) -> None:
+        """Write params and attributes of templates, given by id, in place of those that are there.
+
+        attrs are the keys of attributes that are removed where a template has none.
+        """
+        if not templates:
+            return
         # Those of another program may be of another distribution, which Optuna would not replace.
         connection.execute(sa.delete(trial_params).where(trial_params.c.trial_id.in_(templates)))
-        self.restart_trials(connection, dict.fromkeys(templates, OptunaState.WAITING))
+        stale = trial_user_attrs.c.trial_id.in_(templates) & trial_user_attrs.c.key.in_(attrs)
+        connection.execute(sa.delete(trial_user_attrs).where(stale))
         if self.is_batched:
             named = templates.items()
             insert(connection, trial_params, [row for item in named for row in param_rows(*item)])
-            attrs = [row for item in named for row in attr_rows(*item)]
-            upsert(connection, trial_user_attrs, ("trial_id", "key"), attrs)
+            rows = [row for item in named for row in attr_rows(*item)]
+            upsert(connection, trial_user_attrs, ("trial_id", "key"), rows)
             return
         storage = self.joined(connection)
         for trial_id, template in templates.items():
@@ -161,8 +177,23 @@ class BatchedStorage(RDBStorage):
         query = sa.select(trials.c.trial_id, trials.c.state).where(trials.c.trial_id.in_(trial_ids))
         return {row.trial_id: row.state for row in connection.execute(query.with_for_update())}
 
+    def reopen_trials(self, connection: Connection, trial_ids: Collection[int]) -> None:
+        """Set trials to running, without the ends that another program wrote.
+
+        Optuna's public methods never change a trial that has ended.
+        """
+        if not trial_ids:
+            return
+        for table in (trial_values, trial_intermediates):
+            connection.execute(sa.delete(table).where(table.c.trial_id.in_(trial_ids)))
+        update = sa.update(trials).where(trials.c.trial_id.in_(trial_ids))
+        connection.execute(update.values(state=OptunaState.RUNNING, datetime_complete=None))
+
     def restart_trials(self, connection: Connection, states: Mapping[int, OptunaState]) -> None:
-        """Set unfinished trials, given as state by id, to running, started now."""
+        """Set trials that are to be trained, given as state by id, to running, started now."""
+        told = [trial_id for trial_id, state in states.items() if state.is_finished()]
+        self.reopen_trials(connection, told)
+        states = {**states, **dict.fromkeys(told, OptunaState.RUNNING)}
         if self.is_batched:
             now = datetime.now(UTC).replace(tzinfo=None)
             values = {"state": OptunaState.RUNNING, "datetime_start": now}

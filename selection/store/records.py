@@ -43,7 +43,8 @@ from selection.store.study_transaction import (
 )
 from selection.store.tables import study_table, trial_table
 from selection.store.trial_reader import (
-    UNFINISHED,
+    HAS_ENDED,
+    IS_UNFINISHED,
     own_rows,
     read_fold_rows,
     read_trials,
@@ -173,14 +174,14 @@ class Records:
     def finished_numbers(self, study: StudyRecord, *, since: int = 0) -> list[int]:
         """Return the numbers of the finished trials, from cohort since on, in order."""
         is_since = trial_table.c.cohort >= since
-        query = self._numbers(study).where(is_since, trials.c.state.not_in(UNFINISHED))
+        query = self._numbers(study).where(is_since, sa.not_(IS_UNFINISHED))
         with self._database.reading() as connection:
             return [row.number for row in connection.execute(query)]
 
     def pending(self, study: StudyRecord, *, since: int = 0) -> list[Trial]:
         """Return the unfinished trials, from cohort since on."""
         is_since = trial_table.c.cohort >= since
-        query = self._numbers(study).where(is_since, trials.c.state.in_(UNFINISHED))
+        query = self._numbers(study).where(is_since, IS_UNFINISHED)
         with self._database.reading() as connection:
             numbers = [row.number for row in connection.execute(query)]
             return read_trials(connection, self._storage, study, with_curves=False, numbers=numbers)
@@ -216,7 +217,8 @@ class Records:
             .select_from(
                 trial_table.join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
             )
-            .where(trial_table.c.study_uuid == study.uuid, trials.c.datetime_complete >= since)
+            .where(trial_table.c.study_uuid == study.uuid, HAS_ENDED)
+            .where(trials.c.datetime_complete >= since)
         )
         with self._database.reading() as connection:
             return int(connection.scalar(query) or 0)

@@ -17,8 +17,8 @@ from selection.store.optuna_rows import StoredTrial, trials
 from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_record import StudyRecord
 from selection.store.tables import content_of, fold_table, trial_table
-from selection.study.optuna_names import from_optuna
-from selection.study.space import value_from_json
+from selection.study.optuna_names import from_optuna, to_optuna
+from selection.study.space import Dimension, value_from_json
 from selection.study.trial import Params, Trial, TrialState, fold_means
 
 OUTSIDE_ATTR = "outside_space"
@@ -35,6 +35,10 @@ STATES: Mapping[OptunaState, TrialState] = {
 }
 UNFINISHED = (OptunaState.WAITING, OptunaState.RUNNING)
 OPTUNA_STATES = {state: name for name, state in STATES.items()}
+# A trial of ours has ended once selection itself has written how. Another program may set the state
+# of a trial that trains, and that ends nothing.
+HAS_ENDED = sa.or_(trial_table.c.seconds.is_not(None), trial_table.c.reason != "")
+IS_UNFINISHED = sa.or_(trials.c.state.in_(UNFINISHED), sa.not_(HAS_ENDED))
 
 Scores = tuple[tuple[float, ...], tuple[float, ...], tuple[float, ...]]
 
@@ -80,9 +84,14 @@ def unfinished_rows(
         own_rows(study)
         .add_columns(trials.c.state)
         .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
-        .where(trials.c.state.in_(UNFINISHED), condition)
+        .where(IS_UNFINISHED, condition)
     )
     return connection.execute(query).all()
+
+
+def has_ended(row: Any) -> bool:
+    """Say whether selection itself wrote how the trial of this row of ours ended."""
+    return row.seconds is not None or row.reason != ""
 
 
 def greatest(connection: Connection, study: StudyRecord, column: sa.Column[int]) -> int | None:
@@ -123,7 +132,7 @@ def training_seconds(connection: Connection, storage: BatchedStorage, study: Stu
     rows = sorted(
         (row.cohort, row.optuna_trial_id)
         for row in connection.execute(own_rows(study))
-        if row.reason not in ENDINGS  # ended by an evaluation, not by training
+        if has_ended(row) and row.reason not in ENDINGS  # ended by training
     )
     for _, group in groupby(rows, key=itemgetter(0)):
         cohort = [stored[trial_id] for _, trial_id in group if trial_id in stored]
@@ -175,6 +184,9 @@ def _read_scores(
 
 def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) -> Trial:
     state = STATES[stored.state]
+    if state.is_finished and not has_ended(row):
+        # Another program has ended it; the cohort takes it back.
+        state = TrialState.RUNNING
     return Trial(
         number=row.number,
         state=state,
@@ -194,9 +206,20 @@ def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) ->
 def _params(stored: StoredTrial, study: StudyRecord) -> Params:
     """Return the params as they were proposed, in the order of the study file."""
     outside = stored.user_attrs.get(OUTSIDE_ATTR, {})
+    if not isinstance(outside, dict):
+        # Overwritten by another program; its cohort writes it again.
+        outside = {}
     return {
         name: value_from_json(outside[name])
-        if name in outside
+        if name in outside and _is_shown_as(dimension, outside[name], stored.params[name])
         else from_optuna(dimension, stored.params[name])
         for name, dimension in study.space.items()
     }
+
+
+def _is_shown_as(dimension: Dimension, value: Any, shown: Any) -> bool:
+    """Say whether Optuna's tools show this value, as JSON, by that point of the space."""
+    try:
+        return bool(to_optuna(dimension, dimension.nearest(value_from_json(value))) == shown)
+    except (TypeError, ValueError, AssertionError):
+        return False

@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
-from selection.errors import LostCohortError, SelectionError
+from selection.errors import LostCohortError, RefusedError, SelectionError, StudyStateError
 from selection.search import CohortPruner, Proposer, shared_start
 from selection.store.claims import Limits, NewCohort, ResumedCohort, Spent, Wait
 from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import Lease, Progress, Worker
+from selection.store.recovery import RecoveryFiles
 from selection.store.repository import Repository
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
@@ -164,12 +165,14 @@ class _Sweep:
         )
         self.memory = Memory(spec)
         self.proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
+        self.recovery = RecoveryFiles(repository.database.address, study)
         self.is_exhausted = False
         # By number.
         self.finished: list[Trial] = []
         # All trials of the cohorts below this one have finished; of later ones, by cohort, these.
         self.first_unfinished = 0
         self.finished_since: dict[int, set[int]] = {}
+        self.has_said_who = False
         # The last claim's: kept until the next one, so that nobody takes the study for stopped.
         self.lease: Lease | None = None
 
@@ -180,7 +183,10 @@ class _Sweep:
         )
         if isinstance(claim, Wait | Spent):
             self.lease = None
+            if isinstance(claim, Spent):
+                self.recovery.remove()
             if isinstance(claim, Wait):
+                self._say_who_trains()
                 time.sleep(WAIT_SECONDS)
             return isinstance(claim, Wait)
         self.lease = claim.lease
@@ -199,6 +205,19 @@ class _Sweep:
             with suppress(SelectionError):
                 self.repository.cohorts.release(self.study, self.lease)
 
+    def _say_who_trains(self) -> None:
+        """Say once for whom a worker waits that is to be alone."""
+        if not self.worker.is_alone or self.has_said_who:
+            return
+        self.has_said_who = True
+        running = self._retry(lambda: self.repository.leases.running(self.study))
+        hosts = ", ".join(sorted({cohort.host for cohort in running}))
+        if hosts:
+            self.view.say(
+                f"{self.spec.name}: waiting for {hosts}, which trains this study: one process "
+                "writes an SQLite database at a time"
+            )
+
     def _train(self, claim: ResumedCohort | NewCohort, held: Heartbeat) -> None:
         lease = claim.lease
         # Before the finished ones: a trial that ends in between is in both, not in neither.
@@ -208,7 +227,9 @@ class _Sweep:
         asked_for = {trial.number: trial.asked_for for trial in begun}
         finished = tuple(self.finished)
         cohort = {trial.number: trial.params for trial in begun}
-        left = self.spec.budget - 1 - max(cohort)
+        # Numbers may be greater than counts: other programs number trials too.
+        known = {trial.number for trial in (*finished, *pending, *begun)}
+        left = self.spec.budget - len(known)
         count = min(self.limits.cohort, left)
         self.proposer.look_ahead(finished, count, lease.cohort + 1, (*pending, *begun))
         self._tell(finished, lease.cohort, len(cohort), None)
@@ -218,13 +239,42 @@ class _Sweep:
             self._tell(finished, lease.cohort, training, epoch)
 
         recall, memory = self._from_record, self.memory
-        results = train_cohort(self.spec, self.trainer, finished, cohort, recall, tell, memory)
-        self._retry(lambda: self.repository.cohorts.finish(self.study, lease, results))
+        results = self._recovered(lease.cohort, cohort)
+        if results is None:
+            results = train_cohort(self.spec, self.trainer, finished, cohort, recall, tell, memory)
+        self._finish(lease, results, cohort)
         self._keep(
             trial_of(number, lease.cohort, cohort[number], result, asked_for[number])
             for number, result in results.items()
         )
         self._tell(tuple(self.finished), lease.cohort, 0, None)
+
+    def _recovered(
+        self, number: int, cohort: Mapping[int, Params]
+    ) -> dict[int, TrialResult] | None:
+        """Return the results of a cohort that was trained and could not be recorded."""
+        results = self.recovery.take(number, cohort)
+        if results is not None:
+            self.view.say(f"{self.spec.name}: cohort {number} was trained before, and is recorded")
+        return results
+
+    def _finish(
+        self, lease: Lease, results: Mapping[int, TrialResult], cohort: Mapping[int, Params]
+    ) -> None:
+        """Record a cohort; if the database does not take it, keep it in a file beside it."""
+        try:
+            self._retry(lambda: self.repository.cohorts.finish(self.study, lease, results, cohort))
+        except (StudyStateError, RefusedError):
+            raise
+        except BaseException:
+            # An interrupt too: it may come while the database is waited for.
+            if path := self.recovery.keep(lease.cohort, cohort, results):
+                self.view.say(
+                    f"{self.spec.name}: cohort {lease.cohort} is trained and kept in {path}; "
+                    "the next run of the study records it"
+                )
+            raise
+        self.recovery.remove(lease.cohort)
 
     def _learn(self) -> None:
         """Hear of the trials that others have finished meanwhile."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 import sqlalchemy as sa
 from optuna.storages._rdb.models import BaseModel
@@ -102,3 +103,12 @@ def records(database: Database) -> Records:
 @pytest.fixture
 def case(database: Database, records: Records) -> StudyCase:
     return StudyCase(database, create_example(records))
+
+
+@pytest.fixture
+def study(case: StudyCase) -> Iterator[optuna.Study]:
+    """The study as another program with Optuna alone sees it."""
+    storage = optuna.storages.RDBStorage(case.database.address.secret_url)
+    yield optuna.load_study(study_name=case.study.name, storage=storage)
+    storage.remove_session()
+    storage.engine.dispose()

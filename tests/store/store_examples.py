@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 
 import numpy as np
+import sqlalchemy as sa
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.claims import Limits, NewCohort, ResumedCohort
@@ -13,6 +15,7 @@ from selection.store.curve_points import CurvePoint
 from selection.store.leases import Lease, Worker, new_worker, read_leases
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.store.tables import lease_table
 from selection.study.class_scores import Calibration, ClassScore
 from selection.study.data_facts import DataFacts
 from selection.study.held_out_result import ClassReport, HeldOutResult, TrainingSummary
@@ -247,6 +250,9 @@ def release_example(records: Records, study: StudyRecord, cohort: int = 0) -> No
 
 def restart_example(records: Records, study: StudyRecord) -> list[tuple[int, Params]]:
     """Take up the first cohort that is not finished, as the one process that is left alive."""
+    long_ago = sa.update(lease_table).values(expires_at=datetime(2000, 1, 1))
+    with records._database.writing() as connection:
+        connection.execute(long_ago.where(lease_table.c.study_uuid == study.uuid))
     worker = new_worker(600.0, is_alone=True)
     claim = Cohorts(records._database).claim(study, worker, Limits(trials=0, cohort=1))
     found = claim.trials if isinstance(claim, ResumedCohort) else ()

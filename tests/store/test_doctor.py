@@ -519,6 +519,14 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
     "cohort": (
         "example",
         "cohort",
+        sql(
+            f"UPDATE trials SET state = 'FAIL' WHERE trial_id = {TRIAL.format(4)}",
+            f"UPDATE selection_trial SET reason = 'lost' WHERE optuna_trial_id = {TRIAL.format(4)}",
+        ),
+    ),
+    "told by another program": (
+        "example",
+        "told",
         sql(f"UPDATE trials SET state = 'FAIL' WHERE trial_id = {TRIAL.format(4)}"),
     ),
 }

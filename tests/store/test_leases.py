@@ -154,11 +154,31 @@ def test_system_that_does_not_tell_of_processes_knows_of_no_dead(
     assert not is_dead(here)
 
 
-def test_worker_that_is_alone_takes_everything(case: StudyCase) -> None:
-    case.train(someone())
-    case.train(someone(this_process()))
+@pytest.mark.parametrize("home", ["", "another machine/1/1", None])
+def test_worker_that_is_to_be_alone_waits_for_a_living_lease(
+    case: StudyCase, home: str | None
+) -> None:
+    """Whether the other is seen to live or not: its lease decides."""
+    home = this_process() if home is None else home
+    lease, numbers = case.train(someone(home))
+    alone = replace(someone(), is_alone=True)
+    for _ in range(3):
+        assert case.claim(alone) == WAIT
+    assert case.attempts() == [1, 1]
+    case.finish(lease, numbers)
+    # It is between two cohorts.
+    assert case.claim(alone) == WAIT
+    case.expire(0)
+    assert case.claim(alone) == NewCohort(Lease(1, alone, attempt=1), 2)
+
+
+def test_worker_that_is_to_be_alone_takes_up_the_cohorts_of_dead_ones(case: StudyCase) -> None:
+    for _ in range(2):
+        case.train(someone())
     case.lease(someone())
     alone = replace(someone(), is_alone=True)
+    for cohort in range(3):
+        case.expire(cohort)
     for cohort in range(2):
         claim = case.resume(alone)
         assert claim.lease == Lease(cohort, alone, attempt=2)

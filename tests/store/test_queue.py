@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -32,15 +31,6 @@ from tests.store.store_examples import create_example, example_params, example_r
 from tests.store.study_case import LIMITS, SPENT, StudyCase, someone, unchanged
 
 ASKED = {"batch_size": 32, "width": "[32]"}
-
-
-@pytest.fixture
-def study(case: StudyCase) -> Iterator[optuna.Study]:
-    """The study as another program with Optuna alone sees it."""
-    storage = optuna.storages.RDBStorage(case.database.address.secret_url)
-    yield optuna.load_study(study_name=case.study.name, storage=storage)
-    storage.remove_session()
-    storage.engine.dispose()
 
 
 def others(case: StudyCase) -> list[OtherTrial]:
@@ -381,8 +371,8 @@ def test_in_any_order_the_budget_is_met_and_numbers_agree(
             case.finish(lease, numbers) if act == "finish" else case.release(lease)
     for lease, _ in working:
         case.release(lease)
-    alone = replace(someone(), is_alone=True)
-    while not isinstance(claim := case.claim(alone, limits), Spent):
+    last = someone()
+    while not isinstance(claim := case.claim(last, limits), Spent):
         if isinstance(claim, NewCohort):
             case.finish(claim.lease, begin(case, claim))
         else:

@@ -37,6 +37,7 @@ from selection.store.ledger import Ledger
 from selection.store.process_identity import this_process
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.store.tables import lease_table
 from selection.study.trial import TrialResult, TrialState
 from tests.store.store_examples import (
     FOLDS,
@@ -47,6 +48,7 @@ from tests.store.store_examples import (
     example_result,
     example_spec,
 )
+from tests.store.study_case import LONG_AGO
 
 BUDGET, COHORT, WORKERS, MEMBERS = 7, 2, 3, FOLDS * REPEATS
 SPEC = example_spec(trials=BUDGET, cohort=COHORT)
@@ -513,6 +515,8 @@ class WorkersMachine(RuleBasedStateMachine):
     def run_to_the_end(self) -> None:
         alone = replace(a_worker(), is_alone=True)
         limits = replace(self.limits, max_retries=None)
+        with self.database.writing() as connection:
+            connection.execute(sa.update(lease_table).values(expires_at=LONG_AGO))
         while not isinstance(claim := self.cohorts.claim(self.study, alone, limits), Spent):
             assert not isinstance(claim, Wait)
             if isinstance(claim, NewCohort):

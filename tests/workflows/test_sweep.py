@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+import sqlalchemy as sa
+from optuna.trial import TrialState as OptunaState
+from optuna.trial import create_trial
 
 from selection.errors import StudyStateError
 from selection.search import Proposer, propose
 from selection.store.cohorts import Cohorts
+from selection.store.database import open_database
+from selection.store.leases import Worker, new_worker
+from selection.store.tables import trial_table
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
@@ -360,3 +369,74 @@ def test_searched_structure_trains_and_regression_too(bench: Bench) -> None:
     assert all(row["state"] is TrialState.COMPLETE for row in table)
     assert all(len(row["fold_scores"]) == 6 for row in table)
     assert min(row["value"] for row in table) < 77, "the target's standard deviation is 77"
+
+
+def test_what_another_program_writes_meanwhile_changes_no_trial_of_the_study(
+    bench: Bench, other_bench: Bench
+) -> None:
+    spec = make_spec()
+    expected = other_bench.table(spec)
+    storage = optuna.storages.RDBStorage(bench.database.address.secret_url)
+    told: list[int] = []
+
+    def tell(news: SweepNews) -> None:
+        """End a trial of each cohort while it trains."""
+        if news.epoch is not None and news.epoch.epoch == 2 and len(told) == news.cohort:
+            theirs = optuna.load_study(study_name="iris", storage=storage)
+            running = [each for each in theirs.trials if each.state is OptunaState.RUNNING]
+            told.append(running[-1].number)
+            theirs.tell(running[-1].number, 99.0)
+
+    try:
+        table = bench.table(spec, tell)
+        assert len(told) == 3
+        assert table == expected
+        study = bench.records.find_study("iris")
+        assert study is not None
+        assert bench.assess(study).is_finished
+        theirs = optuna.load_study(study_name="iris", storage=storage)
+        assert theirs.best_value < 99.0
+        theirs.add_trials([create_trial(value=98.0) for _ in range(20)])
+        assert bench.assess(study).is_finished
+        assert bench.table(make_spec(trials=13))[:9] == expected
+        assert len(bench.records.trials(study)) == 13
+        assert len(bench.records.others(study)) == 20
+        assert bench.assess(study).winner in bench.records.trials(study, with_curves=False)
+    finally:
+        storage.remove_session()
+        storage.engine.dispose()
+
+
+def test_a_second_writer_of_a_file_waits_for_the_first(bench: Bench, other_bench: Bench) -> None:
+    """As where the file of its lock was removed: neither takes the other's cohort."""
+    spec = make_spec()
+    expected = other_bench.table(spec)
+    other_bench.database.close()
+    other_bench.use(open_database(bench.database.address.secret_url, create=False, write=True))
+    second = threading.Thread(target=other_bench.run, args=(spec,), kwargs={"worker": a_worker()})
+
+    def start(news: SweepNews) -> None:
+        if news.epoch is not None and not second.ident:
+            second.start()
+            wait_until(lambda: bool(other_bench.lines))
+
+    assert bench.table(spec, start) == expected
+    second.join(60.0)
+    assert not second.is_alive()
+    assert other_bench.lines[0].startswith("iris: waiting for ")
+    assert [line for line in bench.lines if "given to another worker" in line] == []
+    query = sa.select(trial_table.c.attempt)
+    with bench.database.reading() as connection:
+        assert set(connection.scalars(query)) == {1}
+    other_bench.database.close()
+
+
+def a_worker() -> Worker:
+    return new_worker(60.0, is_alone=True)
+
+
+def wait_until(is_so: Callable[[], bool]) -> None:
+    end = time.monotonic() + 60.0
+    while not is_so():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -30,6 +30,7 @@ from selection.store.tables import (
     study_table,
     trial_table,
 )
+from selection.store.trial_reader import has_ended
 from selection.study.trial import mean_over_folds
 
 TRIAL_RULE = "a trial that has ended must keep its params, state, value and place"
@@ -51,7 +52,15 @@ def trial_findings(connection: Connection, rows: StudyRows) -> Iterator[Finding]
     cv = rows.study.spec().sections.cv
     pairs = [(repeat, fold) for repeat in range(cv.repeats) for fold in range(cv.folds)]
     early, other_attempt, partial, wrong = [], [], [], []
+    told = [row.number for row in rows.own if row.state.is_finished() and not has_ended(row)]
+    if told:
+        rule = "only selection may end a trial that it began"
+        hint = "The next selection run takes them back and trains them."
+        got = f"trials {show(told)} ended by another program"
+        yield finding(rows.study.name, "told", rule, got, hint)
     for row in rows.own:
+        if row.number in told:
+            continue
         members = rows.members.get(row.uuid, ())
         is_complete = row.state is OptunaState.COMPLETE
         if members and not row.state.is_finished():
@@ -110,8 +119,9 @@ def study_findings(rows: StudyRows) -> Iterator[Finding]:
     if len(rows.own) > budget:
         rule = f"a study must have at most the {budget} trials of its budget"
         yield finding(name, "budget", rule, f"{len(rows.own)} trials", RESTORE)
-    ended = {row.cohort for row in rows.own if row.state.is_finished()}
-    if half := sorted(ended & {row.cohort for row in rows.own if not row.state.is_finished()}):
+    is_done = {row.number: row.state.is_finished() and has_ended(row) for row in rows.own}
+    ended = {row.cohort for row in rows.own if is_done[row.number]}
+    if half := sorted(ended & {row.cohort for row in rows.own if not is_done[row.number]}):
         rule = "a cohort must be finished as a whole or not at all"
         hint = "Run the study file again: it trains the rest."
         yield finding(name, "cohort", rule, f"cohorts {show(half)} finished in part", hint)
