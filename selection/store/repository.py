@@ -14,6 +14,7 @@ from selection.store.evidence import Evidence
 from selection.store.leases import Leases
 from selection.store.ledger import Ledger
 from selection.store.records import Records
+from selection.store.study_list import StudyList
 from selection.store.study_record import StudyRecord
 
 
@@ -23,6 +24,7 @@ class Repository:
 
     database: Database
     records: Records
+    studies: StudyList
     evidence: Evidence
     ledger: Ledger
     curves: CurvePoints
@@ -36,7 +38,7 @@ class Repository:
         """
         study = self.records.find_study(name)
         if study is None:
-            known = [summary.name for summary in self.records.list_studies()]
+            known = [each.name for each in self.studies.names()]
             hint = nearest_name(name, known) if known else "Start one: selection run FILE."
             raise StudyStateError(
                 ErrorDetail("study", "the database must contain the study", show(name), hint)
@@ -48,13 +50,13 @@ class Repository:
 
         Raises: StudyStateError if there is none.
         """
-        summaries = self.records.list_studies()
-        if not summaries:
+        newest = self.studies.newest()
+        if newest is None:
             rule = "the database must contain a study"
             raise StudyStateError(
                 ErrorDetail("study", rule, "none", "Start one: selection run FILE.")
             )
-        return self.study(summaries[-1].name)
+        return self.study(newest)
 
 
 @contextmanager
@@ -72,6 +74,7 @@ def repository_of(database: Database) -> Repository:
     return Repository(
         database,
         Records(database),
+        StudyList(database),
         Evidence(database),
         Ledger(database),
         CurvePoints(database),
