@@ -38,6 +38,7 @@ from selection.serve.dashboard import DashboardStorage, dashboard_app
 from selection.serve.downloads import DOWNLOADS, downloads, make_download
 from selection.serve.guard import Guard, Rules
 from selection.serve.list_page import list_page
+from selection.serve.whole_body import WholeBody
 from selection.study.trial import TrialState
 
 ROOT = "/selection/"
@@ -75,7 +76,9 @@ def make_app(app_state: AppState, storage: DashboardStorage, rules: Rules) -> AS
     # It would take the name of this machine from the request, and unquote the path once more.
     own.router.redirect_slashes = False
     # Their types of ASGI differ in name alone.
-    dashboard: Any = WSGIMiddleware(dashboard_app(storage))
+    # Without a bound of its own, a thread would wait for a client that reads slowly.
+    middleware: Any = WSGIMiddleware(dashboard_app(storage), send_queue_size=0)
+    dashboard = WholeBody(middleware)
     to_pages = Route(ROOT.rstrip("/"), lambda _: RedirectResponse(ROOT))
     mounts = [to_pages, Mount(ROOT.rstrip("/"), RawSegments(own)), Mount("/", dashboard)]
     return Guard(Starlette(routes=mounts), rules)
