@@ -67,4 +67,4 @@ def report(
 
 
 def _evaluate_command(name: str, *, storage: str) -> str:
-    return command("evaluate", name, storage=storage)
+    return command("evaluate", operands=[name], storage=storage)

@@ -71,7 +71,8 @@ def evaluate(
         raise
     _print_evaluation(study, result, as_json)
     if not as_json:
-        print(f"what next: {command('export', study.name, '--to', 'exports', storage=storage)}")
+        again = command("export", "--to", "exports", operands=[study.name], storage=storage)
+        print(f"what next: {again}")
 
 
 def _print_evaluation(study: Study, result: HeldOutResult | None, as_json: bool) -> None:
@@ -116,7 +117,8 @@ def export(
         return
     print(f"trial {done.trial} of study {study.name} in {to}: {', '.join(files)}")
     if "model.json" in files:
-        rows = command("predict", str(to), "--input", "TABLE.csv", storage=DEFAULT_STORAGE)
+        options = ("--input", "TABLE.csv")
+        rows = command("predict", *options, operands=[str(to)], storage=DEFAULT_STORAGE)
         print(f"what next: {rows}")
 
 

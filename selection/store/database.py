@@ -25,6 +25,7 @@ from selection.store.migrations import (
 )
 from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, make_optuna_tables
 from selection.store.tables import VERSION_TABLE
+from selection.study.commands import command_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -262,7 +263,8 @@ def _refuse_unusable(address: Address, revisions: Revisions) -> None:
     head = our_history()[0]
     if revisions.ours != head:
         rule = f"its tables must be of revision {head}"
-        raise address.error(rule, revisions.ours, f"Run selection db upgrade --storage {address}")
+        upgrade = command_text("db", "upgrade", "--storage", str(address))
+        raise address.error(rule, revisions.ours, f"Run {upgrade}")
 
 
 def _refuse_newer(address: Address, revision: str) -> None:

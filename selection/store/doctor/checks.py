@@ -20,6 +20,7 @@ from selection.store.hashed_rows import HASH_RULE, RESTORE, row_hash
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.study_record import StudyRecord
 from selection.store.tables import curve_table, fold_table, ledger_table, trial_table
+from selection.study.commands import command_text
 from selection.study.trial import mean_over_folds
 
 # How many rows with predictions are in memory at once.
@@ -134,7 +135,7 @@ def open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]
     for evaluation in claims:
         if evaluation > last:
             rule = "a claim on the held-out set must end with a result"
-            command = f"selection evaluate {study.name} --again --reason TEXT"
+            command = command_text("evaluate", "--again", "--reason", "TEXT", operands=[study.name])
             hint = f"{command} records another evaluation."
             yield finding(study.name, "claimed", rule, f"evaluation {evaluation} without one", hint)
 
