@@ -385,6 +385,7 @@ class Study:
             check_formats,
             installed_formats,
             make_files,
+            subject_of,
             write_files,
         )
 
@@ -393,7 +394,9 @@ class Study:
         wanted = installed_formats() if formats is None else check_formats(formats)
         winner = self._winner(wanted, device, say)
         files = make_files(winner, wanted)
-        write_files(files, where, force=force)
+        removed = write_files(files, where, subject_of(winner), force=force)
+        if removed:
+            say(f"removed from {where}, of an earlier export: {', '.join(removed)}")
         return Exported(winner.trial.number, where, tuple(sorted(files)))
 
     def model(self, *, device: DeviceName = "auto") -> AnyModel:

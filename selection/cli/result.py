@@ -71,8 +71,8 @@ def evaluate(
         raise
     _print_evaluation(study, result, as_json)
     if not as_json:
-        again = command("export", "--to", "exports", operands=[study.name], storage=storage)
-        print(f"what next: {again}")
+        following = command("export", "--to", "exports", operands=[study.name], storage=storage)
+        print(f"what next: {following}")
 
 
 def _print_evaluation(study: Study, result: HeldOutResult | None, as_json: bool) -> None:
@@ -96,7 +96,8 @@ def export(
         str, typer.Option("--format", help="Formats with commas between; all that can be made.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds files.")
+        bool,
+        typer.Option("--force", help="Write into a folder that holds files, over earlier exports."),
     ] = False,
     device: Device = DeviceOption.AUTO,
     storage: Storage = DEFAULT_STORAGE,
