@@ -1,6 +1,6 @@
 """Lets `python -m selection` do what `selection` does."""
 
-from selection.cli.main import main
+from selection.cli.start import main
 
 if __name__ == "__main__":
     main()

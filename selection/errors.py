@@ -120,6 +120,10 @@ class LostCohortError(StudyStateError):
     """A worker was silent for so long that its cohort was given to another."""
 
 
+class OutputError(SelectionError):
+    """Results could not be written to stdout; without details where their reader has gone."""
+
+
 class ServeError(SelectionError):
     """The server cannot listen at the given address."""
 

@@ -20,7 +20,8 @@ from selection.store.repository import open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.changes import TRIALS
 from selection.study.overrides import with_overrides
-from selection.study.spec import StudySpec, parse_study, read_content, read_study
+from selection.study.spec import StudySpec, parse_study, read_study
+from selection.study.toml_text import read_toml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -180,7 +181,7 @@ def _where(spec: Source) -> str:
 def _content(spec: Source) -> dict[str, Any]:
     if isinstance(spec, StudySpec):
         return spec.to_json()
-    return dict(spec) if isinstance(spec, Mapping) else read_content(Path(spec))
+    return dict(spec) if isinstance(spec, Mapping) else read_toml(Path(spec))
 
 
 def _without_rows(spec: Source) -> dict[str, Any]:

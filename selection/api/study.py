@@ -21,6 +21,7 @@ from selection.store.address import Address, read_address
 from selection.store.ledger import Evaluation
 from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
+from selection.study.commands import command_text
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Scalar, Trial
@@ -384,6 +385,7 @@ class Study:
             check_formats,
             installed_formats,
             make_files,
+            subject_of,
             write_files,
         )
 
@@ -392,7 +394,9 @@ class Study:
         wanted = installed_formats() if formats is None else check_formats(formats)
         winner = self._winner(wanted, device, say)
         files = make_files(winner, wanted)
-        write_files(files, where, force=force)
+        removed = write_files(files, where, subject_of(winner), force=force)
+        if removed:
+            say(f"removed from {where}, of an earlier export: {', '.join(removed)}")
         return Exported(winner.trial.number, where, tuple(sorted(files)))
 
     def model(self, *, device: DeviceName = "auto") -> AnyModel:
@@ -423,7 +427,7 @@ class Study:
         check_file(where, force=force)
         with self._chart_source() as source:
             assessment = source.assessment or assess_study(source.view.study, source.repository)
-            evaluate = command or f"selection evaluate {self.name}"
+            evaluate = command or command_text("evaluate", operands=[self.name])
             text = report_file(source.view, assessment, source.repository, Pictures(), evaluate)
         write_report(where, text)
         return where

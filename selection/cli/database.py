@@ -115,7 +115,7 @@ def delete(
         f"in the ledger: {count_of(size.ledger_rows, 'evaluation')} of the held-out set"
     )
     if not yes:
-        again = command("delete", name, "--yes", storage=storage)
+        again = command("delete", "--yes", operands=[name], storage=storage)
         print_line(f"to delete it: {again}", whole=again)
 
 

@@ -43,7 +43,7 @@ def init(
     layout.say(console, f"study {name} in {path}: {profile.task} by {features}, metric {metric}")
     for column, reason in profile.left_out.items():
         layout.say(console, f"  left out: {column}: {reason}")
-    text.next_steps(console, [command("run", str(path), storage=DEFAULT_STORAGE)])
+    text.next_steps(console, [command("run", operands=[str(path)], storage=DEFAULT_STORAGE)])
 
 
 def _content(draft: str) -> dict[str, object]:

@@ -36,7 +36,7 @@ def read_pairs(texts: Sequence[str]) -> dict[str, Any]:
 def _read_value(key: str, text: str, errors: list[ErrorDetail]) -> Any:
     try:
         content = tomllib.loads(f"value = {text}")
-    except tomllib.TOMLDecodeError:
+    except (tomllib.TOMLDecodeError, RecursionError):
         content = {}
     if list(content) == ["value"]:
         return content["value"]

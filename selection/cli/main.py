@@ -11,6 +11,7 @@ import os
 import signal
 import sys
 import traceback
+from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
 import typer
@@ -29,6 +30,12 @@ from selection.cli import (
     study,
 )
 from selection.cli.options import AsJson, print_json, say
+from selection.cli.streams import (
+    LostOutputError,
+    give_up_output,
+    open_streams,
+    require_working_directory,
+)
 from selection.errors import SelectionError
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
 
@@ -117,18 +124,32 @@ def main() -> None:
     # Threads that spin while they wait make a busy machine several times slower. OpenMP reads this
     # when torch is imported.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    open_streams()
+    stdout = sys.stdout
     try:
-        app()
+        require_working_directory()
+        try:
+            app()
+        finally:
+            # The command line's library puts another in its place where a pipe is closed.
+            stdout.flush()
     except BaseException as error:
         if stopped := _stop_behind(error):
             _end(stopped)
-        if not isinstance(error, SelectionError) or "--debug" in sys.argv:
-            if isinstance(error, Exception) and SUPERVISED_VARIABLE in os.environ:
-                traceback.print_exc()
-                sys.exit(CRASHED)
-            raise
-        say(str(error))
-        sys.exit(error.exit_code)
+        _fail(error)
+
+
+def _fail(error: BaseException) -> NoReturn:
+    """End with an error: one line for a user's, the stack for one of ours."""
+    found = give_up_output(error) if isinstance(error, LostOutputError) else error
+    if not isinstance(found, SelectionError) or "--debug" in sys.argv:
+        if isinstance(found, Exception) and SUPERVISED_VARIABLE in os.environ:
+            traceback.print_exc()
+            sys.exit(CRASHED)
+        raise error
+    if found.details:
+        say(str(found))
+    sys.exit(found.exit_code)
 
 
 def _stop_behind(error: BaseException | None) -> _StoppedError | None:
@@ -143,8 +164,9 @@ def _end(stopped: _StoppedError) -> NoReturn:
     if SUPERVISED_VARIABLE not in os.environ:
         say(f"{stopped}: what is finished is kept{again}")
     # The cohort is released and nothing is left to save: do not wait for threads that train.
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError):
+            stream.flush()
     os._exit(128 + stopped.number)
 
 

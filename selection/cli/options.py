@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE, STORAGE_VARIABLE
+from selection.study.commands import command_text
 
 # The width of a terminal that does not say its own.
 NARROW = 80
@@ -53,7 +53,7 @@ RuleOption = Annotated[
 Device = Annotated[DeviceOption, typer.Option(help="Where to train.")]
 
 
-def command(*words: str, storage: str) -> str:
+def command(name: str, *options: str, operands: Sequence[str] = (), storage: str) -> str:
     """Return a command as this user can type it: by its path where it is not on PATH."""
     program = ["selection"]
     if Path(sys.argv[0]).name == "__main__.py":
@@ -66,7 +66,8 @@ def command(*words: str, storage: str) -> str:
 
         # Without its password, which a screen and a log would keep.
         given = [str(read_address(storage))]
-    return shlex.join([*program, *words, *(f"--storage={url}" for url in given)])
+    at = [f"--storage={url}" for url in given]
+    return command_text(name, *options, *at, operands=operands, program=program)
 
 
 def print_json(value: Any) -> None:

@@ -26,17 +26,20 @@ def serve(
     token: Annotated[
         str, typer.Option(envvar="SELECTION_TOKEN", help="The token; by default a new one.")
     ] = "",
+    proxy_host: Annotated[
+        str, typer.Option("--proxy-host", help="Name of a proxy in front; asks for a token.")
+    ] = "",
     storage: Storage = DEFAULT_STORAGE,
 ) -> None:
     """Serve Optuna Dashboard and a page for every study, until Ctrl-C."""
     from selection.serve.guard import make_rules
     from selection.serve.server import listen, serve_database
 
+    rules = make_rules(host, token, allow_edit=allow_edit, proxy_host=proxy_host)
     evaluate = partial(_evaluate_command, storage=storage)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     with suppress(KeyboardInterrupt), listen(host, port) as listener:
-        rules = make_rules(host, token, allow_edit=allow_edit)
         serve_database(storage, listener, rules, evaluate, partial(print, flush=True))
     # Nothing is left to save: do not wait for an assessment that still computes.
     os._exit(0)
@@ -64,4 +67,4 @@ def report(
 
 
 def _evaluate_command(name: str, *, storage: str) -> str:
-    return command("evaluate", name, storage=storage)
+    return command("evaluate", operands=[name], storage=storage)

@@ -70,7 +70,8 @@ def evaluate(
         raise
     _print_evaluation(study, result, as_json)
     if not as_json:
-        print(f"what next: {command('export', study.name, '--to', 'exports', storage=storage)}")
+        following = command("export", "--to", "exports", operands=[study.name], storage=storage)
+        print(f"what next: {following}")
 
 
 def _print_evaluation(study: Study, result: HeldOutResult | None, as_json: bool) -> None:
@@ -94,7 +95,8 @@ def export(
         str, typer.Option("--format", help="Formats with commas between; all that can be made.")
     ] = "",
     force: Annotated[
-        bool, typer.Option("--force", help="Write into a folder that holds files.")
+        bool,
+        typer.Option("--force", help="Write into a folder that holds files, over earlier exports."),
     ] = False,
     device: Device = DeviceOption.AUTO,
     storage: Storage = DEFAULT_STORAGE,
@@ -115,5 +117,6 @@ def export(
         return
     print(f"trial {done.trial} of study {study.name} in {to}: {', '.join(files)}")
     if "model.json" in files:
-        rows = command("predict", str(to), "--input", "TABLE.csv", storage=DEFAULT_STORAGE)
+        options = ("--input", "TABLE.csv")
+        rows = command("predict", *options, operands=[str(to)], storage=DEFAULT_STORAGE)
         print(f"what next: {rows}")

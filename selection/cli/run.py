@@ -122,15 +122,16 @@ def _show(assessment: Assessment, view: StudyView, storage: str) -> None:
 
     name = assessment.study.name
     console = text.make_console()
-    every = command("trials", name, storage=storage)
+    every = command("trials", operands=[name], storage=storage)
     text.leaderboard(console, assessment.study, assessment.trials, more=every)
     for line in queue_lines(view.others, view.spec.budget - len(view.trials)):
         print_wrapped(console, line)
-    evaluate = command("evaluate", name, storage=storage)
+    evaluate = command("evaluate", operands=[name], storage=storage)
     verdict.winner(console, assessment, evaluate)
-    steps = [f"{command('trials', name, '-f', 'csv', storage=storage)} > trials.csv"]
+    rows = command("trials", "-f", "csv", operands=[name], storage=storage)
+    steps = [f"{rows} > trials.csv"]
     if assessment.winner is not None:
-        steps.insert(0, command("export", name, "--to", "exports", storage=storage))
+        steps.insert(0, command("export", "--to", "exports", operands=[name], storage=storage))
         if not assessment.evaluations:
             steps.insert(0, evaluate)
     text.next_steps(console, steps)

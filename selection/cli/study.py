@@ -100,5 +100,5 @@ def best(
     if as_json:
         print_json(values.winner_value(assessment))
         return
-    evaluate = command("evaluate", study.name, storage=storage)
+    evaluate = command("evaluate", operands=[study.name], storage=storage)
     verdict.winner(text.make_console(), assessment, evaluate)

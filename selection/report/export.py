@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import util
@@ -26,8 +24,10 @@ from selection.errors import ErrorDetail, ExportError, install_command, nearest_
 from selection.model.files import DOCUMENT_FILE, WEIGHTS_FILE, decode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.report.csv_text import csv_text
-from selection.report.model_card import model_card
+from selection.report.earlier_export import Subject, stale_files
+from selection.report.model_card import card_title, model_card
 from selection.report.values import trial_rows, winner_value
+from selection.report.work_folder import work_folder
 from selection.store.evidence import StoredModel
 from selection.study.fields import MAX_NAME_CHARACTERS
 from selection.study.space import value_to_json
@@ -106,10 +106,13 @@ def make_files(winner: Winner, formats: Collection[str]) -> dict[str, bytes]:
     return files
 
 
-def write_files(files: Mapping[str, bytes], folder: Path, *, force: bool) -> None:
+def write_files(
+    files: Mapping[str, bytes], folder: Path, subject: Subject, *, force: bool
+) -> list[str]:
     """Write all files into a folder; one that holds anything is left alone without force.
 
-    With force, files of the same names are replaced, and nothing else is touched.
+    With force, files of the same names are replaced, and those that an export of another trial
+    left are removed; their names are returned. Nothing else is touched.
 
     Raises: ExportError if the folder is not free or cannot be written.
     """
@@ -117,11 +120,17 @@ def write_files(files: Mapping[str, bytes], folder: Path, *, force: bool) -> Non
     try:
         check_folder(folder, force=force)
         if folder.is_dir():
-            _fill_folder(files, folder)
-        else:
-            _make_folder(files, folder)
+            return _fill_folder(files, folder, subject)
+        _make_folder(files, folder)
     except OSError as error:
         raise _unwritable(where, error) from None
+    return []
+
+
+def subject_of(winner: Winner) -> Subject:
+    """Return which trial is exported."""
+    study, number = winner.assessment.study.name, winner.trial.number
+    return Subject(study, number, card_title(study, number))
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -253,23 +262,24 @@ def _make_folder(files: Mapping[str, bytes], folder: Path) -> None:
     """Fill a folder beside the one asked for, and rename it once it is whole."""
     parent = folder.absolute().parent
     parent.mkdir(parents=True, exist_ok=True)
-    work = Path(tempfile.mkdtemp(dir=parent, prefix=f".{folder.absolute().name}-"))
-    try:
+    with work_folder(parent) as work:
         work.chmod(0o777 & ~_umask())
         for name, content in files.items():
             _write(work / name, content)
         os.replace(work, folder)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)
-        raise
 
 
-def _fill_folder(files: Mapping[str, bytes], folder: Path) -> None:
-    with tempfile.TemporaryDirectory(dir=folder, prefix=".export-") as work:
+def _fill_folder(files: Mapping[str, bytes], folder: Path, subject: Subject) -> list[str]:
+    with work_folder(folder) as work:
         for name, content in files.items():
-            _write(Path(work, name), content)
+            _write(work / name, content)
+        stale = [path for path in stale_files(folder, subject) if path.name not in files]
+        # Gone before the new ones are there: what is left at any moment is of one trial.
+        for path in stale:
+            path.unlink(missing_ok=True)
         for name in files:
-            os.replace(Path(work, name), folder / name)
+            os.replace(work / name, folder / name)
+    return [path.name for path in stale]
 
 
 def _write(path: Path, content: bytes) -> None:

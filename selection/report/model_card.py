@@ -26,7 +26,7 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     """Return the card of one trial; document is the final model's, if one is exported."""
     study, spec = assessment.study, assessment.spec
     sections = [
-        f"# {_text(study.name)}: trial {trial.number}",
+        card_title(study.name, trial.number),
         f"An MLP for {spec.task}, chosen from {_finished(assessment)} by the rule "
         f"`{assessment.rule}` ({RULES[assessment.rule]}).",
         *_warnings(assessment),
@@ -45,6 +45,11 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     if document is not None:
         sections += ["## Model", _table(["fact", "value"], _model_rows(document))]
     return "\n\n".join(sections) + "\n"
+
+
+def card_title(study: str, number: int) -> str:
+    """Return the first line of a card, by which it says of which trial it is."""
+    return f"# {_text(study)}: trial {number}"
 
 
 def _warnings(assessment: Assessment) -> list[str]:

@@ -4,22 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import cached_property
 
 from selection.report.values import count_states
 from selection.stats.selection_rules import rank
-from selection.store.leases import RunningCohort
+from selection.store.leases import RunningCohort, is_training
 from selection.store.ledger import Evaluation
 from selection.store.other_trials import OtherTrial
 from selection.store.repository import Repository
+from selection.store.study_list import LATELY_SECONDS, rate, state_word
 from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
-
-# The rate of a study is taken over so many seconds.
-LATELY_SECONDS = 120.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,22 +62,17 @@ class StudyView:
     @property
     def is_training(self) -> bool:
         """Say whether a worker trains, or is between two cohorts."""
-        return any(cohort.trials or not self.is_finished for cohort in self.running)
+        return is_training(self.running, is_finished=self.is_finished)
 
     @property
     def state(self) -> str:
         """Say in a word what the study does now."""
-        if self.is_training:
-            return "training"
-        return "finished" if self.is_finished else "stopped"
+        return state_word(is_training=self.is_training, is_finished=self.is_finished)
 
     @property
     def per_minute(self) -> float | None:
         """The trials that ended per minute lately; None where nobody trains."""
-        if not self.is_training:
-            return None
-        age = (datetime.now(UTC) - self.study.created_at).total_seconds()
-        return 60.0 * self.lately / min(LATELY_SECONDS, max(age, 1.0))
+        return rate(self.lately, self.study.created_at) if self.is_training else None
 
     @property
     def version(self) -> tuple[int, ...]:

@@ -37,7 +37,8 @@ from selection.serve.app_state import AppState
 from selection.serve.dashboard import DashboardStorage, dashboard_app
 from selection.serve.downloads import DOWNLOADS, downloads, make_download
 from selection.serve.guard import Guard, Rules
-from selection.store.study_record import summarise
+from selection.serve.list_page import list_page
+from selection.serve.whole_body import WholeBody
 from selection.study.trial import TrialState
 
 ROOT = "/selection/"
@@ -75,7 +76,9 @@ def make_app(app_state: AppState, storage: DashboardStorage, rules: Rules) -> AS
     # It would take the name of this machine from the request, and unquote the path once more.
     own.router.redirect_slashes = False
     # Their types of ASGI differ in name alone.
-    dashboard: Any = WSGIMiddleware(dashboard_app(storage))
+    # Without a bound of its own, a thread would wait for a client that reads slowly.
+    middleware: Any = WSGIMiddleware(dashboard_app(storage), send_queue_size=0)
+    dashboard = WholeBody(middleware)
     to_pages = Route(ROOT.rstrip("/"), lambda _: RedirectResponse(ROOT))
     mounts = [to_pages, Mount(ROOT.rstrip("/"), RawSegments(own)), Mount("/", dashboard)]
     return Guard(Starlette(routes=mounts), rules)
@@ -99,17 +102,18 @@ class Pages:
         self._app_state = app_state
 
     def studies(self, request: Request) -> Response:
-        views = self._app_state.live.views()
-        is_live = any(view.is_training for view in views)
+        query = dict(request.query_params)
+        listed = list_page(self._app_state.repository.studies, _page(query))
+        is_live = any(line.is_training for line in listed.lines)
         poll = LIVE_SECONDS if is_live else QUIET_SECONDS
-        version = [(v.study.uuid, v.version, v.running, v.lately, v.state) for v in views]
         return _live(
             request,
-            version,
+            (listed, query),
             lambda etag: html.render(
                 "studies.html",
                 **self._links(),
-                views=views,
+                listed=listed,
+                link=partial(_link, query),
                 storage=self._app_state.repository.database.url,
                 poll=poll,
                 etag=etag,
@@ -186,7 +190,7 @@ class Pages:
         page = html.render(
             "compare.html",
             **self._links(),
-            names=[view.study.name for view in self._app_state.live.views()],
+            names=[study.name for study in self._app_state.repository.studies.names()],
             asked=[(view.study.name, _segment(view)) for view in views],
             lines=[found] if isinstance(found, str) else comparison_lines(found),
             rows=[] if isinstance(found, str) else comparison_rows(found),
@@ -201,8 +205,8 @@ class Pages:
         return Response(html.static_file(file), media_type=kind, headers=KEEP)
 
     def api_studies(self, request: Request) -> Response:
-        views = self._app_state.live.views()
-        return _json([values.summary_value(summarise(v.study, v.trials)) for v in views])
+        summaries = self._app_state.repository.studies.summaries()
+        return _json([values.summary_value(each) for each in summaries])
 
     def api_status(self, request: Request) -> Response:
         view = self._app_state.live.find(_name(request))
@@ -265,13 +269,19 @@ def _json(value: Any, status: int = 200) -> Response:
 
 def _order(query: Mapping[str, str], sortable: list[str]) -> Order:
     """Return the order a reader asks for; a choice that makes no sense is ignored."""
-    sort, state, page = (query.get(name, "") for name in ("sort", "state", "page"))
+    sort, state = (query.get(name, "") for name in ("sort", "state"))
     return Order(
         sort=sort if sort in sortable else RANK,
         is_descending=query.get("order") == "descending",
         state=TrialState(state) if state in list(TrialState) else None,
-        page=int(page) if page.isdecimal() and len(page) < 10 else 1,
+        page=_page(query),
     )
+
+
+def _page(query: Mapping[str, str]) -> int:
+    """Return the page a reader asks for, the first where it is no number."""
+    page = query.get("page", "")
+    return int(page) if page.isdecimal() and len(page) < 10 else 1
 
 
 def _link(query: Mapping[str, str], **changes: Any) -> str:

@@ -134,13 +134,13 @@ class AppState:
         Charts are drawn for the study with this number of Optuna's alone.
         """
         every = {}
-        for study in self.repository.records.all_studies():
+        for study in self.repository.studies.names():
             is_asked = study.optuna_study_id == study_id
-            charts = self._dashboard_charts(self.live.view(study)) if is_asked else {}
+            record = self.repository.records.find_uuid(study.uuid) if is_asked else None
+            charts = {} if record is None else self._dashboard_charts(self.live.view(record))
             segment = study_segment(study.name, study.uuid)
             note = f"[Winner, corrected score, curves by fold](/selection/studies/{segment}/)"
-            metric = f"{study.spec_json['search']['metric']}, observed"
-            every[study.uuid] = additions(metric, note, charts)
+            every[study.uuid] = additions(f"{study.metric}, observed", note, charts)
         return every
 
     def _dashboard_charts(self, view: StudyView) -> dict[str, Figure | None]:

@@ -7,7 +7,9 @@ request for the assessment itself has it computed.
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -18,6 +20,9 @@ from selection.workflows.assess import Assessment, assess_study
 
 Key = tuple[int, ...]
 MOST_KEPT = 64
+# A database that was away comes back: an open page asks for a new try after this pause, a request
+# for the assessment itself at once.
+RETRY_SECONDS = 10.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +33,23 @@ class KnownAssessment:
     waiting: str = ""
 
 
+class _Attempt:
+    """Compute one assessment of a study as it stood, and remember when that failed."""
+
+    def __init__(self, key: Key, future: Future[Assessment]) -> None:
+        self.key = key
+        self.future = future
+        self._failed_at = math.inf
+        future.add_done_callback(self._end)
+
+    def _end(self, future: Future[Assessment]) -> None:
+        if future.cancelled() or future.exception() is not None:
+            self._failed_at = time.monotonic()
+
+    def failed_before(self, moment: float) -> bool:
+        return self._failed_at <= moment
+
+
 class AssessmentCache:
     """Compute and keep the newest assessment of each study."""
 
@@ -35,7 +57,7 @@ class AssessmentCache:
         self._repository = repository
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="assessment")
         self._lock = threading.Lock()
-        self._newest: dict[str, tuple[Key, Future[Assessment]]] = {}
+        self._newest: dict[str, _Attempt] = {}
 
     def get(self, view: StudyView) -> KnownAssessment:
         """Return the assessment of a study as it stands, without waiting for one."""
@@ -43,7 +65,7 @@ class AssessmentCache:
             return KnownAssessment(None, "no trial is complete yet")
         if view.is_training:
             return KnownAssessment(None, "computed when training ends")
-        future = self._submit(view)
+        future = self._submit(view, RETRY_SECONDS)
         if not future.done():
             return KnownAssessment(None, "being computed")
         error = future.exception()
@@ -56,17 +78,21 @@ class AssessmentCache:
 
         Raises: StorageError.
         """
-        return self._submit(view).result()
+        return self._submit(view, 0.0).result()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _submit(self, view: StudyView) -> Future[Assessment]:
+    def _submit(self, view: StudyView, pause: float) -> Future[Assessment]:
+        """Return the newest attempt; one that failed longer ago than the pause is made again."""
+        key, now = view.verdict_version, time.monotonic()
         with self._lock:
-            key, future = self._newest.get(view.study.uuid, (None, None))
-            if future is None or key != view.verdict_version:
-                future = self._pool.submit(assess_study, view.study, self._repository)
-                self._newest[view.study.uuid] = (view.verdict_version, future)
+            newest = self._newest.get(view.study.uuid)
+            if newest is None or newest.key != key or newest.failed_before(now - pause):
+                newest = _Attempt(
+                    key, self._pool.submit(assess_study, view.study, self._repository)
+                )
+                self._newest[view.study.uuid] = newest
                 if len(self._newest) > MOST_KEPT:
                     del self._newest[next(iter(self._newest))]
-            return future
+            return newest.future

@@ -7,6 +7,7 @@ database that may not be written to shows them too, and nothing is stored twice.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Callable, Iterable, Mapping
 from contextvars import ContextVar
@@ -16,6 +17,7 @@ from optuna.storages import get_storage
 from optuna.study._frozen import FrozenStudy
 from optuna_dashboard import wsgi
 
+from selection.serve.log_limit import LogWriter
 from selection.store.optuna_storage import BatchedStorage
 from selection.store.study_transaction import UUID_ATTR
 
@@ -67,6 +69,8 @@ def dashboard_app(storage: DashboardStorage) -> Callable[..., Iterable[bytes]]:
         token = requested_study.set(None if found is None else int(found[1]))
         # The dashboard relies on this header, which every browser sends.
         environ.setdefault("HTTP_ACCEPT_ENCODING", "")
+        # By itself it writes each error to stdout, without a limit.
+        environ["wsgi.errors"] = LogWriter(logging.getLogger("selection.dashboard"))
         try:
             answer: Iterable[bytes] = dashboard(environ, start_response)
             return answer

@@ -8,31 +8,28 @@ from bisect import insort
 from collections.abc import Sequence
 from operator import attrgetter
 
-from selection.report.study_view import LATELY_SECONDS, StudyView, count_evidence
+from selection.report.study_view import StudyView, count_evidence
 from selection.store.repository import Repository
+from selection.store.study_list import LATELY_SECONDS
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial
 
 # Requests that come together share one reading of the database.
 FRESH_SECONDS = 0.5
+MOST_KEPT = 64
 
 
 class LiveStudies:
-    """Read the studies of a database again and again, each by its own LiveStudy."""
+    """Read the studies of a database again and again, each by its own LiveStudy.
+
+    Those that were asked for last are kept.
+    """
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._lock = threading.Lock()
         self._studies: dict[str, LiveStudy] = {}
-
-    def views(self) -> list[StudyView]:
-        """Return every study as it stands, oldest first."""
-        studies = self._repository.records.all_studies()
-        with self._lock:
-            for gone in set(self._studies) - {study.uuid for study in studies}:
-                del self._studies[gone]
-        return [self.view(study) for study in studies]
 
     def find(self, name: str) -> StudyView:
         """Return a study by name, or by uuid where no study has that name.
@@ -40,16 +37,19 @@ class LiveStudies:
         Raises: StudyStateError with the nearest name.
         """
         # PostgreSQL has no text with this character, and no study has it in its name.
-        found = None if "\0" in name else self._repository.records.find_study(name)
-        if found is None:
-            studies = self._repository.records.all_studies()
-            found = next((study for study in studies if study.uuid == name), None)
+        records, is_text = self._repository.records, "\0" not in name
+        found = records.find_study(name) if is_text else None
+        if found is None and is_text:
+            found = records.find_uuid(name)
         return self.view(found or self._repository.study(name.replace("\0", "?")))
 
     def view(self, study: StudyRecord) -> StudyView:
         """Return a study as it stands."""
         with self._lock:
-            live = self._studies.setdefault(study.uuid, LiveStudy(self._repository))
+            live = self._studies.pop(study.uuid, None) or LiveStudy(self._repository)
+            self._studies[study.uuid] = live
+            if len(self._studies) > MOST_KEPT:
+                del self._studies[next(iter(self._studies))]
         return live.view(study)
 
 

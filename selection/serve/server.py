@@ -11,8 +11,10 @@ import uvicorn
 from selection.errors import ErrorDetail, ServeError
 from selection.serve.app import ROOT, make_app
 from selection.serve.app_state import AppState
+from selection.serve.connections import BACKLOG, BoundedProtocol, connection_cap
 from selection.serve.dashboard import DashboardStorage
-from selection.serve.guard import Rules
+from selection.serve.guard import Rules, is_loopback
+from selection.serve.log_limit import limited_log
 from selection.store.database import open_database
 from selection.store.repository import repository_of
 
@@ -33,14 +35,20 @@ def serve_database(
     """
     # The dashboard logs an error for every importance that it cannot compute.
     logging.getLogger("optuna_dashboard").setLevel(logging.ERROR)
-    with open_database(url, create=False, write=False) as database:
+    BoundedProtocol.most = connection_cap()
+    with limited_log(), open_database(url, create=False, write=False) as database:
         app_state = AppState(repository_of(database), evaluate)
         storage = DashboardStorage(
             database.address.secret_url, app_state.dashboard_additions, write=rules.allow_edit
         )
         config = uvicorn.Config(
             make_app(app_state, storage, rules),
+            http=BoundedProtocol,
+            ws="none",
+            backlog=BACKLOG,
+            log_config=None,
             log_level="warning",
+            access_log=False,
             server_header=False,
             timeout_graceful_shutdown=GRACE_SECONDS,
         )
@@ -76,7 +84,11 @@ def _say_where(listener: socket.socket, rules: Rules, say: Callable[[str], None]
     if rules.token is not None:
         shown = socket.gethostname() if host in ("0.0.0.0", "::") else shown
         query = f"?token={rules.token}"
-        say("other machines can reach this server, so it asks each browser once for a token")
+        is_reached = rules.proxy_host or not is_loopback(host)
+        why = "other machines can reach this server, so it" if is_reached else "this server"
+        say(f"{why} asks each browser once for a token")
+    if rules.proxy_host:
+        say(f"by the proxy:     https://{rules.proxy_host}{ROOT}{query}")
     say(f"model selection:  http://{shown}:{port}{ROOT}{query}")
     say(f"Optuna Dashboard: http://{shown}:{port}/dashboard{query}")
     what = "writes only notes" if rules.allow_edit else "only reads"

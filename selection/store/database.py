@@ -35,6 +35,7 @@ from selection.store.optuna_storage import KNOWN_REVISION, BatchedStorage, make_
 from selection.store.reading_mode import is_cut_off
 from selection.store.schema_parts import MissingPart, add_missing, missing_parts
 from selection.store.tables import VERSION_TABLE
+from selection.study.commands import command_text
 
 
 @dataclass(frozen=True, eq=False)
@@ -321,7 +322,8 @@ def _refuse_unusable(address: Address, revisions: Revisions) -> None:
     head = our_history()[0]
     if revisions.ours != head:
         rule = f"its tables must be of revision {head}"
-        raise address.error(rule, revisions.ours, f"Run selection db upgrade --storage {address}")
+        upgrade = command_text("db", "upgrade", "--storage", str(address))
+        raise address.error(rule, revisions.ours, f"Run {upgrade}")
 
 
 def _refuse_newer(address: Address, revision: str) -> None:

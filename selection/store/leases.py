@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -108,6 +108,23 @@ def read_leases(connection: Connection, study: StudyRecord) -> Mapping[int, Any]
     """Return the leases of a study by cohort, in order, including those of dead workers."""
     query = sa.select(lease_table).where(lease_table.c.study_uuid == study.uuid)
     return {row.cohort: row for row in connection.execute(query.order_by(lease_table.c.cohort))}
+
+
+def running_by_study(
+    connection: Connection, uuids: Sequence[str]
+) -> dict[str, list[RunningCohort]]:
+    """Return the cohorts that live workers hold, in order, by the uuid of their study."""
+    query = sa.select(lease_table).where(lease_table.c.study_uuid.in_(uuids))
+    now, found = database_now(connection), dict[str, list[RunningCohort]]()
+    for row in connection.execute(query.order_by(lease_table.c.study_uuid, lease_table.c.cohort)):
+        if is_alive(row, now):
+            found.setdefault(row.study_uuid, []).append(_running(row))
+    return found
+
+
+def is_training(running: Iterable[RunningCohort], *, is_finished: bool) -> bool:
+    """Say whether a worker of a study trains, or is between two cohorts."""
+    return any(cohort.trials or not is_finished for cohort in running)
 
 
 def is_alive(row: Any, now: datetime) -> bool:

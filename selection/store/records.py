@@ -28,11 +28,11 @@ from selection.store.optuna_rows import studies, trials
 from selection.store.other_trials import Enqueued, OtherTrial, add_to_queue, read_others
 from selection.store.quarantine import set_aside
 from selection.store.seals import seal_study
+from selection.store.study_list import StudyList
 from selection.store.study_record import (
     StudyRecord,
     StudySummary,
     record_from_row,
-    summarise,
 )
 from selection.store.study_transaction import (
     UUID_ATTR,
@@ -131,10 +131,14 @@ class Records:
         with self._database.reading() as connection:
             return find_study(connection, studies.c.study_name == name)
 
+    def find_uuid(self, uuid: str) -> StudyRecord | None:
+        """Return a study by uuid; None if there is none."""
+        with self._database.reading() as connection:
+            return find_study(connection, study_table.c.uuid == uuid)
+
     def list_studies(self) -> list[StudySummary]:
         """Return a summary of each study, oldest first."""
-        with self._database.reading() as connection:
-            return [self._summary(connection, record) for record in _all(connection)]
+        return StudyList(self._database).summaries()
 
     def all_studies(self) -> list[StudyRecord]:
         """Return all studies, oldest first."""
@@ -231,10 +235,6 @@ class Records:
             .where(trial_table.c.study_uuid == study.uuid)
             .order_by(trial_table.c.number)
         )
-
-    def _summary(self, connection: Connection, record: StudyRecord) -> StudySummary:
-        found = read_trials(connection, self._storage, record, with_curves=False)
-        return summarise(record, found)
 
 
 def _all(connection: Connection) -> list[StudyRecord]:

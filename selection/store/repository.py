@@ -15,6 +15,7 @@ from selection.store.leases import Leases
 from selection.store.ledger import Ledger
 from selection.store.links import refuse_unlinked
 from selection.store.records import Records
+from selection.store.study_list import StudyList
 from selection.store.study_record import StudyRecord
 
 
@@ -24,6 +25,7 @@ class Repository:
 
     database: Database
     records: Records
+    studies: StudyList
     evidence: Evidence
     ledger: Ledger
     curves: CurvePoints
@@ -39,7 +41,7 @@ class Repository:
         study = self.records.find_study(name)
         if study is None:
             self._refuse_unlinked(name)
-            known = [summary.name for summary in self.records.list_studies()]
+            known = [each.name for each in self.studies.names()]
             hint = nearest_name(name, known) if known else "Start one: selection run FILE."
             raise StudyStateError(
                 ErrorDetail("study", "the database must contain the study", show(name), hint)
@@ -51,14 +53,14 @@ class Repository:
 
         Raises: StudyStateError if there is none.
         """
-        summaries = self.records.list_studies()
-        if not summaries:
+        newest = self.studies.newest()
+        if newest is None:
             self._refuse_unlinked()
             rule = "the database must contain a study"
             raise StudyStateError(
                 ErrorDetail("study", rule, "none", "Start one: selection run FILE.")
             )
-        return self.study(summaries[-1].name)
+        return self.study(newest)
 
     def _refuse_unlinked(self, name: str = "") -> None:
         with self.database.reading() as connection:
@@ -80,6 +82,7 @@ def repository_of(database: Database) -> Repository:
     return Repository(
         database,
         Records(database),
+        StudyList(database),
         Evidence(database),
         Ledger(database),
         CurvePoints(database),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -14,7 +14,7 @@ from selection.study.data_facts import DataFacts
 from selection.study.space import SearchSpace
 from selection.study.space_file import read_space
 from selection.study.spec import StudySpec, parse_study
-from selection.study.trial import Trial, TrialState
+from selection.study.trial import TrialState
 
 # The user attribute of Optuna's study with the recorded changes of its file, as JSON: Optuna's
 # tools show and copy them.
@@ -72,20 +72,6 @@ class StudySummary:
     counts: Mapping[TrialState, int]
     best_value: float | None
     budget: int
-
-
-def summarise(record: StudyRecord, trials: Sequence[Trial]) -> StudySummary:
-    """Return the line of a study for these trials, which are all it has."""
-    spec = record.spec()
-    values = [trial.value for trial in trials if trial.value is not None]
-    best = min if spec.is_minimised else max
-    return StudySummary(
-        name=record.name,
-        created_at=record.created_at,
-        counts={state: sum(trial.state is state for trial in trials) for state in TrialState},
-        best_value=best(values) if values else None,
-        budget=spec.budget,
-    )
 
 
 def record_from_row(row: Any) -> StudyRecord:

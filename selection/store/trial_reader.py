@@ -140,10 +140,11 @@ def training_seconds(connection: Connection, storage: BatchedStorage, study: Stu
         ends = [trial.completed_at for trial in cohort if trial.completed_at is not None]
         if starts and ends:
             spans.append((min(starts), max(ends)))
-    return _length_of_union(spans)
+    return length_of_union(spans)
 
 
-def _length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> float:
+def length_of_union(spans: Iterable[tuple[datetime, datetime]]) -> float:
+    """Return the seconds that spans cover together; where several overlap, they count once."""
     seconds = 0.0
     last: datetime | None = None
     for start, end in sorted(spans):

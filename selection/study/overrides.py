@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from selection.errors import ErrorDetail, StudyFileError, show
+from selection.study.toml_text import refuse_deep
 
 
 def with_overrides(
@@ -16,6 +17,7 @@ def with_overrides(
 
     Raises: StudyFileError if a key leads into a value that is not a table.
     """
+    refuse_deep(content, where)
     merged = copy.deepcopy(dict(content))
     for key, value in overrides.items():
         *path, last = key.split(".")

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from selection.study.rules import rule_errors
 from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, wrong_value
+from selection.study.toml_text import read_toml, refuse_deep
 from selection.study.trial import Params, Value
 
 
@@ -179,34 +179,7 @@ def read_study(path: Path) -> StudySpec:
 
     Raises: StudyFileError with all errors of the file.
     """
-    return parse_study(read_content(path), str(path))
-
-
-def read_content(path: Path) -> dict[str, Any]:
-    """Return what a study file says, unchecked.
-
-    Raises: StudyFileError if it cannot be read or is not TOML.
-    """
-    where = str(path)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        reason = error.strerror or "an unreadable file"
-        raise StudyFileError(
-            ErrorDetail(
-                where, "the study file must be readable", reason, "Give the path of a study file."
-            )
-        ) from None
-    except UnicodeDecodeError:
-        raise StudyFileError(
-            ErrorDetail(where, "a study file is UTF-8 text", "other bytes", "Save it as UTF-8.")
-        ) from None
-    try:
-        return tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise StudyFileError(
-            ErrorDetail(where, "a study file is TOML", str(error), "Fix that line.")
-        ) from None
+    return parse_study(read_toml(path), str(path))
 
 
 def parse_study(content: dict[str, Any], where: str) -> StudySpec:
@@ -214,6 +187,7 @@ def parse_study(content: dict[str, Any], where: str) -> StudySpec:
 
     Raises: StudyFileError with all errors.
     """
+    refuse_deep(content, where)
     errors: list[ErrorDetail] = []
     sections: StudySections | None = None
     try:

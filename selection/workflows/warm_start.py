@@ -44,7 +44,7 @@ def warm_start(spec: StudySpec, records: Records, data_fingerprint: str) -> Warm
     other = records.find_study(name)
     if other is None:
         rule = "the database must contain the study whose settings are asked for first"
-        known = [each.name for each in records.all_studies()]
+        known = [each.name for each in records.list_studies()]
         hint = nearest_name(name, known) if known else "Run that study first."
         raise StudyStateError(ErrorDetail(where, rule, show(name), hint))
     theirs = other.spec()

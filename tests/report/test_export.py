@@ -178,6 +178,49 @@ def test_a_folder_that_holds_files_is_left_alone(cli: Cli) -> None:
         assert cli("export", "small", "--to", "x", "--format", form).code == 1
 
 
+def test_force_leaves_nothing_of_another_study(cli: Cli) -> None:
+    run_study(cli)
+    run_study(cli, name="other", old="epochs = 3", new="epochs = 2")
+    assert cli("export", "small", "--to", "out").code == 0
+    Path("out/notes.txt").write_text("mine")
+    form = "toml,json,csv,model-card"
+    done = cli("export", "other", "--to", "out", "--format", form, "--force")
+    assert done.code == 0
+    kept = {"best.toml", "best.json", "trials.csv", "MODEL_CARD.md", "notes.txt"}
+    assert set(os.listdir("out")) == kept
+    for name in ("model.json", "model.onnx", "model.safetensors", "best.yaml", "trials.parquet"):
+        assert name in done.err
+    assert tomllib.loads(Path("out/best.toml").read_text())["provenance"]["study"] == "other"
+    assert cli("predict", "out", "--input", "t.csv").code == 1
+
+
+@pytest.mark.parametrize("form", list(export.FORMATS))
+def test_each_file_of_an_export_is_known_again(cli: Cli, form: str) -> None:
+    run_study(cli, name="a_[b]")
+    run_study(cli, name="other")
+    cli("export", "a_[b]", "--to", "out", "--format", form)
+    other = "csv" if form == "toml" else "toml"
+    same = cli("export", "a_[b]", "--to", "out", "--format", other, "--force")
+    says_whose = form in ("toml", "json", "safetensors", "model-card")
+    kept = {*export.FORMATS[form], *export.FORMATS[other]}
+    assert set(os.listdir("out")) == (kept if says_whose else set(export.FORMATS[other]))
+    assert ("removed" in same.err) is not says_whose
+    cli("export", "other", "--to", "out", "--format", "model-card", "--force")
+    assert os.listdir("out") == ["MODEL_CARD.md"]
+
+
+def test_what_only_has_the_name_of_a_file_of_ours_is_kept(cli: Cli) -> None:
+    run_study(cli)
+    Path("out").mkdir()
+    for name in FILES - {"best.toml"}:
+        Path("out", name).write_text("my own")
+    Path("out/model.onnx").unlink()
+    Path("out/model.onnx").mkdir()
+    done = cli("export", "small", "--to", "out", "--format", "toml", "--force")
+    assert (done.code, done.err) == (0, "")
+    assert set(os.listdir("out")) == FILES
+
+
 @pytest.mark.parametrize("is_forced", [False, True])
 def test_a_failed_export_leaves_nothing_half_written(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, is_forced: bool
@@ -230,6 +273,24 @@ def test_text_that_a_spreadsheet_would_run_is_quoted() -> None:
     assert {line[1] for line in read[1:]} == {"-1.5"}, "a negative number stays one"
     assert csv_text([]) == ""
     assert csv_text([{"class": "-1"}]) == "class\n-1\n", "the name of a class is kept"
+
+
+@pytest.mark.parametrize("start", list("=+-@\uff1d\uff0b\uff0d\uff20\ufe66\u207c"))
+@pytest.mark.parametrize(
+    "before", ["", "\n", "\r", "\r\n", " ", "\t", "\xa0", "\ufeff", "\x00", "\u3000"]
+)
+def test_no_formula_hides_behind_what_is_not_seen(before: str, start: str) -> None:
+    text = csv_text([{"class": f"{before}{start}cmd|' /C calc'!A0"}])
+    (_, line) = csv.reader(io.StringIO(text, newline=""))
+    assert line[0].startswith("'")
+
+
+@pytest.mark.parametrize(
+    "text", ["a=b", "1+1", "x@y", "a\n=b", "-1", " -1e5", "größer", "<=5", "'=5"]
+)
+def test_other_text_is_kept(text: str) -> None:
+    (_, line) = csv.reader(io.StringIO(csv_text([{"class": text}]), newline=""))
+    assert line == [text]
 
 
 def test_trials_are_the_same_as_csv_and_parquet(cli: Cli) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from starlette.testclient import TestClient
 
+from selection.errors import ServeError
+from selection.serve import guard, guesses
 from selection.serve.guard import COOKIE, Rules, host_name, is_loopback, make_rules
 from tests.serve.serve_bench import open_server
 
@@ -98,7 +100,18 @@ def test_off_loopback_there_is_always_a_token() -> None:
     assert first is not None
     assert len(first) > 20
     assert first != second
-    assert make_rules("192.0.2.7", "mine", allow_edit=False).token == "mine"
+    given = "mine and long enough"
+    assert make_rules("192.0.2.7", given, allow_edit=False).token == given
+    assert make_rules("127.0.0.1", given, allow_edit=False).token == given
+    behind = make_rules("127.0.0.1", "", allow_edit=False, proxy_host="Studies.example")
+    assert behind.token is not None
+    assert "studies.example" in behind.hosts
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_token_that_can_be_guessed_is_refused(host: str) -> None:
+    with pytest.raises(ServeError, match="at least 16 characters, but got 15 of them"):
+        make_rules(host, "x" * 15, allow_edit=False)
 
 
 @pytest.mark.parametrize(
@@ -219,3 +232,80 @@ def test_another_site_may_not_write(sqlite_study: str, origin: str) -> None:
     with open_server(sqlite_study, EDIT) as client:
         body = {"note_version": 1, "body": "x"}
         assert client.put(NOTE, json=body, headers={"Origin": origin}).status_code == 403
+
+
+@pytest.fixture
+def slept(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses that the guard makes, which take no time here."""
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(guard, "sleep", sleep)
+    return pauses
+
+
+def test_a_wrong_token_is_answered_late(sqlite_study: str, slept: list[float]) -> None:
+    with open_server(sqlite_study, OPEN) as client:
+        assert client.get("/selection/").status_code == 401
+        assert sum(slept) == 0.0
+        assert client.get("/selection/?token=wrong").status_code == 401
+        assert sum(slept) == guesses.WRONG_SECONDS
+
+
+def test_who_guesses_waits_before_the_answer_is_known(
+    sqlite_study: str, slept: list[float]
+) -> None:
+    with open_server(sqlite_study, OPEN) as client:
+        for number in range(guesses.FREE_GUESSES + 1):
+            client.get(f"/selection/?token={number}")
+        slept.clear()
+        answer = client.get("/selection/?token=s3cret", follow_redirects=False)
+        assert (answer.status_code, slept) == (303, [guesses.SUSPECT_SECONDS])
+
+
+def test_an_old_cookie_is_no_guess(sqlite_study: str, slept: list[float]) -> None:
+    with open_server(sqlite_study, OPEN) as client:
+        for _ in range(3 * guesses.FREE_GUESSES):
+            client.get("/selection/", headers={"Cookie": f"{COOKIE}=old"})
+        slept.clear()
+        assert client.get("/selection/?token=s3cret").status_code == 200
+        assert sum(slept) == 0.0
+
+
+def test_wrong_tokens_are_forgotten_in_time_and_in_number(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = guesses.Guesses()
+    monkeypatch.setattr(guesses, "MOST_ADDRESSES", 3)
+    for address in "abcd":
+        for number in range(100):
+            known.add(address, str(number))
+    assert [known.pause(address) > 0 for address in "abcd"] == [False, True, True, True]
+    assert all(len(each) <= guesses.FREE_GUESSES + 1 for each in known._wrong.values())
+    monkeypatch.setattr(guesses, "REMEMBERED_SECONDS", -1.0)
+    assert known.pause("d") == 0.0
+
+
+@pytest.mark.usefixtures("slept")
+def test_no_cache_keeps_a_token(sqlite_study: str) -> None:
+    with open_server(sqlite_study, OPEN) as client:
+        for token in ("wrong", "s3cret"):
+            answer = client.get(f"/selection/?token={token}", follow_redirects=False)
+            assert answer.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_behind_tls_the_cookie_stays_there(sqlite_study: str, scheme: str) -> None:
+    with open_server(sqlite_study, OPEN) as client:
+        url = f"{scheme}://localhost:8080/selection/?token=s3cret"
+        cookie = client.get(url, follow_redirects=False).headers["set-cookie"].lower()
+        assert ("secure" in cookie) is (scheme == "https")
+
+
+def test_a_body_that_is_too_long_is_refused(sqlite_study: str) -> None:
+    with open_server(sqlite_study, EDIT) as client:
+        body = {"note_version": 1, "body": "x" * 1_000_000}
+        assert client.put(NOTE, json=body).status_code == 413
+        assert client.get("/api/studies").status_code == 200

@@ -10,14 +10,17 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
+from selection.errors import ErrorDetail, StorageError
 from selection.report.html.stored_curves import show_curves
 from selection.report.study_view import StudyView, view_study
+from selection.serve import assessment_cache
 from selection.serve import chart_cache as module
 from selection.serve import live as watch
 from selection.serve.assessment_cache import AssessmentCache
 from selection.serve.chart_cache import ChartCache
 from selection.serve.live import LiveStudies, LiveStudy
 from selection.study.trial import TrialState
+from selection.workflows.assess import assess_study
 from tests.serve.serve_bench import add_curve, open_server, wait_for_answer
 from tests.sweep_bench import Bench, make_spec
 
@@ -100,7 +103,7 @@ def test_a_deleted_study_is_forgotten_and_its_name_is_another_study(bench: Bench
     live = LiveStudies(bench.repository)
     assert live.find("iris").study.uuid == first.uuid
     delete_study(bench.database, first)
-    assert live.views() == []
+    assert bench.repository.studies.names() == []
     second = bench.run(make_spec(trials=4, cohort=4))
     seen = live.find("iris")
     assert seen.study.uuid == second.uuid
@@ -276,3 +279,65 @@ def test_as_many_curves_are_shown_as_a_page_can_bear(bench: Bench) -> None:
     assert {dict(each.chart.query)["trial"] for each in curves.shown} == {str(number)}
     none = show_curves(dataclasses.replace(view, curve_folds=0), bench.repository)
     assert (list(none.shown), none.left_out) == ([], 0)
+
+
+class AwayError(StorageError):
+    """Stand for a database that does not answer for a while."""
+
+
+def fail_once(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the first assessment fail, and return the list that counts them."""
+    asked: list[int] = []
+
+    def assess(*arguments: Any) -> Any:
+        asked.append(1)
+        if len(asked) == 1:
+            raise AwayError(ErrorDetail("database", "it must answer", "silence", "Wait."))
+        return assess_study(*arguments)
+
+    monkeypatch.setattr(assessment_cache, "assess_study", assess)
+    return asked
+
+
+def test_an_assessment_that_failed_is_asked_for_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, _ = bench.procedure(make_spec())
+    view = view_study(study, bench.repository)
+    asked, assessments = fail_once(monkeypatch), AssessmentCache(bench.repository)
+    with pytest.raises(AwayError):
+        assessments.require(view)
+    assert assessments.require(view).winner is not None
+    assert len(asked) == 2
+    assessments.close()
+
+
+def test_an_open_page_tries_again_after_a_pause(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, _ = bench.procedure(make_spec())
+    view = view_study(study, bench.repository)
+    asked, assessments = fail_once(monkeypatch), AssessmentCache(bench.repository)
+    with pytest.raises(AwayError):
+        assessments.require(view)
+    for _ in range(3):
+        assert "silence" in assessments.get(view).waiting
+    assert len(asked) == 1
+    monkeypatch.setattr(assessment_cache, "RETRY_SECONDS", 0.0)
+    assessments.get(view)
+    assert assessments.require(view) is assessments.get(view).assessment
+    assert len(asked) == 2
+    assessments.close()
+
+
+def test_studies_that_were_asked_for_last_are_kept(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watch, "MOST_KEPT", 2)
+    live = LiveStudies(bench.repository)
+    for name in ("one", "two", "three", "two"):
+        if name not in {each.name for each in bench.repository.studies.names()}:
+            bench.run(make_spec({"name": name}, trials=2, cohort=2))
+        live.find(name)
+    kept = {each.uuid: each.name for each in bench.repository.studies.names()}
+    assert [kept[uuid] for uuid in live._studies] == ["three", "two"]

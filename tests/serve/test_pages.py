@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import quote, urljoin
 
 import pytest
+import sqlalchemy as sa
 from starlette.testclient import TestClient
 
+from benchmarks.many_studies import clone_study
 from selection.report.plots.charts import CHARTS
 from selection.report.terminal import text
 from selection.study.trial import TrialState
@@ -18,6 +21,21 @@ from tests.serve.serve_bench import Page, cells, open_server, wait_for_answer
 from tests.sweep_bench import Bench, make_spec
 
 ROOT = "/selection/studies/iris/"
+
+
+@contextmanager
+def counted_statements() -> Iterator[list[str]]:
+    """Collect the statements of every engine."""
+    statements: list[str] = []
+
+    def note(*arguments: Any) -> None:
+        statements.append(arguments[2])
+
+    sa.event.listen(sa.Engine, "before_cursor_execute", note)
+    try:
+        yield statements
+    finally:
+        sa.event.remove(sa.Engine, "before_cursor_execute", note)
 
 
 def test_every_link_of_every_page_leads_somewhere(study_url: str) -> None:
@@ -277,7 +295,8 @@ def traps(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 def test_a_name_is_only_ever_text(traps: TestClient, index: int) -> None:
     name = TRAPS[index]
     links = Page(traps.get("/selection/").text).all("a", "href")
-    path = [link for link in links if link.startswith("/selection/studies/")][index]
+    found = [link for link in links if link.startswith("/selection/studies/")]
+    path = found[::-1][index]  # the newest is listed first
     title = " ".join(f"{name} - selection".split())
     assert Page(traps.get(path).text).text.startswith(title)
     assert path.count("/") == 4, "the name is one segment"
@@ -311,3 +330,35 @@ def test_the_note_of_a_trap_is_one_link_and_no_more(traps: TestClient) -> None:
             r"\[[\w ,]+\]\((/selection/studies/[^\s()/<>\"]+/)\)", note
         ).groups()  # type: ignore[union-attr]
         assert traps.get(target).status_code == 200
+
+
+def test_the_list_of_studies_comes_in_pages(bench: Bench) -> None:
+    study = bench.run(make_spec(trials=2, cohort=2))
+    clone_study(bench.database, study, 104)
+    with open_server(bench.database.address.secret_url) as client:
+        first = client.get("/selection/")
+        text = Page(first.text).text
+        assert "page 1 of 3, 105 studies, the newest first" in text
+        assert len(cells(first.text, "Studies")) == 50
+        assert "?page=2" in Page(first.text).all("a", "href")
+        names = [cells(client.get(f"/selection/?page={n}").text, "Studies") for n in (1, 2, 3)]
+        assert len({row[0] for page in names for row in page}) == 105
+        assert cells(client.get("/selection/?page=99").text, "Studies") == names[2]
+        assert cells(client.get("/selection/?page=x").text, "Studies") == names[0]
+        kept = {"If-None-Match": first.headers["etag"]}
+        assert client.get("/selection/", headers=kept).status_code == 304
+        assert client.get("/selection/?page=2", headers=kept).status_code == 200
+        assert len(client.get("/selection/api/studies").json()) == 105
+
+
+@pytest.mark.parametrize("path", ["/selection/", "/selection/api/studies", "/selection/compare"])
+def test_a_poll_asks_no_more_of_many_studies(bench: Bench, path: str) -> None:
+    study = bench.run(make_spec(trials=2, cohort=2))
+    with open_server(bench.database.address.secret_url) as client:
+        counts = []
+        for copies in (0, 60):
+            clone_study(bench.database, study, copies)
+            with counted_statements() as statements:
+                client.get(path).raise_for_status()
+            counts.append(len(statements))
+    assert counts[0] == counts[1] > 0

@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 from urllib.error import HTTPError
 
@@ -17,9 +18,13 @@ from selection.serve.server import listen
 from tests.command_line import Cli
 
 
-def start_server(url: str, *words: str) -> subprocess.Popen[str]:
+def start_server(
+    url: str, *words: str, before: Callable[[], None] | None = None
+) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "selection", "serve", "--port", "0", "--storage", url, *words]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=before
+    )
 
 
 def said(process: subprocess.Popen[str], lines: int) -> str:
@@ -60,7 +65,7 @@ def test_off_this_machine_it_asks_for_a_token_and_says_why(sqlite_study: str) ->
 
 
 def test_without_the_token_it_answers_nothing(sqlite_study: str) -> None:
-    process = start_server(sqlite_study, "--host", "0.0.0.0", "--token", "mine")
+    process = start_server(sqlite_study, "--host", "0.0.0.0", "--token", "m" * 16)
     port = re.findall(r":(\d+)/", said(process, 4))[0]
     with pytest.raises(HTTPError) as refused:
         urllib.request.urlopen(f"http://127.0.0.1:{port}/selection/", timeout=30)
@@ -103,3 +108,21 @@ def test_a_missing_database_is_an_error_in_one_line(cli: Cli) -> None:
 def test_a_server_that_is_looked_at_does_without_torch() -> None:
     code = "import sys, selection.serve.server; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_behind_a_proxy_it_asks_for_a_token_by_its_public_name(sqlite_study: str) -> None:
+    process = start_server(sqlite_study, "--proxy-host", "studies.example")
+    text = said(process, 5)
+    process.terminate()
+    process.communicate(timeout=30)
+    assert re.search(r"https://studies\.example/selection/\?token=\S{20,}\n", text)
+    assert "http://127.0.0.1" in text
+
+
+def test_a_short_token_is_an_error_in_one_line(cli: Cli, sqlite_study: str) -> None:
+    outcome = cli("serve", "--port", 0, "--token", "mine", "--storage", sqlite_study)
+    assert outcome.code == 1
+    assert outcome.err == (
+        "--token: a token must have at least 16 characters, but got 4 of them. "
+        "Leave it out: the server makes one and prints it.\n"
+    )

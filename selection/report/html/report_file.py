@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -23,6 +22,7 @@ from selection.report.plots.charts import charts_of, draw
 from selection.report.plots.empty import why_empty
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
+from selection.report.work_folder import work_folder
 from selection.store.repository import Repository
 from selection.workflows.assess import Assessment
 
@@ -106,13 +106,19 @@ def _draw_all(charts: Sequence[Chart], source: ChartSource) -> list[DrawnChart]:
 
 
 def check_file(path: Path, *, force: bool) -> None:
-    """Refuse to replace a file that is no report, unless by force.
+    """Refuse to replace a file that is no report, or a link, unless by force.
+
+    A link is never followed: with force it is replaced, and what it leads to stays.
 
     Raises: ExportError.
     """
     try:
         if path.is_dir():
             got, hint = "a folder", f"Name a file: --to {path / 'report.html'}."
+            raise ExportError(ErrorDetail(str(path), "a report is a file", got, hint))
+        if path.is_symlink() and not force:
+            got = f"a link to {path.readlink()}"
+            hint = "Name the file itself, or replace the link with --force."
             raise ExportError(ErrorDetail(str(path), "a report is a file", got, hint))
         if not path.exists():
             return
@@ -137,8 +143,8 @@ def write_report(path: Path, text: str) -> None:
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=path.parent, prefix=".report-") as work:
-            file = Path(work, path.name)
+        with work_folder(path.parent) as work:
+            file = work / path.name
             file.write_text(text, encoding="utf-8")
             os.replace(file, path)
     except OSError as error:

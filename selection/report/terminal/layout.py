@@ -5,14 +5,13 @@ Only a terminal has a width: what a pipe or a file reads is never wrapped, cut o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
-from rich import box
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.text import Text
 
 from selection.report.cells import show_value
 from selection.report.terminal.wrap import keep, plain, wrap
@@ -59,21 +58,11 @@ def print_columns(
 
     sections are the numbers of rows after which a terminal shows a line.
     """
-    shown = _fit(columns, console.width) if console.is_terminal else list(columns)
     is_terminal = console.is_terminal
-    table = Table(
-        box=box.SIMPLE_HEAD if is_terminal else None,
-        pad_edge=False,
-        show_edge=False,
-        padding=(0, 0 if is_terminal else 2, 0, 0),
-    )
-    for column in shown:
-        # A terminal breaks the name to save width.
-        name = column.name.replace("_", "\n") if is_terminal else column.name
-        table.add_column(escape(name), justify="left" if column.is_text else "right", no_wrap=True)
-    for number, cells in enumerate(zip(*(column.cells for column in shown), strict=True), start=1):
-        table.add_row(*map(escape, cells), end_section=number in sections)
-    _print_table(console, table)
+    shown = _fit(columns, console.width) if is_terminal else list(columns)
+    # As it is, whatever the width: a narrow terminal breaks lines, and loses nothing.
+    for line, style in _lines(shown, sections, is_terminal=is_terminal):
+        console.print(Text(line, style=style), soft_wrap=True, crop=False)
     names = {column.name for column in shown}
     return [column.name for column in columns if column.name not in names]
 
@@ -83,13 +72,44 @@ def fits(console: Console, columns: Sequence[ShownColumn]) -> bool:
     return not console.is_terminal or _width(columns) <= console.width
 
 
-def _print_table(console: Console, table: Table) -> None:
-    """Print a table at its natural width: a narrow terminal breaks lines, and loses nothing."""
-    width = console.width
-    unlimited = console.options.update(max_width=PLAIN_WIDTH)
-    console.width = max(width, console.measure(table, options=unlimited).maximum)
-    console.print(table, soft_wrap=True, crop=False)
-    console.width = width
+def _lines(
+    columns: Sequence[ShownColumn], sections: Sequence[int], *, is_terminal: bool
+) -> Iterator[tuple[str, str]]:
+    """Yield the lines of a table, each with its style; rich takes seconds for thousands of rows."""
+    # A terminal breaks names to save width.
+    heads = [column.name.split("_") if is_terminal else [column.name] for column in columns]
+    widths = [
+        max(map(cell_len, [*head, *column.cells]))
+        for head, column in zip(heads, columns, strict=True)
+    ]
+    pads = [_pad_right if column.is_text else _pad_left for column in columns]
+    height = max(map(len, heads), default=0)
+    rows = zip(*([""] * (height - len(head)) + head for head in heads), strict=True)
+    gap = " " if is_terminal else "  "
+    for row in rows:
+        yield gap.join(_padded(row, widths, pads)), "bold"
+    rule = "\N{BOX DRAWINGS LIGHT HORIZONTAL}" * (sum(widths) + len(widths) - 1)
+    if is_terminal:
+        yield rule, ""
+    cells = list(zip(*(column.cells for column in columns), strict=True))
+    for number, row in enumerate(cells, start=1):
+        yield gap.join(_padded(row, widths, pads)), ""
+        if is_terminal and number in sections and number < len(cells):
+            yield " " * len(rule), ""
+
+
+def _padded(
+    row: Sequence[str], widths: Sequence[int], pads: Sequence[Callable[[str, int], str]]
+) -> Iterator[str]:
+    return (pad(text, width) for text, width, pad in zip(row, widths, pads, strict=True))
+
+
+def _pad_left(text: str, width: int) -> str:
+    return " " * (width - cell_len(text)) + text
+
+
+def _pad_right(text: str, width: int) -> str:
+    return text + " " * (width - cell_len(text))
 
 
 def _fit(columns: Sequence[ShownColumn], width: int) -> list[ShownColumn]:

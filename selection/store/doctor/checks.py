@@ -31,6 +31,7 @@ from selection.store.tables import (
     trial_table,
 )
 from selection.store.trial_reader import has_ended
+from selection.study.commands import command_text
 from selection.study.trial import mean_over_folds
 
 TRIAL_RULE = "a trial that has ended must keep its params, state, value and place"
@@ -200,7 +201,7 @@ def open_claims(connection: Connection, study: StudyRecord) -> Iterator[Finding]
     for evaluation in claims:
         if evaluation > last:
             rule = "a claim on the held-out set must end with a result"
-            command = f"selection evaluate {study.name} --again --reason TEXT"
+            command = command_text("evaluate", "--again", "--reason", "TEXT", operands=[study.name])
             hint = f"{command} records another evaluation."
             yield finding(study.name, "claimed", rule, f"evaluation {evaluation} without one", hint)
 

@@ -85,3 +85,19 @@ def test_a_study_that_is_not_there_writes_nothing(ran: Cli) -> None:
     assert outcome.code == 1
     assert "small" in outcome.err
     assert not Path("report.html").exists()
+
+
+def test_a_link_is_replaced_by_force_alone_and_never_followed(ran: Cli) -> None:
+    assert ran("report", "small", "--to", "target.html").code == 0
+    before = Path("target.html").read_bytes()
+    for name, target in (("link.html", "target.html"), ("dangling.html", "nowhere.html")):
+        link = Path(name)
+        link.symlink_to(target)
+        refused = ran("report", "small", "--to", name)
+        assert refused.code == 1
+        assert f"a report is a file, but got a link to {target}." in refused.err
+        assert link.is_symlink()
+        assert ran("report", "small", "--to", name, "--force").code == 0
+        assert not link.is_symlink()
+    assert Path("target.html").read_bytes() == before
+    assert not Path("nowhere.html").exists()
