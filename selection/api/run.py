@@ -240,7 +240,10 @@ def train(
     ):
         record = enter_study(spec, data, repository.records, device)
         repository.evidence.keep_rows(record, row_facts(data))
-        if others := openings(repository.ledger.openings_by_others(record)):
+        repository.evidence.keep_held_out_rows(record, data.dataset.held_out_identities)
+        if others := openings(
+            repository.ledger.openings_by_others(record), record.facts.held_out_rows
+        ):
             warn(f"warning: {others}")
         whole = _Run(spec, record, data, repository, address, training, device)
         try:

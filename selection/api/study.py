@@ -351,9 +351,10 @@ class Study:
             data = self._data(record)
             # A study of an early version has not kept them, and cannot be corrected without.
             repository.evidence.keep_rows(record, row_facts(data))
+            repository.evidence.keep_held_out_rows(record, data.dataset.held_out_identities)
             assessment = assess_study(record, repository, rule)
             check_evaluation(assessment, again=again, unfinished=unfinished)
-            if others := openings(assessment.openings_by_others):
+            if others := openings(assessment.openings_by_others, record.facts.held_out_rows):
                 say(f"warning: {others}")
             return evaluate(
                 assessment,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from selection.data.column_warnings import column_warnings
 from selection.data.labels import LabelKind
-from selection.data.row_hashes import RowHashes
+from selection.data.row_hashes import HeldOutRows
 from selection.data.rows import hash_rows
 from selection.data.sources import data_set_info
 from selection.data.split import border_warnings, split_source
@@ -50,7 +50,7 @@ class Dataset:
     warnings: tuple[str, ...] = ()
     class_kind: LabelKind = "text"
     category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
-    held_out_hashes: RowHashes | None = None
+    held_out_identities: HeldOutRows | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -120,7 +120,7 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         fingerprint=hash_rows(kept),
         held_out_fingerprint=parts.held_out_identity,
         held_out_rows=len(parts.held_out) or data_set_info(kept.name).held_out_rows,
-        held_out_hashes=parts.held_out_hashes,
+        held_out_identities=parts.held_out_rows,
         warnings=(
             *border_warnings(parts),
             *column_warnings(parts.source.take(parts.development), spec),

@@ -41,6 +41,26 @@ class RowHashes:
         return RowHashes(self.whole[rows], self.content[rows], self.seen[rows])
 
 
+@dataclass(frozen=True, eq=False)
+class HeldOutRows:
+    """Hold that by which held-out rows are known again: hashes of them and of their whole table.
+
+    Shape: content and seen are (N,) uint64, as those of RowHashes.
+    """
+
+    content: Hashes
+    seen: Hashes
+    table: str
+
+    def __len__(self) -> int:
+        return len(self.content)
+
+    def shared_with(self, others: HeldOutRows) -> int:
+        """Return how many of these rows are among others, whatever columns either table has."""
+        by_content = count_shared(self.content, others.content)
+        return max(by_content, count_shared(self.seen, others.seen))
+
+
 def hash_numbers(values: NDArray[np.float64]) -> Hashes:
     """Return a hash per number. Shape: (N,)."""
     with np.errstate(over="ignore", invalid="ignore"):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
 
 from selection.data.column_warnings import copy_warnings
-from selection.data.row_hashes import RowHashes, fingerprint
+from selection.data.row_hashes import HeldOutRows, RowHashes, fingerprint
 from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
@@ -45,9 +45,12 @@ class Parts:
     hashes: RowHashes | None
 
     @property
-    def held_out_hashes(self) -> RowHashes | None:
-        """The hashes of the held-out rows; None for an official held-out set."""
-        return None if self.hashes is None else self.hashes.take(self.held_out)
+    def held_out_rows(self) -> HeldOutRows | None:
+        """That by which the held-out rows are known again; None for an official held-out set."""
+        if self.hashes is None:
+            return None
+        part = self.hashes.take(self.held_out)
+        return HeldOutRows(part.content, part.seen, fingerprint(self.hashes.content))
 
     def rows(self, numbers: NDArray[np.int64], class_names: tuple[str, ...] = ()) -> Rows:
         """Return the rows with these numbers.

@@ -167,7 +167,7 @@ def _ledger(assessment: Assessment) -> str:
             for evaluation in state["ledger"]
         ]
         lines.append(_table(["evaluation", "opened at", "trial", "rule", "state", "reason"], rows))
-    if others := openings(assessment.openings_by_others):
+    if others := openings(assessment.openings_by_others, assessment.study.facts.held_out_rows):
         lines.append(f"Note: {_text(others)}.")
     return "\n\n".join(lines)
 

@@ -112,6 +112,10 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "nested": _nested_value(assessment),
         "held_out": held_out_value(assessment.evaluations),
         "held_out_openings_by_others": len(assessment.openings_by_others),
+        "returned_claims": [
+            {"claimed_at": each.claimed_at.isoformat(), "note": each.note}
+            for each in assessment.returned_claims
+        ],
         "changes": [change.to_json() for change in assessment.study.changes],
         "extended_at": extended_at(assessment.study, assessment.trials),
     }
@@ -154,7 +158,7 @@ def held_out_value(evaluations: Sequence[Evaluation]) -> dict[str, Any] | None:
         "score": newest and newest.score,
         "low": newest and newest.low,
         "high": newest and newest.high,
-        "evaluations": len(evaluations),
+        "evaluations": len(done),
         "number": newest and newest.number,
         "ledger": [
             {

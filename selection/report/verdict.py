@@ -60,13 +60,26 @@ def detail_lines(assessment: Assessment) -> list[str]:
     return lines
 
 
-def openings(others: Sequence[Evaluation]) -> str:
-    """Return how often other studies opened the same held-out rows; nothing if none did."""
-    if not others:
-        return ""
-    names = ", ".join(sorted({each.study_name for each in others}))
-    times = "once" if len(others) == 1 else f"{len(others)} times"
-    return f"these held-out rows were opened {times} before, by {names}"
+def openings(others: Sequence[Evaluation], rows: int) -> str:
+    """Return how often other studies opened these held-out rows, or some; nothing if none did."""
+    same = [each for each in others if each.shared_rows is None]
+    lines = []
+    if same:
+        names = ", ".join(sorted({each.study_name for each in same}))
+        times = "once" if len(same) == 1 else f"{len(same)} times"
+        lines.append(f"these held-out rows were opened {times} before, by {names}")
+    some: dict[str, int] = {}
+    for each in others:
+        if each.shared_rows is not None:
+            some[each.study_name] = max(some.get(each.study_name, 0), each.shared_rows)
+    for name, count in some.items():
+        if count:
+            lines.append(f"{count} of {rows} held-out rows were opened before by study {name}")
+        else:
+            lines.append(
+                f"other held-out rows of the same table were opened before by study {name}"
+            )
+    return "; ".join(lines)
 
 
 def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
@@ -75,6 +88,11 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     lines = []
     evaluations = assessment.evaluations
     done = [each.result for each in evaluations if each.result is not None]
+    lines += [
+        f"a claim of {each.claimed_at:%Y-%m-%d %H:%M} UTC was given back, no score was seen: "
+        f"{each.note}"
+        for each in assessment.returned_claims
+    ]
     if not evaluations:
         lines.append(
             f"held-out set: {rows} rows, never opened by this study; to open it once: {evaluate}"
@@ -92,8 +110,8 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
             f"held-out set claimed at {evaluations[-1].claimed_at:%Y-%m-%d %H:%M} UTC without a "
             "result: another process is at it, or one was stopped"
         )
-    if len(evaluations) > 1:
-        lines.append(f"held-out set re-used (n = {len(evaluations)})")
+    if len(done) > 1:
+        lines.append(f"held-out set re-used (n = {len(done)})")
     return lines
 
 

@@ -65,7 +65,7 @@ def early_warnings(study: StudyRecord, trials: Sequence[Trial]) -> list[StudyWar
 
 def record_warnings(study: StudyRecord, others: Sequence[Evaluation]) -> list[StudyWarning]:
     """Return what the data of a study and the openings by other studies warn of."""
-    opened = openings(others)
+    opened = openings(others, study.facts.held_out_rows)
     return [
         *([StudyWarning(HELD_OUT_OPENED, opened)] if opened else []),
         *(StudyWarning(DATA, text) for text in study.facts.warnings),

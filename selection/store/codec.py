@@ -8,6 +8,7 @@ from hashlib import sha256
 
 import numpy as np
 
+from selection.data.row_hashes import HeldOutRows
 from selection.store.rung_codec import decode_rungs, encode_rungs
 from selection.study.trial import (
     CURVE_COLUMNS,
@@ -99,6 +100,17 @@ def decode_outputs(blob: bytes, columns: int) -> Outputs:
         return doubles.astype(np.float64).reshape(-1, columns)
     flat = np.frombuffer(blob, dtype="<f4").astype(np.float32, copy=False)
     return flat.reshape(-1, columns)
+
+
+def encode_held_out(rows: HeldOutRows) -> bytes:
+    """Return the hashes of held-out rows as bytes."""
+    return np.concatenate([rows.content, rows.seen]).astype("<u8").tobytes()
+
+
+def decode_held_out(blob: bytes, table: str) -> HeldOutRows:
+    """Return the hashes of held-out rows of their bytes."""
+    content, seen = np.frombuffer(blob, dtype="<u8").astype(np.uint64).reshape(2, -1)
+    return HeldOutRows(content, seen, table)
 
 
 def encode_curve(curve: LearningCurve) -> bytes:

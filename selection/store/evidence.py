@@ -14,11 +14,18 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from selection.store.codec import decode_outputs, encode_outputs
+from selection.data.row_hashes import HeldOutRows
+from selection.store.codec import decode_held_out, decode_outputs, encode_held_out, encode_outputs
 from selection.store.database import Database
 from selection.store.hashed_rows import HashedRows
 from selection.store.study_record import StudyRecord
-from selection.store.tables import baseline_table, model_table, nested_table, rows_table
+from selection.store.tables import (
+    baseline_table,
+    held_out_table,
+    model_table,
+    nested_table,
+    rows_table,
+)
 from selection.study.space import value_from_json, value_to_json
 from selection.study.trial import Outputs, Params
 
@@ -103,6 +110,22 @@ class Evidence:
             "row_groups": None if facts.groups is None else facts.groups.astype("<i8").tobytes(),
         }
         self._rows.insert(study, rows_table, [row])
+
+    def held_out_rows(self, study: StudyRecord) -> HeldOutRows | None:
+        """Return that by which held-out rows are known again; None if it was not stored."""
+        query = sa.select(held_out_table).where(held_out_table.c.study_uuid == study.uuid)
+        row = next(iter(self._rows.read(query, "held-out rows")), None)
+        return None if row is None else decode_held_out(row.held_out_rows, row.table_hash)
+
+    def keep_held_out_rows(self, study: StudyRecord, rows: HeldOutRows | None) -> None:
+        """Write that by which held-out rows are known again, unless it is stored already."""
+        if rows is not None:
+            row = {
+                "study_uuid": study.uuid,
+                "table_hash": rows.table,
+                "held_out_rows": encode_held_out(rows),
+            }
+            self._rows.insert(study, held_out_table, [row])
 
     def baselines(self, study: StudyRecord) -> list[BaselineFold]:
         """Return all folds of all baselines, by name, repeat and fold."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,10 +17,17 @@ from optuna.trial import TrialState as OptunaState
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import Connection
 
+from selection.data.row_hashes import HeldOutRows
 from selection.errors import ErrorDetail, RefusedError
 from selection.store.clock import utc_now
-from selection.store.codec import decode_outputs, encode_outputs
+from selection.store.codec import (
+    decode_held_out,
+    decode_outputs,
+    encode_held_out,
+    encode_outputs,
+)
 from selection.store.database import Database
+from selection.store.evidence import Evidence
 from selection.store.ledger_chain import extend_chain, seal_evaluation
 from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
@@ -31,13 +38,16 @@ from selection.study.fields import Rule
 from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import Outputs
 
-CLAIMED, EVALUATED = "claimed", "evaluated"
+CLAIMED, EVALUATED, RETURNED = "claimed", "evaluated", "returned"
 
 
 @dataclass(frozen=True, eq=False)
 class Evaluation:
     """Hold one row of the ledger; without a result it was claimed and never finished.
 
+    A returned claim showed nothing to anybody: note says why it was given back. shared_rows says of
+    the evaluation of another study how many of this study's held-out rows it opened, 0 where it
+    opened others of the same table; None where it opened them all.
     Shape: outputs are the model's outputs on the held-out rows, (N, C) float32.
     Units: times are UTC, with their zone.
     """
@@ -53,6 +63,8 @@ class Evaluation:
     evaluated_at: datetime | None
     result: HeldOutResult | None
     outputs: Outputs | None
+    note: str = ""
+    shared_rows: int | None = None
 
 
 class Ledger:
@@ -63,9 +75,22 @@ class Ledger:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._evidence = Evidence(database)
+        self._counted: dict[str, tuple[tuple[Any, ...], int]] = {}
 
     def evaluations(self, study: StudyRecord) -> list[Evaluation]:
-        """Return the evaluations of this study, in order."""
+        """Return the evaluations of this study in order, without claims that were given back."""
+        return [each for each in self._claims(study) if each.state != RETURNED]
+
+    def returned_claims(self, study: StudyRecord) -> list[Evaluation]:
+        """Return the claims of this study that were given back, in order."""
+        return [each for each in self._claims(study) if each.state == RETURNED]
+
+    def next_evaluation(self, study: StudyRecord) -> int:
+        """Return the number of the next claim, counted from 1."""
+        return len(self._claims(study)) + 1
+
+    def _claims(self, study: StudyRecord) -> list[Evaluation]:
         with self._database.reading() as connection:
             query = sa.select(ledger_table).where(_of(study)).order_by(ledger_table.c.evaluation)
             return [_evaluation(row) for row in connection.execute(query)]
@@ -80,18 +105,39 @@ class Ledger:
             raise refusal(evaluations)
 
     def count_openings_by_others(self, study: StudyRecord) -> int:
-        """Return the number of evaluations in openings_by_others, without reading them."""
-        query = sa.select(sa.func.count()).select_from(ledger_table).where(_of_others(study))
+        """Return the number of evaluations in openings_by_others; read once per state."""
+        columns = ledger_table.c
+        returned = sa.func.sum(sa.case((columns.state == RETURNED, 1), else_=0))
+        query = sa.select(sa.func.count(), returned).select_from(ledger_table)
         with self._database.reading() as connection:
-            return int(connection.scalar(query) or 0)
+            state = tuple(connection.execute(query).one())
+        known = self._counted.get(study.uuid)
+        if known is None or known[0] != state:
+            known = (state, len(self.openings_by_others(study)))
+            self._counted[study.uuid] = known
+        return known[1]
 
     def openings_by_others(self, study: StudyRecord) -> list[Evaluation]:
-        """Return the evaluations of the same held-out rows by other studies, also deleted ones."""
+        """Return the evaluations by other studies, also deleted ones, of rows of the same table.
+
+        Their held-out rows are the same, or some of them are, or other rows of the table were.
+        """
+        own = self._evidence.held_out_rows(study)
+        columns = ledger_table.c
+        is_other = (columns.study_uuid != study.uuid) & (columns.state != RETURNED)
+        is_same = columns.held_out_fingerprint == study.held_out_fingerprint
+        may_share = columns.held_out_rows.is_not(None) if own is not None else sa.false()
+        query = sa.select(ledger_table).where(is_other, is_same | may_share)
+        order = (columns.claimed_at, columns.study_uuid, columns.evaluation)
         with self._database.reading() as connection:
-            columns = ledger_table.c
-            query = sa.select(ledger_table).where(_of_others(study))
-            order = (columns.claimed_at, columns.study_uuid, columns.evaluation)
-            return [_evaluation(row) for row in connection.execute(query.order_by(*order))]
+            rows = connection.execute(query.order_by(*order)).all()
+        found = []
+        for row in rows:
+            if row.held_out_fingerprint == study.held_out_fingerprint:
+                found.append(_evaluation(row))
+            elif own is not None and (shared := _shared(row, own)) is not None:
+                found.append(replace(_evaluation(row), shared_rows=shared))
+        return found
 
     def claim(
         self,
@@ -102,12 +148,13 @@ class Ledger:
         evaluation: int,
         reason: str,
         finished: int,
+        rows: HeldOutRows | None = None,
     ) -> bool:
         """Claim the right to open the held-out rows; False if another process has it.
 
         Unfinished trials are failed in the same transaction: none may finish afterwards.
         evaluation is the number of this evaluation, counted from 1; finished is the number of
-        trials that were finished when the trial was chosen.
+        trials that were finished when the trial was chosen; by rows they are known again.
 
         Raises: StudyStateError if more trials have finished since.
         """
@@ -122,6 +169,8 @@ class Ledger:
             "reason": reason,
             "state": CLAIMED,
             "claimed_at": utc_now(),
+            "table_hash": None if rows is None else rows.table,
+            "held_out_rows": None if rows is None else encode_held_out(rows),
         }
         with study_transaction(self._database, study) as connection:
             is_sqlite = connection.dialect.name == "sqlite"
@@ -157,6 +206,14 @@ class Ledger:
         connection.execute(sa.update(trial_table).where(ended).values(reason=ENDED))
         seal_trials(connection, storage, [row.uuid for row in left])
         return len(states) - len(left)
+
+    def give_back(self, study: StudyRecord, evaluation: int, note: str) -> None:
+        """Return a claim that showed nothing to anybody: it stays in the ledger, and counts not."""
+        is_it = (_of(study), ledger_table.c.evaluation == evaluation)
+        update = sa.update(ledger_table).where(*is_it, ledger_table.c.state == CLAIMED)
+        with self._database.writing() as connection:
+            connection.execute(update.values(state=RETURNED, evaluated_at=utc_now(), note=note))
+            seal_evaluation(connection, *is_it)
 
     def finish(
         self,
@@ -198,7 +255,8 @@ def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:
 
 def is_opened(connection: Connection, study: StudyRecord) -> bool:
     """Say whether the study's held-out rows have been claimed."""
-    return connection.execute(sa.select(ledger_table.c.state).where(_of(study))).first() is not None
+    query = sa.select(ledger_table.c.state).where(_of(study), ledger_table.c.state != RETURNED)
+    return connection.execute(query).first() is not None
 
 
 def refuse_opened(connection: Connection, study: StudyRecord, got: str = "one more cohort") -> None:
@@ -220,10 +278,11 @@ def _of(study: StudyRecord) -> sa.ColumnElement[bool]:
     )
 
 
-def _of_others(study: StudyRecord) -> sa.ColumnElement[bool]:
-    """Return the condition that another study evaluated on the same held-out rows."""
-    is_same = ledger_table.c.held_out_fingerprint == study.held_out_fingerprint
-    return is_same & (ledger_table.c.study_uuid != study.uuid)
+def _shared(row: Any, own: HeldOutRows) -> int | None:
+    """Return how many of a study's held-out rows a claim opened; None for those of other tables."""
+    rows = decode_held_out(row.held_out_rows, row.table_hash)
+    shared = own.shared_with(rows)
+    return shared if shared or rows.table == own.table else None
 
 
 def _evaluation(row: Any) -> Evaluation:
@@ -239,6 +298,7 @@ def _evaluation(row: Any) -> Evaluation:
         evaluated_at=None if row.evaluated_at is None else row.evaluated_at.replace(tzinfo=UTC),
         result=_result(row.result_json),
         outputs=None if row.outputs is None else decode_outputs(row.outputs, row.outputs_columns),
+        note=row.note or "",
     )
 
 

@@ -26,6 +26,7 @@ from selection.store.tables import (
     baseline_table,
     curve_table,
     fold_table,
+    held_out_table,
     lease_table,
     model_table,
     nested_table,
@@ -35,7 +36,14 @@ from selection.store.tables import (
     trial_table,
 )
 
-EVIDENCE = (rows_table, baseline_table, nested_table, model_table, curve_table)
+EVIDENCE = (
+    rows_table,
+    held_out_table,
+    baseline_table,
+    nested_table,
+    model_table,
+    curve_table,
+)
 OF_A_STUDY = (trial_table, *EVIDENCE, lease_table)
 # A row comes after the rows that it points to.
 IN_ORDER = (study_table, trial_table, fold_table, *EVIDENCE, lease_table)

@@ -25,6 +25,7 @@ from selection.store.tables import (
     baseline_table,
     curve_table,
     fold_table,
+    held_out_table,
     ledger_table,
     model_table,
     nested_table,
@@ -46,7 +47,15 @@ TRIAL_PARTS: tuple[sa.Table, ...] = (
     trial_user_attrs,
     models.TrialSystemAttributeModel.__table__,
 )
-HASHED = (fold_table, rows_table, baseline_table, nested_table, model_table, curve_table)
+HASHED = (
+    fold_table,
+    rows_table,
+    held_out_table,
+    baseline_table,
+    nested_table,
+    model_table,
+    curve_table,
+)
 OURS = (study_table, trial_table, *HASHED)
 COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
 # Who is training is not part of a study: neither Optuna's heartbeats nor our leases are copied.

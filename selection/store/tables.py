@@ -124,6 +124,17 @@ rows_table = sa.Table(
     sa.Column("row_groups", sa.LargeBinary),
 )
 
+# By which the held-out rows of a study are known again: held_out_rows are the hashes of their
+# cells, table_hash is that of the whole table. An official held-out set has no row here.
+held_out_table = sa.Table(
+    "selection_held_out",
+    metadata,
+    _study_key(),
+    sa.Column("row_hash", sa.String(64), nullable=False),
+    sa.Column("table_hash", sa.String(64), nullable=False),
+    sa.Column("held_out_rows", sa.LargeBinary, nullable=False),
+)
+
 # One row per baseline, repeat and fold.
 baseline_table = sa.Table(
     "selection_baseline",
@@ -205,6 +216,7 @@ lease_table = sa.Table(
 
 # The evaluation ledger has no foreign key: it must outlive a deleted study. Its rows are a chain:
 # position counts them from 1, and chain_hash is a hash of the claim and of the chain before it.
+# table_hash and held_out_rows are those of selection_held_out; note says why a claim was returned.
 ledger_table = sa.Table(
     "selection_ledger",
     metadata,
@@ -225,6 +237,9 @@ ledger_table = sa.Table(
     sa.Column("position", sa.Integer),
     sa.Column("chain_hash", sa.String(64)),
     sa.Column("row_hash", sa.String(64)),
+    sa.Column("table_hash", sa.String(64)),
+    sa.Column("held_out_rows", sa.LargeBinary),
+    sa.Column("note", sa.Text),
 )
 
 # The end of the chain, in one row: without it, nobody would miss the last evaluations.

@@ -117,6 +117,7 @@ class Assessment:
     nested: Sequence[OuterFold]
     evaluations: Sequence[Evaluation]
     openings_by_others: Sequence[Evaluation]
+    returned_claims: Sequence[Evaluation] = ()
     audited: Sequence[AuditedTrial] = ()
     baselines_left_out: Mapping[str, str] = field(default_factory=dict)
 
@@ -203,6 +204,7 @@ def assess_study(
         nested=repository.evidence.outer_folds(study),
         evaluations=evaluations,
         openings_by_others=repository.ledger.openings_by_others(study),
+        returned_claims=repository.ledger.returned_claims(study),
         audited=audited_trials(spec, study, trials, repository),
         baselines_left_out=_left_out(spec, study, {fold.name for fold in folds}),
     )

@@ -1,6 +1,7 @@
 """The end of a study: its winner is made into a model, and the held-out set is opened once.
 
-The ledger is written before the door opens: whatever happens then, the evaluation is on record.
+The model is trained first; the ledger is written right before the door opens, so that whatever
+happens then, the evaluation is on record.
 Nothing else in selection may import the door (data/held_out.py).
 """
 
@@ -83,16 +84,18 @@ def evaluate(
     folder: Path,
     reason: str,
 ) -> HeldOutResult:
-    """Claim the held-out rows, make the final model, score it on them and write the result.
+    """Make the final model, claim the held-out rows, score it on them and write the result.
 
-    check_evaluation must have passed, and the rows must be those of the study.
+    The claim comes last, and is given back where nothing was scored. check_evaluation must have
+    passed, and the rows must be those of the study.
 
     Raises: RefusedError where another process was sooner; StudyStateError where a trial has
-    finished since; DataError where the held-out rows cannot be read: the claim then stays.
+    finished since; DataError where the held-out rows cannot be scored.
     """
     study, spec, winner = assessment.study, assessment.spec, assessment.winner
     assert winner is not None, "check_evaluation has passed"
-    evaluation = len(assessment.evaluations) + 1
+    models = final_models(study, spec, data, winner, evidence, device)
+    evaluation = ledger.next_evaluation(study)
     if not ledger.claim(
         study,
         winner.number,
@@ -100,12 +103,16 @@ def evaluate(
         evaluation=evaluation,
         reason=reason,
         finished=sum(trial.state.is_finished for trial in assessment.trials),
+        rows=data.dataset.held_out_identities,
     ):
         raise refusal(ledger.evaluations(study))
-    models = final_models(study, spec, data, winner, evidence, device)
-    rows = open_held_out(spec, data.dataset, folder, data.frame)
-    outputs = _outputs(study, models, rows)
-    result = _result(assessment, winner, models[0], rows, outputs)
+    try:
+        rows = open_held_out(spec, data.dataset, folder, data.frame)
+        outputs = _outputs(study, models, rows)
+        result = _result(assessment, winner, models[0], rows, outputs)
+    except BaseException as error:  # such as Ctrl-C: nobody has seen a score
+        ledger.give_back(study, evaluation, str(error) or type(error).__name__)
+        raise
     ledger.finish(study, evaluation, result, outputs[0])
     return result
 
@@ -146,7 +153,7 @@ def _result(
         level=spec.sections.assessment.level,
         rows=len(rows),
         seeds=tuple(scores),
-        evaluations=len(assessment.evaluations) + 1,
+        evaluations=sum(each.result is not None for each in assessment.evaluations) + 1,
         corrected_estimate=None if corrected is None else corrected.estimate,
         gap=None if corrected is None else scores[0] - corrected.estimate,
         corrected_interval=None if corrected is None else (corrected.low, corrected.high),

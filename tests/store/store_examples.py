@@ -8,6 +8,7 @@ from datetime import datetime
 import numpy as np
 import sqlalchemy as sa
 
+from selection.data.row_hashes import HeldOutRows
 from selection.errors import ErrorDetail, StudyStateError
 from selection.store.claims import Limits, NewCohort, ResumedCohort
 from selection.store.cohorts import Cohorts
@@ -274,3 +275,9 @@ def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> boo
         )
         for a, b in zip(left, right, strict=True)
     )
+
+
+def example_held_out(*rows: int, table: str = "t" * 64) -> HeldOutRows:
+    """Return held-out rows of a table by numbers that stand for their hashes."""
+    hashes = np.array(rows, dtype=np.uint64)
+    return HeldOutRows(hashes, hashes + np.uint64(2**63), table)

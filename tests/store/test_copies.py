@@ -47,6 +47,7 @@ from tests.store.store_examples import (
     RESULT,
     begin_example,
     create_example,
+    example_held_out,
     example_points,
     example_result,
     example_spec,
@@ -204,6 +205,7 @@ def keep_evidence(database: Database, study: StudyRecord) -> None:
         study,
         RowFacts(np.array([2, 0, 2**40]), np.array([[-1, 0, 1], [1, 0, 1]]), np.array([3, -1, 3])),
     )
+    evidence.keep_held_out_rows(study, example_held_out(1, 2**62))
     names = ("linear", "majority")
     folds = [
         BaselineFold(name, 0, fold, 1 / 3, "größe", outputs) for name in names for fold in (0, 1)

@@ -19,6 +19,7 @@ from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import (
     baseline_table,
+    held_out_table,
     metadata,
     model_table,
     nested_table,
@@ -26,11 +27,16 @@ from selection.store.tables import (
 )
 from selection.study.spec import parse_study
 from selection.study.trial import Params
-from tests.store.store_examples import ENVIRONMENT, FACTS, create_example, example_spec
-
-TABLES = tuple(
-    metadata.tables[f"selection_{name}"] for name in ("rows", "baseline", "nested", "model")
+from tests.store.store_examples import (
+    ENVIRONMENT,
+    FACTS,
+    create_example,
+    example_held_out,
+    example_spec,
 )
+
+NAMES = ("rows", "held_out", "baseline", "nested", "model")
+TABLES = tuple(metadata.tables[f"selection_{name}"] for name in NAMES)
 CLASSES = np.array([2, 0, 1, 2**40, 1, 0, 2], dtype=np.int64)
 REALS = np.array([0.1 + 0.2, -0.0, 5e-324, -1.7976931348623157e308, 1 / 3, 7.0, -2.5])
 GROUPS = np.array([3, 3, -1, 2**40, 0, 0, 5], dtype=np.int64)
@@ -103,6 +109,7 @@ def example_models(seed: int = 0) -> list[StoredModel]:
 def keep_all(evidence: Evidence, study: StudyRecord, seed: int = 0) -> None:
     """Keep a piece of every kind."""
     evidence.keep_rows(study, example_rows(seed))
+    evidence.keep_held_out_rows(study, example_held_out(seed, 7))
     evidence.keep_baselines(study, example_baselines(seed))
     evidence.keep_outer_fold(study, example_outer(0, seed))
     evidence.keep_models(study, 4, example_models(seed))
@@ -223,6 +230,7 @@ def test_what_is_there_is_not_written_again(
     before = contents(database)
     assert {name: len(rows) for name, rows in before.items()} == {
         "selection_rows": 1,
+        "selection_held_out": 1,
         "selection_baseline": 8,
         "selection_nested": 1,
         "selection_model": 3,
@@ -323,11 +331,12 @@ def test_damaged_weights_are_seen(
     "keep",
     [
         lambda evidence, study: evidence.keep_rows(study, example_rows()),
+        lambda evidence, study: evidence.keep_held_out_rows(study, example_held_out(1, 2)),
         lambda evidence, study: evidence.keep_baselines(study, example_baselines()),
         lambda evidence, study: evidence.keep_outer_fold(study, example_outer(0)),
         lambda evidence, study: evidence.keep_models(study, 4, example_models()),
     ],
-    ids=["rows", "baselines", "outer fold", "models"],
+    ids=["rows", "held-out rows", "baselines", "outer fold", "models"],
 )
 def test_nothing_is_kept_of_a_deleted_study(
     records: Records,
@@ -353,6 +362,7 @@ def test_nothing_is_kept_of_a_deleted_study(
     [
         (rows_table, {"targets": b"12345678" * 5}, "rows"),
         (rows_table, {"targets": b"1"}, "rows"),
+        (held_out_table, {"table_hash": "u" * 64}, "held-out rows"),
         (baseline_table, {"score": 0.123}, "baselines"),
         (baseline_table, {"outputs": b"1234"}, "baselines"),
         (nested_table, {"score": 0.99}, "outer folds"),
@@ -369,6 +379,7 @@ def test_damage_anywhere_is_seen(
 ) -> None:
     study = create_example(records)
     evidence.keep_rows(study, example_rows())
+    evidence.keep_held_out_rows(study, example_held_out(1, 2))
     evidence.keep_baselines(study, example_baselines())
     evidence.keep_outer_fold(study, example_outer(0))
     evidence.keep_models(study, 4, example_models())
@@ -376,6 +387,7 @@ def test_damage_anywhere_is_seen(
         connection.execute(sa.update(table).values(change))
     readers: dict[str, Callable[[], object]] = {
         "rows": lambda: evidence.rows(study),
+        "held-out rows": lambda: evidence.held_out_rows(study),
         "baselines": lambda: evidence.baselines(study),
         "outer folds": lambda: evidence.outer_folds(study),
         "final model of trial 4": lambda: evidence.models(study, 4),

@@ -24,7 +24,8 @@ from optuna.storages._rdb.models import BaseModel
 
 from selection.errors import RefusedError, StudyStateError
 from selection.store.database import Database, open_database
-from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger
+from selection.store.evidence import Evidence
+from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger, refuse_opened
 from selection.store.ledger_chain import chain_problems
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
@@ -37,6 +38,7 @@ from tests.store.store_examples import (
     RESULT,
     begin_example,
     create_example,
+    example_held_out,
     example_result,
     example_spec,
     finish_example,
@@ -370,6 +372,66 @@ def test_studies_without_held_out_rows_have_nothing_in_common(
     assert ledger.evaluations(without) == []
     assert ledger.openings_by_others(without) == []
     ledger.check_first_evaluation(without)
+
+
+def test_openings_of_some_of_the_rows_are_counted(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    evidence = Evidence(database)
+    names = ("some", "none", "other_table", "all", "returned", "unknown")
+    some, none, other_table, whole, returned, unknown = (
+        study_of(records, name, held_out=None if name == "unknown" else f"{name:h<64}")
+        for name in names
+    )
+    opened = {
+        some: example_held_out(2, 3, 3, 9),
+        none: example_held_out(7, 8),
+        other_table: example_held_out(7, table="u" * 64),
+        whole: example_held_out(3, 2, 1),
+        returned: example_held_out(1, 2, 3),
+    }
+    for study, rows in opened.items():
+        assert ledger.claim(study, 0, "best", evaluation=1, reason="", finished=0, rows=rows)
+    ledger.give_back(returned, 1, "nothing was scored")
+    own = study_of(records, "own", held_out="o" * 64)
+    assert ledger.openings_by_others(own) == []
+    evidence.keep_held_out_rows(own, example_held_out(1, 2, 3))
+    found = {each.study_name: each.shared_rows for each in ledger.openings_by_others(own)}
+    assert found == {"some": 2, "none": 0, "all": 3}
+    assert ledger.count_openings_by_others(own) == 3
+    ledger.give_back(whole, 1, "nothing was scored")
+    assert ledger.count_openings_by_others(own) == 2
+    assert ledger.openings_by_others(unknown) == []
+
+
+def test_a_claim_that_is_given_back_stays_and_does_not_count(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = create_example(records)
+    assert ledger.claim(study, 3, "best", evaluation=1, reason="first", finished=0)
+    ledger.give_back(study, 1, "held-out rows must fit the model")
+    assert ledger.evaluations(study) == []
+    ledger.check_first_evaluation(study)
+    (line,) = ledger.returned_claims(study)
+    assert (line.number, line.reason, line.state) == (3, "first", "returned")
+    assert line.note == "held-out rows must fit the model"
+    with database.reading() as connection:
+        refuse_opened(connection, study)
+        assert list(chain_problems(connection)) == []
+    assert ledger.next_evaluation(study) == 2
+    assert ledger.claim(study, 3, "best", evaluation=2, reason="", finished=0)
+    ledger.finish(study, 2, RESULT, example_outputs())
+    assert [each.evaluation for each in ledger.evaluations(study)] == [2]
+    with database.reading() as connection, pytest.raises(RefusedError):
+        refuse_opened(connection, study)
+
+
+def test_a_result_is_never_given_back(records: Records, ledger: Ledger) -> None:
+    study = create_example(records)
+    assert ledger.claim(study, 3, "best", evaluation=1, reason="", finished=0)
+    ledger.finish(study, 1, RESULT, example_outputs())
+    ledger.give_back(study, 1, "too late")
+    assert [each.state for each in ledger.evaluations(study)] == ["evaluated"]
 
 
 def test_evaluation_goes_on_record_although_its_study_was_deleted_meanwhile(

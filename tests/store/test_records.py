@@ -542,6 +542,7 @@ def test_metadata_holds_our_tables_only() -> None:
             "trial",
             "fold",
             "rows",
+            "held_out",
             "baseline",
             "nested",
             "model",

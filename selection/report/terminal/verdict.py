@@ -75,9 +75,9 @@ def evaluation(console: Console, result: HeldOutResult, evaluations: Sequence[Ev
     _print_details(console, result)
     if result.against is not None:
         say(console, against_line(result))
-    if len(evaluations) > 1:
+    if result.evaluations > 1:
         reasons = "; ".join(evaluation.reason for evaluation in evaluations if evaluation.reason)
-        say(console, f"held-out set re-used (n = {len(evaluations)}): {reasons}")
+        say(console, f"held-out set re-used (n = {result.evaluations}): {reasons}")
 
 
 def _print_details(console: Console, result: HeldOutResult) -> None:
