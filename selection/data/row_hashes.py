@@ -2,7 +2,7 @@
 
 The hash of a row is the sum of the hashes of its cells: numbers by value (0.0 is 0, in float32
 unless whole), truth values, words, and one for a missing value. Columns of one value, and those
-that count the rows, are left out. They recognise rows; they guard no secret.
+that only name the rows, are left out. They recognise rows; they guard no secret.
 """
 
 from __future__ import annotations
@@ -117,17 +117,19 @@ def hash_text_column(texts: NDArray[np.object_]) -> Column:
 
 
 class ColumnSum:
-    """Add the hashes of one column to those of the rows, batch by batch, and take them out again.
+    """Take note of one column, batch by batch, to take it out of the hashes of rows again.
 
-    A column that turns out to say nothing of a row is taken out when all rows are known.
+    A column of one value says nothing of a row, and one that only names rows, by whole numbers or
+    words that are all different, is made anew with each copy of a table.
     """
 
     def __init__(self) -> None:
         self._first: np.uint64 | None = None
-        self._is_constant = True
-        self._start: float | None = None
+        self._start = 0.0
         self._rows = 0
+        self._is_constant = True
         self._is_counting = True
+        self._names: list[Hashes] | None = []
 
     def add(self, hashes: Hashes, values: NDArray[np.float64] | None) -> None:
         """Take note of a batch; values are its numbers, if it has any."""
@@ -135,13 +137,16 @@ class ColumnSum:
             return
         if self._first is None:
             self._first = hashes[0]
-            self._start = None if values is None else float(values[0])
+            self._start = 0.0 if values is None else float(values[0])
         self._is_constant &= bool((hashes == self._first).all())
-        if self._is_counting:
-            self._is_counting = values is not None and self._start is not None
-            if values is not None and self._start is not None:
-                expected = self._start + self._rows + np.arange(len(values))
-                self._is_counting = bool((values == expected).all())
+        expected = self._start + self._rows + np.arange(len(hashes))
+        self._is_counting &= values is not None and bool((values == expected).all())
+        if self._names is not None:
+            is_whole = values is None or bool((values == np.floor(values)).all())
+            if is_whole and len(np.unique(hashes)) == len(hashes):
+                self._names.append(hashes.copy())
+            else:
+                self._names = None
         self._rows += len(hashes)
 
     @property
@@ -151,9 +156,12 @@ class ColumnSum:
 
     def says_nothing(self) -> Hashes | np.uint64 | None:
         """Return what the column added to the hashes of rows, if it says nothing of them."""
-        if self.is_counting and self._start is not None:
-            return hash_numbers(self._start + np.arange(self._rows, dtype=np.float64))
-        return self._first if self._is_constant else None
+        if self._is_constant:
+            return self._first
+        if self._names is None:
+            return None
+        names: Hashes = np.concatenate(self._names)
+        return names if len(np.unique(names)) == len(names) else None
 
 
 def column_factor(name: str) -> np.uint64:

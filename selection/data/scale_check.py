@@ -17,8 +17,8 @@ from selection.data.table_errors import raise_all
 from selection.errors import ErrorDetail, readable
 from selection.study.spec import StudySpec
 
-# Columns whose rows lie this much closer to their mean than the farthest are looked at in full.
-SUSPECT = 0.1
+# Columns whose middle half is this much narrower than their farthest value are looked at in full.
+SUSPECT = 1e-3
 # How much farther an extreme value lies than the next, and how far an offset lies.
 GAP, OFFSET = 1e6, 1e4
 # Differences below it vanish when they are squared.
@@ -79,10 +79,13 @@ def _is_flattened(values: NDArray[Any], scaled: NDArray[np.float64]) -> bool:
 
 
 def _is_suspect(scaled: NDArray[np.float64]) -> bool:
+    """Say whether the middle half of the values lies close together beside the farthest."""
     largest = float(np.abs(scaled).max())
     if not np.finfo(np.float32).smallest_normal < largest < np.finfo(np.float32).max:
         return largest > 0
-    return float(np.abs(scaled - scaled.mean()).mean()) < SUSPECT * largest
+    quarter = len(scaled) // 4
+    parts = np.partition(scaled, [quarter, 3 * quarter])
+    return bool(parts[3 * quarter] - parts[quarter] < SUSPECT * largest)
 
 
 def _has_gap(values: NDArray[Any]) -> bool:

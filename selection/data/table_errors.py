@@ -117,6 +117,16 @@ def class_errors(labels: Labels, where: str) -> list[ErrorDetail]:
     return [ErrorDetail(where, rule, got, hint)]
 
 
+def identifier_errors(labels: Labels, where: str) -> list[ErrorDetail]:
+    """Refuse a categorical column that names the rows: each value would be an input of its own."""
+    count, rows = len(labels.names), len(labels)
+    if count <= max(MOST_CLASSES, rows / 2):
+        return []
+    rule = "a categorical column must repeat its values"
+    got = f"{count:,} different values in {rows:,} rows"
+    return [ErrorDetail(where, rule, got, "It names the rows: add it to drop.")]
+
+
 def time_ranks(names: Sequence[str], where: str) -> NDArray[np.int64]:
     """Return the place of each moment in time: numbers by value, ISO dates by their date.
 

@@ -31,6 +31,7 @@ from selection.data.table_errors import (
     check_two_classes,
     class_errors,
     empty_table,
+    identifier_errors,
     missing_errors,
     raise_all,
     target_hint,
@@ -424,6 +425,8 @@ def _check_cells(
             errors += column.errors(at)
     if task == "classification":
         errors += class_errors(columns.labels[target], f"{where}: column {readable(target)}")
+    for name in section.categorical:
+        errors += identifier_errors(columns.labels[name], f"{where}: column {readable(name)}")
     if not numeric and not section.categorical:
         rule = "the table needs a feature"
         errors.append(ErrorDetail(where, rule, "a target alone", "Drop fewer columns."))
