@@ -350,6 +350,15 @@ FORGED: dict[str, tuple[str, str, Break]] = {
             new=json.dumps([CHANGE.to_json()]),
         ),
     ),
+    "recorded changes that are none": (
+        "example",
+        "damage",
+        sql(
+            "INSERT INTO study_user_attributes (study_id, key, value_json) "
+            "VALUES (:id, 'selection_changes', :new)",
+            new=json.dumps("bogus"),
+        ),
+    ),
     "a score in the ledger": (
         "ledger of looked",
         "damage",
@@ -746,6 +755,8 @@ def test_a_study_with_another_mark_is_linked_again(
 def test_a_study_that_another_tool_renamed_is_linked_again(
     database: Database, study: StudyRecord, records: Records
 ) -> None:
+    changed = [Difference("search.trials", 12, 20)]
+    study = records.keep_file(study, example_spec(trials=20), changed)
     trials = records.trials(study)
     rename_as_the_dashboard(database, study, "renamed")
     for name in ("example", "renamed"):
@@ -761,6 +772,7 @@ def test_a_study_that_another_tool_renamed_is_linked_again(
     assert fix(database) == found
     again = repository_of(database).study("renamed")
     assert (again.uuid, again.spec().sections.name) == (study.uuid, "renamed")
+    assert (again.changes, len(again.changes)) == (study.changes, 1)
     assert again.spec().fingerprint == again.spec_fingerprint
     assert records.trials(again) == trials
     assert (examine(database), fix(database)) == ([], [])
