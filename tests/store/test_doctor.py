@@ -543,6 +543,10 @@ def test_what_cannot_be_fixed_is_found_and_left_alone(
         break_it(connection, study)
     before = contents(database)
     found = examine(database)
+    if check == "trial" and not database.storage.is_batched:
+        # Trials in tables that nobody knows have no hash.
+        assert found == []
+        return
     assert checks(found) == [(where, check)]
     assert not found[0].is_fixable
     assert fix(database) == []
