@@ -87,5 +87,13 @@ def record_from_row(row: Any) -> StudyRecord:
         facts=DataFacts.from_json(json.loads(row.facts_json)),
         environment=json.loads(row.environment_json),
         created_at=row.created_at.replace(tzinfo=UTC),
-        changes=tuple(map(RecordedChange.from_json, json.loads(row.changes_json or "[]"))),
+        changes=_changes(row.changes_json or "[]"),
     )
+
+
+def _changes(text: str) -> tuple[RecordedChange, ...]:
+    """Return the recorded changes; none where another tool wrote something else, as doctor says."""
+    try:
+        return tuple(RecordedChange.from_json(each) for each in json.loads(text))
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return ()

@@ -352,6 +352,15 @@ FORGED: dict[str, tuple[str, str, Break]] = {
             new=json.dumps([CHANGE.to_json()]),
         ),
     ),
+    "recorded changes that are none": (
+        "example",
+        "damage",
+        sql(
+            "INSERT INTO study_user_attributes (study_id, key, value_json) "
+            "VALUES (:id, 'selection_changes', :new)",
+            new=json.dumps("bogus"),
+        ),
+    ),
     "a score in the ledger": (
         "ledger of looked",
         "damage",
@@ -544,6 +553,10 @@ def test_what_cannot_be_fixed_is_found_and_left_alone(
         break_it(connection, study)
     before = contents(database)
     found = examine(database)
+    if check == "trial" and not database.storage.is_batched:
+        # Trials in tables that nobody knows have no hash.
+        assert found == []
+        return
     assert checks(found) == [(where, check)]
     assert not found[0].is_fixable
     assert fix(database) == []
@@ -756,6 +769,8 @@ def test_a_study_with_another_mark_is_linked_again(
 def test_a_study_that_another_tool_renamed_is_linked_again(
     database: Database, study: StudyRecord, records: Records
 ) -> None:
+    changed = [Difference("search.trials", 12, 20)]
+    study = records.keep_file(study, example_spec(trials=20), changed)
     trials = records.trials(study)
     rename_as_the_dashboard(database, study, "renamed")
     for name in ("example", "renamed"):
@@ -771,6 +786,7 @@ def test_a_study_that_another_tool_renamed_is_linked_again(
     assert fix(database) == found
     again = repository_of(database).study("renamed")
     assert (again.uuid, again.spec().sections.name) == (study.uuid, "renamed")
+    assert (again.changes, len(again.changes)) == (study.changes, 1)
     assert again.spec().fingerprint == again.spec_fingerprint
     assert records.trials(again) == trials
     assert (examine(database), fix(database)) == ([], [])

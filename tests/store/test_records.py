@@ -21,6 +21,7 @@ from optuna.trial import TrialState as OptunaState
 from selection.errors import LostCohortError, StorageError, StudyStateError
 from selection.store.database import Database, open_database
 from selection.store.optuna_rows import trials as optuna_trials
+from selection.store.quarantine import kept_rows
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.store.tables import fold_table, metadata, trial_table
@@ -458,6 +459,8 @@ def test_rows_left_behind_make_room_when_their_ids_are_given_again(
     finish_example(records, new, {n: example_result(n + 5) for n in range(2)})
     values = [example_result(n + 5).value for n in range(2)]
     assert [trial.value for trial in records.trials(new)] == values
+    # Two trials with six folds each are kept, whatever else is.
+    assert kept_rows(records._database) >= 14
     with pytest.raises(StudyStateError, match="a deleted study"):
         release_example(records, study)
 
