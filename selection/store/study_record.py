@@ -97,5 +97,13 @@ def record_from_row(row: Any) -> StudyRecord:
         facts=DataFacts.from_json(json.loads(row.facts_json)),
         environment=json.loads(row.environment_json),
         created_at=row.created_at.replace(tzinfo=UTC),
-        changes=tuple(map(RecordedChange.from_json, json.loads(row.changes_json or "[]"))),
+        changes=read_changes(row.changes_json) or (),
     )
+
+
+def read_changes(text: str | None) -> tuple[RecordedChange, ...] | None:
+    """Return the recorded changes of a study; None if another program has overwritten them."""
+    try:
+        return tuple(map(RecordedChange.from_json, json.loads(text or "[]")))
+    except (KeyError, TypeError, ValueError):
+        return None
