@@ -29,7 +29,7 @@ def _other_value(other: OtherTrial) -> dict[str, Any]:
         "number": other.number,
         "state": other.state.value if other.is_queued else FOREIGN,
         "reason": "" if other.is_queued else other_reason(other),
-        "params": {name: value_to_json(value) for name, value in other.params.items()},
+        "params": {name: _as_json(value) for name, value in other.params.items()},
         "value": None,
         "fold_scores": [],
         "train_scores": [],
@@ -39,12 +39,21 @@ def _other_value(other: OtherTrial) -> dict[str, Any]:
     }
 
 
+def _as_json(value: Any) -> Any:
+    """Return what another program wrote as JSON, which has no number that is not finite."""
+    if isinstance(value, list | tuple):
+        return [_as_json(each) for each in value]
+    if isinstance(value, dict):
+        return {name: _as_json(each) for name, each in value.items()}
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def other_reason(other: OtherTrial) -> str:
     """Say what a trial of no cohort is."""
     if other.is_queued:
         return f"{other.asked_for}, waiting for its cohort"
     if other.reason:
-        return f"refused: {other.reason}"
+        return f"refused: {_printable(other.reason)}"
     is_scored = other.value is not None and math.isfinite(other.value)
     value = f" with {show_number(other.value)}" if is_scored and other.value is not None else ""
     return f"{other.state.value}{value}, put in by another program"
@@ -56,11 +65,16 @@ def other_params(other: OtherTrial) -> str:
 
 
 def _setting(params: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} = {_shown(value)}" for name, value in params.items())
+    return ", ".join(f"{_printable(name)} = {_shown(value)}" for name, value in params.items())
 
 
 def _shown(value: Any) -> str:
-    return show_value(tuple(value) if isinstance(value, list) else value)
+    return _printable(show_value(tuple(value) if isinstance(value, list) else value))
+
+
+def _printable(text: str) -> str:
+    """Return a text of another program without characters that would steer a terminal."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode()
 
 
 def enqueued_lines(study: str, done: Enqueued) -> list[str]:

@@ -102,7 +102,8 @@ def read_others(
 def _other(study: StudyRecord, stored: StoredTrial, number: int) -> OtherTrial:
     params: Mapping[str, Any] = stored.params
     asked_for, reason = "", str(stored.user_attrs.get(REFUSED_ATTR, ""))
-    if stored.fixed_params is not None:
+    # Another program may have written anything there.
+    if isinstance(stored.fixed_params, Mapping):
         params = {**params, **stored.fixed_params}
     if stored.state is OptunaState.WAITING:
         asked_for = str(stored.user_attrs.get(ASKED_ATTR, ENQUEUED))

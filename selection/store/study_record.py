@@ -87,13 +87,13 @@ def record_from_row(row: Any) -> StudyRecord:
         facts=DataFacts.from_json(json.loads(row.facts_json)),
         environment=json.loads(row.environment_json),
         created_at=row.created_at.replace(tzinfo=UTC),
-        changes=_changes(row.changes_json or "[]"),
+        changes=read_changes(row.changes_json) or (),
     )
 
 
-def _changes(text: str) -> tuple[RecordedChange, ...]:
-    """Return the recorded changes; none where another tool wrote something else, as doctor says."""
+def read_changes(text: str | None) -> tuple[RecordedChange, ...] | None:
+    """Return the recorded changes of a study; None if another program has overwritten them."""
     try:
-        return tuple(RecordedChange.from_json(each) for each in json.loads(text))
+        return tuple(map(RecordedChange.from_json, json.loads(text or "[]")))
     except (ValueError, KeyError, TypeError, AttributeError):
-        return ()
+        return None

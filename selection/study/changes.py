@@ -78,7 +78,15 @@ class RecordedChange:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> RecordedChange:
-        """Return the change that to_json() described."""
+        """Return the change that to_json() described.
+
+        Raises: KeyError, TypeError or ValueError if it is none.
+        """
+        counts = [value["trials"]]
+        if value["key"] == TRIALS:
+            counts += [value["from"], value["to"]]
+        if not isinstance(value["key"], str) or not all(isinstance(each, int) for each in counts):
+            raise TypeError("a key and numbers of trials")
         difference = Difference(value["key"], value["from"], value["to"])
         at = datetime.fromisoformat(value["at"]).astimezone(UTC)
         return cls(difference, at, value["trials"])

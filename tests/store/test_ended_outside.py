@@ -18,6 +18,7 @@ from selection.store.database import open_database
 from selection.store.doctor import examine
 from selection.store.ledger import Ledger
 from selection.store.records import Records
+from selection.store.study_transaction import CHANGES_ATTR
 from selection.store.tables import trial_table
 from selection.store.trial_reader import ENDED
 from selection.study.trial import TrialState
@@ -209,3 +210,30 @@ def test_a_copy_trains_what_was_told_from_outside(
         assert [trial.number for trial in resumed.trials] == [0, 1]
         copied.finish(resumed.lease, [0, 1])
         assert examine(target) == []
+
+
+CHANGES: dict[str, Any] = {
+    "text": "x",
+    "a number": 3,
+    "an object": {"a": 1},
+    "a list": [1],
+    "no key": [{"from": 1}],
+    "no numbers": [
+        {"key": "search.trials", "from": [1], "to": 2, "at": "2026-01-01T00:00:00", "trials": 1}
+    ],
+    "no time": [{"key": "search.rule", "from": "a", "to": "b", "at": "today", "trials": 1}],
+}
+
+
+@pytest.mark.parametrize("written", CHANGES)
+def test_recorded_changes_overwritten_from_outside_are_a_finding_and_no_obstacle(
+    case: StudyCase, study: optuna.Study, written: str
+) -> None:
+    study.set_user_attr(CHANGES_ATTR, CHANGES[written])
+    records = Records(case.database)
+    (record,) = records.all_studies()
+    assert record.changes == ()
+    assert [each.name for each in records.list_studies()] == [case.study.name]
+    (found,) = examine(case.database)
+    assert "the recorded changes of a study file must be readable" in str(found)
+    case.finish(*case.train(someone()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import threading
 from dataclasses import replace
@@ -15,6 +16,7 @@ from optuna.trial import TrialState as OptunaState
 from optuna.trial import create_trial
 
 from selection.errors import LostCohortError, RefusedError
+from selection.report.other_trials import other_params, other_reason, trial_values
 from selection.store.claims import Limits, NewCohort, ResumedCohort, Spent
 from selection.store.cohorts import Cohorts
 from selection.store.copy_study import copy_study
@@ -437,3 +439,38 @@ def test_workers_and_people_who_ask_at_once_meet_the_budget(
         assert sorted([*taken, *left]) == [20 + size for size in range(asked)]
         assert len(own_numbers(case)) == trials
         assert examine(database) == []
+
+
+NO_SETTINGS: dict[str, Any] = {
+    "text": "x",
+    "a list": [1],
+    "a number": 3,
+    "nothing": None,
+    "no name": {},
+    "another name": {"nope": 3},
+    "an object": {"width": {"a": [float("nan"), {"b": float("inf")}]}},
+    "no number": {"dropout": float("nan")},
+    "no end": {"weight_decay": float("inf")},
+    "a terminal's words": {"activation": "\x1b[31mred\n", "\x1b[2J": 1},
+}
+
+
+@pytest.mark.parametrize("written", NO_SETTINGS)
+def test_whatever_another_program_puts_into_the_queue_is_shown_and_refused(
+    case: StudyCase, study: optuna.Study, written: str
+) -> None:
+    train(case)
+    attrs = {"fixed_params": NO_SETTINGS[written]}
+    study.add_trial(create_trial(state=OptunaState.WAITING, system_attrs=attrs))
+    refused = {"refused": {"\x1b[1m": 1}, "asked_for": [1]}
+    study.add_trial(create_trial(state=OptunaState.RUNNING, user_attrs=refused))
+    for _ in range(2):
+        found = others(case)
+        assert [each.number for each in found] == [2, 3]
+        json.dumps(trial_values(case.trials(), found), allow_nan=False)
+        shown = [other_reason(each) + other_params(each) for each in found]
+        assert all(each.isprintable() for each in shown)
+        assert not any(each.is_queued for each in found)
+        if len(case.trials()) == 2:
+            assert train(case) == [4, 5]
+    assert examine(case.database) == []
