@@ -364,6 +364,7 @@ class Study:
                 _device(device),
                 data_folder(),
                 reason,
+                say,
             )
 
     def export(

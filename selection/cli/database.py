@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE
-from selection.cli.options import AsJson, Name, Storage, command, print_json, print_line
+from selection.cli.options import (
+    AsJson,
+    Name,
+    Storage,
+    command,
+    print_json,
+    print_line,
+    print_plain,
+)
 
 if TYPE_CHECKING:
     from selection.store.doctor import Finding, Restored
@@ -167,10 +175,14 @@ def check(storage: Storage = DEFAULT_STORAGE, as_json: AsJson = False) -> None:
     if as_json:
         print_json({**asdict(found), "is_ok": found.is_ok})
     else:
-        print(f"database           {found.url}")
-        print(f"selection's tables {found.revision or 'none'} (this version has {found.head})")
-        print(f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})")
+        print_plain(f"database           {found.url}")
+        print_plain(
+            f"selection's tables {found.revision or 'none'} (this version has {found.head})"
+        )
+        print_plain(
+            f"Optuna's tables    {found.optuna_revision} (this version has {found.optuna_head})"
+        )
         for part in found.missing:
-            print(f"missing            {part}; selection doctor --fix makes it")
+            print_plain(f"missing            {part}; selection doctor --fix makes it")
     if not found.is_ok:
         raise typer.Exit(1)

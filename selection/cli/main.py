@@ -37,6 +37,7 @@ from selection.cli.streams import (
     require_working_directory,
 )
 from selection.errors import SelectionError
+from selection.report.terminal.readable import readable
 from selection.workers import CRASHED, SUPERVISED_VARIABLE
 
 app = typer.Typer(
@@ -148,7 +149,8 @@ def _fail(error: BaseException) -> NoReturn:
             sys.exit(CRASHED)
         raise error
     if found.details:
-        say(str(found))
+        # Each is a line of its own, whatever a name in it holds.
+        say("\n".join(readable(str(detail)) for detail in found.details))
     sys.exit(found.exit_code)
 
 

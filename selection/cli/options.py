@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE, STORAGE_VARIABLE
+from selection.report.terminal.readable import readable, readable_lines
 from selection.study.commands import command_text
 
 # The width of a terminal that does not say its own.
@@ -79,7 +80,14 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
     """Print rows of equal keys as CSV."""
     from selection.report.csv_text import csv_text
 
-    sys.stdout.write(csv_text(rows))
+    text = csv_text(rows)
+    # What a pipe or a file gets is data, as it is.
+    sys.stdout.write(readable_lines(text) if sys.stdout.isatty() else text)
+
+
+def print_plain(line: str) -> None:
+    """Print a line that is not wrapped, such as a command to copy."""
+    print(readable(line))
 
 
 def print_line(line: str, *, whole: str = "") -> None:
@@ -92,6 +100,7 @@ def print_line(line: str, *, whole: str = "") -> None:
 
 def say(line: str) -> None:
     """Print a line of progress or an error, apart from results; a terminal wraps it at words."""
+    line = readable_lines(line)
     if sys.stderr.isatty():
         from selection.report.terminal.wrap import wrap
 

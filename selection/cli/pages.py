@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from selection.api.defaults import DEFAULT_STORAGE
-from selection.cli.options import AsJson, OptionalName, Storage, command, print_json
+from selection.cli.options import AsJson, OptionalName, Storage, command, print_json, print_plain
 
 
 def serve(
@@ -63,7 +63,7 @@ def report(
     if as_json:
         print_json({"study": study.name, "file": str(to), "bytes": file.stat().st_size})
     else:
-        print(f"study {study.name} in {to}")
+        print_plain(f"study {study.name} in {to}")
 
 
 def _evaluate_command(name: str, *, storage: str) -> str:

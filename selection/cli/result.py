@@ -18,6 +18,7 @@ from selection.cli.options import (
     Storage,
     command,
     print_json,
+    print_plain,
     say,
 )
 from selection.errors import RefusedError
@@ -71,7 +72,7 @@ def evaluate(
     _print_evaluation(study, result, as_json)
     if not as_json:
         following = command("export", "--to", "exports", operands=[study.name], storage=storage)
-        print(f"what next: {following}")
+        print_plain(f"what next: {following}")
 
 
 def _print_evaluation(study: Study, result: HeldOutResult | None, as_json: bool) -> None:
@@ -115,8 +116,8 @@ def export(
     if as_json:
         print_json({"study": study.name, "number": done.trial, "folder": str(to), "files": files})
         return
-    print(f"trial {done.trial} of study {study.name} in {to}: {', '.join(files)}")
+    print_plain(f"trial {done.trial} of study {study.name} in {to}: {', '.join(files)}")
     if "model.json" in files:
         options = ("--input", "TABLE.csv")
         rows = command("predict", *options, operands=[str(to)], storage=DEFAULT_STORAGE)
-        print(f"what next: {rows}")
+        print_plain(f"what next: {rows}")

@@ -19,6 +19,7 @@ from selection.cli.options import (
     Storage,
     command,
     print_json,
+    print_plain,
     say,
 )
 from selection.workers import SUPERVISED_VARIABLE
@@ -104,7 +105,7 @@ def worker(
         spec.metric, is_minimised=spec.is_minimised, shows_bars=not is_supervised
     ) as view:
         work(name, storage, training, view)
-    print(f"study {name} takes no more trials; selection run FILE trains its baselines")
+    print_plain(f"study {name} takes no more trials; selection run FILE trains its baselines")
 
 
 def _stop_at_end_of_input() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import tomllib
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -10,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-# An export's own files are small; nothing larger is taken for one.
-MOST_BYTES = 50_000_000
+# A mark is near the beginning of a file or near its end; weights between may be large.
+MARGIN_BYTES = 1_000_000
 # By what it holds, a file of each name is known for one that an export wrote.
 MARKS: Mapping[str, bytes] = {
     "best.toml": b"# One trial as a study of its own.",
@@ -43,8 +44,13 @@ def stale_files(folder: Path, subject: Subject) -> list[Path]:
 
 
 def _has(path: Path, mark: bytes) -> bool:
-    with suppress(OSError):
-        return path.is_file() and path.stat().st_size <= MOST_BYTES and mark in path.read_bytes()
+    if not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        head = file.read(MARGIN_BYTES)
+        size = file.seek(0, os.SEEK_END)
+        file.seek(max(size - MARGIN_BYTES, 0))
+        return mark in head or mark in file.read(MARGIN_BYTES)
     return False
 
 

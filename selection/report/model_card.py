@@ -12,6 +12,7 @@ from typing import Any
 
 from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.course import change_line, departure_lines
+from selection.report.terminal.readable import readable
 from selection.report.values import held_out_value
 from selection.report.verdict import baseline_interval, bound_of, choice_of, openings
 from selection.report.warnings import study_warnings
@@ -253,7 +254,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 def _text(value: str) -> str:
     """Return a text of the user's, escaped so that it stays text in Markdown and HTML."""
-    escaped = html.escape(value, quote=False)
+    escaped = html.escape(readable(value), quote=False)
     for mark in "\\`*_[]|#":
         escaped = escaped.replace(mark, f"\\{mark}")
     return escaped

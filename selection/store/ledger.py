@@ -222,22 +222,26 @@ class Ledger:
         result: HeldOutResult,
         outputs: Outputs,
     ) -> None:
-        """Write the result of a claimed evaluation."""
+        """Write the result of a claimed evaluation; again, it changes nothing."""
+        is_it = (_of(study), ledger_table.c.evaluation == evaluation)
+        written = json.dumps(result.to_json(), allow_nan=False)
         update = (
             sa.update(ledger_table)
-            .where(_of(study), ledger_table.c.evaluation == evaluation)
-            .where(ledger_table.c.state == CLAIMED)
+            .where(*is_it, ledger_table.c.state == CLAIMED)
             .values(
                 state=EVALUATED,
                 evaluated_at=utc_now(),
-                result_json=json.dumps(result.to_json(), allow_nan=False),
+                result_json=written,
                 outputs_columns=outputs.shape[1],
                 outputs=encode_outputs(outputs),
             )
         )
         with self._database.writing() as connection:
-            assert connection.execute(update).rowcount == 1, "a claim is finished once"
-            seal_evaluation(connection, _of(study), ledger_table.c.evaluation == evaluation)
+            if connection.execute(update).rowcount:
+                seal_evaluation(connection, *is_it)
+                return
+            there = connection.scalar(sa.select(ledger_table.c.result_json).where(*is_it))
+            assert there == written, "a claim is finished once"
 
 
 def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:

@@ -8,8 +8,9 @@ Nothing else in selection may import the door (data/held_out.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,7 @@ from selection.stats.paired_tests import exact_mcnemar
 from selection.stats.scores import log_softmax, reduce_outputs, weighted_scores
 from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
+from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.study.fields import CSV_KEYS
 from selection.study.held_out_result import (
@@ -83,11 +85,12 @@ def evaluate(
     device: Device,
     folder: Path,
     reason: str,
+    say: Callable[[str], None],
 ) -> HeldOutResult:
     """Make the final model, claim the held-out rows, score it on them and write the result.
 
     The claim comes last, and is given back where nothing was scored. check_evaluation must have
-    passed, and the rows must be those of the study.
+    passed, and the rows must be those of the study; say is told where the database does not answer.
 
     Raises: RefusedError where another process was sooner; StudyStateError where a trial has
     finished since; DataError where the held-out rows cannot be scored.
@@ -113,7 +116,7 @@ def evaluate(
     except BaseException as error:  # such as Ctrl-C: nobody has seen a score
         ledger.give_back(study, evaluation, str(error) or type(error).__name__)
         raise
-    ledger.finish(study, evaluation, result, outputs[0])
+    retry(partial(ledger.finish, study, evaluation, result, outputs[0]), say)
     return result
 
 

@@ -69,8 +69,8 @@ def test_a_feature_that_is_the_target(
     study: Study, table: Table, plain: pd.DataFrame, as_number: bool
 ) -> None:
     plain["copy"] = plain["y"].map({"u": 7, "v": 3} if as_number else {"u": "yes", "v": "no"})
-    columns = {"categorical": ["c"]} if as_number else {"categorical": ["c", "copy"]}
-    assert warnings_of(study, table(plain), **columns) == [
+    categorical = ["c"] if as_number else ["c", "copy"]
+    assert warnings_of(study, table(plain), categorical=categorical) == [
         "column copy says what the target y says: drop it"
     ]
     numbers = plain.assign(y=plain["a"]).drop(columns="copy")

@@ -16,7 +16,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from selection.report import export
+from selection.report import earlier_export, export
 from selection.report.csv_text import csv_text
 from selection.study.fields import MAX_NAME_CHARACTERS
 from selection.study.spec import parse_study, read_study
@@ -207,6 +207,15 @@ def test_each_file_of_an_export_is_known_again(cli: Cli, form: str) -> None:
     assert ("removed" in same.err) is not says_whose
     cli("export", "other", "--to", "out", "--format", "model-card", "--force")
     assert os.listdir("out") == ["MODEL_CARD.md"]
+
+
+def test_a_large_model_of_another_study_goes_too(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(earlier_export, "MARGIN_BYTES", 200)
+    run_study(cli)
+    run_study(cli, name="other")
+    cli("export", "small", "--to", "out", "--format", "safetensors,onnx")
+    cli("export", "other", "--to", "out", "--format", "toml", "--force")
+    assert os.listdir("out") == ["best.toml"]
 
 
 def test_what_only_has_the_name_of_a_file_of_ours_is_kept(cli: Cli) -> None:

@@ -18,7 +18,7 @@ from selection.store.database import open_database
 from selection.store.doctor import examine
 from selection.store.ledger import Ledger
 from selection.store.records import Records
-from selection.store.study_transaction import CHANGES_ATTR
+from selection.store.study_record import CHANGES_ATTR
 from selection.store.tables import trial_table
 from selection.store.trial_reader import ENDED
 from selection.study.trial import TrialState

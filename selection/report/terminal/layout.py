@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.markup import escape
 from rich.text import Text
 
 from selection.report.cells import show_value
+from selection.report.terminal.readable import readable
 from selection.report.terminal.wrap import keep, plain, wrap
 from selection.study.trial import Params
 
@@ -42,8 +42,10 @@ class ShownColumn:
 
 def say(console: Console, line: str, *, whole: str = "") -> None:
     """Print a line of prose, wrapped at words on a terminal; whole is a part never broken."""
+    line, whole = readable(line), readable(whole)
     line = wrap(line, console.width, whole=whole) if console.is_terminal else plain(line)
-    console.print(escape(line), soft_wrap=True)
+    # As it is: what looks like markup or the name of an emoji is text.
+    console.print(Text(line), soft_wrap=True)
 
 
 def params_text(params: Params) -> str:
@@ -59,6 +61,7 @@ def print_columns(
     sections are the numbers of rows after which a terminal shows a line.
     """
     is_terminal = console.is_terminal
+    columns = _readable(columns)
     shown = _fit(columns, console.width) if is_terminal else list(columns)
     # As it is, whatever the width: a narrow terminal breaks lines, and loses nothing.
     for line, style in _lines(shown, sections, is_terminal=is_terminal):
@@ -69,7 +72,14 @@ def print_columns(
 
 def fits(console: Console, columns: Sequence[ShownColumn]) -> bool:
     """Say whether a table can be shown whole; without a terminal it always can."""
-    return not console.is_terminal or _width(columns) <= console.width
+    return not console.is_terminal or _width(_readable(columns)) <= console.width
+
+
+def _readable(columns: Sequence[ShownColumn]) -> list[ShownColumn]:
+    return [
+        replace(column, name=readable(column.name), cells=[readable(text) for text in column.cells])
+        for column in columns
+    ]
 
 
 def _lines(

@@ -29,6 +29,7 @@ from selection.report.terminal.progress_text import (
     training_of,
     worker_line,
 )
+from selection.report.terminal.readable import readable
 from selection.report.terminal.text import make_console
 from selection.stats.selection_rules import rank
 from selection.store.leases import RunningCohort
@@ -101,7 +102,7 @@ class SweepView:
             done = done_of_team(finished, running)
             left = self._pace.seconds_left(done, budget)
             lines = [sentence("", "", left, self._best(finished), self._screen.width)]
-            lines += [worker_line(cohort) for cohort in running]
+            lines += [readable(worker_line(cohort)) for cohort in running]
             self._screen.show(done, len(finished), budget, counts(finished), lines)
         elif self._is_shown:
             self._print_team(budget, finished, running)
@@ -137,7 +138,7 @@ class SweepView:
 
     def _print(self, line: str) -> None:
         if self._console.is_jupyter:
-            print(line, file=sys.stderr)
+            print(readable(line), file=sys.stderr)
         else:
             say(self._console, line)
 
