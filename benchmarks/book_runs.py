@@ -143,7 +143,9 @@ def _final(
     asked = replace(assessment, winner=trial)
     reason = "the book has a figure of this setting"
     evidence = repository.evidence
-    result = evaluate(asked, data, evidence, repository.ledger, device, data_folder(), reason)
+    result = evaluate(
+        asked, data, evidence, repository.ledger, device, data_folder(), reason, print
+    )
     (model,) = final_models(study, spec, data, trial, evidence, device)
     first = model.members[0].layers[0]
     loss, score = result.training.running_loss, result.training.running_score

@@ -82,7 +82,8 @@ def _print_evaluation(study: Study, result: HeldOutResult | None, as_json: bool)
     if result is None:
         return
     evaluations = study.evaluations
-    shown = replace(result, evaluations=len(evaluations))
+    seen = sum(each.result is not None for each in evaluations)
+    shown = replace(result, evaluations=seen)
     if as_json:
         print_json(shown.to_json())
     else:

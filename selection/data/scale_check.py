@@ -21,6 +21,9 @@ from selection.study.spec import StudySpec
 SUSPECT = 1e-3
 # How much farther an extreme value lies than the next, and how far an offset lies.
 GAP, OFFSET = 1e6, 1e4
+# The range of float32.
+SMALLEST = float(np.finfo(np.float32).smallest_normal)
+LARGEST = float(np.finfo(np.float32).max)
 # Differences below it vanish when they are squared.
 SMALLEST_SPREAD = 1e-100
 
@@ -81,7 +84,7 @@ def _is_flattened(values: NDArray[Any], scaled: NDArray[np.float64]) -> bool:
 def _is_suspect(scaled: NDArray[np.float64]) -> bool:
     """Say whether the middle half of the values lies close together beside the farthest."""
     largest = float(np.abs(scaled).max())
-    if not np.finfo(np.float32).smallest_normal < largest < np.finfo(np.float32).max:
+    if not SMALLEST < largest < LARGEST:
         return largest > 0
     quarter = len(scaled) // 4
     parts = np.partition(scaled, [quarter, 3 * quarter])

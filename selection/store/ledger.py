@@ -86,10 +86,6 @@ class Ledger:
         """Return the claims of this study that were given back, in order."""
         return [each for each in self._claims(study) if each.state == RETURNED]
 
-    def next_evaluation(self, study: StudyRecord) -> int:
-        """Return the number of the next claim, counted from 1."""
-        return len(self._claims(study)) + 1
-
     def _claims(self, study: StudyRecord) -> list[Evaluation]:
         with self._database.reading() as connection:
             query = sa.select(ledger_table).where(_of(study)).order_by(ledger_table.c.evaluation)
@@ -153,7 +149,7 @@ class Ledger:
         """Claim the right to open the held-out rows; False if another process has it.
 
         Unfinished trials are failed in the same transaction: none may finish afterwards.
-        evaluation is the number of this evaluation, counted from 1; finished is the number of
+        evaluation is the number of this claim, counted from 1; finished is the number of
         trials that were finished when the trial was chosen; by rows they are known again.
 
         Raises: StudyStateError if more trials have finished since.

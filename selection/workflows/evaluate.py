@@ -21,7 +21,7 @@ from selection.data.folds import Split
 from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
-from selection.errors import DataError, ErrorDetail, StudyStateError
+from selection.errors import DataError, ErrorDetail, SelectionError, StudyStateError
 from selection.metrics import METRICS, metrics_of
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
@@ -90,7 +90,7 @@ def evaluate(
     """Make the final model, claim the held-out rows, score it on them and write the result.
 
     The claim comes last, and is given back where nothing was scored. check_evaluation must have
-    passed, and the rows must be those of the study; say is told where the database does not answer.
+    passed, and the rows must be those of the study; say is told what happens meanwhile.
 
     Raises: RefusedError where another process was sooner; StudyStateError where a trial has
     finished since; DataError where the held-out rows cannot be scored.
@@ -98,7 +98,7 @@ def evaluate(
     study, spec, winner = assessment.study, assessment.spec, assessment.winner
     assert winner is not None, "check_evaluation has passed"
     models = final_models(study, spec, data, winner, evidence, device)
-    evaluation = ledger.next_evaluation(study)
+    evaluation = len(assessment.evaluations) + len(assessment.returned_claims) + 1
     if not ledger.claim(
         study,
         winner.number,
@@ -108,16 +108,26 @@ def evaluate(
         finished=sum(trial.state.is_finished for trial in assessment.trials),
         rows=data.dataset.held_out_identities,
     ):
-        raise refusal(ledger.evaluations(study))
+        raise _sooner(study, ledger)
     try:
         rows = open_held_out(spec, data.dataset, folder, data.frame)
         outputs = _outputs(study, models, rows)
         result = _result(assessment, winner, models[0], rows, outputs)
     except BaseException as error:  # such as Ctrl-C: nobody has seen a score
         ledger.give_back(study, evaluation, str(error) or type(error).__name__)
+        say("the claim was given back: nothing was scored")
         raise
     retry(partial(ledger.finish, study, evaluation, result, outputs[0]), say)
     return result
+
+
+def _sooner(study: StudyRecord, ledger: Ledger) -> SelectionError:
+    """Return the error where another process has claimed the held-out rows since the assessment."""
+    if evaluations := ledger.evaluations(study):
+        return refusal(evaluations)
+    rule = "the ledger must be as it was when the trial was chosen"
+    got = "a claim that was given back meanwhile"
+    return StudyStateError(ErrorDetail(f"study {study.name}", rule, got, "Evaluate it again."))
 
 
 def _outputs(study: StudyRecord, models: Sequence[AnyModel], rows: Rows) -> list[Outputs]:

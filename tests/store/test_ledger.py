@@ -418,7 +418,6 @@ def test_a_claim_that_is_given_back_stays_and_does_not_count(
     with database.reading() as connection:
         refuse_opened(connection, study)
         assert list(chain_problems(connection)) == []
-    assert ledger.next_evaluation(study) == 2
     assert ledger.claim(study, 3, "best", evaluation=2, reason="", finished=0)
     ledger.finish(study, 2, RESULT, example_outputs())
     assert [each.evaluation for each in ledger.evaluations(study)] == [2]

@@ -19,12 +19,14 @@ from scipy.stats import binomtest
 from selection.data import held_out
 from selection.data.dataset import load_development
 from selection.data.rows import Rows
-from selection.errors import RefusedError, StudyStateError
+from selection.errors import DataError, ErrorDetail, RefusedError, StudyStateError
+from selection.report.verdict import held_out_lines
 from selection.seeds import seed_for
 from selection.stats.intervals import bootstrap_counts, wilson
 from selection.stats.scores import log_softmax
 from selection.store.claims import Limits, ResumedCohort
 from selection.store.cohorts import Cohorts
+from selection.store.doctor import examine
 from selection.store.leases import Lease
 from selection.store.ledger import Ledger
 from selection.study.spec import parse_study
@@ -415,7 +417,7 @@ def test_an_evaluation_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     assert isinstance(claim, ResumedCohort)
     assert [trial.number for trial in claim.trials] == [2, 3]
     assessment = bench.assess(study)
-    words = (data, bench.evidence, bench.ledger, choose_device("cpu"), bench.folder, "")
+    words = (data, bench.evidence, bench.ledger, choose_device("cpu"), bench.folder, "", print)
     final.evaluate(assessment, *words)
     for trial in bench.records.trials(study)[2:]:
         assert trial.state is TrialState.FAILED
@@ -452,22 +454,38 @@ def test_without_a_complete_trial_there_is_nothing_to_evaluate(cli: Cli, write: 
     assert not Path("out").exists()
 
 
-def test_a_failure_behind_the_claim_leaves_the_claim(
+def broken(*_: Any) -> Rows:
+    raise DataError(ErrorDetail("held-out rows", "must be readable", "nonsense", "Fix them."))
+
+
+def test_a_failure_before_a_score_gives_the_claim_back(
     cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cli("run", write())
-
-    def broken(*_: Any) -> Rows:
-        from selection.errors import DataError, ErrorDetail
-
-        raise DataError(ErrorDetail("held-out rows", "must be readable", "nonsense", "Fix them."))
-
     with monkeypatch.context() as patch:
         patch.setattr(final, "open_held_out", broken)
         done = cli("evaluate", "s")
     assert done.code == 1
-    assert "the claim stays on record without a result" in done.err
+    assert "the claim was given back: nothing was scored" in done.err
     assert "but got nonsense" in done.err
+    best = cli("best", "s", "--json").json
+    assert best["held_out"] is None
+    (returned,) = best["returned_claims"]
+    assert "nonsense" in returned["note"]
+    assert "was given back, no score was seen: held-out rows" in cli("best", "s").out
+    done = cli("evaluate", "s", "--json")
+    assert (done.code, done.json["evaluations"]) == (0, 1)
+    assert "re-used" not in cli("best", "s").out
+
+
+def test_a_process_that_dies_behind_the_claim_leaves_the_claim(
+    cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("run", write())
+    with monkeypatch.context() as patch:
+        patch.setattr(final, "open_held_out", broken)
+        patch.setattr(Ledger, "give_back", lambda *_: None)  # as if it was killed
+        assert cli("evaluate", "s").code == 1
     for words in (["best", "s"], ["status", "s"]):
         assert "claimed" in cli(*words).out
     assert cli("best", "s", "--json").json["held_out"]["state"] == "claimed"
@@ -479,7 +497,7 @@ def test_a_failure_behind_the_claim_leaves_the_claim(
     assert "| claimed |" in Path("out/MODEL_CARD.md").read_text()
     done = cli("evaluate", "s", "--again", "--reason", "the machine stopped", "--json")
     assert done.code == 0
-    assert done.json["evaluations"] == 2
+    assert done.json["evaluations"] == 1, "one of the claims has seen the rows"
 
 
 def test_a_score_that_is_not_defined_is_one_line(
@@ -490,7 +508,7 @@ def test_a_score_that_is_not_defined_is_one_line(
     done = cli("evaluate", "s")
     assert (done.code, len(done.err.splitlines())) == (1, 2), done.err
     assert "roc_auc must be defined on the held-out rows" in done.err
-    assert cli("best", "s", "--json").json["held_out"]["state"] == "claimed"
+    assert cli("best", "s", "--json").json["held_out"] is None
 
 
 def test_changed_rows_are_refused_before_the_claim(
@@ -644,7 +662,7 @@ def test_the_claim_is_written_before_the_door_opens(
 
     monkeypatch.setattr(final, "open_held_out", watching)
     assessment, device = bench.assess(study), choose_device("cpu")
-    words = (data, bench.evidence, bench.ledger, device, bench.folder, "")
+    words = (data, bench.evidence, bench.ledger, device, bench.folder, "", print)
     final.evaluate(assessment, *words)
     assert seen == [["claimed"]]
     assert [evaluation.state for evaluation in bench.ledger.evaluations(study)] == ["evaluated"]
@@ -652,6 +670,51 @@ def test_the_claim_is_written_before_the_door_opens(
     with pytest.raises(RefusedError, match="opened only once"):
         final.evaluate(assessment, *words)
     assert len(seen) == 1
+
+
+def test_the_final_model_is_trained_before_the_claim(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study, data = bench.procedure(make_spec())
+    assessment, device = bench.assess(study), choose_device("cpu")
+    words = (data, bench.evidence, bench.ledger, device, bench.folder, "", print)
+
+    def interrupted(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(final, "fit_members", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        final.evaluate(assessment, *words)
+    monkeypatch.undo()
+    assert bench.ledger.evaluations(study) == bench.ledger.returned_claims(study) == []
+    assert final.evaluate(assessment, *words).evaluations == 1
+
+
+@pytest.mark.parametrize("where", ["open_held_out", "_outputs", "_result"])
+def test_a_claim_after_which_nothing_was_scored_is_given_back(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    study, data = bench.procedure(make_spec())
+    device = choose_device("cpu")
+    words = (data, bench.evidence, bench.ledger, device, bench.folder, "", print)
+
+    def full(*_: Any) -> Any:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(final, where, full)
+        with pytest.raises(OSError, match="No space left"):
+            final.evaluate(bench.assess(study), *words)
+    assessment = bench.assess(study)
+    (line,) = assessment.returned_claims
+    assert "No space left on device" in line.note
+    assert any(
+        "was given back, no score was seen" in each for each in held_out_lines(assessment, "")
+    )
+    result = final.evaluate(assessment, *words)
+    assert result.evaluations == 1
+    assert [each.evaluation for each in bench.ledger.evaluations(study)] == [2]
+    assert examine(bench.database) == []
 
 
 def test_every_named_data_set_can_be_evaluated(bench: Bench) -> None:
@@ -676,6 +739,7 @@ def test_every_named_data_set_can_be_evaluated(bench: Bench) -> None:
             choose_device("cpu"),
             bench.folder,
             "",
+            print,
         )
         assert result.rows == load_development(spec, bench.folder).held_out_rows
         assert all(trial.state is TrialState.COMPLETE for trial in bench.records.trials(study))
