@@ -139,8 +139,12 @@ class _Graph:
             if not np.isnan(preparation.fill).all():
                 fill = self._constant(preparation.fill[None])
                 unit = self._node("Where", [self._node("IsNaN", [unit]), fill, unit])
-            unit = self._node("Sub", [unit, self._constant(preparation.center[None])])
-            unit = self._node("Div", [unit, self._constant(preparation.scale[None])])
+            # onnxruntime takes a small enough center for 0; powers of two are exact.
+            power = np.where(_is_usual(preparation.scale), 1.0, _power_of_two(preparation.scale))
+            if (power != 1.0).any():
+                unit = self._node("Div", [unit, self._constant(power[None])])
+            unit = self._node("Sub", [unit, self._constant(preparation.center[None] / power)])
+            unit = self._node("Div", [unit, self._constant(preparation.scale[None] / power)])
             parts.append(self._cast(unit, "FLOAT"))
         for index, (name, values) in enumerate(preparation.categories.items()):
             parts.append(self._cast(self._equal(index, name, values), "FLOAT"))
@@ -197,3 +201,12 @@ class _Graph:
         array = np.ascontiguousarray(value)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
+
+
+def _is_usual(scale: NDArray[np.float64]) -> NDArray[np.bool_]:
+    return (scale > 1e-20) & (scale < 1e20)
+
+
+def _power_of_two(scale: NDArray[np.float64]) -> NDArray[np.float64]:
+    powers: NDArray[np.float64] = np.ldexp(1.0, np.frexp(scale)[1])
+    return powers

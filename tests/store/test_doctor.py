@@ -354,7 +354,7 @@ FORGED: dict[str, tuple[str, str, Break]] = {
     ),
     "recorded changes that are none": (
         "example",
-        "damage",
+        "changes",
         sql(
             "INSERT INTO study_user_attributes (study_id, key, value_json) "
             "VALUES (:id, 'selection_changes', :new)",

@@ -21,7 +21,8 @@ from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.ledger_chain import chain_problems
 from selection.store.quarantine import EVIDENCE, count_of, damaged_rows
 from selection.store.seals import study_hash, trial_hashes
-from selection.store.study_record import StudyRecord
+from selection.store.study_record import StudyRecord, read_changes
+from selection.store.study_transaction import our_studies
 from selection.store.tables import (
     curve_table,
     fold_table,
@@ -144,6 +145,11 @@ def file_findings(connection: Connection, study: StudyRecord) -> Iterator[Findin
     if json_hash(study.spec_json) != study.spec_fingerprint:
         rule = "the stored study file must match its fingerprint"
         yield finding(study.name, "spec", rule, "another file", RESTORE)
+        return
+    row = connection.execute(our_studies().where(study_table.c.uuid == study.uuid)).one()
+    if read_changes(row.changes_json) is None:
+        rule = "the recorded changes of a study file must be readable"
+        yield finding(study.name, "changes", rule, show(row.changes_json), RESTORE)
         return
     stored = connection.scalar(
         sa.select(study_table.c.row_hash).where(study_table.c.uuid == study.uuid)

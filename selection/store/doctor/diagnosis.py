@@ -22,11 +22,10 @@ from selection.store.doctor.findings import Finding, finding
 from selection.store.doctor.orphans import orphans, unknown_copies, unlinked, unmarked
 from selection.store.doctor.schema import schema_findings
 from selection.store.doctor.study_rows import read_rows
-from selection.store.hashed_rows import RESTORE
 from selection.store.links import broken_links
 from selection.store.optuna_rows import studies
 from selection.store.schema_parts import missing_parts
-from selection.store.study_record import StudyRecord, read_changes, record_from_row
+from selection.store.study_record import StudyRecord, record_from_row
 from selection.store.study_transaction import our_studies
 
 
@@ -83,8 +82,4 @@ def read_studies(connection: Connection) -> tuple[list[StudyRecord], list[Findin
             unreadable.append(finding(row.study_name, "file", rule, got, hint))
         else:
             records.append(record)
-            if read_changes(row.changes_json) is None:
-                rule = "the recorded changes of a study file must be readable"
-                got = show(row.changes_json)
-                unreadable.append(finding(row.study_name, "changes", rule, got, RESTORE))
     return records, unreadable
