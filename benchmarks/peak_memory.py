@@ -22,15 +22,15 @@ def main() -> None:
     options = parser.parse_args()
     case = cases(is_quick=options.quick)[options.number]
     ours = Ours(case)
-    before = _kibibytes("VmRSS")
+    before = kibibytes("VmRSS")
     if options.side == "ours":
         ours.engine()
     else:
         optuna_with_loader(part_of(ours.work, case.peer_trials, case.peer_epochs))
-    print((_kibibytes("VmHWM") - before) / 1024)
+    print((kibibytes("VmHWM") - before) / 1024)
 
 
-def _kibibytes(name: str) -> int:
+def kibibytes(name: str) -> int:
     """Return what the kernel says of this process; getrusage would count its parent's peak too."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith(name)).split()[1])

@@ -6,7 +6,7 @@ ALL of pyarrow. Sizes are looked at before anything is loaded.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,8 @@ import pandas as pd
 from selection.data.labels import LabelKind
 from selection.errors import DataError, ErrorDetail, install_command
 
-ROWS_PER_BATCH = 2**14
 BYTES_PER_VALUE = 8
+BUFFER = 2**16
 
 
 class ArrowFile:
@@ -40,7 +40,7 @@ class ArrowFile:
         self._pa = pa
         try:
             if self._kind == "parquet":
-                self._file = parquet.ParquetFile(path)
+                self._file = parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER)
                 rows, schema = self._file.metadata.num_rows, self._file.schema_arrow
             else:
                 self._file = pa.ipc.open_file(pa.memory_map(str(path)))
@@ -62,22 +62,31 @@ class ArrowFile:
         """Return what the labels of each column are."""
         return [self._label_kind(field.type) for field in self._fields]
 
-    def batches(self) -> Iterator[list[pd.Series[Any]]]:
-        """Return the columns of some rows at a time."""
+    def batches(self) -> Iterator[Iterable[pd.Series[Any]]]:
+        """Return the columns of some rows at a time, each read when it is asked for."""
         try:
-            for batch in self._record_batches():
-                columns = [batch.column(place) for place in self._places]
-                # Whole numbers with gaps would be rounded to float64.
-                yield [column.to_pandas(integer_object_nulls=True) for column in columns]
+            if self._kind == "parquet":
+                for group in range(self._file.num_row_groups):
+                    yield self._row_group(group)
+            else:
+                for index in range(self._file.num_record_batches):
+                    batch = self._file.get_batch(index)
+                    yield map(_to_pandas, (batch.column(place) for place in self._places))
         except (OSError, ValueError, self._pa.ArrowException) as error:
             raise DataError(self._damaged(error)) from None
 
-    def _record_batches(self) -> Iterator[Any]:
-        if self._kind == "parquet":
-            yield from self._file.iter_batches(batch_size=ROWS_PER_BATCH)
-            return
-        for index in range(self._file.num_record_batches):
-            yield self._file.get_batch(index)
+    def _row_group(self, group: int) -> Iterator[pd.Series[Any]]:
+        """Return one column after another: a row group may be most of a file."""
+        names = [field.name for field in self._fields]
+        # The reader takes a point in a name for that of a field inside a column.
+        one_by_one = not any("." in name for name in names)
+        whole = None if one_by_one else self._file.read_row_group(group)
+        for name, place in zip(names, self._places, strict=True):
+            if whole is None:
+                table = self._file.read_row_group(group, columns=[name], use_threads=False)
+                yield _to_pandas(table.column(0))
+            else:
+                yield _to_pandas(whole.column(place))
 
     def _label_kind(self, kind: Any) -> LabelKind:
         types = self._pa.types
@@ -99,6 +108,12 @@ class ArrowFile:
         reason = " ".join(str(error).split())
         rule, hint = f"must be a {self._kind} file", "Fix the file, or write it anew."
         return ErrorDetail(str(self._path), rule, reason, hint)
+
+
+def _to_pandas(column: Any) -> pd.Series[Any]:
+    # Whole numbers with gaps would be rounded to float64.
+    series: pd.Series[Any] = column.to_pandas(integer_object_nulls=True)
+    return series
 
 
 def _is_index(name: str) -> bool:

@@ -23,6 +23,7 @@ from selection.study.fields import HeldOutColumn
 from selection.study.spec import StudySpec
 
 MOST_NAMES = 5
+FIRST_ROWS = 1000
 
 
 def copy_warnings(development: Hashes, held_out: Hashes) -> tuple[str, ...]:
@@ -83,7 +84,8 @@ def _target_itself(table: Table) -> Iterator[str]:
         same = [
             name
             for name in table.features
-            if _names_the_classes(np.unique(table.values(name), return_inverse=True)[1], labels)
+            if _has_few_values(values := table.values(name), len(labels.names))
+            and _names_the_classes(np.unique(values, return_inverse=True)[1], labels)
         ]
         same += [
             name
@@ -92,6 +94,11 @@ def _target_itself(table: Table) -> Iterator[str]:
         ]
     for name in same[:MOST_NAMES]:
         yield f"column {readable(name)} says what the target {readable(target)} says: drop it"
+
+
+def _has_few_values(values: NDArray[np.float64], most: int) -> bool:
+    """Say whether the first rows have no more different values than this."""
+    return len(np.unique(values[:FIRST_ROWS])) <= most
 
 
 def _names_the_classes(codes: NDArray[np.int64], labels: Labels) -> bool:

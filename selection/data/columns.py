@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from selection.data.cells import numbers_in
 from selection.data.csv_file import CsvFormat
+from selection.data.growing import GrowingArray
 from selection.data.labels import UNKNOWN, LabelKind, Labels, labels_of
 from selection.data.numbers import Numbers, numbers_of
 from selection.data.row_hashes import (
@@ -44,8 +45,8 @@ class Columns:
 
     count: int
     names: tuple[str, ...]
-    numbers: Mapping[str, Numbers]
-    labels: Mapping[str, Labels]
+    numbers: dict[str, Numbers]
+    labels: dict[str, Labels]
     counting: tuple[str, ...] = ()
     falling: tuple[str, ...] = ()
     hashes: RowHashes | None = None
@@ -65,7 +66,7 @@ class Header:
 
 
 def collect(
-    header: Header, batches: Iterable[Sequence[Cells]], form: CsvFormat, *, with_hashes: bool
+    header: Header, batches: Iterable[Iterable[Cells]], form: CsvFormat, *, with_hashes: bool
 ) -> Columns:
     """Return the columns of a table from the cells of some rows at a time."""
     builders = [
@@ -74,8 +75,8 @@ def collect(
     hasher = _Hasher(header) if with_hashes else None
     count = 0
     for batch in batches:
-        count += len(batch[0])
         for place, (builder, cells) in enumerate(zip(builders, batch, strict=True)):
+            count += len(cells) if place == 0 else 0
             added = builder.add(cells, with_hashes)
             if hasher is not None:
                 hasher.add(place, cells, *added)
@@ -107,7 +108,7 @@ class _NumberBuilder:
     def __init__(self, form: CsvFormat, kind: LabelKind | None) -> None:
         self._form = form
         self._missing = frozenset(form.missing)
-        self._parts: list[NDArray[np.float64]] = []
+        self._values = GrowingArray(np.float64)
         self._rows = 0
         self._unreadable: list[tuple[int, str]] = []
         self._words: Counter[str] = Counter()
@@ -121,14 +122,12 @@ class _NumberBuilder:
             broken = [(place, cells[place]) for place in places]
             self._words += words
         self._unreadable += [(self._rows + place, text) for place, text in broken]
-        self._parts.append(values)
+        self._values.append(values)
         self._rows += len(values)
         return (hash_numbers(values), values) if with_hashes else _NONE
 
     def finish(self) -> Numbers:
-        values = np.concatenate(self._parts) if self._parts else np.empty(0)
-        self._parts.clear()
-        return Numbers(values, tuple(self._unreadable), dict(self._words))
+        return Numbers(self._values.array(), tuple(self._unreadable), dict(self._words))
 
 
 class _LabelBuilder:
@@ -137,7 +136,7 @@ class _LabelBuilder:
     def __init__(self, form: CsvFormat, kind: LabelKind | None) -> None:
         self._missing = frozenset(form.missing)
         self._kind = kind
-        self._parts: list[NDArray[np.int64]] = []
+        self._codes = GrowingArray(np.int64)
         self._known: dict[str, int] = {}
         self._words: Counter[str] = Counter()
 
@@ -148,7 +147,7 @@ class _LabelBuilder:
         else:
             part = self._read(cells)
         places = [self._known.setdefault(name, len(self._known)) for name in part.names]
-        self._parts.append(np.array([*places, UNKNOWN], dtype=np.int64)[part.codes])
+        self._codes.append(np.array([*places, UNKNOWN], dtype=np.int64)[part.codes])
         return (hash_names(part.codes, part.names), None) if with_hashes else _NONE
 
     def _read(self, cells: Sequence[str]) -> Labels:
@@ -166,8 +165,9 @@ class _LabelBuilder:
         return Labels(codes, tuple(names))
 
     def finish(self) -> Labels:
-        codes = np.concatenate(self._parts) if self._parts else np.empty(0, dtype=np.int64)
-        return Labels(codes, tuple(self._known), self._kind or "text", dict(self._words))
+        return Labels(
+            self._codes.array(), tuple(self._known), self._kind or "text", dict(self._words)
+        )
 
 
 class _OtherBuilder:
@@ -216,23 +216,24 @@ class _Hasher:
         self._sums = [ColumnSum() for _ in header.names]
         self._orders = [_Falling() for _ in header.names]
         self._factors = [column_factor(name) for name in header.names]
-        self._whole: list[Hashes] = []
-        self._content: list[Hashes] = []
-        self._seen: list[Hashes] = []
+        self._done = [GrowingArray(np.uint64) for _ in range(3)]
+        self._batch: Hashes = np.zeros((3, 0), dtype=np.uint64)
 
     def add(
         self, place: int, cells: Cells, hashes: Hashes, values: NDArray[np.float64] | None
     ) -> None:
         self._orders[place].add(cells if values is None else values)
         if place == 0:
-            self._whole.append(np.zeros(len(hashes), dtype=np.uint64))
-            self._content.append(np.zeros(len(hashes), dtype=np.uint64))
-            self._seen.append(np.zeros(len(hashes), dtype=np.uint64))
+            self._batch = np.zeros((3, len(hashes)), dtype=np.uint64)
+        whole, content, seen = self._batch
         self._sums[place].add(hashes, values)
-        self._whole[-1] += hashes * self._factors[place]
-        self._content[-1] += hashes
+        whole += hashes * self._factors[place]
+        content += hashes
         if self._header.names[place] in self._header.seen:
-            self._seen[-1] += hashes
+            seen += hashes
+        if place == len(self._sums) - 1:
+            for done, part in zip(self._done, self._batch, strict=True):
+                done.append(part)
 
     def counting(self) -> tuple[str, ...]:
         pairs = zip(self._header.names, self._sums, strict=True)
@@ -243,9 +244,9 @@ class _Hasher:
         return tuple(name for name, each in pairs if each.is_falling)
 
     def finish(self) -> RowHashes | None:
-        if not self._content:
+        whole, content, seen = (done.array() for done in self._done)
+        if not len(whole):
             return None
-        whole, content, seen = map(np.concatenate, (self._whole, self._content, self._seen))
         for name, each in zip(self._header.names, self._sums, strict=True):
             nothing = each.says_nothing()
             if nothing is not None:

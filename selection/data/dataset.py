@@ -105,7 +105,11 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
     parts = split_source(spec, folder, frame)
-    kept = parts.rows(parts.development)
+    warnings = (
+        *border_warnings(parts),
+        *column_warnings(parts.source.take(parts.development), spec),
+    )
+    kept = parts.rows(parts.development, release=True)
     return Dataset(
         name=kept.name,
         task=kept.task,
@@ -121,8 +125,5 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         held_out_fingerprint=parts.held_out_identity,
         held_out_rows=len(parts.held_out) or data_set_info(kept.name).held_out_rows,
         held_out_identities=parts.held_out_rows,
-        warnings=(
-            *border_warnings(parts),
-            *column_warnings(parts.source.take(parts.development), spec),
-        ),
+        warnings=warnings,
     )

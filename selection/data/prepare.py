@@ -161,7 +161,7 @@ def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) 
     if _is_image(dataset) and data.prepare == "scale":
         scale[:] = PIXEL_RANGE
     elif data.prepare != "none" or data.impute is not None:
-        values = dataset.features[rows].astype(np.float64)  # (N_training, D)
+        values = dataset.features[rows].astype(np.float64, order="C")  # (N_training, D)
         if data.impute == "median":
             fill = _medians(values, dataset)
             np.copyto(values, fill, where=np.isnan(values))

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.cells import EXACT_WHOLE, number_in
+from selection.data.growing import GrowingArray
 
 Hashes = NDArray[np.uint64]
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
@@ -129,7 +130,7 @@ class ColumnSum:
         self._rows = 0
         self._is_constant = True
         self._is_counting = True
-        self._names: list[Hashes] | None = []
+        self._names: GrowingArray[np.uint64] | None = GrowingArray(np.uint64)
 
     def add(self, hashes: Hashes, values: NDArray[np.float64] | None) -> None:
         """Take note of a batch; values are its numbers, if it has any."""
@@ -144,7 +145,7 @@ class ColumnSum:
         if self._names is not None:
             is_whole = values is None or bool((values == np.floor(values)).all())
             if is_whole and len(np.unique(hashes)) == len(hashes):
-                self._names.append(hashes.copy())
+                self._names.append(hashes)
             else:
                 self._names = None
         self._rows += len(hashes)
@@ -160,7 +161,7 @@ class ColumnSum:
             return self._first
         if self._names is None:
             return None
-        names: Hashes = np.concatenate(self._names)
+        names = self._names.array()
         return names if len(np.unique(names)) == len(names) else None
 
 

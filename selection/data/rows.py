@@ -24,6 +24,7 @@ from selection.data.row_hashes import (
 from selection.metrics import Task
 
 Part = Literal["development", "held_out"]
+CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,8 +106,10 @@ def hash_rows(rows: Rows) -> str:
     digest = hashlib.sha256(json.dumps(header).encode())
     for array in (rows.features, rows.target, rows.groups):
         if array is not None:
-            little_endian = array.astype(array.dtype.newbyteorder("<"), copy=False)
-            digest.update(f"{little_endian.dtype.str}{array.shape}".encode())
-            digest.update(little_endian.tobytes())
+            kind = array.dtype.newbyteorder("<")
+            digest.update(f"{kind.str}{array.shape}".encode())
+            for start in range(0, len(array), CHUNK_ROWS):  # row by row, whatever the layout
+                part = array[start : start + CHUNK_ROWS]
+                digest.update(part.astype(kind, copy=False).tobytes())
     digest.update(json.dumps(columns).encode())
     return digest.hexdigest()

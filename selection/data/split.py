@@ -52,13 +52,19 @@ class Parts:
         part = self.hashes.take(self.held_out)
         return HeldOutRows(part.content, part.seen, fingerprint(self.hashes.content))
 
-    def rows(self, numbers: NDArray[np.int64], class_names: tuple[str, ...] = ()) -> Rows:
-        """Return the rows with these numbers.
+    def rows(
+        self,
+        numbers: NDArray[np.int64],
+        class_names: tuple[str, ...] = (),
+        *,
+        release: bool = False,
+    ) -> Rows:
+        """Return the rows with these numbers; release gives the memory of a table's features back.
 
         Raises: DataError if a cell of theirs is broken.
         """
         part = self.source.take(numbers)
-        return part.rows(class_names) if isinstance(part, Table) else part
+        return part.rows(class_names, release=release) if isinstance(part, Table) else part
 
 
 def split_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = None) -> Parts:

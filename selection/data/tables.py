@@ -101,24 +101,30 @@ class Table:
         check_two_classes(names, f"{self.where}: column {readable(str(section.target))}")
         return RowKeys(len(self.numbers), codes, names, groups, None)
 
-    def rows(self, class_names: tuple[str, ...] = ()) -> Rows:
+    def rows(self, class_names: tuple[str, ...] = (), *, release: bool = False) -> Rows:
         """Return these rows with the columns the study uses.
 
         class_names are the known classes; without them, the classes are the values found here.
+        release gives the memory of each feature of the table back as it is copied; the table is of
+        no use afterwards.
 
         Raises: DataError if these rows have one class or one target only.
         """
         section = self.section
-        features = np.empty((len(self.numbers), len(self.features)))
-        for index, name in enumerate(self.features):
+        # Column by column in memory, so that what is copied can be given back as it is.
+        features = np.empty((len(self.numbers), len(self.features)), order="F")
+        names = self.features
+        for index, name in enumerate(names):
             features[:, index] = self.values(name)
+            if release:
+                del self.columns.numbers[name]
         categories = {name: self.labels(name) for name in section.categorical}
         target, classes = self._target(class_names)
         return Rows(
             name=self.where,
             task=self.task,
             features=features,
-            feature_names=self.features,
+            feature_names=names,
             categories={name: column.texts() for name, column in categories.items()},
             target=target,
             class_names=classes,
@@ -279,7 +285,7 @@ class _Source:
         text: list[LabelKind] = ["text"] * self._width
         return tuple(text if self._arrow is None else self._arrow.kinds())
 
-    def batches(self) -> Iterable[Sequence[Cells]]:
+    def batches(self) -> Iterable[Iterable[Cells]]:
         """Return the columns of some rows at a time."""
         return self._rest if self._arrow is None else self._arrow.batches()
 
@@ -298,7 +304,7 @@ class _FrameSource:
     def kinds(self) -> tuple[LabelKind | None, ...]:
         return (None,) * self._frame.shape[1]
 
-    def batches(self) -> Iterable[Sequence[Cells]]:
+    def batches(self) -> Iterable[Iterable[Cells]]:
         return [[self._frame.iloc[:, place] for place in range(self._frame.shape[1])]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from selection.data.csv_file import CsvFormat
 from selection.data.dataset import load_development
-from selection.data.rows import Rows
+from selection.data.rows import Rows, hash_rows
 from selection.data.tables import open_table, read_columns
 from selection.errors import DataError
 from selection.study.spec import StudySpec
@@ -313,3 +314,21 @@ def test_labels_that_decide_nothing_are_not_looked_at(
     garbage.loc[[row for row in range(60) if row not in kept], "y"] = "a"
     after = load_development(study({"path": table(garbage), **data}, cv=cv), Path())
     assert after.fingerprint == before.fingerprint
+
+
+def test_the_layout_in_memory_is_no_part_of_the_fingerprint(
+    study: Study, table: Table, frame: pd.DataFrame
+) -> None:
+    rows = read(study, table(frame), drop=["colour"])
+    assert rows.features.flags.f_contiguous
+    other = replace(rows, features=np.ascontiguousarray(rows.features))
+    assert hash_rows(other) == hash_rows(rows)
+
+
+def test_a_table_that_is_released_gives_its_features_away(
+    study: Study, table: Table, frame: pd.DataFrame
+) -> None:
+    spec = study({"path": table(frame), "target": "y", "drop": ["colour"]})
+    whole, given = (open_table(spec.sections.data, spec.task) for _ in range(2))
+    np.testing.assert_array_equal(whole.rows().features, given.rows(release=True).features)
+    assert set(given.columns.numbers) == set()
