@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from selection.data.labels import LabelKind
@@ -75,6 +76,10 @@ class _Document(_Part):
     def check(self) -> None:
         """Raises: ValueError."""
         outputs = len(self.class_names) or 1
+        names = [*self.feature_names, *self.categorical]
+        for what, each in (("columns", names), ("classes", self.class_names)):
+            if len(set(each)) < len(each):
+                raise ValueError(f"two {what} of one name")
         for member in self.members:
             own = member.preparation
             widths = {len(own.fill), len(own.center), len(own.scale), len(self.feature_names)}
@@ -159,7 +164,7 @@ def load_model(folder: str | Path) -> AnyModel:
         rule = f"the folder must hold {DOCUMENT_FILE} and {WEIGHTS_FILE}"
         hint = "Write it with selection export NAME --to DIR."
         raise ExportError(ErrorDetail(where, rule, error.strerror or "no access", hint)) from None
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         got = " ".join(str(error).split())
         raise ExportError(ErrorDetail(where, f"{DOCUMENT_FILE} must be JSON", got, ANEW)) from None
     if not isinstance(document, dict):
@@ -174,6 +179,8 @@ def _sizes(member: ModelMember) -> list[int]:
 
 def _check_shapes(member: ModelMember, sizes: Sequence[int]) -> None:
     for layer, fan_in, fan_out in zip(member.layers, sizes, sizes[1:], strict=False):
+        if not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
+            raise ValueError("weights that are not finite")
         if layer.weight.shape != (fan_out, fan_in) or layer.bias.shape != (fan_out,):
             got = f"{layer.weight.shape} and {layer.bias.shape}"
             raise ValueError(f"weights of sizes {list(sizes)} are needed, but got {got}")

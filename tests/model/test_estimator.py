@@ -580,8 +580,12 @@ def test_a_broken_document_is_refused(
         ((*PREPARATION, "center"), [0.0]),
         ((*PREPARATION, "fill"), [None, None]),
         (("feature_names",), ["x0", "x1"]),
+        (("feature_names",), ["x0", "x0", "x2", "x3"]),
         (("class_names",), ["ash", "birch"]),
+        (("class_names",), ["ash", "birch", "ash"]),
         (("class_names",), []),
+        (("class_kind",), "other"),
+        (("csv",), {"missing": 3}),
         (("activation",), "swish"),
     ],
     ids=str,
@@ -592,6 +596,23 @@ def test_a_document_whose_parts_do_not_fit_is_refused(
     document, weights = make_case("numbers").encoded()
     put(document, path, value)
     assert "a model must be whole" in refusal(write(tmp_path / "m", document, weights))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(value: float, tmp_path: Path) -> None:
+    case = make_case("numbers")
+    first, *others = case.members[0].layers
+    bias = first.bias.copy()
+    bias[1] = value
+    broken = replace(case.members[0], layers=(replace(first, bias=bias), *others))
+    document, weights = encode_model(case.facts, [broken])
+    assert "weights that are not finite" in refusal(write(tmp_path / "m", document, weights))
+
+
+def test_a_deeply_nested_document_is_refused(tmp_path: Path) -> None:
+    folder = write(tmp_path / "m", *make_case("numbers").encoded())
+    (folder / "model.json").write_text("[" * 100_000 + "]" * 100_000)
+    assert "model.json must be JSON" in refusal(folder)
 
 
 @pytest.mark.parametrize("key", ["members", "weights"])
