@@ -139,3 +139,33 @@ def test_a_table_without_a_study_in_it_is_one_line(
     assert (done.code, done.out, len(done.err.splitlines())) == (1, "", 1)
     assert said in done.err
     assert not Path("t.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "delimiter", "decimal", "keys"),
+    [
+        ("t.csv", ";", ",", {"delimiter": ";", "decimal": ","}),
+        ("t.csv", "\t", ".", {"delimiter": "\t"}),
+        ("t.CSV", "|", ".", {"delimiter": "|"}),
+        ("t.tsv", "\t", ".", {}),
+        ("t.csv.gz", ",", ".", {}),
+        ("t.feather", "", "", {}),
+    ],
+)
+def test_how_a_file_is_written_is_drafted_and_read(
+    cli: Cli, name: str, delimiter: str, decimal: str, keys: dict[str, str]
+) -> None:
+    frame = table(outcome=CLASSES).drop(columns=["remark", "color"])
+    if delimiter:
+        frame.to_csv(name, sep=delimiter, decimal=decimal, index=False)
+    else:
+        frame.to_feather(name)
+    assert cli("init", name, "--target", "outcome").code == 0
+    (draft,) = Path().glob("*.toml")
+    data = tomllib.loads(draft.read_text())["data"]
+    assert {key: data.get(key) for key in ("delimiter", "decimal")} == {
+        "delimiter": keys.get("delimiter"),
+        "decimal": keys.get("decimal"),
+    }
+    done = cli("run", draft, "--trials", "1", "--set", "assessment.baselines=[]")
+    assert done.code == 0, done.err
