@@ -95,9 +95,17 @@ def read_arrays(
 
     check_target(y)
     content = with_overrides(_without_rows(spec), overrides.by_key, _where(spec))
-    frame, section = table_from_arrays(X, y, groups, held_out, content.get("data"))
+    frame, section = table_from_arrays(
+        X, y, groups, held_out, content.get("data"), _time_of(content)
+    )
     content = {"name": DEFAULT_NAME, **content, "data": section}
     return parse_study(content, str(content["name"])), frame
+
+
+def _time_of(content: Mapping[str, Any]) -> str | None:
+    section = content.get("cv")
+    time = section.get("time") if isinstance(section, Mapping) else None
+    return time if isinstance(time, str) else None
 
 
 def is_named(spec: Source, overrides: Overrides) -> bool:

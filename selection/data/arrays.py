@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from selection.data.numbers import numbers_of
 from selection.errors import DataError, ErrorDetail, show
 
 # The `path` of a study whose rows were given as arrays.
@@ -26,11 +27,13 @@ def table_from_arrays(
     groups: Any = None,
     held_out: Any = None,
     section: Mapping[str, Any] | None = None,
+    time: str | None = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return one frame of all columns, and the [data] section that says what each of them is.
 
     held_out is the fraction of the rows to hold out, or True for each row that is held out.
-    section holds what else the study says of its rows, such as prepare or impute.
+    section holds what else the study says of its rows, such as prepare or impute; time is the
+    column that orders them.
 
     Shape: X is (N, D); y, groups and a mask are (N,).
 
@@ -46,8 +49,9 @@ def table_from_arrays(
         rule = "[data] of a study of arrays must leave to the arguments what they say"
         raise DataError(ErrorDetail("X, y", rule, show(known), "Remove these keys."))
     text = [str(name) for name in frame.columns if _is_categorical(frame[name])]
-    dropped = stated.get("drop", ())
-    stated.setdefault("categorical", [name for name in text if name not in dropped])
+    part = stated.get("held_out")
+    others = {*stated.get("drop", ()), time, part.get("column") if isinstance(part, dict) else None}
+    stated.setdefault("categorical", [name for name in text if name not in others])
     stated["path"] = IN_MEMORY
     stated["target"] = _add(frame, y, "target", "y")
     if groups is not None:
@@ -79,7 +83,7 @@ def _features(X: Any) -> pd.DataFrame:
 
 
 def _from_array(X: Any) -> pd.DataFrame:
-    values = np.asarray(X)
+    values = np.asarray(X, dtype=object) if isinstance(X, list | tuple) else np.asarray(X)
     if values.ndim != 2:
         rule = "features must be a table of rows and columns, (N, D)"
         raise _refusal("X", rule, f"shape {values.shape}", "Reshape it.")
@@ -100,13 +104,17 @@ def _mask(held_out: Any) -> NDArray[np.bool_]:
 
 def _is_categorical(column: pd.Series[Any]) -> bool:
     kinds = pd.api.types
-    is_text = kinds.is_object_dtype(column.dtype) or kinds.is_string_dtype(column.dtype)
-    return is_text or isinstance(column.dtype, pd.CategoricalDtype)
+    if kinds.is_object_dtype(column.dtype):
+        return bool(numbers_of(column).unreadable)
+    return kinds.is_string_dtype(column.dtype) or isinstance(column.dtype, pd.CategoricalDtype)
 
 
 def _add(frame: pd.DataFrame, values: Any, name: str, where: str) -> str:
     """Add a column under a name that no feature has, and return the name."""
-    column = values if isinstance(values, pd.Series) else pd.Series(np.asarray(values).tolist())
+    if isinstance(values, np.ma.MaskedArray):
+        hint = "Fill it, or leave these rows out."
+        raise _refusal(where, "values must not be masked", "a masked array", hint)
+    column = column_of(values) if np.ndim(values) == 1 else pd.Series([None])
     if np.ndim(values) != 1 or len(column) != len(frame):
         rule = f"{where} must have one value for each of the {len(frame)} rows of X"
         raise _refusal(where, rule, f"shape {np.shape(values)}", "Pass arrays of one length.")
@@ -114,6 +122,13 @@ def _add(frame: pd.DataFrame, values: Any, name: str, where: str) -> str:
         name += "_"
     frame[name] = column.reset_index(drop=True)
     return name
+
+
+def column_of(values: Any) -> pd.Series[Any]:
+    """Return values as a column, each of its own type: NaN among text stays missing."""
+    if isinstance(values, pd.Series):
+        return values
+    return pd.Series(list(values) if isinstance(values, list | tuple) else np.asarray(values))
 
 
 def _refusal(where: str, rule: str, got: str, hint: str) -> DataError:

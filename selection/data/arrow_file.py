@@ -44,7 +44,9 @@ class ArrowFile:
                 rows, schema = self._file.metadata.num_rows, self._file.schema_arrow
             else:
                 self._file = pa.ipc.open_file(pa.memory_map(str(path)))
-                rows, schema = 0, self._file.schema
+                batches = range(self._file.num_record_batches)
+                rows = sum(self._file.get_batch(index).num_rows for index in batches)
+                schema = self._file.schema
         except (OSError, pa.ArrowException) as error:
             raise DataError(self._damaged(error)) from None
         # The index of a DataFrame is kept as a column of a made-up name.
@@ -98,6 +100,8 @@ class ArrowFile:
         return "number" if is_number else "text"
 
     def _check_size(self, size: int) -> None:
+        if not hasattr(os, "sysconf"):  # as on Windows
+            return
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
         if size > memory:
             got = f"{size / 2**30:,.0f} GiB of values"
@@ -106,7 +110,7 @@ class ArrowFile:
 
     def _damaged(self, error: Exception) -> ErrorDetail:
         reason = " ".join(str(error).split())
-        rule, hint = f"must be a {self._kind} file", "Fix the file, or write it anew."
+        rule, hint = f"must be a {self._kind} file", "Fix the file, or export it again."
         return ErrorDetail(str(self._path), rule, reason, hint)
 
 

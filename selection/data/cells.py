@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from decimal import Decimal
+from functools import lru_cache
 from numbers import Integral, Real
 from typing import Any
 
@@ -28,6 +29,11 @@ _NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
 _INFINITY = re.compile(r"[+-]?inf(?:inity)?", re.IGNORECASE)
 _TRUTH = {"true": 1.0, "false": 0.0}
 _NOT_PLAIN = re.compile(r"[^0-9+\-.eE\n]")
+
+
+def is_truth(text: str) -> bool:
+    """Say whether a text spells true or false, in any case."""
+    return text.strip().casefold() in _TRUTH
 
 
 def number_in(text: str, decimal: str = ".") -> float | None:
@@ -54,7 +60,8 @@ def numbers_in(
     Shape: (N,).
     """
     words: Counter[str] = Counter()
-    if decimal == "." and not _NOT_PLAIN.search("\n".join(cells)):
+    is_plain = decimal == "." and not _has_numbers(frozenset(missing))
+    if is_plain and not _NOT_PLAIN.search("\n".join(cells)):
         try:
             return np.fromiter(map(float, cells), np.float64, len(cells)), [], words
         except ValueError:
@@ -74,6 +81,12 @@ def numbers_in(
     return values, unreadable, words
 
 
+@lru_cache
+def _has_numbers(missing: frozenset[str]) -> bool:
+    """Say whether a word for a missing value is a number, such as -999."""
+    return any(number_in(word) is not None for word in missing)
+
+
 def text_of(value: Any) -> str:
     """Return the text of a typed value: the shortest spelling of a number, True and False.
 
@@ -82,12 +95,12 @@ def text_of(value: Any) -> str:
     if isinstance(value, str):
         return value
     if isinstance(value, bytes):
-        return value.decode()
+        return value.decode("utf-8", "backslashreplace")
     if isinstance(value, bool | np.bool_):
         return str(bool(value))
     if isinstance(value, Integral):
         return str(int(value))
-    if isinstance(value, Decimal):
+    if isinstance(value, Decimal) and value.is_finite():
         return str(int(value)) if value == value.to_integral_value() else f"{value.normalize():f}"
     if isinstance(value, Real) and math.isfinite(value):
         return str(int(float(value))) if float(value).is_integer() else str(value)

@@ -34,7 +34,7 @@ def copy_warnings(development: Hashes, held_out: Hashes) -> tuple[str, ...]:
     have = "row has" if count == 1 else "rows have"
     line = (
         f"{count} held-out {have} an exact copy in development: the held-out score will be too "
-        "good. Drop the copies, or give them one group"
+        "good. Drop the copies, or put them in one group"
     )
     return (line,)
 
@@ -45,6 +45,7 @@ def column_warnings(source: Rows | Table, spec: StudySpec) -> tuple[str, ...]:
         return ()
     lines = [
         *_counting(source),
+        *_index(source),
         *_constant(source),
         *_target_itself(source),
         *_spellings(source),
@@ -62,11 +63,20 @@ def _counting(table: Table) -> Iterator[str]:
         yield f"column {readable(name)} counts the rows ({shown}, ...): drop it"
 
 
+def _index(table: Table) -> Iterator[str]:
+    names = [name for name in table.columns.indexes if name in table.features]
+    for name in [name for name in names if name not in table.columns.counting][:MOST_NAMES]:
+        yield (
+            f"column {readable(name)} numbers the rows: whole numbers that are all different, with "
+            "few gaps. Drop it if it is an index"
+        )
+
+
 def _constant(table: Table) -> Iterator[str]:
     constant = [name for name in table.features if _is_constant(table.values(name))]
     constant += [name for name in table.section.categorical if len(table.labels(name).names) == 1]
     if constant:
-        yield f"{_columns(constant)} one value in every development row: drop it"
+        yield f"{_columns(constant)} in every development row"
 
 
 def _is_constant(values: NDArray[np.float64]) -> bool:
@@ -93,7 +103,10 @@ def _target_itself(table: Table) -> Iterator[str]:
             if _names_the_classes(table.labels(name).codes, labels)
         ]
     for name in same[:MOST_NAMES]:
-        yield f"column {readable(name)} says what the target {readable(target)} says: drop it"
+        yield (
+            f"column {readable(name)} determines the target {readable(target)} exactly: "
+            "does it leak?"
+        )
 
 
 def _has_few_values(values: NDArray[np.float64], most: int) -> bool:
@@ -123,7 +136,8 @@ def _spellings(table: Table) -> Iterator[str]:
         for pair in _alike(values)[:MOST_NAMES]:
             shown = " and ".join(map(show, pair))
             yield (
-                f"column {readable(name)}: {shown} differ by blanks, case or invisible characters"
+                f"column {readable(name)}: {shown} differ only in spaces, case or invisible "
+                "characters"
             )
 
 
@@ -150,6 +164,6 @@ def _newest_first(table: Table) -> Iterator[str]:
 def _columns(names: Sequence[str]) -> str:
     shown = ", ".join(map(readable, names[:MOST_NAMES]))
     if len(names) == 1:
-        return f"column {shown} has"
+        return f"column {shown} has one value"
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
-    return f"columns {shown}{more} have"
+    return f"columns {shown}{more} have one value each"

@@ -22,7 +22,7 @@ from selection.data.growing import GrowingArray
 from selection.data.labels import UNKNOWN, LabelKind, Labels, labels_of
 from selection.data.numbers import Numbers, numbers_of
 from selection.data.row_hashes import (
-    ColumnSum,
+    ColumnNotes,
     Hashes,
     RowHashes,
     column_factor,
@@ -39,8 +39,9 @@ Cells: TypeAlias = "Sequence[str] | pd.Series[Any]"
 class Columns:
     """Hold the columns of a table by name.
 
-    counting are the columns that count the rows, falling those that fall from each row to the
-    next. hashes is None where rows are not to be known again.
+    counting are the columns that count the rows, indexes those that number them in any order,
+    falling those that fall from each row to the next. hashes is None where rows are not to be known
+    again.
     """
 
     count: int
@@ -48,6 +49,7 @@ class Columns:
     numbers: dict[str, Numbers]
     labels: dict[str, Labels]
     counting: tuple[str, ...] = ()
+    indexes: tuple[str, ...] = ()
     falling: tuple[str, ...] = ()
     hashes: RowHashes | None = None
 
@@ -93,6 +95,7 @@ def collect(
         numbers,
         labels,
         () if hasher is None else hasher.counting(),
+        () if hasher is None else hasher.indexes(),
         () if hasher is None else hasher.falling(),
         None if hasher is None else hasher.finish(),
     )
@@ -213,47 +216,57 @@ class _Hasher:
 
     def __init__(self, header: Header) -> None:
         self._header = header
-        self._sums = [ColumnSum() for _ in header.names]
+        self._notes = [ColumnNotes(is_seen=name in header.seen) for name in header.names]
         self._orders = [_Falling() for _ in header.names]
         self._factors = [column_factor(name) for name in header.names]
-        self._done = [GrowingArray(np.uint64) for _ in range(3)]
-        self._batch: Hashes = np.zeros((3, 0), dtype=np.uint64)
+        self._done = [GrowingArray(np.uint64) for _ in range(4)]
+        self._batch: Hashes = np.zeros((4, 0), dtype=np.uint64)
 
     def add(
         self, place: int, cells: Cells, hashes: Hashes, values: NDArray[np.float64] | None
     ) -> None:
         self._orders[place].add(cells if values is None else values)
         if place == 0:
-            self._batch = np.zeros((3, len(hashes)), dtype=np.uint64)
-        whole, content, seen = self._batch
-        self._sums[place].add(hashes, values)
-        whole += hashes * self._factors[place]
+            self._batch = np.zeros((4, len(hashes)), dtype=np.uint64)
+        whole, named, content, seen = self._batch
+        self._notes[place].add(hashes, values)
+        own = hashes * self._factors[place]
+        whole += own
         content += hashes
         if self._header.names[place] in self._header.seen:
+            named += own
             seen += hashes
-        if place == len(self._sums) - 1:
+        if place == len(self._notes) - 1:
             for done, part in zip(self._done, self._batch, strict=True):
                 done.append(part)
 
     def counting(self) -> tuple[str, ...]:
-        pairs = zip(self._header.names, self._sums, strict=True)
+        pairs = zip(self._header.names, self._notes, strict=True)
         return tuple(name for name, each in pairs if each.is_counting)
+
+    def indexes(self) -> tuple[str, ...]:
+        pairs = zip(self._header.names, self._notes, strict=True)
+        return tuple(name for name, each in pairs if each.is_index)
 
     def falling(self) -> tuple[str, ...]:
         pairs = zip(self._header.names, self._orders, strict=True)
         return tuple(name for name, each in pairs if each.is_falling)
 
     def finish(self) -> RowHashes | None:
-        whole, content, seen = (done.array() for done in self._done)
+        whole, named, content, seen = (done.array() for done in self._done)
         if not len(whole):
             return None
-        for name, each in zip(self._header.names, self._sums, strict=True):
-            nothing = each.says_nothing()
-            if nothing is not None:
-                content -= nothing
-                if name in self._header.seen:
-                    seen -= nothing
-        return RowHashes(whole, content, seen)
+        columns = zip(self._header.names, self._notes, self._factors, strict=True)
+        for name, notes, factor in columns:
+            removable = notes.removable()
+            if removable is None:
+                continue
+            content -= removable
+            if name in self._header.seen:
+                seen -= removable
+                if notes.is_index:
+                    named -= removable * factor
+        return RowHashes(whole, named, content, seen)
 
 
 class _Falling:
@@ -276,7 +289,7 @@ class _Falling:
             values = [self._last, *values]
         try:
             self._falls = all(before > after for before, after in pairwise(values))
-        except TypeError:  # what has no order
+        except (TypeError, ValueError):  # what has no order, such as lists
             self._falls = False
         self._rows += len(cells)
         self._last = values[-1]

@@ -6,10 +6,13 @@ file seems to be is written into the error that refuses it.
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import re
+import zlib
 from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -22,7 +25,7 @@ CELLS_PER_BATCH = 25_000
 LONGEST_LINE = 2**24
 LONGEST_CELL = 2**20
 GUESSES = (";", "\t", "|", ",")
-REPAIR = "Fix the file, or write it anew."
+REPAIR = "Fix the file, or export it again."
 
 
 @dataclass(frozen=True)
@@ -53,19 +56,25 @@ class CsvFile:
 
         Raises: DataError if the file is damaged, or is separated otherwise.
         """
+        with self._errors(), self._open() as file:
+            yield from self._read(file, wanted)
+
+    @contextmanager
+    def _errors(self) -> Iterator[None]:
+        """Word what goes wrong while a file is read."""
         try:
-            with self._open() as file:
-                yield from self._read(file, wanted)
+            yield
         except UnicodeError:
             raise DataError(self._other_encoding()) from None
+        except (EOFError, zlib.error, gzip.BadGzipFile):
+            rule, got = "a compressed file must be whole", "a damaged one"
+            raise DataError(ErrorDetail(str(self.path), rule, got, REPAIR)) from None
         except OSError as error:
             raise DataError(unreadable(self.path, error)) from None
-        except EOFError:
-            raise DataError(self._damaged("a compressed file that ends early")) from None
 
     def _open(self) -> IO[str]:
         encoding = self.form.encoding
-        encoding = "utf-8-sig" if encoding.lower() in ("utf-8", "utf8") else encoding
+        encoding = "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
         if self.path.suffix.lower() == ".gz":
             return gzip.open(self.path, "rt", encoding=encoding, newline="")
         return self.path.open(encoding=encoding, newline="")
@@ -125,7 +134,8 @@ class CsvFile:
         form = self._guessed(header, row)
         if form == self.form or header[0] in wanted:
             return
-        written = ["tab" if each == "\t" else f'"{each}"' for each in _delimiters(self.form, form)]
+        delimiters = (self.form.delimiter, form.delimiter)
+        written = ["tab" if each == "\t" else f'"{each}"' for each in delimiters]
         keys = f"delimiter = {show(form.delimiter)}"
         if form.decimal != self.form.decimal:
             keys += f" and decimal = {show(form.decimal)}"
@@ -133,24 +143,22 @@ class CsvFile:
         got = f"cells that are separated by {written[1]}"
         raise DataError(ErrorDetail(str(self.path), rule, got, f"Set {keys} in [data]."))
 
-    def guess_format(self) -> CsvFormat:
+    def guess_format(self, wanted: Collection[str] = ()) -> CsvFormat:
         """Return the format that the first rows seem to have; the stated one where nothing shows.
+
+        A header that is one of the wanted names is whole.
 
         Raises: DataError if they cannot be read.
         """
         rows = []
-        try:
-            with self._open() as file:
-                reader = csv.reader(self._lines(file), delimiter=self.form.delimiter)
+        with self._errors(), self._open() as file:
+            reader = csv.reader(self._lines(file), delimiter=self.form.delimiter)
+            try:
                 rows = list(islice(filter(None, reader), 2))
-        except UnicodeError:
-            raise DataError(self._other_encoding()) from None
-        except csv.Error as error:
-            raise DataError(self._damaged(_reason(error, 1))) from None
-        except OSError as error:
-            raise DataError(unreadable(self.path, error)) from None
+            except csv.Error as error:
+                raise DataError(self._damaged(_reason(error, 1))) from None
         header, row = (*rows, [], [])[:2]
-        return self._guessed(header, row)
+        return self.form if header and header[0] in wanted else self._guessed(header, row)
 
     def _guessed(self, header: list[str], row: list[str]) -> CsvFormat:
         """Return the format of a header of one cell by the separator that stands in it."""
@@ -167,8 +175,8 @@ class CsvFile:
 
     def _other_encoding(self) -> ErrorDetail:
         with self._raw() as file:
-            start = file.read(64)
-        guess = "utf-16" if b"\0" in start or start[:2] in (b"\xff\xfe", b"\xfe\xff") else "latin-1"
+            start = file.read(2**16)
+        guess = _encoding_of(start)
         got = f"bytes that are not {self.form.encoding}; they look like {guess}"
         return self._damaged(got, f'Set encoding = "{guess}" in [data].')
 
@@ -181,15 +189,21 @@ class CsvFile:
         return ErrorDetail(str(self.path), "must be a csv file", got, hint)
 
 
+def _encoding_of(start: bytes) -> str:
+    if b"\0" in start or start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
+    try:
+        start[: start.rfind(b"\n") + 1].decode()
+    except UnicodeDecodeError:
+        return "latin-1"
+    return "utf-8" if b"\n" in start else "latin-1"
+
+
 def unreadable(path: Path, error: OSError) -> ErrorDetail:
     """Return the error of a file that cannot be read."""
     reason = error.strerror or str(error) or "an unreadable file"
     hint = "Paths count from the working directory: fix [data] path."
     return ErrorDetail(str(path), "the table must be readable", reason, hint)
-
-
-def _delimiters(*forms: CsvFormat) -> list[str]:
-    return [form.delimiter for form in forms]
 
 
 def _cells(count: int) -> str:

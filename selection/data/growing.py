@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Scalar = TypeVar("Scalar", bound=np.generic)
-FIRST_ROOM = 2**16
+FIRST_ROOM = 2**10
+LEAST_MAPPED = 2**20
 
 
 class GrowingArray(Generic[Scalar]):
@@ -36,6 +37,8 @@ class GrowingArray(Generic[Scalar]):
 
     def _make_room(self, count: int) -> NDArray[Scalar]:
         size = np.dtype(self._kind).itemsize
+        if count * size < LEAST_MAPPED:  # a process may have some ten thousand maps
+            return np.empty(count, dtype=self._kind)
         room: NDArray[Scalar] = np.frombuffer(mmap.mmap(-1, count * size), dtype=self._kind)
         return room
 

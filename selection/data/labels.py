@@ -4,7 +4,9 @@ A label is named by its own cell: text as it is written, a number by its shortes
 1.0 are "1"), a truth value by True or False. Texts are the same label where they are the same
 text: "01" is not "1". Where one of the two is a number (a column of numbers in a DataFrame or a
 Parquet file), labels that differ as texts are the same where they spell the same number, and only
-one does: 0.1 is "0.10". Where one is a truth value, case does not matter: True is "true".
+one does: 0.1 is "0.10". Numbers are compared in float32, if that tells the known labels apart, so
+that 0.1 is the same in a column of float32. Where one is a truth value, case does not matter: True
+is "true".
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from selection.data.cells import EXACT_WHOLE, is_typed_number, number_in, text_of
+from selection.data.cells import EXACT_WHOLE, is_truth, is_typed_number, number_in, text_of
 
 LabelKind = Literal["text", "number", "boolean"]
 UNKNOWN = -1
+LARGEST_FLOAT32 = 3e38
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +81,7 @@ class Labels:
 
 def sort_names(names: Sequence[str]) -> list[int]:
     """Return the places of names in order: by value where all spell numbers, else as text."""
-    values = [number_in(name) if not _is_truth(name) else None for name in names]
+    values = [number_in(name) if not is_truth(name) else None for name in names]
     if any(value is None for value in values):
         return sorted(range(len(names)), key=names.__getitem__)
     return sorted(range(len(names)), key=lambda index: (values[index], names[index]))
@@ -118,14 +121,18 @@ def match_names(
     """Return the place of each name among known ones by the rule of this module, -1 for none."""
     exact = {name: index for index, name in enumerate(known)}
     kinds = {kind, known_kind}
-    by_value = _unique_places([_value(name) for name in known]) if "number" in kinds else {}
+    round_off = rounding([_value(name) for name in known])
+    by_value: dict[Any, int] = {}
+    if "number" in kinds:
+        values = [_value(name) for name in known]
+        by_value = _unique_places([None if each is None else round_off(each) for each in values])
     by_case = _unique_places([name.casefold() for name in known]) if "boolean" in kinds else {}
     places = np.full(len(names), UNKNOWN, dtype=np.int64)
     for index, name in enumerate(names):
         place = exact.get(name)
         if place is None and by_value and (value := _value(name)) is not None:
-            place = by_value.get(value)
-        if place is None and by_case and _is_truth(name):
+            place = by_value.get(round_off(value))
+        if place is None and by_case and is_truth(name):
             place = by_case.get(name.casefold())
         if place is not None:
             places[index] = place
@@ -148,14 +155,19 @@ def rows_with(labels: Labels, value: str | int | float | bool) -> NDArray[np.boo
     return np.array([*wanted, False], dtype=np.bool_)[labels.codes]
 
 
+def rounding(values: Sequence[float | None]) -> type[np.float32] | type[np.float64]:
+    """Return how numbers are compared: in float32 if all are different there, else in float64.
+
+    So a column of float32 and one of float64 have the same labels.
+    """
+    known = [value for value in values if value is not None and abs(value) < LARGEST_FLOAT32]
+    return np.float32 if len(set(map(np.float32, known))) == len(set(known)) else np.float64
+
+
 def _value(name: str) -> float | None:
     """Return the number that a name spells; None for none, or one that float64 cannot tell."""
-    value = None if _is_truth(name) else number_in(name)
+    value = None if is_truth(name) else number_in(name)
     return value if value is not None and abs(value) < EXACT_WHOLE else None
-
-
-def _is_truth(name: str) -> bool:
-    return name.strip().casefold() in ("true", "false")
 
 
 def _unique_places(keys: Sequence[Any]) -> dict[Any, int]:

@@ -53,7 +53,7 @@ class Numbers:
         if self.unreadable:
             row, text = self.unreadable[0]
             got = f"{show(text)} in row {row + 1}"
-            if re.fullmatch(r"[+-]?\d+,\d+", text):
+            if hint == FEATURE_HINT and re.fullmatch(r"[+-]?\d+,\d+", text):
                 hint = 'If the comma is a decimal one, write decimal = "," in [data].'
             return [ErrorDetail(where, "a numeric column must be free of text", got, hint)]
         with np.errstate(invalid="ignore"):

@@ -1,8 +1,10 @@
-"""Hashes by which rows are known again, whatever the order and names of their columns.
+"""Hashes by which rows are known again, in their own table and in another.
 
 The hash of a row is the sum of the hashes of its cells: numbers by value (0.0 is 0, in float32
-unless whole), truth values, words, and one for a missing value. Columns of one value, and those
-that only name the rows, are left out. They recognise rows; they guard no secret.
+unless whole), booleans, words, and one for a missing value. Within a table each column has a factor
+of its own. In another table columns may have other names and another order: there the sums are
+without factors, without columns that say nothing of a row, and count only where so many equal rows
+are not chance. They recognise rows; they guard no secret.
 """
 
 from __future__ import annotations
@@ -15,51 +17,64 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.data.cells import EXACT_WHOLE, number_in
+from selection.data.cells import EXACT_WHOLE, is_truth, number_in
 from selection.data.growing import GrowingArray
 
 Hashes = NDArray[np.uint64]
+# How many times as many numbers as rows an index may span.
+GAPS = 2.0
 _MISSING = np.uint64(0x9E3779B97F4A7C15)
 _FACTORS = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 @dataclass(frozen=True, eq=False)
 class RowHashes:
-    """Hold three hashes per row.
+    """Hold hashes of rows.
 
-    whole is of every cell and the name of its column: two rows are the same. content and seen are
-    of cells alone, without columns that say nothing of a row: content of all of them, seen of what
-    a model sees, features and target.
+    whole is of every cell: two rows are the same. named is of what a model sees, features and
+    target: two rows are copies. content and seen have no factors: content is of all columns, seen
+    of what a model sees.
     Shape: (N,) uint64 each.
     """
 
     whole: Hashes
+    named: Hashes
     content: Hashes
     seen: Hashes
 
     def take(self, rows: NDArray[np.int64]) -> RowHashes:
         """Return the hashes of these rows."""
-        return RowHashes(self.whole[rows], self.content[rows], self.seen[rows])
+        parts = (self.whole, self.named, self.content, self.seen)
+        return RowHashes(*(part[rows] for part in parts))
 
 
 @dataclass(frozen=True, eq=False)
 class HeldOutRows:
     """Hold that by which held-out rows are known again: hashes of them and of their whole table.
 
-    Shape: content and seen are (N,) uint64, as those of RowHashes.
+    Shape: named, content and seen are (N,) uint64, as those of RowHashes.
     """
 
+    named: Hashes
     content: Hashes
     seen: Hashes
     table: str
 
     def __len__(self) -> int:
-        return len(self.content)
+        return len(self.named)
 
     def shared_with(self, others: HeldOutRows) -> int:
-        """Return how many of these rows are among others, whatever columns either table has."""
-        by_content = count_shared(self.content, others.content)
-        return max(by_content, count_shared(self.seen, others.seen))
+        """Return how many of these rows are among others, whatever columns either table has.
+
+        Rows of few different values are equal by chance, and are not counted.
+        """
+        pairs = (
+            (self.named, others.named),
+            (self.content, others.content),
+            (self.seen, others.seen),
+        )
+        counts = [(count_shared(*pair), shared_by_chance(*pair)) for pair in pairs]
+        return max((count for count, chance in counts if count > 2 * chance), default=0)
 
 
 def hash_numbers(values: NDArray[np.float64]) -> Hashes:
@@ -74,11 +89,11 @@ def hash_numbers(values: NDArray[np.float64]) -> Hashes:
 
 def hash_text(text: str) -> np.uint64:
     """Return the hash of a word, or of the number or truth value that a text spells."""
-    number = None if text.strip().casefold() in ("true", "false") else number_in(text)
+    number = None if is_truth(text) else number_in(text)
     if number is not None:
         return np.uint64(hash_numbers(np.array([number]))[0])
     word = text.strip()
-    word = word.casefold() if word.casefold() in ("true", "false") else word
+    word = word.casefold() if is_truth(word) else word
     digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return np.uint64(int.from_bytes(digest, "little"))
 
@@ -117,14 +132,16 @@ def hash_text_column(texts: NDArray[np.object_]) -> Column:
     return hash_names(codes.astype(np.int64), tuple(map(str, names))), None
 
 
-class ColumnSum:
+class ColumnNotes:
     """Take note of one column, batch by batch, to take it out of the hashes of rows again.
 
-    A column of one value says nothing of a row, and one that only names rows, by whole numbers or
-    words that are all different, is made anew with each copy of a table.
+    A column of one value says nothing of a row. An index, different whole numbers that leave few
+    gaps, is made anew with each copy of a table; so are names of rows that no model sees.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_seen: bool) -> None:
+        self._is_seen = is_seen
+        self._low, self._high = np.inf, -np.inf
         self._first: np.uint64 | None = None
         self._start = 0.0
         self._rows = 0
@@ -146,6 +163,9 @@ class ColumnSum:
             is_whole = values is None or bool((values == np.floor(values)).all())
             if is_whole and len(np.unique(hashes)) == len(hashes):
                 self._names.append(hashes)
+                if values is not None:
+                    self._low = min(self._low, float(values.min()))
+                    self._high = max(self._high, float(values.max()))
             else:
                 self._names = None
         self._rows += len(hashes)
@@ -155,11 +175,20 @@ class ColumnSum:
         """Whether the column counts the rows: 0, 1, 2, ... from any whole number."""
         return self._is_counting and self._rows > 1
 
-    def says_nothing(self) -> Hashes | np.uint64 | None:
+    @property
+    def is_index(self) -> bool:
+        """Whether the column has different whole numbers that leave few gaps, in any order."""
+        return self._high - self._low < GAPS * self._rows and self._are_names() is not None
+
+    def removable(self) -> Hashes | np.uint64 | None:
         """Return what the column added to the hashes of rows, if it says nothing of them."""
         if self._is_constant:
             return self._first
-        if self._names is None:
+        return self._are_names() if self.is_index or not self._is_seen else None
+
+    def _are_names(self) -> Hashes | None:
+        """Return the hashes of the column if all of them are different."""
+        if self._names is None or self._rows < 2:
             return None
         names = self._names.array()
         return names if len(np.unique(names)) == len(names) else None
@@ -173,14 +202,31 @@ def column_factor(name: str) -> np.uint64:
 def hash_columns(columns: Mapping[str, Column]) -> RowHashes:
     """Return the hashes of the rows of whole columns, all of which a model sees."""
     whole: Hashes = np.zeros(len(next(iter(columns.values()))[0]), dtype=np.uint64)
-    seen = whole.copy()
+    named, seen = whole.copy(), whole.copy()
     for name, (hashes, values) in columns.items():
-        whole += hashes * column_factor(name)
-        column = ColumnSum()
-        column.add(hashes, values)
-        if column.says_nothing() is None:
+        own = hashes * column_factor(name)
+        whole += own
+        notes = ColumnNotes(is_seen=True)
+        notes.add(hashes, values)
+        if not notes.is_index:
+            named += own
+        if notes.removable() is None:
             seen += hashes
-    return RowHashes(whole, seen, seen)
+    return RowHashes(whole, named, seen, seen)
+
+
+def shared_by_chance(one: Hashes, other: Hashes) -> float:
+    """Return how many rows of one would be among unrelated ones of the other's kind and number."""
+    chance = max(_repetition(one), _repetition(other))
+    return len(one) * float(1.0 - (1.0 - chance) ** len(other))
+
+
+def _repetition(hashes: Hashes) -> float:
+    """Return the chance that two of these rows are equal."""
+    if len(hashes) < 2:
+        return 0.0
+    counts = np.unique(hashes, return_counts=True)[1].astype(np.float64)
+    return float((counts * (counts - 1)).sum() / (len(hashes) * (len(hashes) - 1)))
 
 
 def _mix(bits: NDArray[np.uint64]) -> Hashes:

@@ -104,9 +104,15 @@ def _is_far(values: NDArray[Any]) -> bool:
 
 
 def _error(where: str, values: NDArray[Any]) -> ErrorDetail:
+    rule = "float32 must tell most of its values apart once they are scaled"
+    if _is_far(values):
+        spread = float(values.max() - values.min())
+        got = f"values around {float(values[0]):g} that differ by at most {spread:g}"
+        return ErrorDetail(
+            where, rule, got, 'Take an offset away, or write prepare = "standardize".'
+        )
     usual = float(np.median(values))
     farthest = float(values[np.argmax(np.abs(values - usual))])
-    rule = "float32 must tell most of its values apart once they are scaled"
     got = f"values near {usual:g} and one of {farthest:g}"
-    hint = "Correct extreme values, drop the column, or take an offset away from it."
+    hint = "Correct extreme values, or drop the column."
     return ErrorDetail(where, rule, got, hint)

@@ -21,7 +21,7 @@ from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
 from selection.errors import DataError, ErrorDetail, location_name, readable, show
-from selection.metrics import metrics_of
+from selection.metrics import METRICS, metrics_of
 from selection.seeds import seed32_for
 from selection.study.fields import HeldOutColumn
 from selection.study.spec import StudySpec
@@ -50,7 +50,7 @@ class Parts:
         if self.hashes is None:
             return None
         part = self.hashes.take(self.held_out)
-        return HeldOutRows(part.content, part.seen, fingerprint(self.hashes.content))
+        return HeldOutRows(part.named, part.content, part.seen, fingerprint(self.hashes.content))
 
     def rows(
         self,
@@ -94,8 +94,11 @@ def split_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = Non
     development = np.setdiff1d(numbers, held_out)
     if keys.codes is not None:
         _check_classes(keys.codes[development], keys.class_names, spec)
-    elif spec.task == "classification" and isinstance(source, Table):
-        _check_known_classes(source, development, held_out)
+    if isinstance(source, Table):
+        source.take(development).check_target()
+        if spec.task == "classification":
+            _check_known_classes(source, development, held_out)
+        _check_metric(source.take(held_out), spec)
     return Parts(source, keys, development, held_out, identity, hashes)
 
 
@@ -120,10 +123,11 @@ def border_warnings(parts: Parts) -> tuple[str, ...]:
     if groups is not None and len(parts.held_out):
         shared = np.intersect1d(groups[parts.development], groups[parts.held_out])
         if len(shared):
-            lines = (f"{len(shared)} groups have development rows and held-out rows",)
+            have = "1 group has" if len(shared) == 1 else f"{len(shared)} groups have"
+            lines = (f"{have} rows in both the development set and the held-out set",)
     if parts.hashes is not None:
-        seen = parts.hashes.seen
-        lines += copy_warnings(seen[parts.development], seen[parts.held_out])
+        named = parts.hashes.named
+        lines += copy_warnings(named[parts.development], named[parts.held_out])
     return lines
 
 
@@ -139,7 +143,7 @@ def _open_source(spec: StudySpec, folder: Path, frame: pd.DataFrame | None) -> R
     if spec.sections.cv.time is not None:
         at = location_name(spec.name, ("cv", "time"))
         got = show(spec.sections.cv.time)
-        raise DataError(ErrorDetail(at, "time belongs to path", got, "Leave it out."))
+        raise DataError(ErrorDetail(at, "[cv] time needs [data] path", got, "Leave it out."))
     if data.held_out == "official" and not info.held_out_rows:
         rule = f"{info.name} has no official held-out set"
         raise DataError(_held_out_error(spec, rule, "Give a fraction, such as 0.2."))
@@ -210,6 +214,17 @@ def _check_classes(codes: NDArray[np.int64], class_names: tuple[str, ...], spec:
         rule = "every class needs a development row"
         got = f"none of {show(absent)}"
         raise DataError(ErrorDetail(at, rule, got, "Hold out other rows, or remove the class."))
+
+
+def _check_metric(held_out: Table, spec: StudySpec) -> None:
+    """Refuse held-out rows on which the metric is not defined: they could never be scored."""
+    least = METRICS[spec.metric].distinct_targets
+    found = held_out.count_targets()
+    if found < least:
+        what = "classes" if spec.task == "classification" else "targets"
+        rule = f"{spec.metric} needs {least} different {what} among the held-out rows"
+        at = location_name(spec.name, ("data", "held_out"))
+        raise DataError(ErrorDetail(at, rule, str(found), "Hold out other rows."))
 
 
 def _check_known_classes(

@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from selection.data.cells import number_in
+from selection.data.cells import is_truth, number_in
 from selection.data.columns import Use
 from selection.data.csv_file import CsvFormat
 from selection.data.labels import Labels
@@ -114,7 +114,7 @@ def _task(target: Labels) -> Task:
     values = [number_in(name) for name in target.names]
     if target.kind == "boolean" or any(value is None for value in values):
         return "classification"
-    if all(name.strip().casefold() in ("true", "false") for name in target.names):
+    if all(map(is_truth, target.names)):
         return "classification"
     is_whole = all(value is not None and value.is_integer() for value in values)
     few = min(MOST_CLASSES, len(target) / LEAST_ROWS_OF_A_CLASS)

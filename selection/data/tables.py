@@ -108,7 +108,7 @@ class Table:
         release gives the memory of each feature of the table back as it is copied; the table is of
         no use afterwards.
 
-        Raises: DataError if these rows have one class or one target only.
+        Raises: DataError if these rows have one class only.
         """
         section = self.section
         # Column by column in memory, so that what is copied can be given back as it is.
@@ -133,22 +133,36 @@ class Table:
             category_kinds={name: column.kind for name, column in categories.items()},
         )
 
+    def check_target(self) -> None:
+        """Refuse a target of one value.
+
+        Raises: DataError.
+        """
+        name = str(self.section.target)
+        where = f"{self.where}: column {readable(name)}"
+        if self.task == "classification":
+            check_two_classes(self.labels(name).names, where)
+        elif (values := self.values(name)).size and (values == values[0]).all():
+            rule = "regression needs a target of at least two values"
+            hint = "Choose another target, or add rows of another value."
+            raise DataError(ErrorDetail(where, rule, f"only {values[0]:g}", hint))
+
+    def count_targets(self) -> int:
+        """Return how many different targets these rows have."""
+        name = str(self.section.target)
+        if self.task == "classification":
+            return len(self.labels(name).names)
+        return len(np.unique(self.values(name)))
+
     def unknown_classes(self, known: Collection[str]) -> list[str]:
         """Return the classes of these rows that are not among the known ones."""
-        if self.task == "regression":
-            return []
         return [each for each in self.labels(str(self.section.target)).names if each not in known]
 
     def _target(self, known: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
         name = str(self.section.target)
         where = f"{self.where}: column {readable(name)}"
         if self.task == "regression":
-            values = self.values(name)
-            if len(values) and not known and (values == values[0]).all():
-                rule = "regression needs a target of at least two values"
-                hint = "Choose another target, or add rows of another value."
-                raise DataError(ErrorDetail(where, rule, f"only {values[0]:g}", hint))
-            return values, ()
+            return self.values(name), ()
         labels = self.labels(name)
         if not known:
             codes, names = labels.sorted()
@@ -236,13 +250,17 @@ def column_names(path: Path, form: CsvFormat) -> list[str]:
     return names
 
 
-def guess_format(path: Path, form: CsvFormat) -> CsvFormat:
+def guess_format(path: Path, form: CsvFormat, wanted: Collection[str] = ()) -> CsvFormat:
     """Return how a file seems to write its cells by its first rows, or form where nothing shows.
+
+    wanted are names that a header may consist of.
 
     Raises: DataError if it cannot be read.
     """
     _check_file(path)
-    return form if path.suffix.lower() in ARROW_SUFFIXES else CsvFile(path, form).guess_format()
+    return (
+        form if path.suffix.lower() in ARROW_SUFFIXES else CsvFile(path, form).guess_format(wanted)
+    )
 
 
 def make_format(path: Path, keys: Mapping[str, Any]) -> CsvFormat:

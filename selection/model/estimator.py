@@ -14,7 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 
+from selection.data.arrays import column_of
 from selection.data.labels import LabelKind, Labels, labels_of, match, match_names
+from selection.data.numbers import numbers_of
 from selection.data.prepare import Preparation
 from selection.errors import show
 from selection.stats.scores import log_softmax
@@ -104,8 +106,13 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         preparation = member.preparation
         prepared = preparation.apply(features, categories).astype(np.float32)
         if not np.isfinite(prepared).all():
-            row = int(np.flatnonzero(~np.isfinite(prepared).all(axis=1))[0])
-            raise ValueError(f"features must be in the range of float32, unlike row {row + 1}")
+            row, column = map(int, np.argwhere(~np.isfinite(prepared))[0])
+            name = self._numeric[column]
+            value = f"{features[row, column]:g}"
+            raise ValueError(
+                "features must be in the range of float32 once they are scaled: "
+                f"column {name} has {value} in row {row + 1} of these rows"
+            )
         activation: ActivationName = self.document["activation"]
         outputs = predict(member.layers, activation, prepared)
         if self.class_names:
@@ -119,8 +126,9 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         Raises: ValueError as scikit-learn's estimators do where columns do not fit.
         """
         if isinstance(table, pd.DataFrame):
+            table = table.set_axis(list(map(str, table.columns)), axis=1)
             self._check_columns(table)
-            features = table[self._numeric].to_numpy(dtype=np.float64, na_value=np.nan)
+            features = _numbers_of(table[self._numeric])
             labels = {name: labels_of(table[name]) for name in self._categorical}
             empty = [name for name, column in labels.items() if column.missing]
             if empty:
@@ -130,9 +138,11 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         elif self._categorical:
             raise ValueError(f"a DataFrame is needed: {self._categorical} are categorical columns")
         else:
+            if isinstance(table, np.ma.MaskedArray):
+                raise ValueError("features must not be masked: fill them with NaN")
             features, categories = np.asarray(table), {}
-            if features.dtype.kind not in "biuf":
-                features = features.astype(np.float64)
+            if features.dtype.kind not in "biuf" and features.ndim == 2:
+                features = _numbers_of(pd.DataFrame(features))
         if features.ndim != 2 or features.shape[1] != len(self._numeric):
             expected = f"(N, {len(self._numeric)})"
             raise ValueError(f"features must be {expected}, but got {features.shape}")
@@ -209,12 +219,14 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
         names = self.class_names
         if self._class_kind == "boolean":
             return np.array([name == "True" for name in names])
-        if all(re.fullmatch(r"-?(0|[1-9]\d{0,17})", name) for name in names):
+        is_number = self._class_kind == "number"
+        digits = r"\d*" if is_number else r"\d{0,17}"
+        if all(re.fullmatch(rf"0|-?[1-9]{digits}", name) for name in names):
             numbers = [int(name) for name in names]
             # Text is sorted as text: "10" before "2".
             if numbers == sorted(numbers):
                 return np.array(numbers)
-        if self._class_kind == "number":
+        if is_number:
             return np.array([float(name) for name in names])
         return np.array(names, dtype=object)
 
@@ -250,7 +262,7 @@ class ClassifierModel(ClassifierMixin, Model):  # type: ignore[misc]  # scikit-l
 
         Raises: ValueError for a label that is no class of the model.
         """
-        labels = labels_of(pd.Series(np.asarray(y)) if not isinstance(y, pd.Series) else y)
+        labels = labels_of(column_of(y))
         wanted = match(labels, self.class_names, self._class_kind)
         if (wanted < 0).any():
             row = int((wanted < 0).argmax())
@@ -284,6 +296,24 @@ class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-lea
 
 
 AnyModel = ClassifierModel | RegressorModel
+
+
+def _numbers_of(table: pd.DataFrame) -> NDArray[np.float64]:
+    """Return columns as numbers. Shape: (N, D).
+
+    Raises: ValueError for a cell that is none.
+    """
+    features = np.empty(table.shape)
+    for index in range(table.shape[1]):
+        column = numbers_of(table.iloc[:, index])
+        if column.unreadable:
+            row, text = column.unreadable[0]
+            name = table.columns[index]
+            raise ValueError(
+                f"features must be numbers: column {name} has {show(text)} in row {row + 1}"
+            )
+        features[:, index] = column.values
+    return features
 
 
 def _categories_of(member: ModelMember, name: str) -> tuple[str, ...]:

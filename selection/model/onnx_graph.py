@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.cells import EXACT_WHOLE
+from selection.data.labels import rounding
 from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
 from selection.study.activations import ACTIVATIONS, Formula
@@ -170,7 +171,11 @@ class _Graph:
             case "BOOL":
                 known = np.array([[name == "True" for name in names]], dtype=np.bool_)
             case "DOUBLE":
-                known = np.array([[float(name) for name in names]], dtype=np.float64)
+                kind = rounding([float(name) for name in self.model.known_categories(column)])
+                known = np.array([[float(name) for name in names]], dtype=kind)
+                if kind is np.float32:
+                    rounded = self._cast(f"category_{index}", "FLOAT")
+                    return self._node("Equal", [rounded, self._constant(known)])
             case _:
                 known = np.array([list(names)], dtype=object)
         return self._node("Equal", [f"category_{index}", self._constant(known)])

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from selection.data.columns import Use
+from selection.data.csv_file import CsvFormat
 from selection.data.labels import Labels, match_names
-from selection.data.numbers import FEATURE_HINT
+from selection.data.numbers import Numbers
 from selection.data.table_errors import raise_all
 from selection.data.tables import guess_format, make_format, read_columns
 from selection.errors import DataError, ErrorDetail, readable, show
 from selection.model.estimator import AnyModel, ClassifierModel
+
+CELL_HINT = "Correct the cell, or leave it empty if the model fills missing values."
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,23 +44,25 @@ def predict_table(model: AnyModel, table: Path, *, allow_unknown: bool = False) 
     names, categorical = model.document["feature_names"], model.document["categorical"]
     uses: dict[str, Use] = dict.fromkeys(names, "numbers")
     uses |= dict.fromkeys(categorical, "labels")
-    stated = make_format(table, model.document.get("csv", {}))
-    form = guess_format(table, stated)
+    stated = _format(model, table)
+    form = guess_format(table, stated, set(uses))
     count, numbers, labels = read_columns(table, uses, form)
     errors = [
         error
         for name in names
-        for error in numbers[name].errors(f"{where}: column {readable(name)}", FEATURE_HINT)
+        for error in numbers[name].errors(f"{where}: column {readable(name)}", CELL_HINT)
     ]
     empty = {name: labels[name].missing for name in categorical if labels[name].missing}
     if empty:
         rule = "categorical columns must have no missing values"
         got = ", ".join(f"{readable(name)} ({missing})" for name, missing in empty.items())
         errors.append(ErrorDetail(where, rule, got, "Fill the values."))
+    errors += _missing(model, numbers, where)
     raise_all(errors)
     warnings = _unknown(model, labels, where, count, allow_unknown)
     if form != stated:
-        warnings = (f"{where}: read with delimiter = {show(form.delimiter)}", *warnings)
+        read = f"delimiter = {show(form.delimiter)}, decimal = {show(form.decimal)}"
+        warnings = (f"{where}: read with {read}", *warnings)
     features = np.empty((count, len(names)))
     for index, name in enumerate(names):
         features[:, index] = numbers[name].values
@@ -73,6 +78,27 @@ def predict_table(model: AnyModel, table: Path, *, allow_unknown: bool = False) 
         columns = [f"probability_{each}" for each in model.class_names]
         probabilities = pd.DataFrame(model.probabilities(outputs), columns=columns)
     return Predictions(predictions, probabilities, warnings)
+
+
+def _missing(model: AnyModel, numbers: Mapping[str, Numbers], where: str) -> list[ErrorDetail]:
+    """Return the missing values of features that the study did not fill."""
+    errors = []
+    for name, fill in zip(numbers, model.members[0].preparation.fill, strict=True):
+        gaps = np.flatnonzero(np.isnan(numbers[name].values))
+        if np.isnan(fill) and len(gaps) and not numbers[name].unreadable:
+            at = f"{where}: column {readable(name)}"
+            rule = "features must not be missing: the study did not impute any"
+            errors.append(ErrorDetail(at, rule, f"none in row {gaps[0] + 1}", "Fill the values."))
+    return errors
+
+
+def _format(model: AnyModel, table: Path) -> CsvFormat:
+    """Return how the study's file was written; a known category is no word for a missing value."""
+    form = make_format(table, model.document.get("csv", {}))
+    known = {
+        each for name in model.document["categorical"] for each in model.known_categories(name)
+    }
+    return replace(form, missing=tuple(word for word in form.missing if word not in known))
 
 
 def _unknown(
@@ -96,8 +122,8 @@ def _unknown(
         lines.append(f"{readable(name)}: {said}")
         if count == rows and not allow_unknown:
             at = f"{where}: column {readable(name)}"
-            hint = f"Known: {show(list(known[:20]))}. To predict all the same: --allow-unknown."
-            rule = "some rows must hold a category that the model knows"
+            hint = f"Known: {show(list(known[:20]))}. To predict anyway: --allow-unknown."
+            rule = "at least one row must have a category that the model knows"
             errors.append(ErrorDetail(at, rule, said, hint))
     raise_all(errors)
     return tuple(lines)

@@ -185,8 +185,8 @@ class Guard:
         if wrong:
             await sleep(guesses.WRONG_SECONDS)
         text = (
-            "This server can be reached from other machines, so it asks for a token. It printed "
-            "the token when it started: add ?token=TOKEN to the address once."
+            "This server asks for a token, which it printed when it started: add ?token=TOKEN to "
+            "the address once."
         )
         return PlainTextResponse(text, status_code=401, headers=NO_STORE)
 

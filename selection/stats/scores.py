@@ -142,6 +142,7 @@ def _errors(reduced: NDArray[Any], targets: NDArray[Any]) -> Floats:
 
 def _r2(reduced: NDArray[Any], targets: Floats, weights: NDArray[Any]) -> Floats:
     residual = _sums(weights, np.square(_errors(reduced, targets)))  # (B, T)
+    targets = targets - targets.mean()  # or an offset would hide what they differ by
     means = _sums(weights, targets[None, :]) / _total(weights)  # (B, 1)
     # About each weighting's own mean: a difference of squares would lose digits.
     squares = weights * np.square(targets - means)  # (B, N)

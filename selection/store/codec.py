@@ -104,13 +104,13 @@ def decode_outputs(blob: bytes, columns: int) -> Outputs:
 
 def encode_held_out(rows: HeldOutRows) -> bytes:
     """Return the hashes of held-out rows as bytes."""
-    return np.concatenate([rows.content, rows.seen]).astype("<u8").tobytes()
+    return np.concatenate([rows.named, rows.content, rows.seen]).astype("<u8").tobytes()
 
 
 def decode_held_out(blob: bytes, table: str) -> HeldOutRows:
     """Return the hashes of held-out rows of their bytes."""
-    content, seen = np.frombuffer(blob, dtype="<u8").astype(np.uint64).reshape(2, -1)
-    return HeldOutRows(content, seen, table)
+    named, content, seen = np.frombuffer(blob, dtype="<u8").astype(np.uint64).reshape(3, -1)
+    return HeldOutRows(named, content, seen, table)
 
 
 def encode_curve(curve: LearningCurve) -> bytes:

@@ -20,6 +20,7 @@ from selection.metrics import METRICS
 from selection.store.clock import utc_now
 from selection.store.database import Database
 from selection.store.leases import RunningCohort, is_training, running_by_study
+from selection.store.ledger import RETURNED
 from selection.store.optuna_rows import studies, trial_values, trials
 from selection.store.study_record import StudySummary
 from selection.store.study_transaction import our_studies
@@ -233,7 +234,7 @@ def _read_held_out(connection: Connection, uuids: Sequence[str]) -> dict[str, st
             & (study_table.c.data_fingerprint == ledger_table.c.data_fingerprint)
             & (study_table.c.held_out_fingerprint == ledger_table.c.held_out_fingerprint),
         )
-        .where(ledger_table.c.study_uuid.in_(uuids))
+        .where(ledger_table.c.study_uuid.in_(uuids), ledger_table.c.state != RETURNED)
         .order_by(ledger_table.c.evaluation)
     )
     return {row.study_uuid: row.state for row in connection.execute(query)}

@@ -21,7 +21,7 @@ from selection.data.folds import Split
 from selection.data.held_out import open_held_out
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
-from selection.errors import DataError, ErrorDetail, SelectionError, StudyStateError
+from selection.errors import DataError, ErrorDetail, SelectionError, StorageError, StudyStateError
 from selection.metrics import METRICS, metrics_of
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.files import decode_model, encode_model
@@ -114,11 +114,27 @@ def evaluate(
         outputs = _outputs(study, models, rows)
         result = _result(assessment, winner, models[0], rows, outputs)
     except BaseException as error:  # such as Ctrl-C: nobody has seen a score
-        ledger.give_back(study, evaluation, str(error) or type(error).__name__)
-        say("the claim was given back: nothing was scored")
+        _give_back(ledger, study, evaluation, error, say)
         raise
     retry(partial(ledger.finish, study, evaluation, result, outputs[0]), say)
     return result
+
+
+def _give_back(
+    ledger: Ledger,
+    study: StudyRecord,
+    evaluation: int,
+    error: BaseException,
+    say: Callable[[str], None],
+) -> None:
+    """Return a claim; where the database does not take it, the first error is the one to see."""
+    note = str(error) or type(error).__name__
+    try:
+        retry(partial(ledger.give_back, study, evaluation, note), say)
+    except StorageError as lost:
+        say(f"{lost} The claim stays on record without a result.")
+    else:
+        say("the claim was given back: nothing was scored")
 
 
 def _sooner(study: StudyRecord, ledger: Ledger) -> SelectionError:

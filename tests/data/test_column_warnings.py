@@ -60,7 +60,7 @@ def test_a_column_that_counts_the_rows(
 def test_constant_columns(study: Study, table: Table, plain: pd.DataFrame) -> None:
     plain["one"], plain["c"] = 1.5, "red"
     assert warnings_of(study, table(plain)) == [
-        "columns one, c have one value in every development row: drop it"
+        "columns one, c have one value each in every development row"
     ]
 
 
@@ -71,11 +71,11 @@ def test_a_feature_that_is_the_target(
     plain["copy"] = plain["y"].map({"u": 7, "v": 3} if as_number else {"u": "yes", "v": "no"})
     categorical = ["c"] if as_number else ["c", "copy"]
     assert warnings_of(study, table(plain), categorical=categorical) == [
-        "column copy says what the target y says: drop it"
+        "column copy determines the target y exactly: does it leak?"
     ]
     numbers = plain.assign(y=plain["a"]).drop(columns="copy")
     assert warnings_of(study, table(numbers), metric="rmse") == [
-        "column a says what the target y says: drop it"
+        "column a determines the target y exactly: does it leak?"
     ]
 
 
@@ -94,7 +94,7 @@ def test_spellings_that_look_alike(
         found = warnings_of(study, table(looks), groups="g", held_out=held_out)
         (line,) = [each for each in found if "invisible characters" in each]
         assert line.startswith(f"column {column}: ")
-        assert line.endswith(" differ by blanks, case or invisible characters")
+        assert line.endswith(" differ only in spaces, case or invisible characters")
 
 
 def test_spellings_of_the_part_that_is_held_out(
@@ -102,7 +102,7 @@ def test_spellings_of_the_part_that_is_held_out(
 ) -> None:
     plain["part"] = ["test", "Test", "train", "train"] * 10
     found = warnings_of(study, table(plain), held_out={"column": "part", "value": "test"})
-    expected = 'column part: "Test" and "test" differ by blanks, case or invisible characters'
+    expected = 'column part: "Test" and "test" differ only in spaces, case or invisible characters'
     assert found == [expected]
 
 

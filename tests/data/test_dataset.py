@@ -287,7 +287,9 @@ def test_groups_on_both_sides_are_said(study: Study, table: Table) -> None:
     path = table("p,a,g,y\n" + "0,1,7,u\n0,2,8,v\n" * 9 + "1,3,7,u\n")
     held_out = {"column": "p", "value": 1}
     dataset = load(study, {"path": path, "target": "y", "groups": "g", "held_out": held_out})
-    assert dataset.warnings[0] == "1 groups have development rows and held-out rows"
+    assert (
+        dataset.warnings[0] == "1 group has rows in both the development set and the held-out set"
+    )
 
 
 def test_one_group_cannot_be_split(study: Study, table: Table) -> None:

@@ -111,7 +111,10 @@ def test_numbers_in_a_parquet_file_are_the_prices_of_the_text(model: AnyModel) -
         ("a,g\n1,\n", "categorical columns must have no missing values, but got g (1)"),
         ("a,g\n,0.10\n", "features must not be missing"),
         ("a,g\n1e200,0.10\n", "column a: values must be at most 1e+100 in size"),
-        ("a,g\n1e60,0.10\n", "features must be in the range of float32, unlike row 1"),
+        (
+            "a,g\n1e60,0.10\n",
+            "in the range of float32 once they are scaled: column a has 1e+60 in row 1",
+        ),
         ("a,g\n1\n", "line 2 has 1 cell, the header has 2"),
         ("", "a table needs a header and a row"),
     ],
@@ -124,7 +127,7 @@ def test_what_does_not_fit_is_refused(model: AnyModel, text: str, said: str) -> 
 
 def test_another_delimiter_is_read_and_said(model: AnyModel) -> None:
     done = predicted(model, "g;a\n0.10;0.5\n0.20;0.5\n")
-    assert done.warnings == ('new.csv: read with delimiter = ";"',)
+    assert done.warnings == ('new.csv: read with delimiter = ";", decimal = "."',)
     tabbed = predicted(model, "g\ta\n0.10\t0.5\n0.20\t0.5\n", "new.tsv")
     assert tabbed.warnings == ()
     pd.testing.assert_frame_equal(done.probabilities, tabbed.probabilities)

@@ -280,4 +280,4 @@ def same_members(left: Sequence[FoldResult], right: Sequence[FoldResult]) -> boo
 def example_held_out(*rows: int, table: str = "t" * 64) -> HeldOutRows:
     """Return held-out rows of a table by numbers that stand for their hashes."""
     hashes = np.array(rows, dtype=np.uint64)
-    return HeldOutRows(hashes, hashes + np.uint64(2**63), table)
+    return HeldOutRows(hashes, hashes + np.uint64(2**62), hashes + np.uint64(2**63), table)
