@@ -24,7 +24,7 @@ from selection.store.codec import FoldRow
 from selection.store.database import Database
 from selection.store.digest import row_hash
 from selection.store.hashed_rows import damage_error
-from selection.store.ledger import CLAIMED, EVALUATED
+from selection.store.ledger import CLAIMED, EVALUATED, RETURNED
 from selection.store.ledger_chain import evaluation_hash, extend_chain, seal_evaluation
 from selection.store.optuna_rows import (
     studies,
@@ -56,7 +56,7 @@ from selection.store.tables import (
 CHUNK_ROWS, CHUNK_ROWS_WITH_BYTES = 200, 10
 
 CLAIM = ("study_name", "number", "rule", "reason", "claimed_at")
-OUTCOME = ("state", "evaluated_at", "result_json", "outputs_columns", "outputs")
+OUTCOME = ("state", "evaluated_at", "result_json", "outputs_columns", "outputs", "note")
 
 Row = dict[str, Any]
 
@@ -265,7 +265,7 @@ def _write_evaluation(writer: Connection, study: StudyRecord, row: Row) -> None:
         extend_chain(writer, is_same)
     there = writer.execute(sa.select(ledger_table).where(is_same)).one()
     _refuse_contradiction(study, row, dict(there._mapping))
-    if (row["state"], there.state) == (EVALUATED, CLAIMED):
+    if there.state == CLAIMED and row["state"] in (EVALUATED, RETURNED):
         outcome = {name: row[name] for name in OUTCOME}
         writer.execute(sa.update(ledger_table).where(is_same).values(outcome))
         seal_evaluation(writer, is_same)

@@ -33,7 +33,7 @@ from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
-from selection.store.trial_reader import ENDED, has_ended, own_rows
+from selection.store.trial_reader import ENDED, ENDINGS, has_ended, own_rows
 from selection.study.fields import Rule
 from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import Outputs
@@ -204,12 +204,28 @@ class Ledger:
         return len(states) - len(left)
 
     def give_back(self, study: StudyRecord, evaluation: int, note: str) -> None:
-        """Return a claim that showed nothing to anybody: it stays in the ledger, and counts not."""
+        """Return a claim that showed nothing to anybody: it stays in the ledger, and counts not.
+
+        The trials that it ended are unfinished again, unless another claim stands.
+        """
         is_it = (_of(study), ledger_table.c.evaluation == evaluation)
         update = sa.update(ledger_table).where(*is_it, ledger_table.c.state == CLAIMED)
-        with self._database.writing() as connection:
+        with study_transaction(self._database, study) as connection:
             connection.execute(update.values(state=RETURNED, evaluated_at=utc_now(), note=note))
             seal_evaluation(connection, *is_it)
+            if not is_opened(connection, study):
+                self._reopen_trials(connection, study)
+
+    def _reopen_trials(self, connection: Connection, study: StudyRecord) -> None:
+        """Let the trials that a claim has ended be trained after all."""
+        rows = [row for row in connection.execute(own_rows(study)) if row.reason in ENDINGS]
+        storage = self._database.storage
+        ids = [row.optuna_trial_id for row in rows]
+        storage.reopen_trials(connection, ids)
+        storage.put_back_trials(connection, ids)
+        ended = trial_table.c.uuid.in_([row.uuid for row in rows])
+        reopened = {"reason": "", "row_hash": None}
+        connection.execute(sa.update(trial_table).where(ended).values(reopened))
 
     def finish(
         self,

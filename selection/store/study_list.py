@@ -25,13 +25,14 @@ from selection.store.optuna_rows import studies, trial_values, trials
 from selection.store.study_record import StudySummary
 from selection.store.study_transaction import our_studies
 from selection.store.tables import ledger_table, study_table, trial_table
-from selection.store.trial_reader import ENDINGS, STATES, length_of_union
+from selection.store.trial_reader import ENDINGS, HAS_ENDED, STATES, length_of_union
 from selection.study.budget import is_spent
 from selection.study.spec import parse_study
 from selection.study.trial import TrialState
 
 # The rate of a study is taken over so many seconds.
 LATELY_SECONDS = 120.0
+FINISHED = tuple(state for state in OptunaState if state.is_finished())
 
 
 @dataclass(frozen=True)
@@ -189,21 +190,23 @@ def _read_tallies(
         (trial_values.c.value_type == kinds.INF_NEG, sa.literal(float("-inf"), sa.Double)),
         else_=trial_values.c.value,
     )
-    query = (
-        sa.select(
-            trial_table.c.study_uuid,
-            trials.c.state,
-            sa.func.count(),
-            sa.func.min(value),
-            sa.func.max(value),
-        )
+    # What another program has ended goes on: only selection says how a trial of ours ended.
+    is_ended_outside = trials.c.state.in_(FINISHED) & sa.not_(HAS_ENDED)
+    running = sa.literal(OptunaState.RUNNING, trials.c.state.type)
+    state = sa.case((is_ended_outside, running), else_=trials.c.state).label("state")
+    own = (
+        sa.select(trial_table.c.study_uuid, state, value.label("value"))
         .select_from(
             trial_table.join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id).outerjoin(
                 trial_values, on_value
             )
         )
         .where(asked)
-        .group_by(trial_table.c.study_uuid, trials.c.state)
+        .subquery()
+    )
+    least, greatest = sa.func.min(own.c.value), sa.func.max(own.c.value)
+    query = sa.select(own.c.study_uuid, own.c.state, sa.func.count(), least, greatest).group_by(
+        own.c.study_uuid, own.c.state
     )
     found: dict[str, dict[OptunaState, _Tally]] = {}
     for uuid, state, *tally in connection.execute(query):
@@ -246,7 +249,7 @@ def _count_lately(connection: Connection, uuids: Sequence[str]) -> dict[str, int
     query = (
         sa.select(trial_table.c.study_uuid, sa.func.count())
         .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
-        .where(trial_table.c.study_uuid.in_(uuids), trials.c.datetime_complete >= since)
+        .where(trial_table.c.study_uuid.in_(uuids), trials.c.datetime_complete >= since, HAS_ENDED)
         .group_by(trial_table.c.study_uuid)
     )
     return {row[0]: row[1] for row in connection.execute(query)}
@@ -261,7 +264,11 @@ def _read_seconds(connection: Connection, uuids: Sequence[str]) -> dict[str, flo
             sa.func.max(trials.c.datetime_complete),
         )
         .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
-        .where(trial_table.c.study_uuid.in_(uuids), trial_table.c.reason.not_in(ENDINGS))
+        .where(
+            trial_table.c.study_uuid.in_(uuids),
+            trial_table.c.reason.not_in(ENDINGS),
+            HAS_ENDED,
+        )
         .group_by(trial_table.c.study_uuid, trial_table.c.cohort)
     )
     spans: dict[str, list[tuple[datetime, datetime]]] = {}

@@ -18,6 +18,7 @@ from selection.store.database import open_database
 from selection.store.doctor import examine
 from selection.store.ledger import Ledger
 from selection.store.records import Records
+from selection.store.study_list import StudyList
 from selection.store.study_record import CHANGES_ATTR
 from selection.store.tables import trial_table
 from selection.store.trial_reader import ENDED
@@ -54,6 +55,10 @@ def test_a_running_trial_that_was_told_from_outside_gets_its_own_result(
     assert [each.number for each in Records(case.database).pending(case.study)] == [0, 1]
     assert Records(case.database).finished_numbers(case.study) == []
     assert Records(case.database).finished_within(case.study, 60.0) == 0
+    (line,) = StudyList(case.database).lines(0, 9)
+    assert line.summary.counts[RUNNING] == 2
+    assert line.summary.best_value is None
+    assert line.lately == 0
     (found,) = examine(case.database)
     assert "trials [1] ended by another program" in str(found)
     case.finish(lease, numbers)

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -23,11 +23,15 @@ from numpy.typing import NDArray
 from optuna.storages._rdb.models import BaseModel
 
 from selection.errors import RefusedError, StudyStateError
+from selection.store.copy_study import copy_study
 from selection.store.database import Database, open_database
+from selection.store.delete_study import delete_study
+from selection.store.doctor import examine
 from selection.store.evidence import Evidence
 from selection.store.ledger import CLAIMED, EVALUATED, Evaluation, Ledger, refuse_opened
 from selection.store.ledger_chain import chain_problems
 from selection.store.records import Records
+from selection.store.study_list import StudyList
 from selection.store.study_record import StudyRecord
 from selection.store.tables import ledger_table, metadata
 from selection.store.trial_reader import ENDED
@@ -384,7 +388,7 @@ def test_openings_of_some_of_the_rows_are_counted(
         for name in names
     )
     opened = {
-        some: example_held_out(2, 3, 3, 9),
+        some: example_held_out(2, 3, 9, 10),
         none: example_held_out(7, 8),
         other_table: example_held_out(7, table="u" * 64),
         whole: example_held_out(3, 2, 1),
@@ -505,6 +509,55 @@ def test_a_claim_ends_the_trials_that_are_not_finished(records: Records, ledger:
     assert trials[0].value == example_result(0).value
     with pytest.raises(RefusedError, match="a study takes no trials after"):
         finish_example(records, study, {3: example_result(3)}, cohort=2)
+
+
+def test_trials_that_a_returned_claim_has_ended_go_on(
+    records: Records, ledger: Ledger, database: Database
+) -> None:
+    study = create_example(records)
+    begin_example(records, study, 1)
+    finish_example(records, study, {0: example_result(0)})
+    begin_example(records, study, 2, cohort=1)
+    for cohort in (0, 1):
+        release_example(records, study, cohort)
+    assert ledger.claim(study, 0, "best", evaluation=1, reason="", finished=1)
+    ledger.give_back(study, 1, "nothing was scored")
+    trials = records.trials(study)
+    complete, waiting = TrialState.COMPLETE, TrialState.WAITING
+    assert [(trial.state, trial.reason) for trial in trials] == [
+        (complete, ""),
+        (waiting, ""),
+        (waiting, ""),
+    ]
+    assert examine(database) == []
+    (line,) = StudyList(database).lines(0, 9)
+    assert (line.held_out, line.is_finished) == ("", False)
+    # A claim that stands has ended them for good.
+    assert ledger.claim(study, 0, "best", evaluation=2, reason="", finished=1)
+    assert ledger.claim(study, 0, "best", evaluation=3, reason="", finished=3)
+    ledger.give_back(study, 3, "nothing was scored")
+    assert [trial.state for trial in records.trials(study)] == [complete, *[TrialState.FAILED] * 2]
+
+
+def test_a_copy_learns_that_a_claim_was_given_back(
+    records: Records, ledger: Ledger, database: Database, new_sqlite: Callable[[], str]
+) -> None:
+    study = create_example(records)
+    assert ledger.claim(study, 0, "best", evaluation=1, reason="", finished=0)
+    with open_database(new_sqlite(), create=True, write=True) as target:
+        copy_study(database, study, target)
+        there = Records(target).find_study(study.name)
+        assert there is not None
+        assert [each.state for each in Ledger(target).evaluations(there)] == [CLAIMED]
+        delete_study(target, there)
+        ledger.give_back(study, 1, "nothing was scored")
+        copy_study(database, study, target)
+        there = Records(target).find_study(study.name)
+        assert there is not None
+        assert Ledger(target).evaluations(there) == []
+        (line,) = Ledger(target).returned_claims(there)
+        assert line.note == "nothing was scored"
+        assert examine(target) == []
 
 
 def test_a_claim_on_another_record_than_was_assessed_is_refused(

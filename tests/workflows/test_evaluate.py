@@ -500,15 +500,14 @@ def test_a_process_that_dies_behind_the_claim_leaves_the_claim(
     assert done.json["evaluations"] == 1, "one of the claims has seen the rows"
 
 
-def test_a_score_that_is_not_defined_is_one_line(
+def test_a_score_that_cannot_be_defined_is_refused_before_anything_is_trained(
     cli: Cli, write: Write, frame: pd.DataFrame
 ) -> None:
     frame.loc[frame["part"] == "late", "y"] = "yes"
-    cli("run", write(metric="roc_auc"))
-    done = cli("evaluate", "s")
-    assert (done.code, len(done.err.splitlines())) == (1, 2), done.err
-    assert "roc_auc must be defined on the held-out rows" in done.err
-    assert cli("best", "s", "--json").json["held_out"] is None
+    done = cli("run", write(metric="roc_auc"))
+    assert (done.code, len(done.err.splitlines())) == (1, 1), done.err
+    assert "roc_auc needs 2 different classes among the held-out rows, but got 1" in done.err
+    assert cli("run", write(metric="accuracy")).code == 0
 
 
 def test_changed_rows_are_refused_before_the_claim(
