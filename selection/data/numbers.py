@@ -75,6 +75,8 @@ def numbers_of(column: pd.Series[Any]) -> Numbers:
     dtype = column.dtype
     if isinstance(dtype, pd.CategoricalDtype):
         column = column.astype(object)
+    elif pd.api.types.is_complex_dtype(dtype):
+        return Numbers(np.full(len(column), math.nan), ((0, str(column.iloc[0])),))
     elif pd.api.types.is_numeric_dtype(dtype):  # booleans are numeric to pandas
         return Numbers(column.to_numpy(dtype=np.float64, na_value=np.nan))
     is_missing = column.isna().to_numpy()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import selection
 from selection.data.arrays import IN_MEMORY, table_from_arrays
 from selection.data.dataset import Dataset, load_development
 from selection.data.held_out import open_held_out
@@ -144,3 +146,49 @@ def test_a_source_beside_arrays_is_refused() -> None:
 def test_a_fraction_may_be_of_numpy() -> None:
     _, section = table_from_arrays(np.ones((2, 1)), [0, 1], None, np.float32(0.5))
     assert type(section["held_out"]) is float
+
+
+def test_a_missing_label_in_a_list_is_missing() -> None:
+    rows = np.arange(8.0)[:, None] ** 2
+    for y in (["a", "b"] * 3 + ["a", float("nan")], ["a", "b"] * 3 + ["a", None]):
+        frame, section = table_from_arrays(rows, y)
+        with pytest.raises(DataError, match="the target must have no missing values"):
+            load_development(make_spec(section), Path("nowhere"), frame)
+    masked = np.ma.MaskedArray([0, 1] * 4, mask=[False] * 7 + [True])
+    for given in ({"y": masked}, {"y": [0, 1] * 4, "groups": masked}):
+        with pytest.raises(DataError, match="values must not be masked"):
+            table_from_arrays(rows, **given)
+
+
+def test_columns_of_numbers_are_no_categories_whatever_holds_them() -> None:
+    y = [0, 1, 0, 1]
+    for column in ([1, 2, 3, None], [Decimal("0.5"), Decimal("1.5"), 2, 3]):
+        frame = pd.DataFrame({"a": pd.Series(column, dtype=object), "b": list("uvuv")})
+        assert table_from_arrays(frame, y)[1]["categorical"] == ["b"]
+    assert table_from_arrays([[1, "u"], [2, "v"]], [0, 1])[1]["categorical"] == ["feature_1"]
+
+
+def test_columns_with_another_use_are_no_categories() -> None:
+    frame = pd.DataFrame({"a": [1.0, 2.0], "day": ["2026-01-01", "2026-01-02"], "part": ["x", "z"]})
+    held_out = {"held_out": {"column": "part", "value": "x"}}
+    assert table_from_arrays(frame, [0, 1], section=held_out, time="day")[1]["categorical"] == []
+
+
+def test_long_labels_and_float32_labels_come_back() -> None:
+    generator = np.random.default_rng(0)
+    rows = generator.normal(size=(40, 2))
+    sign = (rows[:, 0] > 0).astype(int)
+    content = {"search": {"trials": 1}, "cv": {"folds": 2}, "assessment": {"baselines": []}}
+    large = np.array([1234567890123456781, 1234567890123456782])[sign]
+    model = selection.run(content, rows, large, progress=False).model()
+    assert set(model.predict(rows).tolist()) <= set(large.tolist())
+    assert len(set(model.classes_.tolist())) == 2
+    small = np.array([0.1, 0.2], dtype=np.float32)[sign]
+    model = selection.run(content, rows, small, progress=False).model()
+    assert model.score(rows, small) == model.score(rows, small.astype(np.float64)) > 0.5
+    frame = pd.DataFrame(rows)
+    model = selection.run(content, frame, sign, progress=False).model()
+    np.testing.assert_array_equal(model.predict(frame), model.predict(rows))
+    for odd in (rows.astype(complex), [["1_0", "2"]], np.ma.masked_array(rows)):
+        with pytest.raises(ValueError, match="features must"):
+            model.predict(odd)

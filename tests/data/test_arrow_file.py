@@ -120,3 +120,14 @@ def test_a_file_that_is_cut_is_refused(study: Study, name: str) -> None:
         Path(name).write_bytes(content[:end])
         with pytest.raises(DataError):
             read(study, name)
+
+
+def test_columns_that_no_study_uses_may_be_of_any_kind(study: Study) -> None:
+    odd = {
+        "embedding": pa.array([[0.1, 0.2]] * 4),
+        "bytes": pa.array([b"\xff\xfe", b"\x00", b"a", None]),
+        "struct": pa.array([{"a": 1}] * 4),
+        "nothing": pa.nulls(4),
+    }
+    rows = read(study, write("t.parquet", y=Y, **odd), drop=list(odd))
+    assert rows.feature_names == ("x",)

@@ -159,3 +159,15 @@ def test_a_category_that_names_the_row_is_refused(
         warnings_of(study, table(plain))
     assert "column c: " in str(caught.value)
     assert "40 different values in 40 rows" in str(caught.value)
+
+
+def test_an_index_with_gaps_or_in_another_order(
+    study: Study, table: Table, plain: pd.DataFrame
+) -> None:
+    for index in (
+        np.delete(np.arange(44), [3, 9, 20, 21]),
+        np.random.default_rng(2).permutation(40),
+    ):
+        plain["Unnamed: 0"] = index
+        (line,) = warnings_of(study, table(plain))
+        assert line.startswith("column Unnamed: 0 numbers the rows")

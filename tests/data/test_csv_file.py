@@ -206,3 +206,32 @@ def test_rows_are_read_some_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = pd.read_csv("t.csv", dtype=str)
     found = [row for batch in batches for row in zip(*batch, strict=True)]
     assert found == list(whole.itertuples(index=False, name=None))
+
+
+def test_a_number_may_stand_for_a_missing_value(study: Study) -> None:
+    for others in ("1\n-999\n2\n", '1\n-999\n""\n'):
+        cells = others.split("\n")[:-1]
+        text = "x,y\n" + "".join(f"{cell},{'uv'[index % 2]}\n" for index, cell in enumerate(cells))
+        Path("t.csv").write_text(text)
+        rows = read(study, "t.csv", missing=["", "-999"], impute="median")
+        assert np.isnan(rows.features[1, 0])
+
+
+def test_a_damaged_compressed_file_is_refused(study: Study) -> None:
+    content = bytearray(gzip.compress((HEAD + ROWS * 2000).encode()))
+    for place in range(20, len(content) - 20, max(1, len(content) // 30)):
+        broken = bytearray(content)
+        broken[place] ^= 0xFF
+        Path("t.csv.gz").write_bytes(bytes(broken))
+        with pytest.raises(DataError):
+            read(study, "t.csv.gz")
+    Path("t.csv.gz").write_text(HEAD + ROWS)
+    with pytest.raises(DataError, match="a compressed file must be whole"):
+        read(study, "t.csv.gz")
+
+
+def test_a_utf_8_file_under_another_encoding_is_named_so(study: Study) -> None:
+    text = HEAD + "1,2,café\n3,4,thé\n"
+    assert 'Set encoding = "utf-8"' in refusal(study, text, encoding="ascii")
+    Path("t.csv").write_text("\ufeff" + text, encoding="utf-8")
+    assert read(study, "t.csv", encoding="utf_8").feature_names == ("a", "b")

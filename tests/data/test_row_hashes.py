@@ -128,3 +128,36 @@ def test_many_rows_have_many_hashes() -> None:
     values = np.arange(200_000, dtype=np.float64)
     assert len(np.unique(hash_numbers(values))) == len(values)
     assert len(np.unique(hash_numbers(values / 1000))) > 0.99 * len(values)
+
+
+@pytest.mark.parametrize("kinds", [2, 3])
+def test_rows_of_few_values_are_no_copies_and_no_acquaintances(
+    study: Study, table: Table, kinds: int
+) -> None:
+    """Sums of cells without their columns are equal by chance."""
+    found = []
+    for seed, names in enumerate(("abcdefghijklmnopqrst", "ABCDEFGHIJKLMNOPQRST")):
+        generator = np.random.default_rng(seed)
+        values = generator.integers(0, kinds, size=(500, 20))
+        frame = pd.DataFrame(values, columns=list(names)).drop_duplicates()
+        frame["y"] = generator.choice(["yes", "no"], len(frame))
+        spec = study({"path": table(frame), "target": "y"})
+        found.append(load_development(spec, Path("nowhere")))
+        assert found[-1].warnings == ()
+    assert shared(*found)[0] == 0
+    assert shared(found[0], found[0]) == (100, 100), "under their names they are known again"
+
+
+def test_features_of_different_whole_numbers_tell_rows_apart(study: Study, table: Table) -> None:
+    found = []
+    for seed in (1, 2):
+        generator = np.random.default_rng(seed)
+        people = generator.choice(10**7, 80, replace=False)
+        frame = pd.DataFrame(
+            {"people": people, "price": generator.choice(10**6, 80, replace=False)}
+        )
+        spec = study({"path": table(frame), "target": "price"}, metric="rmse")
+        found.append(load_development(spec, Path("nowhere")))
+        assert found[-1].warnings == ()
+    assert shared(*found)[0] == 0
+    assert shared(found[0], found[0]) == (16, 16)

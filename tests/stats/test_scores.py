@@ -336,3 +336,14 @@ def test_score_is_the_mean_of_its_row_values(metric: str, value: Any) -> None:
     assert row_values(value, reduced, targets).mean() == pytest.approx(
         weighted_scores(metric, reduced[None], targets, once)[0, 0]
     )
+
+
+@pytest.mark.parametrize("offset", [1.7e12, -1e13, 1e15])
+def test_r2_of_a_target_with_a_large_offset(offset: float) -> None:
+    generator = np.random.default_rng(3)
+    targets = offset + 10 * generator.normal(size=200)
+    outputs = (targets + generator.normal(size=200))[:, None]
+    reduced = reduce_outputs("r2", outputs, targets)[None]
+    ours = weighted_scores("r2", reduced, targets, np.ones((1, 200)))[0, 0]
+    assert ours == pytest.approx(oracle.r2_score(targets, outputs[:, 0]), abs=1e-3)
+    assert ours > 0.9
