@@ -48,7 +48,8 @@ def _sizes(metric: str) -> tuple[int, int]:
     rung, end = 0, 0
     for _ in range(FOLDS):
         rows = ROWS // FOLDS
-        outputs = generator.normal(size=(rows, 1 if is_regression else CLASSES)).astype(np.float32)
+        outputs = generator.normal(size=(rows, 1 if is_regression else CLASSES))
+        outputs = outputs if is_regression else outputs.astype(np.float32)
         targets = generator.integers(0, CLASSES, rows)
         kept = compact(metric, reduce_outputs(metric, outputs, targets))
         rung += len(encode_rungs({1: kept}))
