@@ -51,7 +51,7 @@ def doctor(
 ) -> None:
     """Check the database for damage and contradictions; exit code 1 if anything is wrong."""
     from selection.store.database import check_database, open_database, writer_lock
-    from selection.store.doctor import Restored, examine, kept_rows
+    from selection.store.doctor import examine, kept_rows
     from selection.store.doctor import fix as fix_database
     from selection.store.doctor import restore as restore_rows
 
@@ -61,7 +61,7 @@ def doctor(
         raise typer.BadParameter("--restore undoes what --fix moved: give one of them")
     check_database(storage)
     fixed: list[Finding] = []
-    restored = Restored({}, 0)
+    restored: Restored | None = None
     if fix or restore:
         lock = nullcontext() if dry_run else writer_lock(storage)
         with lock, open_database(storage, create=False, write=True) as database:
@@ -73,8 +73,9 @@ def doctor(
         wrong, kept = examine(database), kept_rows(database)
     found = {("would_fix" if dry_run else "fixed"): [asdict(each) for each in fixed]}
     if as_json:
+        back = {} if restored is None else restored.back
         value = {"fixed": [], **found, "wrong": [asdict(each) for each in wrong]}
-        print_json({**value, "restored": restored.back, "quarantine": kept})
+        print_json({**value, "restored": back, "quarantine": kept})
     else:
         _print_doctor("would fix" if dry_run else "fixed", fixed, restored, kept, wrong)
     if wrong:
@@ -82,13 +83,16 @@ def doctor(
 
 
 def _print_doctor(
-    label: str, fixed: list[Finding], restored: Restored, kept: int, wrong: list[Finding]
+    label: str, fixed: list[Finding], restored: Restored | None, kept: int, wrong: list[Finding]
 ) -> None:
     for each in fixed:
         print_line(f"{label}: {each}")
-    for table, count in restored.back.items():
+    for table, count in ({} if restored is None else restored.back).items():
         print_line(f"brought back: {count} rows of {table}")
-    if kept:
+    if restored is not None and kept:
+        why = "their study or trial is not there, or their place is taken"
+        print_line(f"stay in the quarantine: {kept} rows; {why}")
+    elif kept:
         again = "selection doctor --restore"
         print_line(f"in the quarantine: {kept} rows; to bring them back: {again}", whole=again)
     for each in wrong:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,7 +22,7 @@ from selection.cli.options import (
     print_plain,
     say,
 )
-from selection.errors import RefusedError
+from selection.errors import RefusedError, StorageError
 
 if TYPE_CHECKING:
     from selection.api.study import Study
@@ -66,8 +67,10 @@ def evaluate(
         _print_evaluation(study, error.result, as_json)
         raise
     except BaseException:
-        if len(study.evaluations) > claims:
-            say(f"the claim stays on record without a result; {AGAIN}")
+        # The first error is the one to see, not that the database cannot be read either.
+        with suppress(StorageError):
+            if len(study.evaluations) > claims:
+                say(f"the claim stays on record without a result; {AGAIN}")
         raise
     _print_evaluation(study, result, as_json)
     if not as_json:

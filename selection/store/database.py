@@ -22,6 +22,7 @@ from selection.store.file_identity import (
     identity_of,
     save_file,
 )
+from selection.store.lost_logs import put_logs_away
 from selection.store.migrations import (
     Revisions,
     exclusive,
@@ -112,8 +113,10 @@ class Database:
         return save_file(self.engine, path, self.file)
 
     def close(self) -> None:
-        """Close all connections."""
+        """Close all connections; a file that has lost its name leaves no log beside it."""
         self.storage.remove_session()
+        if self.file is not None:
+            put_logs_away(self.engine, self.file)
         self.engine.dispose()
 
     def __enter__(self) -> Database:

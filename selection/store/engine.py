@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from selection.store.address import sqlite_path
 from selection.store.file_identity import FILE, identity_of
+from selection.store.lost_logs import LOGS, logs_of
 from selection.store.reading_mode import UNCHANGED, reading_uri, stamp
 
 PLUGIN = "selection"
@@ -107,6 +108,7 @@ class EngineSettings(CreateEnginePlugin):
         connection.execute("PRAGMA foreign_keys=ON")
         if self._write:
             _set_journal(connection, self._journal)
+            record.info[LOGS] = logs_of(connection, self._path)
         else:
             connection.execute("PRAGMA query_only=ON")
 

@@ -7,7 +7,8 @@ process. So its file is compared with the one of its name at each event.
 from __future__ import annotations
 
 import sqlite3
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -38,24 +39,32 @@ def identity_of(path: Path | None) -> FileIdentity | None:
     return None
 
 
+@contextmanager
+def connection_to(engine: Engine, file: FileIdentity) -> Iterator[Any]:
+    """Yield a waiting connection to a file, or None: a new one would be to another, or make one.
+
+    It is not in a transaction, as one of Engine.connect would be.
+    """
+    waiting = getattr(engine.pool, "checkedin", lambda: 0)()
+    with ExitStack() as stack:
+        found = None
+        with suppress(SQLAlchemyError):
+            for _ in range(waiting):
+                raw = engine.raw_connection()
+                stack.callback(raw.close)
+                if raw.info.get(FILE) == file:
+                    found = raw
+                    break
+        yield found
+
+
 def save_file(engine: Engine, path: Path, file: FileIdentity) -> Path | None:
     """Write a database that has lost its name into a new file beside it, and return that file.
 
     None if no connection to it is left, or the new file cannot be written.
     """
-    # Another connection would be to another file, or make one.
-    if not getattr(engine.pool, "checkedin", lambda: 0)():
-        return None
-    with suppress(OSError, SQLAlchemyError):
-        # Not in a transaction, as Connection would be.
-        raw = engine.raw_connection()
-        try:
-            if raw.info.get(FILE) == file:
-                target = free_name(path, "saved")
-                return _vacuum(raw, target)
-        finally:
-            raw.close()
-    return None
+    with connection_to(engine, file) as raw:
+        return None if raw is None else _vacuum(raw, free_name(path, "saved"))
 
 
 def free_name(path: Path, kind: str) -> Path:

@@ -17,11 +17,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 from sqlalchemy.exc import IntegrityError
 
-from selection.store.address import errors_at
 from selection.store.clock import utc_now
 from selection.store.database import Database
 from selection.store.digest import row_hash
-from selection.store.migrations import foreign_keys_off
+from selection.store.optuna_rows import study_user_attrs, trials
+from selection.store.study_transaction import UUID_ATTR
 from selection.store.tables import (
     baseline_table,
     curve_table,
@@ -136,20 +136,14 @@ def _kept_rows(connection: Connection) -> int:
 
 
 def restore(database: Database) -> Restored:
-    """Bring back the rows whose place is free, as they were before they were moved.
+    """Bring back the rows whose owner is there and whose place is free, as they were.
 
-    A server brings back only those whose owner exists. Damaged ones stay where they are.
+    The owner may come back with them. All others, and damaged ones, stay where they are.
 
-    Raises: StorageError.
+    Raises: StorageError; MovedFileError.
     """
     back: dict[str, int] = {}
-    with (
-        errors_at(database.address),
-        database.engine.connect() as connection,
-        # What was moved belonged to nothing, as it will again.
-        foreign_keys_off(connection),
-        connection.begin(),
-    ):
+    with database.writing() as connection:
         for table in IN_ORDER:
             if count := _restore(connection, table):
                 back[table.name] = count
@@ -177,13 +171,40 @@ def _content() -> list[sa.Column[Any]]:
 
 
 def _insert(connection: Connection, table: sa.Table, row: Row) -> bool:
-    """Insert a row; False if its key is taken, or its owner is missing on a server."""
+    """Insert a row; False if its key is taken, or its owner is missing."""
+    if not _is_owned(connection, table, row):
+        return False
     try:
         with connection.begin_nested():
             connection.execute(sa.insert(table), {name: _value(row[name]) for name in row})
     except IntegrityError:
         return False
     return True
+
+
+def _is_owned(connection: Connection, table: sa.Table, row: Row) -> bool:
+    """Say whether Optuna's part of a study or trial is the one of the row.
+
+    Foreign keys do not tell: SQLite uses ids again, for another study. They do for other rows.
+    """
+    if table is study_table:
+        owner = sa.select(study_user_attrs.c.study_id).where(
+            study_user_attrs.c.study_id == row["optuna_study_id"],
+            study_user_attrs.c.key == UUID_ATTR,
+            study_user_attrs.c.value_json == json.dumps(row["uuid"]),
+        )
+    elif table is trial_table:
+        owner = (
+            sa.select(trials.c.trial_id)
+            .join(study_table, study_table.c.optuna_study_id == trials.c.study_id)
+            .where(
+                trials.c.trial_id == row["optuna_trial_id"],
+                study_table.c.uuid == row["study_uuid"],
+            )
+        )
+    else:
+        return True
+    return connection.execute(owner).first() is not None
 
 
 def damaged_rows(connection: Connection) -> int:

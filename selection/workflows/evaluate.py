@@ -93,7 +93,8 @@ def evaluate(
     passed, and the rows must be those of the study; say is told what happens meanwhile.
 
     Raises: RefusedError where another process was sooner; StudyStateError where a trial has
-    finished since; DataError where the held-out rows cannot be scored.
+    finished since; DataError where the held-out rows cannot be scored; StorageError where the
+    result could not be written: say was told the score.
     """
     study, spec, winner = assessment.study, assessment.spec, assessment.winner
     assert winner is not None, "check_evaluation has passed"
@@ -116,7 +117,12 @@ def evaluate(
     except BaseException as error:  # such as Ctrl-C: nobody has seen a score
         _give_back(ledger, study, evaluation, error, say)
         raise
-    retry(partial(ledger.finish, study, evaluation, result, outputs[0]), say)
+    try:
+        retry(partial(ledger.finish, study, evaluation, result, outputs[0]), say)
+    except StorageError:
+        score = f"held-out {result.metric} {result.score:.4g} of trial {result.number}"
+        say(f"{score} is not on record; the claim stays on record without a result.")
+        raise
     return result
 
 

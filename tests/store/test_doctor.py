@@ -26,13 +26,14 @@ from selection.store.clock import database_now
 from selection.store.codec import encode_fold
 from selection.store.curve_points import CurvePoints
 from selection.store.database import Database
+from selection.store.doctor import Restored, diagnosis, examine, fix, repair, restore
 from selection.store.doctor import checks as checks_module
-from selection.store.doctor import diagnosis, examine, fix, repair, restore
 from selection.store.doctor.findings import Finding
 from selection.store.evidence import BaselineFold, Evidence, OuterFold, RowFacts, StoredModel
 from selection.store.ledger import Ledger
 from selection.store.ledger_chain import seal_evaluation
 from selection.store.links import BrokenLinks
+from selection.store.optuna_rows import studies, trials
 from selection.store.process_identity import SEPARATOR, this_process
 from selection.store.records import Records
 from selection.store.repository import repository_of
@@ -612,20 +613,11 @@ def apart(found: Contents) -> tuple[Contents, int]:
     return rest, len(rest.pop("selection_quarantine"))
 
 
-def check_restored(database: Database, broken: Contents) -> None:
-    """Check that what was moved into the quarantine comes back as it was.
-
-    Where its owner is gone, a server's foreign keys keep it there.
-    """
+def check_none_restored(database: Database) -> None:
+    """Check that what was moved into the quarantine stays there while its owner is gone."""
     before = contents(database)
-    restored = restore(database)
-    if restored.left == 0:
-        assert contents(database) == broken
-    else:
-        assert database.engine.dialect.name == "postgresql"
-        assert restored.back == {}
-        assert restored.left == apart(before)[1]
-        assert contents(database) == before
+    assert restore(database) == Restored({}, apart(before)[1])
+    assert contents(database) == before
 
 
 @pytest.mark.parametrize(
@@ -649,7 +641,7 @@ def test_a_row_that_points_at_nothing_goes_into_the_quarantine(
     assert fix(database) == found
     assert apart(contents(database)) == (apart(before)[0], 1)
     assert (examine(database), fix(database)) == ([], [])
-    check_restored(database, broken)
+    check_none_restored(database)
 
 
 def gone_study(database: Database, records: Records) -> StudyRecord:
@@ -678,7 +670,46 @@ def test_a_study_that_another_tool_deleted_goes_into_the_quarantine_with_all_its
     assert fix(database) == found
     assert apart(contents(database)) == (apart(before)[0], moved)
     assert examine(database) == []
-    check_restored(database, broken)
+    check_none_restored(database)
+
+
+@pytest.mark.usefixtures("study")
+def test_what_went_into_the_quarantine_comes_back_once_its_owner_is_there_again(
+    database: Database, records: Records
+) -> None:
+    gone = gone_study(database, records)
+    before = contents(database)
+    delete_as_another_tool(database, gone)
+    after = contents(database)
+    assert fix(database) != []
+    with without_foreign_keys(database) as connection:
+        for table in THEIRS:
+            lost = [row for row in before[table.name] if row not in after[table.name]]
+            names = table.columns.keys()
+            for row in lost:
+                connection.execute(sa.insert(table), dict(zip(names, row, strict=True)))
+    restored = restore(database)
+    assert restored.left == 0
+    assert restored.back["selection_study"] == 1
+    assert (contents(database), examine(database)) == (before, [])
+
+
+def test_a_study_whose_id_another_has_stays_in_the_quarantine(
+    database: Database, records: Records
+) -> None:
+    gone = gone_study(database, records)
+    with database.reading() as connection:
+        ids = [row.optuna_trial_id for row in connection.execute(own_rows(gone))]
+    delete_as_another_tool(database, gone)
+    assert fix(database) != []
+    with without_foreign_keys(database) as connection:
+        values = {"study_id": gone.optuna_study_id}
+        connection.execute(sa.insert(studies), {**values, "study_name": "of Optuna alone"})
+        for number, key in enumerate(ids):
+            trial = {"trial_id": key, "number": number, "state": "WAITING"}
+            connection.execute(sa.insert(trials), {**values, **trial})
+    check_none_restored(database)
+    assert (examine(database), fix(database)) == ([], [])
 
 
 def delete_as_another_tool(database: Database, gone: StudyRecord) -> None:
@@ -880,7 +911,7 @@ def test_a_row_whose_trial_is_gone_goes_into_the_quarantine(
     assert [len(rows) for rows in made.pop("selection_quarantine")] == [0, 1]
     assert made == {}
     assert (examine(database), fix(database)) == ([], [])
-    check_restored(database, broken)
+    check_none_restored(database)
 
 
 def home_of_the_dead() -> str:

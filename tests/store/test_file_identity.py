@@ -6,6 +6,7 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,10 @@ def move_with_its_log(path: Path) -> None:
 def replace(path: Path) -> None:
     shutil.copy(path, path.with_name("copy.db"))
     path.with_name("copy.db").replace(path)
+
+
+def logs(path: Path) -> list[Path]:
+    return [path.with_name(path.name + suffix) for suffix in ("-wal", "-shm")]
 
 
 HOW = (delete, move, move_with_its_log, replace)
@@ -94,6 +99,89 @@ def test_what_was_on_record_can_be_saved_beside_it(
         ]
         again.finish(lease, numbers)
         assert examine(database) == []
+
+
+@pytest.mark.parametrize("lose", HOW)
+def test_a_lost_file_leaves_no_log_for_the_next_of_its_name(
+    written: tuple[StudyCase, Path], lose: Callable[[Path], None]
+) -> None:
+    case, path = written
+    case.finish(*case.train(someone()))
+    lose(path)
+    there = path.read_bytes() if path.exists() else None
+    saved = case.database.save_file()
+    assert saved is not None
+    case.database.close()
+    assert not any(log.exists() for log in logs(path))
+    assert (path.read_bytes() if path.exists() else None) == there
+    saved.rename(path)
+    with open_database(f"sqlite:///{path}", create=False, write=True) as database:
+        again = StudyCase(database, case.study)
+        again.finish(*again.train(someone()))
+        assert len(again.trials()) == 4
+        assert examine(database) == []
+
+
+def test_a_moved_file_that_was_not_saved_has_all_that_was_in_its_log(
+    written: tuple[StudyCase, Path],
+) -> None:
+    case, path = written
+    case.finish(*case.train(someone()))
+    move(path)
+    case.database.close()
+    assert not any(log.exists() for log in logs(path))
+    path.with_name("moved.db").rename(path)
+    with open_database(f"sqlite:///{path}", create=False, write=False) as database:
+        assert len(StudyCase(database, case.study).trials()) == 2
+        assert examine(database) == []
+
+
+def test_a_log_that_its_file_cannot_take_is_kept_under_another_name(
+    written: tuple[StudyCase, Path],
+) -> None:
+    case, path = written
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        # What it sees must not be overwritten.
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM studies").fetchall()
+        case.finish(*case.train(someone()))
+        move(path)
+        case.database.close()
+    assert not any(log.exists() for log in logs(path))
+    path.with_name("moved.db").rename(path)
+    path.with_name(f"{path.name}-wal.lost").rename(logs(path)[0])
+    with open_database(f"sqlite:///{path}", create=False, write=False) as database:
+        assert len(StudyCase(database, case.study).trials()) == 2
+
+
+def test_the_logs_of_another_database_in_the_place_of_a_lost_one_stay(
+    written: tuple[StudyCase, Path],
+) -> None:
+    case, path = written
+    move_with_its_log(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode=WAL")
+        other.execute("CREATE TABLE mine (x)")
+        other.execute("INSERT INTO mine VALUES (1)")
+        case.database.close()
+        assert all(log.exists() for log in logs(path))
+    with closing(sqlite3.connect(path)) as other:
+        assert other.execute("SELECT x FROM mine").fetchall() == [(1,)]
+
+
+def test_a_database_behind_a_link_that_points_elsewhere_now_keeps_its_log(
+    made_sqlite_url: str, tmp_path: Path
+) -> None:
+    file, link = Path(made_sqlite_url.removeprefix("sqlite:///")), tmp_path / "link.db"
+    link.symlink_to(file)
+    with open_database(f"sqlite:///{link}", create=False, write=True) as database:
+        case = StudyCase(database, create_example(Records(database)))
+        case.finish(*case.train(someone()))
+        link.unlink()
+        link.touch()
+    with open_database(f"sqlite:///{file}", create=False, write=False) as database:
+        assert len(StudyCase(database, case.study).trials()) == 2
+    assert not any(log.exists() for log in logs(link))
 
 
 def test_a_file_lost_in_mid_transaction_is_noticed(written: tuple[StudyCase, Path]) -> None:

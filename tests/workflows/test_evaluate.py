@@ -716,6 +716,33 @@ def test_a_claim_after_which_nothing_was_scored_is_given_back(
     assert examine(bench.database) == []
 
 
+def test_a_score_that_cannot_be_recorded_is_said(
+    cli: Cli, write: Write, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli("run", write())
+    database, moved = Path("selection.db"), Path("moved.db")
+    results = []
+
+    def moved_behind_the_door(*words: Any) -> Any:
+        results.append(_result(*words))
+        database.rename(moved)
+        return results[0]
+
+    _result = final._result
+    with monkeypatch.context() as patch:
+        patch.setattr(final, "_result", moved_behind_the_door)
+        done = cli("evaluate", "s")
+    assert (done.code, done.out) == (1, "")
+    *_, said, error = done.err.splitlines()
+    assert said == (
+        f"held-out accuracy {results[0].score:.4g} of trial {results[0].number} is not on record; "
+        "the claim stays on record without a result."
+    )
+    assert "its file must stay where it is while it is written" in error
+    moved.rename(database)
+    assert cli("best", "s", "--json").json["held_out"]["state"] == "claimed"
+
+
 def test_every_named_data_set_can_be_evaluated(bench: Bench) -> None:
     for name, metric in (("cubic_polynomial", "rmse"), ("moons", "accuracy")):
         spec = parse_study(
