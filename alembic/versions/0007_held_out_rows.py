@@ -1,4 +1,4 @@
-"""Make room for the hashes of held-out rows, by which they are known again, and for returned claims.
+"""Make room for the hashes by which held-out rows are known again, and for returned claims.
 
 Revision: 0007, after 0006
 """

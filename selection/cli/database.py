@@ -56,9 +56,9 @@ def doctor(
     from selection.store.doctor import restore as restore_rows
 
     if dry_run and not fix:
-        raise typer.BadParameter("--dry-run belongs to --fix")
+        raise typer.BadParameter("--dry-run needs --fix")
     if restore and fix:
-        raise typer.BadParameter("--restore undoes what --fix moved: give one of them")
+        raise typer.BadParameter("--fix and --restore cannot be used together")
     check_database(storage)
     fixed: list[Finding] = []
     restored: Restored | None = None
@@ -85,16 +85,20 @@ def doctor(
 def _print_doctor(
     label: str, fixed: list[Finding], restored: Restored | None, kept: int, wrong: list[Finding]
 ) -> None:
+    from selection.report.cells import count_of
+
     for each in fixed:
         print_line(f"{label}: {each}")
     for table, count in ({} if restored is None else restored.back).items():
-        print_line(f"brought back: {count} rows of {table}")
+        print_line(f"restored: {count_of(count, 'row')} of {table}")
     if restored is not None and kept:
         why = "their study or trial is not there, or their place is taken"
         print_line(f"stay in the quarantine: {kept} rows; {why}")
     elif kept:
         again = "selection doctor --restore"
-        print_line(f"in the quarantine: {kept} rows; to bring them back: {again}", whole=again)
+        print_line(
+            f"in the quarantine: {count_of(kept, 'row')}; to restore them: {again}", whole=again
+        )
     for each in wrong:
         print_line(str(each))
     print(f"{len(wrong)} wrong" if wrong else "nothing is wrong")

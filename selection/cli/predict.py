@@ -21,11 +21,11 @@ DIGITS = 4
 def predict(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="An exported model.")],
     table: Annotated[
-        Path, typer.Option("--input", help="A .csv, .tsv, .parquet or .feather file.")
+        Path, typer.Option("--input", help="A .csv, .csv.gz, .tsv, .parquet or .feather file.")
     ],
     to: Annotated[Path | None, typer.Option("--to", help="Write a CSV file here.")] = None,
     probabilities: Annotated[
-        bool, typer.Option(help="Print the probability of each class, too.")
+        bool, typer.Option(help="Also print the probability of each class.")
     ] = True,
     allow_unknown: Annotated[
         bool,
@@ -44,9 +44,9 @@ def predict(
     if to is not None:
         _write(to, rows)
         say(f"{len(rows)} predictions in {to}")
-    elif as_json:
+    if as_json:
         print_json(rows)
-    else:
+    elif to is None:
         print_csv(_rounded(rows) if sys.stdout.isatty() else rows)
 
 

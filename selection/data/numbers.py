@@ -44,10 +44,6 @@ class Numbers:
         """The number of rows without a value."""
         return int(np.isnan(self.values).sum()) - len(self.unreadable)
 
-    def take(self, rows: NDArray[np.int64]) -> Numbers:
-        """Return these rows of a column in which every cell can be read."""
-        return Numbers(self.values[rows], (), self.words)
-
     def errors(self, where: str, hint: str = FEATURE_HINT) -> list[ErrorDetail]:
         """Return what is wrong with the first cell that is no finite number of usual size."""
         if self.unreadable:

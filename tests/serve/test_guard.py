@@ -156,7 +156,7 @@ def test_without_the_token_nothing_is_shown(sqlite_study: str) -> None:
         for path in [*PATHS, "/selection/?token=other", "/selection/?token="]:
             answer = client.get(path, follow_redirects=False)
             assert answer.status_code == 401
-            assert "can be reached from other machines" in answer.text
+            assert "This server asks for a token" in answer.text
             assert "iris" not in answer.text
         client.cookies.set(COOKIE, "other")
         assert client.get("/selection/").status_code == 401
