@@ -21,7 +21,7 @@ from typing import IO
 from selection.data.cells import MISSING_WORDS
 from selection.errors import DataError, ErrorDetail, show
 
-CELLS_PER_BATCH = 25_000
+CELLS_PER_BATCH = 60_000
 LONGEST_LINE = 2**24
 LONGEST_CELL = 2**20
 GUESSES = (";", "\t", "|", ",")

@@ -156,9 +156,11 @@ class ColumnNotes:
         if self._first is None:
             self._first = hashes[0]
             self._start = 0.0 if values is None else float(values[0])
-        self._is_constant &= bool((hashes == self._first).all())
-        expected = self._start + self._rows + np.arange(len(hashes))
-        self._is_counting &= values is not None and bool((values == expected).all())
+        if self._is_constant:
+            self._is_constant = bool((hashes == self._first).all())
+        if self._is_counting:
+            expected = self._start + self._rows + np.arange(len(hashes))
+            self._is_counting = values is not None and bool((values == expected).all())
         if self._names is not None:
             is_whole = values is None or bool((values == np.floor(values)).all())
             if is_whole and len(np.unique(hashes)) == len(hashes):

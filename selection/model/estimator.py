@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ from selection.data.arrays import column_of
 from selection.data.labels import LabelKind, Labels, labels_of, match, match_names
 from selection.data.numbers import numbers_of
 from selection.data.prepare import Preparation
-from selection.errors import show
+from selection.errors import readable, show
 from selection.stats.scores import log_softmax
 from selection.study.activations import ActivationName
 from selection.study.trial import Outputs
@@ -184,14 +185,24 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             named[name] = np.array(names, dtype=object)[column.codes]
         return named
 
+    def unknown_categories(self, name: str, column: Labels) -> tuple[int, str]:
+        """Return how many rows hold a category that no member knows, and the most frequent one."""
+        known, kind = self.known_categories(name), self.category_kind(name)
+        places = match_names(column.names, column.kind, known, kind)
+        counts = column.counts()
+        strange = [own for own, place in zip(column.names, places, strict=True) if place < 0]
+        most = max(strange, key=counts.__getitem__, default="")
+        return sum(counts[own] for own in strange), most
+
     def _check_known(self, table: pd.DataFrame, columns: Mapping[str, Labels]) -> None:
-        """Refuse a column of numbers that names no category: 01234 was read as 1234."""
+        """Warn of unknown categories; refuse numbers that are none: 01234 was read as 1234."""
         for name, column in columns.items():
-            known, kind = self.known_categories(name), self.category_kind(name)
-            is_numeric = len(column) > 0 and pd.api.types.is_numeric_dtype(table[name].dtype)
-            places = match_names(column.names, column.kind, known, kind)
-            if is_numeric and (places < 0).all():
+            count, most = self.unknown_categories(name, column)
+            if not count:
+                continue
+            if count == len(column) and pd.api.types.is_numeric_dtype(table[name].dtype):
                 raise ValueError(f"no value of {name} is a category: read it as text, dtype=str")
+            warnings.warn(unknown_line(name, count, len(column), most), stacklevel=4)
 
     def check_missing(self, features: NDArray[Any]) -> None:
         """Refuse values that are infinite, or missing where the study filled none.
@@ -296,6 +307,12 @@ class RegressorModel(RegressorMixin, Model):  # type: ignore[misc]  # scikit-lea
 
 
 AnyModel = ClassifierModel | RegressorModel
+
+
+def unknown_line(name: str, count: int, rows: int, most: str) -> str:
+    """Return what is said of a column with categories that the model never saw."""
+    said = f"{count} of {rows} rows hold a category the model never saw, such as {show(most)}"
+    return f"{readable(name)}: {said}"
 
 
 def _numbers_of(table: pd.DataFrame) -> NDArray[np.float64]:

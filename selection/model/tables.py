@@ -11,12 +11,12 @@ import pandas as pd
 
 from selection.data.columns import Use
 from selection.data.csv_file import CsvFormat
-from selection.data.labels import Labels, match_names
+from selection.data.labels import Labels
 from selection.data.numbers import Numbers
 from selection.data.table_errors import raise_all
 from selection.data.tables import guess_format, make_format, read_columns
 from selection.errors import DataError, ErrorDetail, readable, show
-from selection.model.estimator import AnyModel, ClassifierModel
+from selection.model.estimator import AnyModel, ClassifierModel, unknown_line
 
 CELL_HINT = "Correct the cell, or leave it empty if the model fills missing values."
 
@@ -110,20 +110,16 @@ def _unknown(
     """
     lines, errors = [], []
     for name, column in labels.items():
-        known = model.known_categories(name)
-        places = match_names(column.names, column.kind, known, model.category_kind(name))
-        strange = [own for own, place in zip(column.names, places, strict=True) if place < 0]
-        if not strange:
+        count, most = model.unknown_categories(name, column)
+        if not count:
             continue
-        counts = column.counts()
-        count = sum(counts[own] for own in strange)
-        first = max(strange, key=counts.__getitem__)
-        said = f"{count} of {rows} rows hold a category the model never saw, such as {show(first)}"
-        lines.append(f"{readable(name)}: {said}")
+        line = unknown_line(name, count, rows, most)
+        lines.append(line)
         if count == rows and not allow_unknown:
+            known = show(list(model.known_categories(name)[:20]))
             at = f"{where}: column {readable(name)}"
-            hint = f"Known: {show(list(known[:20]))}. To predict anyway: --allow-unknown."
+            hint = f"Known: {known}. To predict anyway: --allow-unknown."
             rule = "at least one row must have a category that the model knows"
-            errors.append(ErrorDetail(at, rule, said, hint))
+            errors.append(ErrorDetail(at, rule, line.partition(": ")[2], hint))
     raise_all(errors)
     return tuple(lines)

@@ -40,6 +40,8 @@ from selection.train.refit import fit_members
 from selection.train.weights import LayerWeights
 from tests import reference
 
+# Tables of these tests have unknown categories; that they are warned of is a test of its own.
+pytestmark = pytest.mark.filterwarnings("ignore:.*the model never saw")
 ROWS = 60
 EVERYTHING = np.arange(ROWS)
 # Each part leaves a third of the rows out, and with them their rare category.
@@ -922,3 +924,12 @@ def test_classes_are_numbers_only_where_they_were_sorted_as_numbers(
     assert isinstance(model, ClassifierModel)
     assert model.classes_.dtype.kind == kind
     assert [str(each) for each in model.classes_] == list(names)
+
+
+@pytest.mark.filterwarnings("error")
+def test_unknown_categories_are_warned_of() -> None:
+    model = make_case("text").model
+    known = pd.DataFrame({"colour": ["red", "blue"], "site": ["9", "10"]})
+    model.predict(known)
+    with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as "violet"'):
+        model.predict(known.assign(colour=["red", "violet"]))

@@ -28,6 +28,8 @@ from tests.model.test_estimator import (
     softmax,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*the model never saw")
+
 
 def session_of(case: Case) -> Any:
     options = onnxruntime.SessionOptions()
