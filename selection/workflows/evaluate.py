@@ -98,6 +98,8 @@ def evaluate(
     """
     study, spec, winner = assessment.study, assessment.spec, assessment.winner
     assert winner is not None, "check_evaluation has passed"
+    if not evidence.models(study, winner.number):
+        say("training the final model")
     models = final_models(study, spec, data, winner, evidence, device)
     evaluation = len(assessment.evaluations) + len(assessment.returned_claims) + 1
     if not ledger.claim(

@@ -6,6 +6,8 @@ import json
 import shutil
 import signal
 import sqlite3
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -30,6 +32,22 @@ baselines = ["majority", "linear"]
 [search]
 trials = 1
 pruner = "none"
+"""
+
+
+WAITING = """
+import sys, time
+from selection.workflows import evaluate
+honest = evaluate.open_held_out
+
+def waiting(*words):
+    time.sleep(60)
+    return honest(*words)
+
+evaluate.open_held_out = waiting
+sys.argv = ["selection", "evaluate", "s"]
+from selection.cli.start import main
+main()
 """
 
 
@@ -74,9 +92,21 @@ def test_of_eight_processes_one_evaluates(tmp_path: Path) -> None:
     assert json.loads(finish(tmp_path, "best", "s", "--json"))["held_out"]["evaluations"] == 1
 
 
-def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(folder: Path) -> None:
-    process = start(folder, "evaluate", "s")
+def at_the_door(folder: Path) -> subprocess.Popen[str]:
+    """Start an evaluation that waits between its claim and the held-out rows."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     wait_for(lambda: states(folder))
+    return process
+
+
+def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(folder: Path) -> None:
+    process = at_the_door(folder)
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=60)
     assert states(folder) == ["claimed"]
@@ -87,18 +117,35 @@ def test_a_kill_behind_the_claim_leaves_it_for_all_to_see(folder: Path) -> None:
     assert (refused.returncode, out) == (3, "")
     assert "a claim without a result" in err
     again = finish(folder, "evaluate", "s", "--again", "--reason", "killed", "--json")
-    assert json.loads(again)["evaluations"] == 2
+    assert json.loads(again)["evaluations"] == 1
     assert states(folder) == ["claimed", "evaluated"]
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_behind_the_claim_says_that_it_stays(
+def test_an_interrupt_before_a_score_gives_the_claim_back(
     folder: Path, number: signal.Signals
 ) -> None:
-    process = start(folder, "evaluate", "s")
-    wait_for(lambda: states(folder))
+    process = at_the_door(folder)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number
-    assert "the claim stays on record without a result" in err
-    assert states(folder) == ["claimed"]
+    assert "the claim was given back: nothing was scored" in err
+    assert states(folder) == ["returned"]
+    done = finish(folder, "evaluate", "s", "--json")
+    assert json.loads(done)["evaluations"] == 1
+    assert states(folder) == ["returned", "evaluated"]
+    assert "nothing is wrong" in finish(folder, "doctor")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_what_ends_the_training_of_the_final_model_costs_no_claim(
+    folder: Path, number: signal.Signals
+) -> None:
+    process = start(folder, "evaluate", "s")
+    # The first lines come when it trains.
+    assert process.stderr is not None
+    assert "final model" in process.stderr.readline()
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert states(folder) == []
+    assert json.loads(finish(folder, "evaluate", "s", "--json"))["evaluations"] == 1
