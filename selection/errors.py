@@ -161,7 +161,7 @@ def show(value: object) -> str:
     return text if len(text) <= 120 else f"{text[:117]}..."
 
 
-def readable(name: str) -> str:
+def shown_name(name: str) -> str:
     """Return a name as it can stand in one line: quoted where it is blank or not printable."""
     return name if name.strip() and name.isprintable() else show(name)
 

@@ -18,7 +18,7 @@ from selection.data.labels import Labels
 from selection.data.row_hashes import Hashes
 from selection.data.rows import Rows
 from selection.data.tables import Table
-from selection.errors import readable, show
+from selection.errors import show, shown_name
 from selection.study.fields import HeldOutColumn
 from selection.study.spec import StudySpec
 
@@ -60,15 +60,15 @@ def _counting(table: Table) -> Iterator[str]:
     for name in counting[:MOST_NAMES]:
         values = table.columns.numbers[name].values[:3]
         shown = ", ".join(f"{value:g}" for value in values)
-        yield f"column {readable(name)} counts the rows ({shown}, ...): drop it"
+        yield f"column {shown_name(name)} counts the rows ({shown}, ...): drop it"
 
 
 def _index(table: Table) -> Iterator[str]:
     names = [name for name in table.columns.indexes if name in table.features]
     for name in [name for name in names if name not in table.columns.counting][:MOST_NAMES]:
         yield (
-            f"column {readable(name)} numbers the rows: whole numbers that are all different, with "
-            "few gaps. Drop it if it is an index"
+            f"column {shown_name(name)} numbers the rows: whole numbers that are all different, "
+            "with few gaps. Drop it if it is an index"
         )
 
 
@@ -104,7 +104,7 @@ def _target_itself(table: Table) -> Iterator[str]:
         ]
     for name in same[:MOST_NAMES]:
         yield (
-            f"column {readable(name)} determines the target {readable(target)} exactly: "
+            f"column {shown_name(name)} determines the target {shown_name(target)} exactly: "
             "does it leak?"
         )
 
@@ -136,7 +136,7 @@ def _spellings(table: Table) -> Iterator[str]:
         for pair in _alike(values)[:MOST_NAMES]:
             shown = " and ".join(map(show, pair))
             yield (
-                f"column {readable(name)}: {shown} differ only in spaces, case or invisible "
+                f"column {shown_name(name)}: {shown} differ only in spaces, case or invisible "
                 "characters"
             )
 
@@ -156,13 +156,13 @@ def _newest_first(table: Table) -> Iterator[str]:
     falling = [name for name in table.columns.falling if name != table.section.target]
     for name in falling[:MOST_NAMES]:
         yield (
-            f"column {readable(name)} falls from row to row: if the newest row is first, "
+            f"column {shown_name(name)} falls from row to row: if the newest row is first, "
             f"write time = {show(name)} in [cv]"
         )
 
 
 def _columns(names: Sequence[str]) -> str:
-    shown = ", ".join(map(readable, names[:MOST_NAMES]))
+    shown = ", ".join(map(shown_name, names[:MOST_NAMES]))
     if len(names) == 1:
         return f"column {shown} has one value"
     more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from selection.data.dataset import Dataset
 from selection.data.prepare import Preparation, fit_preparation
 from selection.data.table_errors import raise_all
-from selection.errors import ErrorDetail, readable
+from selection.errors import ErrorDetail, shown_name
 from selection.study.spec import StudySpec
 
 # Columns whose middle half is this much narrower than their farthest value are looked at in full.
@@ -49,7 +49,7 @@ def _feature_errors(dataset: Dataset, preparation: Preparation) -> list[ErrorDet
         values = values[~np.isnan(values)]
         scaled = (values - preparation.center[index]) / preparation.scale[index]
         if _is_flattened(values, scaled):
-            errors.append(_error(f"{dataset.name}: column {readable(name)}", values))
+            errors.append(_error(f"{dataset.name}: column {shown_name(name)}", values))
     return errors
 
 

@@ -20,7 +20,7 @@ from selection.data.row_hashes import HeldOutRows, RowHashes, fingerprint
 from selection.data.rows import RowKeys, Rows, hash_rows
 from selection.data.sources import data_set_info, official_identity, read_named
 from selection.data.tables import Table, open_table
-from selection.errors import DataError, ErrorDetail, location_name, readable, show
+from selection.errors import DataError, ErrorDetail, location_name, show, shown_name
 from selection.metrics import METRICS, metrics_of
 from selection.seeds import seed32_for
 from selection.study.fields import HeldOutColumn
@@ -237,7 +237,7 @@ def _check_known_classes(
     strange = others.unknown_classes(known)
     if strange:
         row = others.numbers[others.labels(target).texts() == strange[0]][0] + 1
-        where = f"{table.where}: column {readable(target)}"
+        where = f"{table.where}: column {shown_name(target)}"
         rule = "every class must have a development row"
         hint = "Hold out other rows, or remove the class."
         raise DataError(ErrorDetail(where, rule, f"none of {show(strange)}, as in row {row}", hint))

@@ -10,8 +10,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from selection.data.table_profile import TableProfile
-from selection.data.tables import make_format
-from selection.errors import readable
+from selection.data.table_source import make_format
+from selection.errors import shown_name
 from selection.metrics import METRICS, MeanOverClasses, metrics_of
 
 MOST_FOLDS = 5
@@ -33,7 +33,7 @@ def draft_study(name: str, profile: TableProfile) -> str:
     epochs = 30 if profile.rows < 20_000 else 10
     return "\n".join(
         [
-            f"# Drafted for {readable(profile.path)}: {profile.rows} rows, "
+            f"# Drafted for {shown_name(profile.path)}: {profile.rows} rows, "
             f"{profile.features} features. Change what you know better.",
             f"name = {_text(name)}",
             "seed = 0",
@@ -76,12 +76,12 @@ def _data(profile: TableProfile) -> list[str]:
         lines.append(f"categorical = {_list(profile.categorical)}")
     if profile.left_out:
         lines.append("# Left out, because of their values:")
-        lines += [f"#   {readable(name)}: {why}" for name, why in profile.left_out.items()]
+        lines += [f"#   {shown_name(name)}: {why}" for name, why in profile.left_out.items()]
         lines.append(f"drop = {_list(profile.left_out)}")
     lines.append("# Rows that belong together, such as those of one person, stay in one fold:")
     lines.append('# groups = "COLUMN"')
     if profile.missing:
-        gaps = ", ".join(f"{readable(name)} ({count})" for name, count in profile.missing.items())
+        gaps = ", ".join(f"{shown_name(name)} ({count})" for name, count in profile.missing.items())
         lines += [f"# Missing values: {gaps}", 'impute = "median"']
     lines.append("# The share of rows that nobody sees before selection evaluate.")
     return [*lines, "held_out = 0.2", 'prepare = "standardize"']

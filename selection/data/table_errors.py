@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from selection.data.cells import number_in
 from selection.data.columns import Columns
 from selection.data.labels import Labels
-from selection.errors import DataError, ErrorDetail, readable, show
+from selection.errors import DataError, ErrorDetail, show, shown_name
 from selection.metrics import metrics_of
 from selection.study.fields import DataSection
 
@@ -63,7 +63,7 @@ def missing_errors(
         broken = [(name, count) for name, count in broken if count]
         if not broken:
             continue
-        got = ", ".join(f"{readable(name)} ({count})" for name, count in broken[:MOST_ERRORS])
+        got = ", ".join(f"{shown_name(name)} ({count})" for name, count in broken[:MOST_ERRORS])
         if len(broken) > MOST_ERRORS:
             got += f" and {len(broken) - MOST_ERRORS:,} more columns"
         words: Counter[str] = Counter()
@@ -83,7 +83,7 @@ def _missing_error(where: str, rule: str, got: str, hint: str, words: Counter[st
 
 def missing_target(where: str, name: str, labels: Labels) -> ErrorDetail:
     """Return the error of a target with missing values."""
-    got = f"{readable(name)} ({labels.missing})"
+    got = f"{shown_name(name)} ({labels.missing})"
     return _missing_error(where, TARGET_RULE, got, FILL, Counter(labels.words))
 
 

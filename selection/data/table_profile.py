@@ -25,8 +25,9 @@ from selection.data.table_errors import (
     empty_table,
     missing_target,
 )
-from selection.data.tables import column_names, guess_format, make_format, read_columns
-from selection.errors import DataError, ErrorDetail, nearest_name, readable, show
+from selection.data.table_source import guess_format, make_format
+from selection.data.tables import column_names, read_columns
+from selection.errors import DataError, ErrorDetail, nearest_name, show, shown_name
 from selection.metrics import Task
 
 MOST_CATEGORIES = 20
@@ -65,9 +66,9 @@ def profile_table(path: Path, target: str) -> TableProfile:
     names = column_names(path, form)
     if target not in names:
         rule = "target must name a column of the table"
-        hint = nearest_name(target, map(readable, names))
+        hint = nearest_name(target, map(shown_name, names))
         raise DataError(ErrorDetail(str(path), rule, show(target), hint))
-    where = f"{path}: column {readable(target)}"
+    where = f"{path}: column {shown_name(target)}"
     others = [name for name in names if name != target]
     first: dict[str, Use] = dict.fromkeys(others, "numbers")
     first[target] = "labels"
@@ -91,7 +92,7 @@ def profile_table(path: Path, target: str) -> TableProfile:
         else:
             uses[use].append(name)
     if not any(uses.values()):
-        got = "; ".join(f"{readable(name)}: {reason}" for name, reason in left_out.items())
+        got = "; ".join(f"{shown_name(name)}: {reason}" for name, reason in left_out.items())
         rule = "the table needs a column to learn from"
         raise DataError(ErrorDetail(str(path), rule, got or "a target alone", "Add features."))
     gaps = {name: numbers[name].missing for name in uses["numeric"]}

@@ -7,9 +7,7 @@ named. Nothing is scaled, filled or dropped silently here.
 
 from __future__ import annotations
 
-import re
-import stat
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from selection.data.arrays import IN_MEMORY
-from selection.data.arrow_file import ArrowFile
-from selection.data.cells import MISSING_WORDS
-from selection.data.columns import Cells, Columns, Header, Use, collect
-from selection.data.csv_file import CsvFile, CsvFormat, unreadable
+from selection.data.columns import Columns, Header, Use, collect
+from selection.data.csv_file import CsvFormat
 from selection.data.labels import UNKNOWN, LabelKind, Labels, match_names, rows_with
 from selection.data.numbers import Numbers
 from selection.data.row_hashes import RowHashes
@@ -37,12 +33,10 @@ from selection.data.table_errors import (
     target_hint,
     time_ranks,
 )
-from selection.errors import DataError, ErrorDetail, nearest_name, readable, show
+from selection.data.table_source import FileSource, FrameSource, make_format
+from selection.errors import DataError, ErrorDetail, nearest_name, show, shown_name
 from selection.metrics import Task
 from selection.study.fields import CSV_KEYS, DataSection, HeldOutColumn
-
-CSV_SUFFIXES = (".csv", ".tsv", ".csv.gz", ".tsv.gz")
-ARROW_SUFFIXES = (".parquet", ".feather")
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +92,7 @@ class Table:
         if not is_stratified:
             return RowKeys(len(self.numbers), None, (), groups, None)
         codes, names = self.labels(str(section.target)).sorted()
-        check_two_classes(names, f"{self.where}: column {readable(str(section.target))}")
+        check_two_classes(names, f"{self.where}: column {shown_name(str(section.target))}")
         return RowKeys(len(self.numbers), codes, names, groups, None)
 
     def rows(self, class_names: tuple[str, ...] = (), *, release: bool = False) -> Rows:
@@ -139,7 +133,7 @@ class Table:
         Raises: DataError.
         """
         name = str(self.section.target)
-        where = f"{self.where}: column {readable(name)}"
+        where = f"{self.where}: column {shown_name(name)}"
         if self.task == "classification":
             check_two_classes(self.labels(name).names, where)
         elif (values := self.values(name)).size and (values == values[0]).all():
@@ -160,7 +154,7 @@ class Table:
 
     def _target(self, known: tuple[str, ...]) -> tuple[NDArray[Any], tuple[str, ...]]:
         name = str(self.section.target)
-        where = f"{self.where}: column {readable(name)}"
+        where = f"{self.where}: column {shown_name(name)}"
         if self.task == "regression":
             return self.values(name), ()
         labels = self.labels(name)
@@ -224,14 +218,14 @@ def read_columns(
 
     Raises: DataError if a column is missing or doubled, or the file cannot be read.
     """
-    source = _Source(path, form)
+    source = FileSource(path, form)
     names = source.names(set(uses))
     absent = [name for name in uses if name not in names]
     if absent:
         rule = "the table must have the features of the model"
-        shown = f"none named {', '.join(map(readable, absent[:5]))}"
+        shown = f"none named {', '.join(map(shown_name, absent[:5]))}"
         more = f" and {len(absent) - 5} more" if len(absent) > 5 else ""
-        hint = nearest_name(absent[0], list(map(readable, names)))
+        hint = nearest_name(absent[0], list(map(shown_name, names)))
         raise DataError(ErrorDetail(str(path), rule, f"{shown}{more}", hint))
     _check_doubled(names, str(path), set(uses))
     read_as = tuple(uses.get(name, "other") for name in names)
@@ -245,121 +239,21 @@ def column_names(path: Path, form: CsvFormat) -> list[str]:
 
     Raises: DataError if it cannot be read.
     """
-    names = _Source(path, form).names(())
+    names = FileSource(path, form).names(())
     _check_doubled(names, str(path), set(names))
     return names
 
 
-def guess_format(path: Path, form: CsvFormat, wanted: Collection[str] = ()) -> CsvFormat:
-    """Return how a file seems to write its cells by its first rows, or form where nothing shows.
-
-    wanted are names that a header may consist of.
-
-    Raises: DataError if it cannot be read.
-    """
-    _check_file(path)
-    return (
-        form if path.suffix.lower() in ARROW_SUFFIXES else CsvFile(path, form).guess_format(wanted)
-    )
-
-
-def make_format(path: Path, keys: Mapping[str, Any]) -> CsvFormat:
-    """Return how a file writes its cells; keys are those of [data], None where one is left out."""
-    is_tabbed = path.name.lower().endswith((".tsv", ".tsv.gz"))
-    missing = keys.get("missing")
-    return CsvFormat(
-        delimiter=keys.get("delimiter") or ("\t" if is_tabbed else ","),
-        decimal=keys.get("decimal") or ".",
-        missing=MISSING_WORDS if missing is None else tuple(missing),
-        encoding=keys.get("encoding") or "utf-8",
-    )
-
-
-class _Source:
-    """A file of rows, read some rows at a time."""
-
-    def __init__(self, path: Path, form: CsvFormat) -> None:
-        _check_file(path)
-        self.form = form
-        self._arrow = ArrowFile(path) if path.suffix.lower() in ARROW_SUFFIXES else None
-        self._csv = CsvFile(path, form)
-        self._where = str(path)
-        self._rest: Iterator[list[tuple[str, ...]]] = iter(())
-        self._width = 0
-
-    def names(self, wanted: Collection[str]) -> list[str]:
-        """Return the names of the columns."""
-        if self._arrow is not None:
-            return self._arrow.names
-        self._rest = self._csv.batches(wanted)
-        header = next(self._rest, None)
-        if header is None:
-            raise DataError(empty_table(self._where))
-        self._width = len(header)
-        return [name for (name,) in header]
-
-    def kinds(self) -> tuple[LabelKind | None, ...]:
-        """Return what the labels of each column are."""
-        text: list[LabelKind] = ["text"] * self._width
-        return tuple(text if self._arrow is None else self._arrow.kinds())
-
-    def batches(self) -> Iterable[Iterable[Cells]]:
-        """Return the columns of some rows at a time."""
-        return self._rest if self._arrow is None else self._arrow.batches()
-
-
-class _FrameSource:
-    """The rows of a study of arrays, as one batch."""
-
-    form = CsvFormat()
-
-    def __init__(self, frame: pd.DataFrame) -> None:
-        self._frame = frame
-
-    def names(self, wanted: Collection[str]) -> list[str]:
-        return list(map(str, self._frame.columns))
-
-    def kinds(self) -> tuple[LabelKind | None, ...]:
-        return (None,) * self._frame.shape[1]
-
-    def batches(self) -> Iterable[Iterable[Cells]]:
-        return [[self._frame.iloc[:, place] for place in range(self._frame.shape[1])]]
-
-
-def _open_source(section: DataSection, frame: pd.DataFrame | None) -> _Source | _FrameSource:
+def _open_source(section: DataSection, frame: pd.DataFrame | None) -> FileSource | FrameSource:
     assert section.path is not None
     if frame is not None:
-        return _FrameSource(frame)
+        return FrameSource(frame)
     if section.path == IN_MEMORY:
         rule = "the rows of a study of arrays are in no file"
         hint = "Open it in Python: selection.open_study(NAME, X, y)."
         raise DataError(ErrorDetail("[data] path", rule, "no arrays", hint))
     path = Path(section.path)
-    return _Source(path, make_format(path, {name: getattr(section, name) for name in CSV_KEYS}))
-
-
-def _check_file(path: Path) -> None:
-    """Refuse what is no file of rows, before anything of it is read."""
-    where, name = str(path), path.name.lower()
-    if re.match(r"[a-zA-Z][a-zA-Z0-9+.-]*:/", where):
-        hint = "Download it, and name the file."
-        raise DataError(ErrorDetail(where, "a table must be a file on this machine", "a URL", hint))
-    if not name.endswith((*CSV_SUFFIXES, *ARROW_SUFFIXES)):
-        rule = "a table must be a .csv, .tsv, .csv.gz, .parquet or .feather file"
-        raise DataError(ErrorDetail(where, rule, path.suffix or "no suffix", "Convert it."))
-    try:
-        info = path.stat()
-    except ValueError:  # such as a NUL in the name
-        raise DataError(unreadable(path, OSError(0, "a name that no file has"))) from None
-    except OSError as error:
-        raise DataError(unreadable(path, error)) from None
-    if stat.S_ISDIR(info.st_mode):
-        raise DataError(unreadable(path, IsADirectoryError(21, "Is a directory")))
-    if not stat.S_ISREG(info.st_mode):
-        hint = "Write the rows into a file."
-        raise DataError(ErrorDetail(where, "a table must be a regular file", "a device", hint))
-    if not info.st_size:
-        raise DataError(empty_table(where))
+    return FileSource(path, make_format(path, {name: getattr(section, name) for name in CSV_KEYS}))
 
 
 def _numeric(names: Iterable[str], section: DataSection, time: str | None) -> tuple[str, ...]:
@@ -415,7 +309,7 @@ def _check_names(names: Sequence[str], section: DataSection, time: str | None) -
         if name not in known:
             rule = f"{use} must name a column of the table"
             errors.append(
-                ErrorDetail(where, rule, show(name), nearest_name(name, map(readable, names)))
+                ErrorDetail(where, rule, show(name), nearest_name(name, map(shown_name, names)))
             )
         # Rows may be held out by their group or time, or by a column that is dropped anyway.
         elif name in first_use and (
@@ -442,15 +336,15 @@ def _check_cells(
     where, target = str(section.path), str(section.target)
     errors = missing_errors(columns, section, numeric, time)
     for name, column in columns.numbers.items():
-        at = f"{where}: column {readable(name)}"
+        at = f"{where}: column {shown_name(name)}"
         if name == target:
             errors += column.errors(at, target_hint())
         else:
             errors += column.errors(at)
     if task == "classification":
-        errors += class_errors(columns.labels[target], f"{where}: column {readable(target)}")
+        errors += class_errors(columns.labels[target], f"{where}: column {shown_name(target)}")
     for name in section.categorical:
-        errors += identifier_errors(columns.labels[name], f"{where}: column {readable(name)}")
+        errors += identifier_errors(columns.labels[name], f"{where}: column {shown_name(name)}")
     if not numeric and not section.categorical:
         rule = "the table needs a feature"
         errors.append(ErrorDetail(where, rule, "a target alone", "Drop fewer columns."))
@@ -463,5 +357,5 @@ def _order(columns: Columns, where: str, time: str | None) -> NDArray[np.int64]:
     if time is None:
         return numbers
     labels = columns.labels[time]
-    moments = time_ranks(labels.names, f"{where}: column {readable(time)}")
+    moments = time_ranks(labels.names, f"{where}: column {shown_name(time)}")
     return np.argsort(moments[labels.codes], kind="stable").astype(np.int64)

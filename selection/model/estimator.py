@@ -19,7 +19,7 @@ from selection.data.arrays import column_of
 from selection.data.labels import LabelKind, Labels, labels_of, match, match_names
 from selection.data.numbers import numbers_of
 from selection.data.prepare import Preparation
-from selection.errors import readable, show
+from selection.errors import show, shown_name
 from selection.stats.scores import log_softmax
 from selection.study.activations import ActivationName
 from selection.study.trial import Outputs
@@ -312,7 +312,7 @@ AnyModel = ClassifierModel | RegressorModel
 def unknown_line(name: str, count: int, rows: int, most: str) -> str:
     """Return what is said of a column with categories that the model never saw."""
     said = f"{count} of {rows} rows hold a category the model never saw, such as {show(most)}"
-    return f"{readable(name)}: {said}"
+    return f"{shown_name(name)}: {said}"
 
 
 def _numbers_of(table: pd.DataFrame) -> NDArray[np.float64]:

@@ -14,8 +14,9 @@ from selection.data.csv_file import CsvFormat
 from selection.data.labels import Labels
 from selection.data.numbers import Numbers
 from selection.data.table_errors import raise_all
-from selection.data.tables import guess_format, make_format, read_columns
-from selection.errors import DataError, ErrorDetail, readable, show
+from selection.data.table_source import guess_format, make_format
+from selection.data.tables import read_columns
+from selection.errors import DataError, ErrorDetail, show, shown_name
 from selection.model.estimator import AnyModel, ClassifierModel, unknown_line
 
 CELL_HINT = "Correct the cell, or leave it empty if the model fills missing values."
@@ -50,12 +51,12 @@ def predict_table(model: AnyModel, table: Path, *, allow_unknown: bool = False) 
     errors = [
         error
         for name in names
-        for error in numbers[name].errors(f"{where}: column {readable(name)}", CELL_HINT)
+        for error in numbers[name].errors(f"{where}: column {shown_name(name)}", CELL_HINT)
     ]
     empty = {name: labels[name].missing for name in categorical if labels[name].missing}
     if empty:
         rule = "categorical columns must have no missing values"
-        got = ", ".join(f"{readable(name)} ({missing})" for name, missing in empty.items())
+        got = ", ".join(f"{shown_name(name)} ({missing})" for name, missing in empty.items())
         errors.append(ErrorDetail(where, rule, got, "Fill the values."))
     errors += _missing(model, numbers, where)
     raise_all(errors)
@@ -86,7 +87,7 @@ def _missing(model: AnyModel, numbers: Mapping[str, Numbers], where: str) -> lis
     for name, fill in zip(numbers, model.members[0].preparation.fill, strict=True):
         gaps = np.flatnonzero(np.isnan(numbers[name].values))
         if np.isnan(fill) and len(gaps) and not numbers[name].unreadable:
-            at = f"{where}: column {readable(name)}"
+            at = f"{where}: column {shown_name(name)}"
             rule = "features must not be missing: the study did not impute any"
             errors.append(ErrorDetail(at, rule, f"none in row {gaps[0] + 1}", "Fill the values."))
     return errors
@@ -117,7 +118,7 @@ def _unknown(
         lines.append(line)
         if count == rows and not allow_unknown:
             known = show(list(model.known_categories(name)[:20]))
-            at = f"{where}: column {readable(name)}"
+            at = f"{where}: column {shown_name(name)}"
             hint = f"Known: {known}. To predict anyway: --allow-unknown."
             rule = "at least one row must have a category that the model knows"
             errors.append(ErrorDetail(at, rule, line.partition(": ")[2], hint))
