@@ -23,27 +23,14 @@ from selection.store.digest import row_hash
 from selection.store.optuna_rows import study_user_attrs, trials
 from selection.store.study_transaction import UUID_ATTR
 from selection.store.tables import (
-    baseline_table,
-    curve_table,
+    EVIDENCE,
     fold_table,
-    held_out_table,
     lease_table,
-    model_table,
-    nested_table,
     quarantine_table,
-    rows_table,
     study_table,
     trial_table,
 )
 
-EVIDENCE = (
-    rows_table,
-    held_out_table,
-    baseline_table,
-    nested_table,
-    model_table,
-    curve_table,
-)
 OF_A_STUDY = (trial_table, *EVIDENCE, lease_table)
 # A row comes after the rows that it points to.
 IN_ORDER = (study_table, trial_table, fold_table, *EVIDENCE, lease_table)

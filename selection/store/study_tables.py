@@ -22,14 +22,10 @@ from selection.store.optuna_rows import (
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import find_study, state_error
 from selection.store.tables import (
-    baseline_table,
-    curve_table,
+    EVIDENCE,
     fold_table,
-    held_out_table,
     ledger_table,
     model_table,
-    nested_table,
-    rows_table,
     study_table,
     trial_table,
 )
@@ -47,15 +43,7 @@ TRIAL_PARTS: tuple[sa.Table, ...] = (
     trial_user_attrs,
     models.TrialSystemAttributeModel.__table__,
 )
-HASHED = (
-    fold_table,
-    rows_table,
-    held_out_table,
-    baseline_table,
-    nested_table,
-    model_table,
-    curve_table,
-)
+HASHED = (fold_table, *EVIDENCE)
 OURS = (study_table, trial_table, *HASHED)
 COPIED = (*STUDY_PARTS, trials, *TRIAL_PARTS, *OURS)
 # Who is training is not part of a study: neither Optuna's heartbeats nor our leases are copied.

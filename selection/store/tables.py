@@ -192,6 +192,16 @@ curve_table = sa.Table(
     sa.Column("curve", sa.LargeBinary, nullable=False),
 )
 
+# What a study's assessment and its pages are based on, but its trials.
+EVIDENCE = (
+    rows_table,
+    held_out_table,
+    baseline_table,
+    nested_table,
+    model_table,
+    curve_table,
+)
+
 # One row per cohort that a worker holds; deleted when the worker releases it or claims another.
 # After expires_at, by the clock of the database, the worker is considered dead and any other may
 # take the cohort. place is the worker's host and home its process identity. lost counts the workers

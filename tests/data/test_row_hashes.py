@@ -56,13 +56,19 @@ CHANGES: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 }
 
 
-@pytest.mark.parametrize("name", ["t.csv", "t.parquet"])
-@pytest.mark.parametrize("change", CHANGES)
+# A Parquet file has numbers, not their spelling.
+PAIRS = [
+    (change, name)
+    for change in CHANGES
+    for name in ("t.csv", "t.parquet")
+    if (change, name) != ("other spellings", "t.parquet")
+]
+
+
+@pytest.mark.parametrize(("change", "name"), PAIRS)
 def test_the_same_rows_are_known_again(
     study: Study, table: Table, frame: pd.DataFrame, change: str, name: str
 ) -> None:
-    if change == "other spellings" and name == "t.parquet":
-        pytest.skip("a Parquet file has numbers, not their spelling")
     own = load(study, table(frame))
     changed = CHANGES[change](frame)
     other = load(study, table(changed, name), drop=["batch"] if "batch" in changed else [])

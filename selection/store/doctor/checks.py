@@ -19,11 +19,12 @@ from selection.store.doctor.study_rows import StudyRows, is_lost, of_study, unhe
 from selection.store.hashed_rows import HASH_RULE, RESTORE
 from selection.store.ledger import CLAIMED, EVALUATED
 from selection.store.ledger_chain import chain_problems
-from selection.store.quarantine import EVIDENCE, count_of, damaged_rows
+from selection.store.quarantine import count_of, damaged_rows
 from selection.store.seals import study_hash, trial_hashes
 from selection.store.study_record import StudyRecord, read_changes
 from selection.store.study_transaction import our_studies
 from selection.store.tables import (
+    EVIDENCE,
     curve_table,
     fold_table,
     ledger_table,
