@@ -1,8 +1,7 @@
 """Reads a table of the user's into the rows and columns a study asks for.
 
 Every cell is read by itself, and every row, held-out rows included, must be readable before
-anything is trained; no value of a held-out row is used for anything else. Every broken column is
-named. Nothing is scaled, filled or dropped silently here.
+anything is trained. Every broken column is named. Nothing is scaled, filled or dropped silently.
 """
 
 from __future__ import annotations
