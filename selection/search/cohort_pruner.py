@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from selection.search.pruners import make_pruner, survivors
-from selection.search.standing import Standing
+from selection.search.standing import Floats, Standing
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialState
 
@@ -18,15 +18,23 @@ class CohortPruner:
     The trials of a cohort reach every epoch together and are judged together, so that the order of
     their numbers does not matter. Trial 0 is never pruned: every report compares the winner with
     the default.
+
+    It holds of the finished trials only what the pruner asks for, as arrays: it is sent to the
+    process that trains the cohort.
     """
 
     def __init__(
         self, spec: StudySpec, finished: Sequence[Trial], cohort: Mapping[int, Params]
     ) -> None:
         self._pruner = make_pruner(spec)
-        self._finished = [trial for trial in finished if trial.state is not TrialState.FAILED]
+        known = [trial for trial in finished if trial.state is not TrialState.FAILED]
+        self._finished_numbers = np.array([trial.number for trial in known], dtype=np.int64)
+        self._complete = np.array([trial.state is TrialState.COMPLETE for trial in known], np.bool_)
         self._numbers = sorted(cohort)
         self._lengths = [spec.setting(cohort[number]).kind.epochs for number in self._numbers]
+        judged = filter(self._pruner.judges, range(1, max(self._lengths, default=0) + 1))
+        # By judged epoch, NaN for trials that did not get there. Shape: (1, T).
+        self._reached = {epoch: _reached(known, epoch) for epoch in judged}
         self._pruned: set[int] = set()
         self._means: list[list[float]] = []  # one per epoch
 
@@ -55,19 +63,23 @@ class CohortPruner:
             has_left and length <= epoch
             for has_left, length in zip(left, self._lengths, strict=True)
         ]
-        reached = [
-            trial.fold_means[epoch - 1] if len(trial.fold_means) >= epoch else np.nan
-            for trial in self._finished
-        ]
-        complete = [trial.state is TrialState.COMPLETE for trial in self._finished]
         return Standing(
             epochs=range(1, epoch + 1),
-            finished_numbers=np.array([trial.number for trial in self._finished], dtype=np.int64),
-            finished=np.array([reached], dtype=np.float64),
-            complete=np.array([complete], dtype=np.bool_),
+            finished_numbers=self._finished_numbers,
+            finished=self._reached[epoch],
+            complete=self._complete[None],
             numbers=np.array(self._numbers),
             cohort=np.array(self._means)[:, None],
             training=np.array([training]),
             ended=np.array([ended]),
             size=len(self._numbers) - (sum(left) - sum(ended)),
         )
+
+
+def _reached(trials: Sequence[Trial], epoch: int) -> Floats:
+    """Return the fold means of trials at an epoch. Shape: (1, T)."""
+    means = [
+        trial.fold_means[epoch - 1] if len(trial.fold_means) >= epoch else np.nan
+        for trial in trials
+    ]
+    return np.array([means], dtype=np.float64)

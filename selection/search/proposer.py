@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from selection.search.history import History
 from selection.search.proposals import propose
+from selection.study.lag import Lag
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, Value
 
@@ -23,17 +24,17 @@ class _Question:
 
 
 class Proposer:
-    """Propose cohorts; with is_ahead, one cohort ahead of the training.
+    """Propose cohorts, each from the trials that its lag lets it know.
 
-    Ahead, a proposal takes the trials of the cohort just before it for running, even if they have
-    finished in time. So it never depends on speed, and a resumed study proposes the same as an
-    uninterrupted one. Only samplers that learn from trials are asked ahead, and from the third
-    cohort on: the second would have nothing to learn from.
+    A proposal takes the trials of later cohorts for running, even if they have finished in time. So
+    it never depends on speed, and a resumed study proposes the same as an uninterrupted one. Only
+    samplers that learn from trials are asked ahead of the training.
     """
 
-    def __init__(self, spec: StudySpec, *, is_ahead: bool) -> None:
+    def __init__(self, spec: StudySpec, lag: Lag) -> None:
         self._spec = spec
-        self._is_ahead = is_ahead and spec.sections.search.sampler in ("tpe", "gp")
+        learns = spec.sections.search.sampler in ("tpe", "gp")
+        self.lag = replace(lag, is_ahead=lag.is_ahead and learns)
         self._history = History(spec)
         self._thread = ThreadPoolExecutor(1)
         self._asked: tuple[_Question, Future[Proposed]] | None = None
@@ -58,7 +59,7 @@ class Proposer:
 
         pending are all trials that run, with those of the current cohort.
         """
-        if not self._asks_ahead(cohort) or count < 1 or self._asked is not None:
+        if not self.lag.is_ahead or cohort < 2 or count < 1 or self._asked is not None:
             return
         finished, running = self._seen(finished, pending, cohort)
         future = self._thread.submit(
@@ -66,16 +67,14 @@ class Proposer:
         )
         self._asked = (_question(finished, running, count, cohort), future)
 
-    def _asks_ahead(self, cohort: int) -> bool:
-        return self._is_ahead and cohort > 1
-
     def _seen(
         self, finished: Sequence[Trial], pending: Sequence[Trial], cohort: int
     ) -> tuple[list[Trial], list[Trial]]:
         """Return the trials that count as finished, and as running, both by number."""
-        if not self._asks_ahead(cohort):
+        known = self.lag.proposed_from(cohort)
+        if known is None:
             return list(finished), list(pending)
-        earlier = [trial for trial in finished if trial.cohort < cohort - 1]
+        earlier = [trial for trial in finished if trial.cohort < known]
         later = {trial.number: trial for trial in (*finished, *pending)}
         for trial in earlier:
             del later[trial.number]

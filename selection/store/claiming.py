@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -62,6 +62,7 @@ class Claiming:
     study: StudyRecord
     worker: Worker
     limits: Limits
+    training: Collection[int]
 
     def decide(self, unfinished: Sequence[Any], *, may_fail: bool) -> Decision:
         """Return the first cohort that nobody holds, a new one, or why there is neither.
@@ -69,9 +70,10 @@ class Claiming:
         unfinished are our rows of all unfinished trials, with their state, by number.
         """
         leases = read_leases(self.connection, self.study)
-        held = self._held_by_others(leases, database_now(self.connection))
-        if held and self.worker.is_alone:
+        others = self._held_by_others(leases, database_now(self.connection))
+        if others and self.worker.is_alone:
             return Wait()
+        held = others | set(self.training)
         training = {row.cohort for row in unfinished}
         # Their workers have finished a cohort and not claimed another, or propose one, or died.
         between = set(leases) - training
@@ -88,6 +90,9 @@ class Claiming:
         last_cohort = greatest(self.connection, self.study, trial_table.c.cohort)
         next_cohort = 0 if last_cohort is None else last_cohort + 1
         if next_cohort in between & held:
+            return Wait()
+        needed = self.limits.lag.proposed_from(next_cohort)
+        if needed is not None and any(row.cohort < needed for row in unfinished):
             return Wait()
         return self._reserve(next_cohort, is_alone=not training & held)
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from selection.store.leases import Lease
 from selection.store.other_trials import OtherTrial
+from selection.study.lag import FREE, Lag
 from selection.study.trial import Trial
 
 
@@ -16,7 +17,8 @@ class Limits:
 
     trials is the whole budget, cohort the number of trials in a cohort. A cohort whose workers died
     more than max_retries times in a row is failed; None retries for ever. A study whose last
-    max_consecutive_failures trials all failed stops; 0 never stops it.
+    max_consecutive_failures trials all failed stops; 0 never stops it. A new cohort waits until
+    those that it is proposed from, by its lag, have finished.
     """
 
     trials: int
@@ -24,6 +26,7 @@ class Limits:
     timeout_seconds: float = 0.0
     max_retries: int | None = None
     max_consecutive_failures: int = 0
+    lag: Lag = FREE
 
 
 @dataclass(frozen=True)

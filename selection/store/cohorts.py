@@ -7,7 +7,8 @@ that a cohort was claimed or begun, and then the same trials are proposed again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from uuid import uuid4
 
@@ -61,29 +62,39 @@ class Cohorts:
         # By study: all cohorts below this one are finished, and need not be read again.
         self._first_open: dict[str, int] = {}
 
-    def claim(self, study: StudyRecord, worker: Worker, limits: Limits) -> Claim:
+    def claim(
+        self, study: StudyRecord, worker: Worker, limits: Limits, training: Collection[int] = ()
+    ) -> Claim:
         """Return the cohort that a worker trains next, or why there is none.
 
-        One worker at a time proposes a new cohort, so that it knows all earlier trials.
+        training are the cohorts that it holds and trains already. One worker at a time proposes a
+        new cohort, so that it knows all earlier trials.
 
         Raises: StudyStateError if too many trials have failed in a row.
         """
-        decision = self._decide(study, worker, limits, is_durable=False)
+        decide = partial(self._decide, study, worker, limits, training)
+        decision = decide(is_durable=False)
         if isinstance(decision, FailureDue):
             # Trials end: this must survive a power cut.
-            decision = self._decide(study, worker, limits, is_durable=True)
+            decision = decide(is_durable=True)
         if isinstance(decision, Stopped):
             raise StudyStateError(decision.error)
         assert not isinstance(decision, FailureDue), "a durable transaction fails what is due"
         return decision
 
     def _decide(
-        self, study: StudyRecord, worker: Worker, limits: Limits, *, is_durable: bool
+        self,
+        study: StudyRecord,
+        worker: Worker,
+        limits: Limits,
+        training: Collection[int],
+        *,
+        is_durable: bool,
     ) -> Decision:
         with study_transaction(self._database, study, is_durable=is_durable) as connection:
             refuse_opened(connection, study)
             unfinished = self._open_trials(connection, study)
-            claiming = Claiming(connection, self._storage, study, worker, limits)
+            claiming = Claiming(connection, self._storage, study, worker, limits, training)
             return claiming.decide(unfinished, may_fail=is_durable)
 
     def begin(
@@ -93,12 +104,14 @@ class Cohorts:
         params: Sequence[Params],
         space: SearchSpace,
         queued: Sequence[OtherTrial] = (),
+        known: int | None = None,
     ) -> list[int]:
         """Record the trials that are about to be trained and return their numbers, in order.
 
         params are those of the new trials; in the first cohort the first of them is the default,
         which gets number 0. Then come the queued ones, as they were claimed, then the other new
-        ones. A second call, as after a reply that was lost, returns the same and writes nothing.
+        ones. known is Trial.known_cohorts of all of them. A second call, as after a reply that was
+        lost, returns the same and writes nothing.
 
         Raises: LostCohortError if another worker has the cohort, or another program a queued trial.
         """
@@ -109,8 +122,8 @@ class Cohorts:
             query = own_rows(study).where(trial_table.c.cohort == lease.cohort)
             if begun := connection.execute(query).all():
                 return [row.number for row in begun]
-            taken = self._take_up(connection, study, space, queued)
-            new = templates(params, space)
+            taken = self._take_up(connection, study, space, queued, known)
+            new = templates(params, space, known=known)
             numbered = self._storage.create_trials(connection, study.optuna_study_id, new)
             ids = [*taken, *(trial_id for trial_id, _ in numbered)]
             numbers = {**taken, **dict(numbered)}
@@ -130,6 +143,7 @@ class Cohorts:
         study: StudyRecord,
         space: SearchSpace,
         queued: Sequence[OtherTrial],
+        known: int | None,
     ) -> dict[int, int]:
         """Start queued trials; return their numbers by id."""
         ids = [each.trial_id for each in queued]
@@ -143,7 +157,7 @@ class Cohorts:
                 hint = "The cohort is claimed again."
                 raise LostCohortError(ErrorDetail(study.name, rule, got, hint))
         params, asked_for = [each.params for each in queued], [each.asked_for for each in queued]
-        started = templates(params, space, asked_for)
+        started = templates(params, space, asked_for, known)
         self._storage.take_up_trials(connection, dict(zip(ids, started, strict=True)))
         return {each.trial_id: each.number for each in queued}
 

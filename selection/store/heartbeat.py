@@ -1,4 +1,4 @@
-"""Renews a lease from a background thread while its cohort trains."""
+"""Renews leases from a background thread while their cohorts train."""
 
 from __future__ import annotations
 
@@ -15,47 +15,72 @@ RENEWALS_PER_LEASE = 4
 
 
 class Heartbeat:
-    """Keep a lease alive, publish the progress of its cohort, and notice when it is lost."""
+    """Keep leases alive, publish the progress of their cohorts, and notice which are lost."""
 
-    def __init__(self, leases: Leases, study: StudyRecord, lease: Lease) -> None:
+    def __init__(self, leases: Leases, study: StudyRecord, lease_seconds: float) -> None:
         self._leases = leases
         self._study = study
-        self._lease = lease
-        self._progress = Progress()
-        self._is_lost = False
+        self._pause = min(lease_seconds / RENEWALS_PER_LEASE, LONGEST_PAUSE_SECONDS)
+        self._lock = threading.Lock()
+        self._progress: dict[Lease, Progress] = {}
+        self._lost: set[Lease] = set()
         self._done = threading.Event()
 
-    def report(self, progress: Progress) -> None:
+    def hold(self, lease: Lease) -> None:
+        """Renew a lease from now on."""
+        with self._lock:
+            self._progress[lease] = Progress()
+
+    def let_go(self, lease: Lease) -> None:
+        """Renew a lease no more."""
+        with self._lock:
+            self._progress.pop(lease, None)
+            self._lost.discard(lease)
+
+    def report(self, lease: Lease, progress: Progress) -> None:
         """Set the progress that the next renewal publishes.
 
         Raises: LostCohortError if another worker has the cohort and training on is useless.
         """
-        self._progress = progress
-        if self._is_lost:
-            raise lost_cohort(self._study, self._lease)
+        with self._lock:
+            if lease in self._lost:
+                raise lost_cohort(self._study, lease)
+            if lease in self._progress:
+                self._progress[lease] = progress
 
     def renew_until_done(self) -> None:
-        """Renew the lease until the cohort is done or lost.
+        """Renew what is held until the end.
 
-        While the server does not respond, it tries again: whether the lease has outlived the outage
-        is decided when the cohort is finished.
+        While the server does not respond, it tries again: whether a lease has outlived the outage
+        is decided when its cohort is finished.
         """
-        seconds = self._lease.worker.lease_seconds
-        pause = min(seconds / RENEWALS_PER_LEASE, LONGEST_PAUSE_SECONDS)
-        while not self._is_lost and not self._done.wait(pause):
+        while not self._done.wait(self._pause):
+            with self._lock:
+                progress = dict(self._progress)
+            if not progress:
+                continue
             try:
-                self._is_lost = not self._leases.renew(self._study, self._lease, self._progress)
+                lost = self._leases.renew(self._study, progress)
             except StorageError:
                 continue
+            with self._lock:
+                # One that was let go meanwhile is finished, and not lost.
+                lost &= self._progress.keys()
+                self._lost |= lost
+                for lease in lost:
+                    del self._progress[lease]
 
     def stop(self) -> None:
         self._done.set()
 
 
 @contextmanager
-def heartbeat(leases: Leases, study: StudyRecord, lease: Lease) -> Iterator[Heartbeat]:
-    """Renew a lease from a background thread while the block runs."""
-    beating = Heartbeat(leases, study, lease)
+def heartbeat(leases: Leases, study: StudyRecord, lease_seconds: float) -> Iterator[Heartbeat]:
+    """Renew what is held from a background thread while the block runs.
+
+    Units: lease_seconds is how long the leases last without a renewal.
+    """
+    beating = Heartbeat(leases, study, lease_seconds)
     thread = threading.Thread(target=beating.renew_until_done, name="lease", daemon=True)
     thread.start()
     try:

@@ -85,16 +85,26 @@ class Leases:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
-        """Extend the lease and publish the progress.
+    def renew(self, study: StudyRecord, progress: Mapping[Lease, Progress]) -> set[Lease]:
+        """Extend leases and publish the progress of their cohorts, in one transaction.
 
-        False if another worker has the cohort, or it is finished.
+        Return those that do not hold: another worker has the cohort, or it is finished.
         """
+        lost = set[Lease]()
         with self._database.writing(is_durable=False) as connection:
-            expires_at = _end(connection, lease.worker)
+            now = database_now(connection)
+            for lease, done in progress.items():
+                update = sa.update(lease_table).where(held(study, lease))
+                values = {"expires_at": _end(now, lease.worker), **vars(done)}
+                if connection.execute(update.values(values)).rowcount != 1:
+                    lost.add(lease)
+        return lost
+
+    def lose(self, study: StudyRecord, lease: Lease) -> None:
+        """Note that the process that trained a cohort died, while its driver still holds it."""
+        with self._database.writing(is_durable=False) as connection:
             update = sa.update(lease_table).where(held(study, lease))
-            values = {"expires_at": expires_at, **vars(progress)}
-            return connection.execute(update.values(values)).rowcount == 1
+            connection.execute(update.values(lost=lease_table.c.lost + 1))
 
     def running(self, study: StudyRecord) -> list[RunningCohort]:
         """Return the cohorts that live workers hold, in order."""
@@ -150,7 +160,7 @@ def take(
         "home": lease.worker.process,
         "attempt": lease.attempt,
         "lost": lost,
-        "expires_at": _end(connection, lease.worker),
+        "expires_at": _end(database_now(connection), lease.worker),
         "trials": trials,
         **vars(Progress()),
     }
@@ -204,8 +214,8 @@ def _of_attempt(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
     )
 
 
-def _end(connection: Connection, worker: Worker) -> datetime:
-    return database_now(connection) + timedelta(seconds=worker.lease_seconds)
+def _end(now: datetime, worker: Worker) -> datetime:
+    return now + timedelta(seconds=worker.lease_seconds)
 
 
 def _running(row: Any) -> RunningCohort:

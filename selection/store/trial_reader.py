@@ -23,6 +23,7 @@ from selection.study.trial import Params, Trial, TrialState, fold_means
 
 OUTSIDE_ATTR = "outside_space"
 ASKED_ATTR = "asked_for"
+KNOWN_ATTR = "known_cohorts"
 ENDED = "the study was ended by an evaluation of its held-out set"
 # The second is what versions before 0.2 wrote.
 ENDINGS = (ENDED, "the study was ended by a look at its held-out set")
@@ -58,7 +59,10 @@ def read_trials(
     if numbers is not None and not numbers:
         return []
     found = storage.read_trials(
-        connection, study.optuna_study_id, attrs=(OUTSIDE_ATTR, ASKED_ATTR), numbers=numbers
+        connection,
+        study.optuna_study_id,
+        attrs=(OUTSIDE_ATTR, ASKED_ATTR, KNOWN_ATTR),
+        numbers=numbers,
     )
     stored = {trial.trial_id: trial for trial in found}
     asked = sa.true() if numbers is None else trial_table.c.number.in_(numbers)
@@ -201,7 +205,13 @@ def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) ->
         epochs=row.epochs,
         seconds=row.seconds,
         asked_for=str(stored.user_attrs.get(ASKED_ATTR, "")),
+        known_cohorts=_known(stored.user_attrs.get(KNOWN_ATTR)),
     )
+
+
+def _known(value: Any) -> int | None:
+    # Overwritten by another program, it says nothing.
+    return value if isinstance(value, int) else None
 
 
 def _params(stored: StoredTrial, study: StudyRecord) -> Params:

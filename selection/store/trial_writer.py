@@ -21,7 +21,7 @@ from selection.store.seals import seal_trials
 from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error
 from selection.store.tables import fold_table, trial_table
-from selection.store.trial_reader import ASKED_ATTR, OPTUNA_STATES, OUTSIDE_ATTR
+from selection.store.trial_reader import ASKED_ATTR, KNOWN_ATTR, OPTUNA_STATES, OUTSIDE_ATTR
 from selection.study.optuna_names import distribution_json, from_optuna, to_optuna
 from selection.study.space import SearchSpace, nearest_inside, value_to_json
 from selection.study.trial import Params, Trial, TrialResult, TrialState
@@ -30,18 +30,22 @@ MAX_POINTS = 20
 
 
 def templates(
-    cohort: Sequence[Params], space: SearchSpace, asked_for: Sequence[str] = ()
+    cohort: Sequence[Params],
+    space: SearchSpace,
+    asked_for: Sequence[str] = (),
+    known: int | None = None,
 ) -> list[FrozenTrial]:
     """Return running trials for Optuna; what its params cannot express is in user attributes.
 
-    asked_for says of each who asked for it; without it, nobody did.
+    asked_for says of each who asked for it; without it, nobody did. known is Trial.known_cohorts.
     """
+    lagging = {} if known is None else {KNOWN_ATTR: known}
     distributions = {
         name: json_to_distribution(distribution_json(dimension))
         for name, dimension in space.items()
     }
     return [
-        _template(params, space, distributions, {ASKED_ATTR: who} if who else {})
+        _template(params, space, distributions, {**lagging, **({ASKED_ATTR: who} if who else {})})
         for params, who in zip(cohort, asked_for or [""] * len(cohort), strict=True)
     ]
 
@@ -50,7 +54,7 @@ def _template(
     params: Params,
     space: SearchSpace,
     distributions: Mapping[str, BaseDistribution],
-    attrs: Mapping[str, str],
+    attrs: Mapping[str, str | int],
 ) -> FrozenTrial:
     inside = nearest_inside(space, params)
     shown = {name: to_optuna(dimension, inside[name]) for name, dimension in space.items()}

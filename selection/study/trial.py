@@ -138,7 +138,8 @@ class Trial:
     """Hold one trial of the record, without curves and predictions.
 
     asked_for says who asked for its setting: "enqueued", or where a warm start found it; empty for
-    the default and for what the sampler proposed.
+    the default and for what the sampler proposed. known_cohorts says of how many first cohorts the
+    trials were known to the sampler and the pruner of this one; None is all that had finished.
     """
 
     number: int
@@ -153,6 +154,7 @@ class Trial:
     epochs: int = 0
     seconds: float | None = None
     asked_for: str = ""
+    known_cohorts: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))

@@ -21,12 +21,13 @@ from selection.stats.selection_rules import choose_trial
 from selection.store.evidence import Evidence, OuterFold
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
+from selection.study.lag import Lag
 from selection.study.spec import StudySpec
-from selection.study.trial import Trial, TrialResult
+from selection.study.trial import Trial, TrialResult, TrialState
 from selection.train.device import Device
 from selection.train.fit import Trainer
+from selection.workflows.cohort import Memory, plan_cohort, trial_of
 from selection.workflows.study_data import StudyData
-from selection.workflows.sweep import Memory, train_cohort, trial_of
 
 Say = Callable[[str], None]
 
@@ -105,7 +106,7 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
     """Run the study's sweep on the inner folds, in memory."""
     spec = outer.spec
     memory = Memory(spec)
-    proposer = Proposer(spec, is_ahead=trainer.asks_ahead)
+    proposer = Proposer(spec, Lag(is_ahead=trainer.asks_ahead))
     finished: list[Trial] = []
     results: dict[int, TrialResult] = {}
 
@@ -118,9 +119,12 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
         count = min(spec.sections.search.cohort, spec.budget - len(finished))
         proposed = proposer.propose(finished, count, cohorts, ())
         cohort = {len(finished) + index: params for index, params in enumerate(proposed)}
-        ended = train_cohort(spec, trainer, finished, cohort, recall, lambda *_: None, memory)
+        plan = plan_cohort(spec, cohorts, cohort, finished, memory)
+        ended = plan.complete(plan.task.train(trainer, lambda _: None), recall)
         results.update(ended)
-        finished += [trial_of(index, cohorts, cohort[index], ended[index]) for index in ended]
+        for number, result in ended.items():
+            begun = Trial(number, TrialState.RUNNING, cohort[number], cohorts)
+            finished.append(trial_of(begun, result))
         cohorts += 1
     return finished
 

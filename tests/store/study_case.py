@@ -100,7 +100,7 @@ class StudyCase:
         self.cohorts.release(self.study, lease)
 
     def renew(self, lease: Lease, progress: Progress | None = None) -> bool:
-        return self.leases.renew(self.study, lease, progress or Progress())
+        return not self.leases.renew(self.study, {lease: progress or Progress()})
 
     def trials(self) -> list[Trial]:
         return Records(self.database).trials(self.study)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import replace
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -45,12 +47,31 @@ class MadeUpLeases(Leases):
         self.assessments = list(assessments)
         self.finished: list[Progress] = []
 
-    def renew(self, study: StudyRecord, lease: Lease, progress: Progress) -> bool:
-        self.finished.append(progress)
+    def renew(self, study: StudyRecord, progress: Mapping[Lease, Progress]) -> set[Lease]:
+        self.finished += progress.values()
         answer = self.assessments.pop(0) if len(self.assessments) > 1 else self.assessments[0]
         if isinstance(answer, StorageError):
             raise answer
-        return answer
+        return set() if answer else set(progress)
+
+
+@dataclass(frozen=True)
+class Held:
+    """Hold one lease by a heartbeat."""
+
+    heartbeat: Heartbeat
+    lease: Lease
+
+    def report(self, progress: Progress) -> None:
+        self.heartbeat.report(self.lease, progress)
+
+
+@contextmanager
+def holding(leases: Leases, study: StudyRecord, lease: Lease) -> Iterator[Held]:
+    """Renew one lease while the block runs."""
+    with heartbeat(leases, study, lease.worker.lease_seconds) as beating:
+        beating.hold(lease)
+        yield Held(beating, lease)
 
 
 BRIEF = Lease(0, replace(someone(), lease_seconds=0.04), attempt=1)
@@ -74,7 +95,7 @@ def lease_threads() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "lease"]
 
 
-def is_lost(held: Heartbeat) -> bool:
+def is_lost(held: Held) -> bool:
     try:
         held.report(Progress())
     except LostCohortError:
@@ -84,7 +105,7 @@ def is_lost(held: Heartbeat) -> bool:
 
 def test_holding_renews_with_the_newest_progress(study: StudyRecord) -> None:
     leases = MadeUpLeases(True)
-    with heartbeat(leases, study, BRIEF) as held:
+    with holding(leases, study, BRIEF) as held:
         until(lambda: Progress() in leases.finished)
         held.report(Progress(5, 1, 9))
         until(lambda: Progress(5, 1, 9) in leases.finished)
@@ -96,30 +117,30 @@ def test_holding_renews_with_the_newest_progress(study: StudyRecord) -> None:
 
 def test_holding_says_that_the_lease_was_lost_and_asks_no_more(study: StudyRecord) -> None:
     leases = MadeUpLeases(True, False, True)
-    with heartbeat(leases, study, BRIEF) as held:
+    with holding(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
         with pytest.raises(LostCohortError, match="cohort 0 given to another worker"):
             held.report(Progress())
-        until(lambda: lease_threads() == [])
+        time.sleep(0.05)
     assert len(leases.finished) == 2
 
 
 def test_holding_survives_a_database_that_fails(study: StudyRecord) -> None:
     leases = MadeUpLeases(StorageError(ERROR), UnreachableError(ERROR), True)
-    with heartbeat(leases, study, BRIEF) as held:
+    with holding(leases, study, BRIEF) as held:
         until(lambda: len(leases.finished) > 3)
         held.report(Progress())
 
 
 def test_holding_that_heard_no_answer_for_long_still_hears_of_a_loss(study: StudyRecord) -> None:
     leases = MadeUpLeases(*[UnreachableError(ERROR)] * 5, False)
-    with heartbeat(leases, study, BRIEF) as held:
+    with holding(leases, study, BRIEF) as held:
         until(lambda: is_lost(held))
 
 
 def test_thread_ends_with_a_block_that_fails(study: StudyRecord) -> None:
     def fail() -> None:
-        with heartbeat(MadeUpLeases(True), study, BRIEF):
+        with holding(MadeUpLeases(True), study, BRIEF):
             assert len(lease_threads()) == 1
             raise ZeroDivisionError
 
@@ -135,7 +156,7 @@ def test_long_lease_does_not_make_its_end_wait(
     monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 60.0)
     leases = MadeUpLeases(True)
     begun = time.monotonic()
-    with heartbeat(leases, study, replace(BRIEF, worker=someone())):
+    with holding(leases, study, replace(BRIEF, worker=someone())):
         pass
     assert time.monotonic() - begun < 30
     assert leases.finished == []
@@ -156,7 +177,7 @@ def test_cohort_that_trains_longer_than_its_lease_stays_held(
     limits = Limits(trials=2, cohort=2)
     lease, numbers = case.train(someone(), limits)
     step = timedelta(seconds=0.75 * lease.worker.lease_seconds)
-    with heartbeat(case.leases, case.study, lease) as held:
+    with holding(case.leases, case.study, lease) as held:
         held.report(Progress(12, 1, 7))
         for _ in range(3):
             end = case.lease_rows()[0].expires_at
@@ -170,9 +191,35 @@ def test_cohort_that_trains_longer_than_its_lease_stays_held(
 
 def test_worker_hears_that_its_cohort_was_taken(case: StudyCase) -> None:
     lease, _ = case.train(replace(someone(), lease_seconds=0.2))
-    with heartbeat(case.leases, case.study, lease) as held:
+    with holding(case.leases, case.study, lease) as held:
         # Its process is known to be dead, however often the thread renews.
         case.change_lease(0, home=DEAD)
         taken = case.lease(someone())
         until(lambda: is_lost(held))
     assert case.renew(taken)
+
+
+def test_several_leases_are_renewed_at_once_until_they_are_let_go(study: StudyRecord) -> None:
+    leases = MadeUpLeases(True)
+    first, second = BRIEF, replace(BRIEF, cohort=1)
+    with holding(leases, study, first) as held:
+        held.heartbeat.hold(second)
+        held.heartbeat.report(second, Progress(1, 1, 1))
+        until(lambda: Progress(1, 1, 1) in leases.finished)
+        held.heartbeat.let_go(second)
+        held.heartbeat.report(second, Progress(2, 2, 2))
+        count = len(leases.finished)
+        until(lambda: len(leases.finished) > count + 2)
+    assert Progress(2, 2, 2) not in leases.finished
+
+
+def test_only_the_lease_that_is_lost_is_heard_of(case: StudyCase) -> None:
+    kept, _ = case.train(replace(someone(), lease_seconds=0.2))
+    lost, _ = case.train(replace(someone(), lease_seconds=0.2))
+    with heartbeat(case.leases, case.study, 0.2) as held:
+        for lease in (kept, lost):
+            held.hold(lease)
+        case.change_lease(lost.cohort, home=DEAD)
+        case.lease(someone())
+        until(lambda: is_lost(Held(held, lost)))
+        assert not is_lost(Held(held, kept))

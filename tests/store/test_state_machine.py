@@ -420,7 +420,8 @@ class WorkersMachine(RuleBasedStateMachine):
     def renew_work(self, work: Work | None) -> None:
         assert work is not None
         is_held = self.why_refused(work) is None
-        assert self.leases.renew(work.study, work.lease, Progress(6, 1, 2)) is is_held
+        lost = self.leases.renew(work.study, {work.lease: Progress(6, 1, 2)})
+        assert lost == (set() if is_held else {work.lease})
         if is_held:
             self.dead.discard(work.lease.cohort)
 

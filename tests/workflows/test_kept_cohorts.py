@@ -16,7 +16,7 @@ from selection.store.database import open_database
 from selection.store.doctor import examine
 from selection.store.retry import retry
 from selection.train.fit import Trainer
-from selection.workflows import sweep
+from selection.workflows import sweep_record
 from selection.workflows.sweep import SweepNews
 from tests.sweep_bench import Bench, make_spec
 
@@ -27,7 +27,7 @@ SPEC = make_spec()
 def locked(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Iterator[sqlite3.Connection]:
     """A connection of another program to the database, for which nobody waits long."""
     monkeypatch.setattr("selection.store.engine.BUSY_MILLISECONDS", 50)
-    monkeypatch.setattr(sweep, "retry", partial(retry, seconds=0.5))
+    monkeypatch.setattr(sweep_record, "retry", partial(retry, seconds=0.5))
     bench.database.engine.dispose()
     connection = sqlite3.connect(path_of(bench), isolation_level=None, check_same_thread=False)
     yield connection

@@ -22,9 +22,11 @@ from selection.store.database import open_database
 from selection.store.leases import Worker, new_worker
 from selection.store.tables import trial_table
 from selection.study.budget import is_finished
+from selection.study.lag import Lag
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
-from selection.workflows.sweep import Memory, SweepNews
+from selection.workflows.cohort import Memory
+from selection.workflows.sweep import SweepNews
 from tests.sweep_bench import Bench, as_row, make_spec
 
 
@@ -146,7 +148,7 @@ def test_ahead_a_stopped_study_ends_as_the_uninterrupted_one(
 
 def test_what_was_asked_ahead_is_asked_again_where_it_no_longer_fits() -> None:
     spec = make_spec(trials=24)
-    proposer = Proposer(spec, is_ahead=True)
+    proposer = Proposer(spec, Lag(is_ahead=True))
     running = [Trial(0, TrialState.RUNNING, spec.default, cohort=1)]
     proposer.look_ahead([], 4, 2, running)
     assert proposer.propose([], 3, 2, running) == propose(spec, [], 3, 2, running)
@@ -164,7 +166,7 @@ def test_ahead_of_the_second_cohort_nothing_is_proposed(monkeypatch: pytest.Monk
         return propose(spec, finished, n, cohort, *rest)
 
     monkeypatch.setattr("selection.search.proposer.propose", counting)
-    proposer = Proposer(make_spec(), is_ahead=True)
+    proposer = Proposer(make_spec(), Lag(is_ahead=True))
     first = [Trial(0, TrialState.RUNNING, make_spec().default, cohort=0)]
     proposer.look_ahead([], 4, 1, first)
     assert asked == []

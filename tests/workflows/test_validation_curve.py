@@ -519,7 +519,7 @@ def test_a_curve_opens_no_door_and_asks_no_pruner(
     subject_of = begin(bench, make_spec(sections, trials=4))
     monkeypatch.setattr(final, "open_held_out", None)
     monkeypatch.setattr("selection.data.held_out.open_held_out", None)
-    monkeypatch.setattr("selection.workflows.sweep.CohortPruner", None)
+    monkeypatch.setattr("selection.workflows.cohort.CohortPruner", None)
     for over, values in (("learning_rate", [1e-5, 1e-4, 1e-3, 0.1]), ("rows", [4, 8, 16, 32])):
         points = trace(bench, subject_of(over), values)
         assert all(point.is_complete for point in points)
