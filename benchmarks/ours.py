@@ -14,7 +14,7 @@ from selection.store.leases import new_worker
 from selection.store.repository import open_repository
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
-from selection.train.device import choose_device
+from selection.train.device import choose_device, describe_device
 from selection.workflows.study_data import enter_study, make_trainer, row_facts
 from selection.workflows.sweep import SweepNews, run_sweep
 
@@ -56,7 +56,7 @@ class Ours:
             tempfile.TemporaryDirectory() as folder,
             open_repository(f"sqlite:///{folder}/s.db", create=True, write=True) as repository,
         ):
-            study = enter_study(spec, self.data, repository.records, device)
+            study = enter_study(spec, self.data, repository.records, describe_device(device))
             repository.evidence.keep_rows(study, row_facts(self.data))
             worker = new_worker(600.0, is_alone=True)
             begun = time.perf_counter()

@@ -32,7 +32,7 @@ from selection.store.leases import new_worker
 from selection.store.repository import open_repository
 from selection.study.spec import parse_study
 from selection.study.trial import FoldResult, LearningCurve, TrialResult, TrialState
-from selection.train.device import choose_device
+from selection.train.device import choose_device, describe_device
 from selection.workflows.study_data import enter_study, load_study_data, row_facts
 from selection.workflows.sweep import run_sweep
 from tests.worker_farm import Silent
@@ -106,7 +106,7 @@ def fill(url: str, trials: int, folder: Path) -> None:
     spec = parse_study(content, "many.toml")
     data = load_study_data(spec, folder)
     with open_repository(url, create=True, write=True) as repository:
-        study = enter_study(spec, data, repository.records, choose_device("cpu"))
+        study = enter_study(spec, data, repository.records, describe_device(choose_device("cpu")))
         repository.evidence.keep_rows(study, row_facts(data))
         trainer: Any = MadeUp([len(split.validation) for split in data.plan.splits])
         run_sweep(spec, study, repository, trainer, new_worker(60.0, is_alone=True), Silent())

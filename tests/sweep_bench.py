@@ -14,8 +14,9 @@ from selection.store.repository import repository_of
 from selection.store.study_record import StudyRecord
 from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial
-from selection.train.device import choose_device
+from selection.train.device import choose_device, describe_device
 from selection.workflows.assess import Assessment, assess_study
+from selection.workflows.audit import audit_pruned
 from selection.workflows.run import run_procedure
 from selection.workflows.study_data import (
     StudyData,
@@ -83,7 +84,7 @@ class Bench:
     def run(self, spec: StudySpec, watch: Any = None, worker: Worker = ALONE) -> StudyRecord:
         device = choose_device("cpu")
         data = load_study_data(spec, self.folder)
-        study = enter_study(spec, data, self.records, device)
+        study = enter_study(spec, data, self.records, describe_device(device))
         trainer = make_trainer(spec, data, device, 0)
         trainer.asks_ahead = self.asks_ahead
         run_sweep(spec, study, self.repository, trainer, worker, self.view(watch))
@@ -93,15 +94,16 @@ class Bench:
         """Do all that `selection run` does."""
         device = choose_device("cpu")
         data = load_study_data(spec, self.folder)
-        study = enter_study(spec, data, self.records, device)
+        study = enter_study(spec, data, self.records, describe_device(device))
         self.evidence.keep_rows(study, row_facts(data))
         trainer = make_trainer(spec, data, device, 0)
         view = self.view()
 
         def sweep() -> None:
             run_sweep(spec, study, self.repository, trainer, ALONE, view)
+            audit_pruned(spec, study, self.repository, trainer.train, view.say)
 
-        run_procedure(spec, study, data, self.repository, trainer, device, view.say, sweep)
+        run_procedure(spec, study, data, self.repository, device, view.say, sweep)
         return study, data
 
     def view(self, watch: Any = None) -> Watcher:

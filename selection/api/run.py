@@ -9,9 +9,9 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from selection.api.defaults import STORAGE_VARIABLE, default_storage
+from selection.api.defaults import default_storage
 from selection.api.source import (
     Overrides,
     Source,
@@ -24,9 +24,9 @@ from selection.api.source import (
 )
 from selection.api.study import Say, Study
 from selection.api.temporary_folder import TemporaryFolder
-from selection.errors import ErrorDetail, MovedFileError, StudyFileError, StudyStateError
+from selection.errors import ErrorDetail, MovedFileError, StudyFileError
 from selection.report.verdict import openings
-from selection.store.address import Address, read_address, require_server
+from selection.store.address import Address, read_address
 from selection.store.database import writer_lock
 from selection.store.leases import Worker, new_worker
 from selection.store.repository import Repository, open_repository
@@ -37,22 +37,23 @@ from selection.study.spec import StudySpec
 if TYPE_CHECKING:
     import pandas as pd
 
+    from selection.study.fields import RunsOn
     from selection.train.device import Device, DeviceName
-    from selection.train.fit import Trainer
+    from selection.workers.team import Team
     from selection.workflows.callbacks import Callback, TeamView
     from selection.workflows.study_data import StudyData
 
 
 @dataclass(frozen=True)
 class Training:
-    """Say where and how a study trains; nothing of it changes any trial.
+    """Say how a study trains; nothing of it changes any trial.
 
     Units: pack_members is the number of members a pack has at most, 0 to size packs by memory;
-    lease_seconds is how long a worker may be silent before its cohort is given to another.
+    lease_seconds is how long a process that records may be silent before its cohorts are given to
+    another.
     """
 
     device: DeviceName = "auto"
-    workers: int = 1
     pack_members: int = 0
     lease_seconds: float = 30.0
 
@@ -66,7 +67,11 @@ def run(
     held_out: Any = None,
     storage: str | None = None,
     device: DeviceName = "auto",
-    workers: int = 1,
+    on: RunsOn | None = None,
+    workers: int | None = None,
+    lag: int | Literal["free"] | None = None,
+    address: str | None = None,
+    gpus_per_worker: float | None = None,
     progress: bool = True,
     callbacks: Sequence[Callback] = (),
     name: str | None = None,
@@ -86,6 +91,11 @@ def run(
     dotted, as in {"training.epochs": 20}. trials="+24" adds to what the study has on record. A
     study may get more trials and more time, and another rule or level, until its held-out set is
     opened.
+
+    on, workers, lag, address and gpus_per_worker take the place of the keys of [run]: how many
+    workers train beside each other, as processes of this machine or as actors of a Ray cluster.
+    This process alone records. With the same lag, which is the number of workers unless it is
+    given, any number of workers gives the same trials.
 
     An interrupt gives the running cohort back. In an interactive session (a notebook) the Study
     that has been trained so far is returned; elsewhere KeyboardInterrupt is raised.
@@ -113,7 +123,14 @@ def run(
     """
     from selection.report.terminal.progress import SweepView
 
-    given = Overrides(overrides or {}, name, seed, trials)
+    where = {
+        "on": on,
+        "workers": workers,
+        "lag": lag,
+        "address": address,
+        "gpus_per_worker": gpus_per_worker,
+    }
+    given = Overrides(overrides or {}, name, seed, trials, where)
     frame: pd.DataFrame | None = None
     if X is None:
         refuse_without_rows(y=y, groups=groups, held_out=held_out)
@@ -132,7 +149,7 @@ def run(
     try:
         with view:
             checked = with_trials_on_record(checked, given, study.secret_url, view.say)
-            train(study, checked, Training(device, workers), view, callbacks)
+            train(study, checked, Training(device), view, callbacks)
     except KeyboardInterrupt:
         if not (_is_interactive() and study.is_on_record()):
             raise
@@ -218,16 +235,18 @@ def train(
     Raises: SelectionError.
     """
     from selection.data.sources import data_folder
-    from selection.train.device import choose_device
+    from selection.train.device import choose_device, describe_device
+    from selection.workers.start import check_workers, team_of
     from selection.workflows.callbacks import check_callbacks
     from selection.workflows.nested_cv import check_nested
     from selection.workflows.study_data import enter_study, load_study_data, row_facts
 
     warn = warn or view.say
     check_callbacks(callbacks)
+    check_workers(spec)
     address = read_address(study.secret_url)
-    _check_workers(training, address, study)
-    device = choose_device(training.device)
+    # What trains on a cluster is another machine's.
+    device = choose_device("auto" if spec.sections.run.on == "ray" else training.device)
     data = load_study_data(spec, data_folder(), study.frame)
     check_nested(spec, data)
     for warning in data.facts.warnings:
@@ -237,15 +256,18 @@ def train(
         writer_lock(url),
         open_repository(url, create=True, write=True) as repository,
         _saved_if_moved(repository, view),
+        team_of(spec, data, training.device, training.pack_members, view) as team,
     ):
-        record = enter_study(spec, data, repository.records, device)
+        is_new = repository.records.find_study(spec.name) is None
+        hardware = team.facts().hardware if team and is_new else describe_device(device)
+        record = enter_study(spec, data, repository.records, hardware)
         repository.evidence.keep_rows(record, row_facts(data))
         repository.evidence.keep_held_out_rows(record, data.dataset.held_out_identities)
         if others := openings(
             repository.ledger.openings_by_others(record), record.facts.held_out_rows
         ):
             warn(f"warning: {others}")
-        whole = _Run(spec, record, data, repository, address, training, device)
+        whole = _Run(spec, record, data, repository, address, training, device, team)
         try:
             whole.procedure(view, callbacks)
         finally:
@@ -253,8 +275,16 @@ def train(
                 callback.on_study_end(study)
 
 
-def work(name: str, storage: str, training: Training, view: TeamView) -> None:
+def work(
+    name: str,
+    storage: str,
+    training: Training,
+    view: TeamView,
+    lag: int | Literal["free"] | None = None,
+) -> None:
     """Train for a study that has begun, beside other workers, until its budget is spent.
+
+    lag takes the place of that of the study's file; without either there is none.
 
     Raises: SelectionError.
     """
@@ -275,7 +305,8 @@ def work(name: str, storage: str, training: Training, view: TeamView) -> None:
         check_rows(record, data)
         trainer = make_trainer(spec, data, device, training.pack_members)
         retries = spec.sections.search.max_retries
-        run_sweep(spec, record, repository, trainer, me, view, max_retries=retries)
+        asked = fixed_lag(lag or spec.sections.run.lag)
+        run_sweep(spec, record, repository, trainer, me, view, max_retries=retries, lag=asked)
 
 
 @contextmanager
@@ -301,14 +332,13 @@ class _Run:
     address: Address
     training: Training
     device: Device
+    team: Team | None
 
     def procedure(self, view: TeamView, callbacks: Sequence[Callback]) -> None:
         """Sweep, then train the baselines, and the outer folds if the study asks for them."""
         from selection.workflows.callbacks import CallbackView
         from selection.workflows.run import run_procedure
-        from selection.workflows.study_data import make_trainer
 
-        trainer = make_trainer(self.spec, self.data, self.device, self.training.pack_members)
         known = self.repository.records.trials(self.record, with_curves=False)
         watched = CallbackView(view, callbacks, known)
         run_procedure(
@@ -316,60 +346,47 @@ class _Run:
             self.record,
             self.data,
             self.repository,
-            trainer,
             self.device,
             view.say,
-            lambda: self._sweep(trainer, watched),
+            lambda: self._sweep(watched),
         )
 
-    def _sweep(self, trainer: Trainer, view: TeamView) -> None:
-        """Train trials in this process, or by workers of this machine."""
+    def _sweep(self, view: TeamView) -> None:
+        """Train trials, and those to be audited, in this process or by workers."""
+        from selection.workers.driver import run_team
+        from selection.workflows.audit import audit_pruned
+        from selection.workflows.study_data import make_trainer
         from selection.workflows.sweep import run_sweep
 
-        if self.training.workers > 1:
-            self._supervise(view)
-            return
-        me = _worker(self.training, self.address)
-        run_sweep(self.spec, self.record, self.repository, trainer, me, view)
+        study = (self.spec, self.record, self.repository)
+        me, lag = _worker(self.training, self.address), self.spec.sections.run.lag
+        if self.team is None:
+            trainer = make_trainer(self.spec, self.data, self.device, self.training.pack_members)
+            run_sweep(*study, trainer, me, view, lag=fixed_lag(lag))
+            audit_pruned(*study, trainer.train, view.say)
+        elif not self._has_trained():
+            retries = self.spec.sections.search.max_retries
+            fixed = fixed_lag(lag or self.team.workers)
+            run_team(self.team, *study, me, view, lag=fixed, max_retries=retries)
+            self.team.stop()
 
-    def _supervise(self, view: TeamView) -> None:
-        from selection.train.device import share_of_machine
-        from selection.workers.local import Team, supervise
+    def _has_trained(self) -> bool:
+        """Say whether there is nothing left that a worker could do."""
+        from selection.workflows.audit import missing_audits
 
         records = self.repository.records
         trials = records.trials(self.record, with_curves=False)
-        if is_finished(self.spec, trials, records.elapsed_seconds(self.record)):
-            return
-        training = self.training
-        words = [
-            "worker",
-            f"--device={training.device}",
-            f"--pack-members={training.pack_members}",
-            f"--lease={training.lease_seconds}",
-            "--",
-            self.record.name,
-        ]
-        secret = {STORAGE_VARIABLE: self.address.secret_url}
-        shares = share_of_machine(training.workers, self.device)
-        team = Team(words, [{**share, **secret} for share in shares])
-        supervise(team, self.spec.budget, self.record, self.repository, view)
+        has_ended = is_finished(self.spec, trials, records.elapsed_seconds(self.record))
+        return has_ended and not missing_audits(self.spec, self.record, self.repository)
+
+
+def fixed_lag(lag: int | str | None) -> int | None:
+    """Return the number of cohorts of a lag; None for one that is not fixed."""
+    return lag if isinstance(lag, int) else None
 
 
 def _worker(training: Training, address: Address) -> Worker:
     return new_worker(training.lease_seconds, is_alone=address.path is not None)
-
-
-def _check_workers(training: Training, address: Address, study: Study) -> None:
-    if training.workers < 1:
-        rule = "workers must be at least 1"
-        raise StudyStateError(ErrorDetail("workers", rule, str(training.workers), "Leave it out."))
-    if training.workers == 1:
-        return
-    require_server(address, training.workers)
-    if study.frame is not None:
-        rule = "several workers need rows that each can read"
-        hint = "Write them to a .csv or .parquet file, or leave workers out."
-        raise StudyStateError(ErrorDetail(f"study {study.name}", rule, "arrays", hint))
 
 
 def _is_interactive() -> bool:

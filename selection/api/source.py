@@ -35,13 +35,14 @@ class Overrides:
     """Say what takes the place of values of a study file.
 
     The keys of values are dotted, such as training.epochs. trials is the number of trials, or "+N"
-    for N more than the study has on record.
+    for N more than the study has on record. run has keys of [run]; None leaves one as it is.
     """
 
     values: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
     seed: int | None = None
     trials: int | str | None = None
+    run: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def by_key(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class Overrides:
         """
         trials = None if self.more_trials else _count(self.trials)
         own = {"name": self.name, "seed": self.seed, TRIALS: trials}
+        own |= {f"run.{key}": value for key, value in self.run.items()}
         return {**self.values, **{key: value for key, value in own.items() if value is not None}}
 
     @property

@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import traceback
 from contextlib import suppress
 from typing import Annotated, Any, NoReturn
 
@@ -38,7 +37,6 @@ from selection.cli.streams import (
 )
 from selection.errors import SelectionError
 from selection.report.terminal.readable import readable
-from selection.workers import CRASHED, SUPERVISED_VARIABLE
 
 app = typer.Typer(
     help="Sweep the hyperparameters of MLPs under cross-validation, all trials and folds at once.",
@@ -144,9 +142,6 @@ def _fail(error: BaseException) -> NoReturn:
     """End with an error: one line for a user's, the stack for one of ours."""
     found = give_up_output(error) if isinstance(error, LostOutputError) else error
     if not isinstance(found, SelectionError) or "--debug" in sys.argv:
-        if isinstance(found, Exception) and SUPERVISED_VARIABLE in os.environ:
-            traceback.print_exc()
-            sys.exit(CRASHED)
         raise error
     if found.details:
         # Each is a line of its own, whatever a name in it holds.
@@ -163,8 +158,7 @@ def _stop_behind(error: BaseException | None) -> _StoppedError | None:
 
 def _end(stopped: _StoppedError) -> NoReturn:
     again = "; the same command goes on from there" if "run" in sys.argv[1:3] else ""
-    if SUPERVISED_VARIABLE not in os.environ:
-        say(f"{stopped}: what is finished is kept{again}")
+    say(f"{stopped}: what is finished is kept{again}")
     # The cohort is released and nothing is left to save: do not wait for threads that train.
     for stream in (sys.stdout, sys.stderr):
         with suppress(OSError):
@@ -181,11 +175,7 @@ class _StoppedError(BaseException):
 
 
 def _stop(number: int, _frame: Any) -> None:
-    """Unwind once; a second signal ends the process on the spot, and the record survives that.
-
-    A worker with a supervisor hears of one stop in several ways, and has somebody to end it.
-    """
-    is_supervised = SUPERVISED_VARIABLE in os.environ
+    """Unwind once; a second signal ends the process on the spot, and the record survives that."""
     for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, signal.SIG_IGN if is_supervised else signal.SIG_DFL)
+        signal.signal(each, signal.SIG_DFL)
     raise _StoppedError(number)

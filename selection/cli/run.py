@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,7 +19,7 @@ from selection.cli.options import (
     print_plain,
     say,
 )
-from selection.workers import SUPERVISED_VARIABLE
+from selection.errors import ErrorDetail, StudyFileError, show
 
 if TYPE_CHECKING:
     from selection.report.study_view import StudyView
@@ -34,13 +31,32 @@ PackMembers = Annotated[
 LeaseSeconds = Annotated[
     float, typer.Option("--lease", min=1.0, help="Seconds of silence that mean a worker is dead.")
 ]
+Lag = Annotated[
+    str | None,
+    typer.Option(
+        "--lag",
+        metavar="N|free",
+        help="Propose each cohort from those at least N before it, or from what has finished.",
+    ),
+]
 
 
 def run(
     file: Annotated[Path, typer.Argument(help="A study file.")],
+    on: Annotated[
+        Literal["processes", "ray"] | None,
+        typer.Option("--on", help="Train by processes of this machine, or on a Ray cluster."),
+    ] = None,
     workers: Annotated[
-        int, typer.Option(min=1, help="Processes on this machine that train beside each other.")
-    ] = 1,
+        int | None, typer.Option(min=1, help="Workers that train beside each other.")
+    ] = None,
+    lag: Lag = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        float | None, typer.Option(help="GPUs of each worker on Ray; 1 if left out.")
+    ] = None,
     trials: Annotated[
         str | None,
         typer.Option(help="Trials in all, as in 48; +24 adds to what the study has."),
@@ -69,11 +85,18 @@ def run(
     from selection.report.values import run_value
     from selection.workflows.assess import require_winner
 
-    overrides = Overrides(read_pairs(values or ()), name, seed, trials)
+    where = {
+        "on": on,
+        "workers": workers,
+        "lag": _lag(lag),
+        "address": address,
+        "gpus_per_worker": gpus_per_worker,
+    }
+    overrides = Overrides(read_pairs(values or ()), name, seed, trials, where)
     spec = read_spec(file, overrides)
     study = Study(spec.name, storage)
     spec = with_trials_on_record(spec, overrides, study.secret_url, say)
-    training = Training(device.value, workers, pack_members, lease)
+    training = Training(device.value, pack_members, lease)
     with SweepView(spec.metric, is_minimised=spec.is_minimised, is_quiet=as_json) as view:
         train(study, spec, training, view, warn=say)
     assessment = study.assess()
@@ -90,29 +113,32 @@ def worker(
     device: Device = DeviceOption.AUTO,
     pack_members: PackMembers = 0,
     lease: LeaseSeconds = 30.0,
+    lag: Lag = None,
 ) -> None:
-    """Train for a study that has begun, beside other workers, until its budget is spent."""
+    """Train for a study that has begun, beside other workers, until its budget is spent.
+
+    Give all of them the same lag, their number, to make the study repeatable.
+    """
     from selection.api.run import Training, work
     from selection.api.study import Study
     from selection.report.terminal.progress import SweepView
 
-    is_supervised = SUPERVISED_VARIABLE in os.environ
-    if is_supervised:
-        threading.Thread(target=_stop_at_end_of_input, daemon=True).start()
     spec = Study(name, storage).spec
     training = Training(device.value, pack_members=pack_members, lease_seconds=lease)
-    with SweepView(
-        spec.metric, is_minimised=spec.is_minimised, shows_bars=not is_supervised
-    ) as view:
-        work(name, storage, training, view)
+    with SweepView(spec.metric, is_minimised=spec.is_minimised) as view:
+        work(name, storage, training, view, _lag(lag))
     print_plain(f"study {name} takes no more trials; selection run FILE trains its baselines")
 
 
-def _stop_at_end_of_input() -> None:
-    """End with the supervisor, however it ended: its end of the pipe closes."""
-    while os.read(0, 1024):
-        pass
-    os.kill(os.getpid(), signal.SIGTERM)
+def _lag(text: str | None) -> int | Literal["free"] | None:
+    if text is None:
+        return None
+    if text == "free":
+        return "free"
+    if text.isascii() and text.isdigit() and int(text):
+        return int(text)
+    rule = "must be a whole number from 1, or free"
+    raise StudyFileError(ErrorDetail("--lag", rule, show(text), "Say 4, the number of workers."))
 
 
 def _show(assessment: Assessment, view: StudyView, storage: str) -> None:

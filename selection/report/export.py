@@ -176,6 +176,8 @@ def study_content(winner: Winner) -> dict[str, Any]:
         "cohort": 1,
     }
     content["selection"] = {"rule": assessment.rule}
+    # Whoever trains it again says where.
+    content.pop("run", None)
     content["provenance"] = {
         "study": study.name,
         "number": trial.number,

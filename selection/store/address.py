@@ -122,20 +122,6 @@ def require_file(address: Address, *, create: bool) -> None:
         )
 
 
-def require_server(address: Address, workers: int) -> None:
-    """Refuse several workers on one SQLite file.
-
-    Raises: StorageError.
-    """
-    if address.path is not None:
-        raise address.error(
-            "one process writes an SQLite database at a time",
-            f"{workers} workers",
-            "Use PostgreSQL: --storage postgresql+psycopg://USER@HOST/DATABASE; "
-            "make postgres starts one.",
-        )
-
-
 # SQLSTATEs after which a retry may succeed: the server restarts, has closed the connection, or has
 # ended one of two transactions that wait for each other.
 AWAY_STATES = ("08", "57P01", "57P02", "57P03", "25P03")

@@ -257,6 +257,45 @@ class FinalSection(Section):
     """How often the final model is trained, to show the spread; the first one counts."""
 
 
+RunsOn = Literal["processes", "ray"]
+FixedLag = Annotated[int, Field(ge=1)]
+
+
+class RunSection(Section):
+    """Say where the study trains. The command line may say otherwise, and so may each later run."""
+
+    on: RunsOn = "processes"
+    """Workers are processes of this machine, or actors of a Ray cluster."""
+    workers: int | None = Field(default=None, ge=1)
+    """Number of workers that train beside each other; left out, one process, or on Ray one for each
+    GPU, and without GPUs one for each node.
+    """
+    lag: FixedLag | Literal["free"] | None = None
+    """With a lag of N, cohort k is proposed from the cohorts up to k - N, however fast the workers
+    are, so that the study is repeatable; left out, the number of workers. `free` takes what has
+    finished.
+    """
+    address: str | None = None
+    """Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; left out, the one that `RAY_ADDRESS`
+    names, or one of this machine's own.
+    """
+    gpus_per_worker: float | None = Field(default=None, gt=0.0)
+    """GPUs of each worker on Ray, 1 if left out; 0.5 lets two share one."""
+
+    @model_validator(mode="after")
+    def _ray_has_its_own_keys(self) -> RunSection:
+        given = [name for name in ("address", "gpus_per_worker") if getattr(self, name) is not None]
+        if given and self.on != "ray":
+            raise ValueError(f'{", ".join(given)} belongs to Ray: write on = "ray"')
+        return self
+
+    @model_validator(mode="after")
+    def _lag_lets_all_train(self) -> RunSection:
+        if isinstance(self.lag, int) and self.workers is not None and self.lag < self.workers:
+            raise ValueError("lag must be at least workers, or some of them always wait")
+        return self
+
+
 class ProvenanceSection(Section):
     """Say where an exported study file comes from; nothing of the study depends on it."""
 
@@ -292,6 +331,7 @@ class StudySections(Section):
     selection: SelectionSection = SelectionSection()
     assessment: AssessmentSection = AssessmentSection()
     final: FinalSection = FinalSection()
+    run: RunSection = RunSection()
     provenance: ProvenanceSection | None = None
 
     @field_validator("name")

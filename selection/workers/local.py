@@ -1,230 +1,151 @@
-"""Runs the workers of a study as processes of this machine until the study is spent.
+"""Runs workers as processes of this machine, each with its share of the cores and one of the GPUs.
 
-A worker that fails is replaced. Signals are passed on. A worker whose supervisor is gone notices
-that its standard input has ended, and stops.
+They talk to the driver over pipes, and end with it.
 """
 
 from __future__ import annotations
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Protocol
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import Any
 
-from selection.errors import (
-    ErrorDetail,
-    RefusedError,
-    SelectionError,
-    StudyStateError,
-    UnreachableError,
+from selection.errors import SelectionError
+from selection.train.fit import EpochNews
+from selection.workers.launcher import (
+    Advanced,
+    Died,
+    Event,
+    Ready,
+    Refused,
+    Said,
+    Trained,
+    WorkerFacts,
 )
-from selection.store.leases import RunningCohort
-from selection.store.repository import Repository
-from selection.store.study_record import StudyRecord
-from selection.study.trial import Trial
-from selection.workers import SUPERVISED_VARIABLE
+from selection.workers.training import WorkerSetup
+from selection.workflows.cohort import CohortTask
 
-POLL_SECONDS = 0.5
-FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
-MAX_FAILURES = 10
-STOP_SECONDS = 30.0
+STOP_SECONDS = 10.0
 READER_SECONDS = 5.0
 
 
-class TeamView(Protocol):
-    """Show the progress of all workers of a study together."""
+class LocalLauncher:
+    """Run one worker for each of these environments; a Launcher."""
 
-    def show_team(
-        self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
-    ) -> None: ...
+    def __init__(self, setup: WorkerSetup, environments: Sequence[Mapping[str, str]]) -> None:
+        # Once for all workers: the rows may be large.
+        self._setup = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
+        self._environments = environments
+        self.workers = len(environments)
+        self._workers: dict[int, _Process] = {}
+        self._said: deque[str] = deque()
 
-    def say(self, line: str) -> None: ...
+    def start(self, slot: int) -> None:
+        """Start a worker; Ready, Refused or Died follows."""
+        self._workers[slot] = _Process(slot, self._environments[slot], self._setup, self._said)
 
+    def train(self, slot: int, task: CohortTask) -> None:
+        """Give a worker a task; Trained, Refused or Died follows."""
+        # One that has just died is heard of by its closed connection.
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._workers[slot].connection.send(task)
 
-@dataclass(frozen=True)
-class Team:
-    """Hold the workers to start: the arguments of their command, and the environment of each."""
+    def events(self, seconds: float) -> list[Event]:
+        """Return what has happened, waiting for it this long at most."""
+        slots = {worker.connection: slot for slot, worker in self._workers.items()}
+        ready = wait(list(slots), timeout=seconds)
+        events = [self._read(slots[each]) for each in ready if isinstance(each, Connection)]
+        lines = [Said(self._said.popleft()) for _ in range(len(self._said))]
+        return [*lines, *events]
 
-    arguments: Sequence[str]
-    environments: Sequence[Mapping[str, str]]
+    def stop(self) -> None:
+        """End all workers, whatever they do."""
+        for worker in self._workers.values():
+            worker.kill()
+        for worker in self._workers.values():
+            worker.end()
+        self._workers = {}
 
-
-def supervise(
-    team: Team, budget: int, study: StudyRecord, repository: Repository, view: TeamView
-) -> None:
-    """Keep the workers of a study running until each of them has nothing left to do.
-
-    Raises: StudyStateError or RefusedError if a worker reports that it cannot go on;
-    StudyStateError after too many failures in a row. Finished trials are kept.
-    """
-    slots = [
-        _WorkerSlot(f"worker {index}", team.arguments, environment, view.say)
-        for index, environment in enumerate(team.environments)
-    ]
-    progress = _Progress(budget, study, repository, view)
-    try:
-        while not all(slot.is_done for slot in slots):
-            finished = progress.show()
-            for slot in slots:
-                slot.update(finished)
-            time.sleep(POLL_SECONDS)
-        progress.show()
-    finally:
-        # After an error or an interrupt, too, so that workers release their cohorts.
-        _stop(slots)
-
-
-def _stop(slots: Sequence[_WorkerSlot]) -> None:
-    for slot in slots:
-        slot.signal(signal.SIGTERM)
-    deadline = time.monotonic() + STOP_SECONDS
-    for slot in slots:
-        slot.wait(deadline)
-
-
-class _Progress:
-    """Read the record and the leases, and show them as one view of all workers."""
-
-    def __init__(
-        self, budget: int, study: StudyRecord, repository: Repository, view: TeamView
-    ) -> None:
-        self._budget = budget
-        self._study = study
-        self._repository = repository
-        self._view = view
-        self._finished: list[Trial] = []
-
-    def show(self) -> int:
-        """Show the progress if the database responds; return the number of finished trials."""
-        records = self._repository.records
-        with suppress(UnreachableError):
-            if len(records.finished_numbers(self._study)) != len(self._finished):
-                trials = records.trials(self._study, with_curves=False)
-                self._finished = [trial for trial in trials if trial.state.is_finished]
-            # Read after the finished trials: one that ends in between counts once, not twice.
-            running = self._repository.leases.running(self._study)
-            self._view.show_team(self._budget, self._finished, running)
-        return len(self._finished)
-
-
-class _WorkerSlot:
-    """Hold one worker's process and, each time it fails, start another after a pause."""
-
-    def __init__(
-        self,
-        name: str,
-        arguments: Sequence[str],
-        environment: Mapping[str, str],
-        say: Callable[[str], None],
-    ) -> None:
-        self._name = name
-        self._arguments = arguments
-        self._environment = environment
-        self._say = say
-        self._failures = 0
-        self._finished_at_failure = 0
-        self._start_at = 0.0
-        self._process: subprocess.Popen[str] | None = None
-        self._last_line = ""
-        self._reader: threading.Thread | None = None
-        self.is_done = False
-
-    def update(self, finished: int) -> None:
-        """Start the worker if it is time to, or handle its exit.
-
-        finished is the number of finished trials of the study. If it has grown since the last
-        failure, the next one is the first in a row again.
-
-        Raises: StudyStateError or RefusedError if the study must stop.
-        """
-        if self._process is None:
-            if not self.is_done and time.monotonic() >= self._start_at:
-                self._start()
-            return
-        code = self._process.poll()
-        if code is None:
-            return
-        self._end_reading()
-        self._process = None
-        self.is_done = code == 0
-        if code in (1, 2, RefusedError.exit_code):
-            raise self._error(code)
-        if code:
-            self._restart_later(code, finished)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the worker, if there is one."""
-        if self._process is not None:
-            self._process.send_signal(number)
-
-    def wait(self, deadline: float) -> None:
-        """Wait until the worker has ended; kill it at the deadline."""
-        if self._process is None:
-            return
+    def _read(self, slot: int) -> Event:
+        worker = self._workers[slot]
         try:
-            self._process.wait(max(deadline - time.monotonic(), 0.0))
+            message: Any = worker.connection.recv()
+        except (EOFError, ConnectionResetError):
+            del self._workers[slot]
+            return Died(slot, worker.end())
+        match message:
+            case WorkerFacts():
+                return Ready(slot, message)
+            case EpochNews():
+                return Advanced(slot, message)
+            case SelectionError():
+                return Refused(slot, message)
+            case _:
+                return Trained(slot, message)
+
+
+class _Process:
+    """Hold one worker's process and the connection to it."""
+
+    def __init__(
+        self, slot: int, environment: Mapping[str, str], setup: bytes, said: deque[str]
+    ) -> None:
+        self._slot = slot
+        self._said = said
+        self.connection, other = Pipe()
+        with other:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", "selection.workers.child", str(other.fileno())],
+                env={**os.environ, **environment},
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                text=True,
+                errors="replace",
+                pass_fds=[other.fileno()],
+                # A Ctrl-C in the terminal reaches only the driver.
+                start_new_session=True,
+            )
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        # In a thread: the rows are more than a pipe holds, and the worker starts for seconds.
+        self._sender = threading.Thread(target=self._send, args=(setup,), daemon=True)
+        self._sender.start()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def end(self) -> str:
+        """Wait until the process has ended, and return how."""
+        try:
+            code = self._process.wait(STOP_SECONDS)
         except subprocess.TimeoutExpired:
             self._process.kill()
-            self._process.wait()
-        self._end_reading()
-        self._process = None
+            code = self._process.wait()
+        self._sender.join()
+        # Not for ever: a process that inherited the pipe may keep it open.
+        self._reader.join(READER_SECONDS)
+        for pipe in (self._process.stdin, self._process.stderr, self.connection):
+            if pipe is not None:
+                pipe.close()
+        return _ending(code)
 
-    def _start(self) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "selection", *self._arguments],
-            env={**os.environ, **self._environment, SUPERVISED_VARIABLE: "1"},
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            # A Ctrl-C in the terminal reaches only the supervisor, which passes it on once.
-            start_new_session=True,
-        )
-        self._reader = threading.Thread(target=self._read, args=(self._process,), daemon=True)
-        self._reader.start()
+    def _send(self, setup: bytes) -> None:
+        with suppress(OSError):
+            self.connection.send_bytes(setup)
 
-    def _read(self, process: subprocess.Popen[str]) -> None:
-        assert process.stderr is not None, "the worker's stderr is a pipe"
-        for line in process.stderr:
-            self._last_line = line.strip() or self._last_line
-            self._say(f"{self._name}: {line.rstrip()}")
-
-    def _end_reading(self) -> None:
-        if self._reader is not None:
-            # Not for ever: a process that inherited the pipe may keep it open.
-            self._reader.join(READER_SECONDS)
-        if self._process is not None:
-            for pipe in (self._process.stdin, self._process.stderr):
-                if pipe is not None:
-                    pipe.close()
-
-    def _restart_later(self, code: int, finished: int) -> None:
-        has_progressed = finished > self._finished_at_failure
-        self._failures = 1 if has_progressed else self._failures + 1
-        self._finished_at_failure = finished
-        ending = _ending(code)
-        if self._failures > MAX_FAILURES:
-            rule = f"a worker may fail at most {MAX_FAILURES} times in a row"
-            got = f"{self._failures} failures, the last {ending}"
-            hint = "Fix the cause and run the same command again; finished trials are kept."
-            raise StudyStateError(ErrorDetail(self._name, rule, got, hint))
-        pause = min(FIRST_PAUSE_SECONDS * 2 ** (self._failures - 1), LONGEST_PAUSE_SECONDS)
-        self._start_at = time.monotonic() + pause
-        self._say(f"{self._name} ended {ending}; restarting it in {pause:g} seconds")
-
-    def _error(self, code: int) -> SelectionError:
-        kind = RefusedError if code == RefusedError.exit_code else StudyStateError
-        rule = "a worker must train until the study is spent"
-        hint = "Fix this and run the same command again; finished trials are kept."
-        got = self._last_line or f"one that ended {_ending(code)}"
-        return kind(ErrorDetail(self._name, rule, got, hint))
+    def _read(self) -> None:
+        assert self._process.stderr is not None, "the worker's stderr is a pipe"
+        for line in self._process.stderr:
+            if line.strip():
+                self._said.append(f"worker {self._slot}: {line.rstrip()}")
 
 
 def _ending(code: int) -> str:

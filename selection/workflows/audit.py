@@ -8,7 +8,6 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from selection.seeds import seed_for
 from selection.store.curve_points import AUDIT, CurvePoint
@@ -17,10 +16,7 @@ from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
-from selection.study.trial import Trial, TrialState, fold_means
-
-if TYPE_CHECKING:
-    from selection.train.fit import Trainer
+from selection.study.trial import Trial, TrialResult, TrialState, fold_means
 
 
 @dataclass(frozen=True)
@@ -39,24 +35,29 @@ def audit_pruned(
     spec: StudySpec,
     study: StudyRecord,
     repository: Repository,
-    trainer: Trainer,
+    train: Callable[[Sequence[Setting]], Sequence[TrialResult]],
     say: Callable[[str], None],
 ) -> None:
     """Train the pruned trials that are to be audited and are not on record, on the same folds."""
-    trials = repository.records.trials(study, with_curves=False)
-    known = {point.number for point in repository.curves.audited(study)}
-    missing = [trial for trial in trials_to_audit(spec, trials) if trial.number not in known]
+    missing = missing_audits(spec, study, repository)
     if not missing:
         return
     say(f"audit: training {len(missing)} of the pruned trials to their end")
     settings = [spec.setting(trial.params) for trial in missing]
     points = [
         CurvePoint(trial.number, AUDIT, setting.kind.epochs, result.folds, result.reason)
-        for trial, setting, result in zip(missing, settings, trainer.train(settings), strict=True)
+        for trial, setting, result in zip(missing, settings, train(settings), strict=True)
     ]
     # Of a training that ran out of memory there are no folds.
     kept = [point for point in points if point.folds]
     retry(lambda: repository.curves.keep(study, kept), say)
+
+
+def missing_audits(spec: StudySpec, study: StudyRecord, repository: Repository) -> list[Trial]:
+    """Return the pruned trials that are to be audited and are not on record, by number."""
+    trials = repository.records.trials(study, with_curves=False)
+    known = {point.number for point in repository.curves.audited(study)}
+    return [trial for trial in trials_to_audit(spec, trials) if trial.number not in known]
 
 
 def trials_to_audit(spec: StudySpec, trials: Sequence[Trial]) -> list[Trial]:

@@ -23,18 +23,20 @@ class CohortTask:
     """Hold what a process needs to train a cohort, beside the rows of its study.
 
     settings are those to train, by the number of their trial; the pruner knows the trials that
-    finished before.
+    finished before, and without one nothing is pruned.
     """
 
     cohort: int
     settings: Mapping[int, Setting]
-    pruner: CohortPruner
+    pruner: CohortPruner | None
 
     def train(self, trainer: Trainer, watch: Callable[[EpochNews], None]) -> dict[int, TrialResult]:
         """Train every setting on all folds; watch is called after every epoch."""
         numbers = list(self.settings)
 
         def decide(epoch: int, means: Mapping[int, float]) -> list[int]:
+            if self.pruner is None:
+                return []
             by_number = {numbers[index]: mean for index, mean in means.items()}
             return [numbers.index(number) for number in self.pruner.decide(epoch, by_number)]
 

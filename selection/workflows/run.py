@@ -15,8 +15,6 @@ from selection.store.trial_reader import ENDINGS
 from selection.study.baselines import constant_name, wanted_baselines
 from selection.study.spec import StudySpec
 from selection.train.device import Device
-from selection.train.fit import Trainer
-from selection.workflows.audit import audit_pruned
 from selection.workflows.baselines import score_baseline
 from selection.workflows.nested_cv import score_procedure
 from selection.workflows.study_data import StudyData
@@ -27,18 +25,17 @@ def run_procedure(
     study: StudyRecord,
     data: StudyData,
     repository: Repository,
-    trainer: Trainer,
     device: Device,
     say: Callable[[str], None],
     sweep: Callable[[], None],
 ) -> None:
-    """Sweep, audit, then train the baselines, and the outer folds if the study asks for them.
+    """Sweep, then train the baselines, and the outer folds if the study asks for them.
 
-    A study whose held-out set was opened takes no more trials.
+    sweep trains the trials, and the pruned ones that are to be audited. A study whose held-out set
+    was opened takes no more trials.
     """
     if not repository.ledger.evaluations(study):
         sweep()
-        audit_pruned(spec, study, repository, trainer, say)
     _add_baselines(spec, study, data, repository, say)
     # Outer folds run the whole budget: they would speak of another procedure than one cut short.
     is_cut = any(

@@ -7,7 +7,7 @@ trials depend on.
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -38,7 +38,7 @@ from selection.study.changes import RECORDED, differences
 from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, most_features
 from selection.study.trial import Outputs
-from selection.train.device import Device, describe_device
+from selection.train.device import Device
 from selection.train.fit import RungPredictions, Trainer
 from selection.workflows.warm_start import warm_start
 
@@ -56,6 +56,8 @@ UNRECORDED = (
     "search.max_consecutive_failures",
     "training.diagnostics",
 )
+# Where a study trains is said anew by every run.
+WHERE = "run."
 PACKAGES = (DISTRIBUTION, "torch", "optuna", "scikit-learn", "numpy")
 
 
@@ -138,10 +140,13 @@ def _provenance_warnings(spec: StudySpec, dataset: Dataset, folds: Sequence[str]
     ]
 
 
-def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Device) -> StudyRecord:
+def enter_study(
+    spec: StudySpec, data: StudyData, records: Records, hardware: Mapping[str, str | int]
+) -> StudyRecord:
     """Return the record of a study, begun now or earlier with the same file and the same rows.
 
-    A changed budget, rule or level is stored and recorded.
+    hardware is what describe_device() says of the device that trains a new study. A changed
+    budget, rule or level is stored and recorded.
 
     Raises: StudyStateError if the study began with other rows, or its file changed in what trials
     depend on, or it is to begin with the settings of a study that is missing; RefusedError if it
@@ -153,7 +158,7 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
         environment = {
             "python": platform.python_version(),
             "machine": platform.machine(),
-            **describe_device(device),
+            **hardware,
             "versions": installed_versions(),
         }
         warm = warm_start(spec, records, dataset.fingerprint)
@@ -162,7 +167,11 @@ def enter_study(spec: StudySpec, data: StudyData, records: Records, device: Devi
         return records.create_study(spec, *prints, facts, environment, warm.settings)
     # Read by this version, so that a section it knows anew has its defaults on both sides.
     changed = differences(study.spec().to_json(), spec.to_json())
-    fixed = [each for each in changed if each.key not in (*UNRECORDED, *RECORDED)]
+    fixed = [
+        each
+        for each in changed
+        if each.key not in (*UNRECORDED, *RECORDED) and not each.key.startswith(WHERE)
+    ]
     if fixed:
         raise StudyStateError(
             ErrorDetail(

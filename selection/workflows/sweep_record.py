@@ -77,6 +77,7 @@ class SweepRecord:
             search.max_consecutive_failures,
             self.lag if begins_ahead else Lag(lag.cohorts),
         )
+        self._begins_ahead = begins_ahead
         self._memory = Memory(spec)
         self._recovery = RecoveryFiles(repository.database.address, study)
         self._is_exhausted = False
@@ -106,8 +107,19 @@ class SweepRecord:
             begun = BegunCohort(claim.lease, claim.trials)
         else:
             begun = self._begin_new(claim, pending)
-        self._look_ahead(begun, pending)
+        if not self._begins_ahead:
+            self._look_ahead(begun, pending)
         return begun
+
+    def knows_enough(self, begun: BegunCohort) -> bool:
+        """Say whether all that a cohort is to know has finished; one begun ahead has to wait."""
+        known = begun.trials[0].known_cohorts
+        known = self.lag.known(begun.lease.cohort) if known is None else known
+        if known is None or not self.lag.is_ahead:
+            return True
+        pending = self._pending()
+        self._learn()
+        return all(trial.cohort >= known for trial in pending)
 
     def plan(self, begun: BegunCohort) -> CohortPlan:
         """Return what of a cohort is to be trained, given the trials that it knows."""
@@ -170,9 +182,8 @@ class SweepRecord:
     def _begin_new(self, claim: NewCohort, pending: Sequence[Trial]) -> BegunCohort:
         """Ask for the next cohort and write it down."""
         lease, queued = claim.lease, claim.queued
-        known = self.lag.known(lease.cohort)
-        # A cohort that knows all earlier ones needs no note.
-        known = None if known == lease.cohort else known
+        # With a lag of one, cohorts follow each other and know all earlier ones.
+        known = None if self.lag.cohorts == 1 else self.lag.known(lease.cohort)
         empty = Trial(0, TrialState.RUNNING, {}, lease.cohort, known_cohorts=known)
         waiting = [
             replace(empty, number=q.number, state=q.state, params=q.params, asked_for=q.asked_for)

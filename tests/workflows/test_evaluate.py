@@ -31,7 +31,7 @@ from selection.store.leases import Lease
 from selection.store.ledger import Ledger
 from selection.study.spec import parse_study
 from selection.study.trial import TrialState
-from selection.train.device import choose_device
+from selection.train.device import choose_device, describe_device
 from selection.workflows import evaluate as final
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer, row_facts
 from selection.workflows.sweep import SweepNews, run_sweep
@@ -399,7 +399,7 @@ def test_an_evaluation_ends_the_trials_that_wait_and_run(bench: Bench) -> None:
     """A cohort that trains while the evaluation is claimed cannot end behind its back."""
     spec = make_spec({"assessment": {"nested": True}}, trials=4, cohort=2)
     data = load_study_data(spec, bench.folder)
-    study = enter_study(spec, data, bench.records, choose_device("cpu"))
+    study = enter_study(spec, data, bench.records, describe_device(choose_device("cpu")))
     bench.evidence.keep_rows(study, row_facts(data))
     trainer = make_trainer(spec, data, choose_device("cpu"), 0)
 

@@ -19,7 +19,7 @@ from selection.stats.selection_rules import choose_trial, simplicity_ranks
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
-from selection.train.device import choose_device
+from selection.train.device import choose_device, describe_device
 from selection.workflows import evaluate as final
 from selection.workflows.assess import mlp_ends
 from selection.workflows.study_data import enter_study, load_study_data
@@ -92,7 +92,7 @@ def test_diagnostics_may_be_switched_on_later_and_features_may_not(bench: Bench)
         )
         data = load_study_data(other, bench.folder)
         with pytest.raises(StudyStateError, match=r"keeps its file, but got model\.features: 2 ->"):
-            enter_study(other, data, bench.records, CPU)
+            enter_study(other, data, bench.records, describe_device(CPU))
 
 
 def test_trials_that_are_trained_after_the_switch_have_layers(bench: Bench) -> None:

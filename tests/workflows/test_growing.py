@@ -18,7 +18,7 @@ from selection.store.study_record import StudyRecord
 from selection.study.budget import is_finished
 from selection.study.changes import RecordedChange
 from selection.study.spec import StudySpec
-from selection.train.device import choose_device
+from selection.train.device import choose_device, describe_device
 from selection.workflows.assess import Assessment
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
 from selection.workflows.sweep import run_sweep
@@ -206,7 +206,7 @@ def claim_held_out(bench: Bench, study: StudyRecord) -> None:
 
 def enter(bench: Bench, spec: StudySpec) -> StudyRecord:
     data = load_study_data(spec, bench.folder)
-    return enter_study(spec, data, bench.records, choose_device("cpu"))
+    return enter_study(spec, data, bench.records, describe_device(choose_device("cpu")))
 
 
 def test_nothing_changes_once_the_held_out_set_is_opened(grown: Bench) -> None:

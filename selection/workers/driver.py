@@ -1,0 +1,194 @@
+"""Trains a study by several workers: the driver proposes, hands out and records every cohort.
+
+The driver alone writes the record. Which cohort knows which is fixed by the lag, so that the trials
+do not depend on how fast the workers are, or on which of them die.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from selection.errors import LostCohortError
+from selection.store.claims import Spent, Wait
+from selection.store.heartbeat import Heartbeat, heartbeat
+from selection.store.leases import Lease, Progress, RunningCohort, Worker
+from selection.store.repository import Repository
+from selection.store.study_record import StudyRecord
+from selection.study.lag import Lag
+from selection.study.spec import StudySpec
+from selection.study.trial import TrialResult
+from selection.workers.launcher import Advanced, Died, Trained
+from selection.workers.team import POLL_SECONDS, Happening, Team
+from selection.workflows.audit import audit_pruned
+from selection.workflows.callbacks import TeamView
+from selection.workflows.cohort import CohortPlan
+from selection.workflows.sweep_record import BegunCohort, SweepRecord
+
+
+@dataclass
+class _Held:
+    """Follow a cohort from its beginning to its end; slot is None until it trains."""
+
+    begun: BegunCohort
+    plan: CohortPlan | None = None
+    slot: int | None = None
+
+
+def run_team(
+    team: Team,
+    spec: StudySpec,
+    study: StudyRecord,
+    repository: Repository,
+    worker: Worker,
+    view: TeamView,
+    *,
+    lag: int | None,
+    max_retries: int | None,
+) -> None:
+    """Train a study by a team until its budget is spent, then the pruned trials to be audited.
+
+    worker is this process, the driver: it holds the cohorts of all its workers. An interrupt gives
+    them back; what is finished stays. The other arguments are those of run_sweep.
+    """
+    record = SweepRecord(
+        spec,
+        study,
+        repository,
+        worker,
+        view.say,
+        lag=Lag(lag, team.facts().asks_ahead),
+        max_retries=max_retries,
+        begins_ahead=True,
+    )
+    with heartbeat(repository.leases, study, worker.lease_seconds) as beating:
+        sweep = _TeamSweep(team, record, view, beating)
+        try:
+            sweep.run()
+        finally:
+            sweep.leave()
+    audit_pruned(spec, study, repository, team.train, view.say)
+
+
+@dataclass
+class _TeamSweep:
+    team: Team
+    record: SweepRecord
+    view: TeamView
+    heartbeat: Heartbeat
+    held: dict[int, _Held] = field(default_factory=dict)  # by cohort
+    # Of finished cohorts, kept until the next claim: else the study would seem to have stopped.
+    resting: list[Lease] = field(default_factory=list)
+    is_spent: bool = False
+    has_news: bool = True
+    claimed_at: float = 0.0
+    shown_at: float = 0.0
+
+    def run(self) -> None:
+        """Hand out cohorts and record what comes back, until the study is spent."""
+        while not self.is_spent:
+            self._claim()
+            self._hand_out()
+            self._show()
+            for event in self.team.advance():
+                self._handle(event)
+        self._show(is_last=True)
+
+    def leave(self) -> None:
+        """Give back all that is held."""
+        for lease in [*self.resting, *(held.begun.lease for held in self.held.values())]:
+            self.record.release(lease)
+
+    def _claim(self) -> None:
+        """Begin as many cohorts as there are workers to train them, or are about to be."""
+        now = time.monotonic()
+        if not self.has_news and now - self.claimed_at < POLL_SECONDS:
+            return
+        waiting = [each for each in self.held.values() if each.slot is None]
+        wanted = len(self.team.idle()) + self.record.lag.is_ahead - len(waiting)
+        if not self.held:
+            # Workers may have gone that are not needed any more.
+            wanted = max(wanted, 1)
+        while wanted > 0:
+            claim = self.record.claim(self.held)
+            self.resting, self.claimed_at = [], now
+            if isinstance(claim, Spent | Wait):
+                self.is_spent, self.has_news = isinstance(claim, Spent), False
+                return
+            try:
+                begun = self.record.begin(claim)
+            except LostCohortError as error:
+                self.view.say(str(error))
+                continue
+            self.held[claim.lease.cohort] = _Held(begun)
+            self.heartbeat.hold(claim.lease)
+            wanted -= 1
+
+    def _hand_out(self) -> None:
+        """Give idle workers the cohorts that know all they are to know, the first first."""
+        for cohort in sorted(self.held):
+            held, idle = self.held[cohort], self.team.idle()
+            if held.slot is not None or not self.record.knows_enough(held.begun):
+                continue
+            results = self.record.recovered(held.begun)
+            if results is None:
+                held.plan = held.plan or self.record.plan(held.begun)
+                if held.plan.task.settings:
+                    if idle:
+                        held.slot = idle[0]
+                        self.team.give(idle[0], held.plan.task)
+                    continue
+                results = held.plan.complete({}, self.record.recall)
+            self._finish(held, results)
+
+    def _handle(self, event: Happening) -> None:
+        if not isinstance(event, Advanced):
+            self.has_news = True
+        held = next((each for each in self.held.values() if each.slot == event.slot), None)
+        if held is None:
+            return
+        lease = held.begun.lease
+        match event:
+            case Advanced(_, news):
+                # Whether the cohort was lost is asked when it is finished.
+                with suppress(LostCohortError):
+                    progress = Progress(news.members, news.epoch, news.epochs)
+                    self.heartbeat.report(lease, progress)
+            case Died():
+                self._drop(held)
+                self.record.lose(lease)
+            case Trained(_, results):
+                assert held.plan is not None, "what trained was planned"
+                self._finish(held, held.plan.complete(results, self.record.recall))
+
+    def _finish(self, held: _Held, results: Mapping[int, TrialResult]) -> None:
+        try:
+            self.record.finish(held.begun, results)
+        except LostCohortError as error:
+            self.view.say(str(error))
+        self._drop(held)
+        self.resting.append(held.begun.lease)
+        self.has_news = True
+        self.team.finished = len(self.record.finished)
+
+    def _drop(self, held: _Held) -> None:
+        del self.held[held.begun.lease.cohort]
+        self.heartbeat.let_go(held.begun.lease)
+
+    def _show(self, *, is_last: bool = False) -> None:
+        now = time.monotonic()
+        if is_last or now - self.shown_at >= POLL_SECONDS:
+            self.shown_at = now
+            running = [self._running(cohort) for cohort in sorted(self.held)]
+            shown = [cohort for cohort in running if cohort is not None]
+            self.view.show_team(self.record.spec.budget, tuple(self.record.finished), shown)
+
+    def _running(self, cohort: int) -> RunningCohort | None:
+        held = self.held[cohort]
+        if held.slot is None:
+            return None
+        name, news = self.team.news(held.slot)
+        progress = Progress() if news is None else Progress(news.members, news.epoch, news.epochs)
+        return RunningCohort(cohort, name, len(held.begun.trials), progress)

@@ -1,0 +1,285 @@
+"""A study by several workers equals itself, whoever is fast, whoever dies, however often it starts.
+
+The workers are made up, and the trainer, the record and the databases are real.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from selection.errors import StudyStateError
+from selection.store.leases import RunningCohort, new_worker
+from selection.store.repository import Repository, open_repository
+from selection.study.spec import StudySpec
+from selection.study.trial import Trial, TrialState
+from selection.train.device import choose_device, describe_device
+from selection.train.fit import Trainer
+from selection.workers import team as team_module
+from selection.workers.driver import run_team
+from selection.workers.team import Team
+from selection.workflows.audit import audit_pruned
+from selection.workflows.study_data import enter_study, load_study_data, make_trainer
+from selection.workflows.sweep import run_sweep
+from tests.record_content import content_of
+from tests.sweep_bench import make_spec
+from tests.workers.made_up import MadeUpLauncher
+
+CPU = choose_device("cpu")
+
+
+class Killed(BaseException):
+    """Stands for a kill of the driver: nothing of it runs afterwards."""
+
+
+class Watcher:
+    """Be the view of a team that keeps what it is shown."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.running: list[Sequence[RunningCohort]] = []
+        self.finished: list[int] = []
+
+    def show(self, news: Any) -> None:
+        raise AssertionError("a team has a view of its own")
+
+    def show_team(
+        self, budget: int, finished: Sequence[Trial], running: Sequence[RunningCohort]
+    ) -> None:
+        self.finished.append(len(finished))
+        self.running.append(running)
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@dataclass
+class Case:
+    """Hold a database, and what runs of one study share."""
+
+    url: str
+    spec: StudySpec
+    folder: Path
+
+    def trainer(self) -> Trainer:
+        return make_trainer(self.spec, load_study_data(self.spec, self.folder), CPU, 0)
+
+    def run(
+        self, launcher: MadeUpLauncher, lag: int | None, view: Watcher | None = None
+    ) -> Watcher:
+        """Run the study by a team, as a process of its own would."""
+        view = view or Watcher()
+        with open_repository(self.url, create=True, write=True) as repository:
+            data = load_study_data(self.spec, self.folder)
+            study = enter_study(self.spec, data, repository.records, describe_device(CPU))
+            team = Team(lambda: launcher, view.say)
+            is_alone = repository.database.address.path is not None
+            me = replace(new_worker(60.0, is_alone=is_alone), process="")
+            try:
+                run_team(team, self.spec, study, repository, me, view, lag=lag, max_retries=None)
+            except Killed:
+                self.die(repository)
+                raise
+            finally:
+                team.stop()
+        return view
+
+    def run_alone(self, lag: int | None = None) -> None:
+        """Run the study by this process alone."""
+        with open_repository(self.url, create=True, write=True) as repository:
+            data = load_study_data(self.spec, self.folder)
+            study = enter_study(self.spec, data, repository.records, describe_device(CPU))
+            me = new_worker(60.0, is_alone=True)
+            view: Any = Watcher()
+            view.show = lambda news: None
+            trainer = self.trainer()
+            run_sweep(self.spec, study, repository, trainer, me, view, lag=lag)
+            audit_pruned(self.spec, study, repository, trainer.train, view.say)
+
+    def die(self, repository: Repository) -> None:
+        """Let the leases of a killed driver end."""
+        with repository.database.writing() as connection:
+            connection.exec_driver_sql("DELETE FROM selection_lease")
+
+    def content(self) -> list[dict[str, Any]]:
+        with open_repository(self.url) as repository:
+            return content_of(repository, self.spec.name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def new_case(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., Case]:
+    """A function that returns a case with a database of its own."""
+    monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 0.0)
+    monkeypatch.setattr(team_module, "POLL_SECONDS", 0.0)
+    count = iter(range(1000))
+
+    def make(**search: Any) -> Case:
+        if request.param == "sqlite":
+            url = f"sqlite:///{tmp_path}/{next(count)}.db"
+        else:
+            url = request.getfixturevalue("new_postgres")()
+        return Case(url, make_spec(**{"trials": 26, "cohort": 3, **search}), tmp_path)
+
+    return make
+
+
+def launcher_of(case: Case, workers: int, seed: int, **options: Any) -> MadeUpLauncher:
+    return MadeUpLauncher(workers, case.trainer(), random.Random(seed), **options)
+
+
+def test_one_worker_trains_the_trials_of_a_run_without_workers(
+    new_case: Callable[..., Case],
+) -> None:
+    alone, team = new_case(), new_case()
+    alone.run_alone()
+    launcher = launcher_of(team, 1, 0)
+    view = team.run(launcher, 1)
+    assert team.content() == alone.content()
+    assert view.finished[-1] == 26
+    assert launcher.has_stopped
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_trials_depend_neither_on_speed_nor_on_deaths(
+    new_case: Callable[..., Case], is_ahead: bool
+) -> None:
+    calm = new_case()
+    launcher = launcher_of(calm, 3, 0, asks_ahead=is_ahead)
+    calm.run(launcher, 3)
+    assert launcher.most == 3, "all workers train at once"
+    content = calm.content()
+    assert {trial["state"] for trial in content} > {TrialState.PRUNED}
+    for seed in range(1, 5):
+        other = new_case()
+        other.run(launcher_of(other, 3, seed, deaths=0.3, asks_ahead=is_ahead), 3)
+        assert other.content() == content, f"seed {seed}"
+
+
+def test_fewer_workers_with_the_same_lag_train_the_same_trials(
+    new_case: Callable[..., Case],
+) -> None:
+    three, one, alone = new_case(), new_case(), new_case()
+    three.run(launcher_of(three, 3, 0), 3)
+    one.run(launcher_of(one, 1, 0), 3)
+    alone.run_alone(3)
+    assert one.content() == three.content()
+    assert alone.content() == three.content()
+
+
+def test_another_lag_proposes_other_trials(new_case: Callable[..., Case]) -> None:
+    short, long = new_case(), new_case()
+    short.run(launcher_of(short, 2, 0), 2)
+    long.run(launcher_of(long, 2, 0), 4)
+    assert long.content() != short.content()
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_driver_that_is_killed_again_and_again_ends_with_the_same_record(
+    new_case: Callable[..., Case], is_ahead: bool
+) -> None:
+    calm, killed = new_case(), new_case()
+    calm.run(launcher_of(calm, 2, 0, asks_ahead=is_ahead), 2)
+    generator = random.Random(7)
+    kills = 0
+    while True:
+        left = generator.randrange(1, 9)
+
+        def die() -> None:
+            nonlocal left
+            left -= 1
+            if left < 0:
+                raise Killed
+
+        launcher = launcher_of(
+            killed, 2, generator.randrange(100), deaths=0.2, before=die, asks_ahead=is_ahead
+        )
+        try:
+            killed.run(launcher, 2)
+        except Killed:
+            kills += 1
+            continue
+        break
+    assert kills > 3
+    assert killed.content() == calm.content()
+
+
+def test_a_free_lag_trains_the_budget_once(new_case: Callable[..., Case]) -> None:
+    case = new_case()
+    launcher = launcher_of(case, 3, 5, deaths=0.2)
+    case.run(launcher, None)
+    content = case.content()
+    assert [trial["number"] for trial in content] == list(range(26))
+    assert all(trial["state"].is_finished for trial in content)
+    assert {trial["known_cohorts"] for trial in content} == {None}
+
+
+def test_what_a_cohort_knew_is_on_record(new_case: Callable[..., Case]) -> None:
+    case = new_case()
+    case.run(launcher_of(case, 3, 0), 3)
+    known = {trial["cohort"]: trial["known_cohorts"] for trial in case.content()}
+    assert known == {cohort: max(cohort - 2, 0) for cohort in range(9)}
+
+
+def test_a_cohort_whose_workers_always_die_is_failed_and_the_study_goes_on(
+    new_case: Callable[..., Case],
+) -> None:
+    case = new_case(trials=9)
+    launcher = launcher_of(case, 1, 0)
+    deadly = [2]
+
+    def events(seconds: float) -> list[Any]:
+        if any(task.cohort in deadly for task in launcher.training.values()):
+            launcher.deaths = 1.0
+        found = MadeUpLauncher.events(launcher, seconds)
+        launcher.deaths = 0.0
+        return found
+
+    launcher.events = events  # type: ignore[method-assign]
+    view = Watcher()
+    with open_repository(case.url, create=True, write=True) as repository:
+        data = load_study_data(case.spec, case.folder)
+        study = enter_study(case.spec, data, repository.records, describe_device(CPU))
+        me = new_worker(60.0, is_alone=True)
+        team = Team(lambda: launcher, view.say)
+        run_team(team, case.spec, study, repository, me, view, lag=1, max_retries=2)
+    content = case.content()
+    assert [t["state"] for t in content[6:]] == [TrialState.FAILED] * 3
+    assert content[6]["reason"] == "lost: 3 workers in a row died while they trained it"
+    assert all(trial["state"] is not TrialState.FAILED for trial in content[:6])
+    assert len([task for task in launcher.given if task.cohort == 2]) == 3
+
+
+def test_a_worker_that_dies_again_and_again_stops_the_study(
+    new_case: Callable[..., Case],
+) -> None:
+    case = new_case()
+    launcher = launcher_of(case, 2, 0, deaths=1.0)
+    view = Watcher()
+    with pytest.raises(StudyStateError) as caught:
+        case.run(launcher, 2, view)
+    assert "a worker may fail at most 10 times in a row, but got 11 failures" in str(caught.value)
+    assert launcher.has_stopped
+    states = {trial["state"] for trial in case.content()}
+    assert states == {TrialState.WAITING}, "the cohorts were given back"
+    with open_repository(case.url) as repository:
+        assert repository.leases.running(repository.study("iris")) == []
+
+
+def test_all_audits_are_trained_by_workers(new_case: Callable[..., Case]) -> None:
+    alone, case = new_case(), new_case()
+    alone.run_alone()
+    case.run(launcher_of(case, 2, 3, deaths=0.3), 1)
+    audited = []
+    for each in (alone, case):
+        with open_repository(each.url) as repository:
+            points = repository.curves.audited(repository.study("iris"))
+            audited.append([(p.number, [f.curve.points.tolist() for f in p.folds]) for p in points])
+    assert len(audited[0]) == 2
+    assert audited[0] == audited[1]
