@@ -52,7 +52,7 @@ def run(
     ] = None,
     lag: Lag = None,
     address: Annotated[
-        str | None, typer.Option(help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+        str | None, typer.Option(help="Ray cluster: HOST:PORT, auto or local.")
     ] = None,
     gpus_per_worker: Annotated[
         float | None, typer.Option(help="GPUs of each worker on Ray; 1 if left out.")

@@ -276,8 +276,8 @@ class RunSection(Section):
     finished.
     """
     address: str | None = None
-    """Ray cluster: `auto`, `HOST:PORT` or `ray://HOST:PORT`; left out, the one that `RAY_ADDRESS`
-    names, or one of this machine's own.
+    """Ray cluster: `HOST:PORT`, `auto` for the one that this machine is a node of, or `local` for
+    one of this machine's own; left out, the one that `RAY_ADDRESS` names, else `local`.
     """
     gpus_per_worker: float | None = Field(default=None, gt=0.0)
     """GPUs of each worker on Ray, 1 if left out; 0.5 lets two share one."""

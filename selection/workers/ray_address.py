@@ -1,0 +1,59 @@
+"""Says within seconds whether a Ray cluster answers: ray.init itself tries for minutes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+
+PROBE_SECONDS = 12.0
+# Read by Ray when it is imported. The connection is tried once, for so many seconds.
+SHORT = {
+    "RAY_gcs_rpc_server_connect_timeout_s": "1",
+    "RAY_py_gcs_connect_timeout_s": "3",
+    "RAY_gcs_server_port_wait_time_s": "1",
+}
+# Some ways to fail end the whole process, and all of them write to its stderr.
+PROBE = """
+import json, sys
+from ray._raylet import GcsClient
+try:
+    client = GcsClient(address=sys.argv[1])
+    client.internal_kv_get(b"CLUSTER_METADATA", b"cluster", timeout=3)
+    print(json.dumps({"is_there": True}))
+except Exception as error:
+    print(json.dumps({"is_there": False, "error": type(error).__name__}))
+"""
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Say whether a cluster answered, and whether it wants a token."""
+
+    is_there: bool
+    wants_token: bool = False
+
+
+def probe(address: str) -> Probe:
+    """Ask for a cluster at HOST:PORT."""
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", PROBE, address],
+            env={**os.environ, **SHORT},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=PROBE_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Probe(is_there=False)
+    # Without a token where one is wanted, Ray ends the process.
+    if done.returncode < 0:
+        return Probe(is_there=False, wants_token=True)
+    lines = done.stdout.splitlines()
+    found = json.loads(lines[-1]) if lines else {"is_there": False}
+    return Probe(found["is_there"], found.get("error") == "AuthenticationError")
