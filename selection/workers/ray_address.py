@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import dataclass
 
-PROBE_SECONDS = 12.0
+PROBE_SECONDS = 8.0
 # Read by Ray when it is imported. The connection is tried once, for so many seconds.
 SHORT = {
     "RAY_gcs_rpc_server_connect_timeout_s": "1",
