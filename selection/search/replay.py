@@ -43,14 +43,15 @@ def replay_pruner(
     epochs: Sequence[int],
     judged: Sequence[int],
     values: Floats,
+    known: Sequence[int | None] | None = None,
 ) -> Bools:
     """Return which trials end complete where the fold means are these; trial 0 always does.
 
     The pruner judges cohort after cohort and epoch after epoch, as in the sweep; each cohort knows
-    all earlier ones. Failed trials are left out. With every epoch judged and the fold means of the
+    the earlier ones, or the first so many that known says of its trials. Failed trials are left out. With every epoch judged and the fold means of the
     record, the result is what the sweep decided.
 
-    Shape: numbers, cohorts and epochs (T,), one entry per trial; epochs are those of the whole
+    Shape: numbers, cohorts, epochs and known (T,), one entry per trial; epochs are those of the whole
     training, whatever it was cut short to. judged (E,), ascending. values (B, T, E), the fold
     means at the judged epochs in each resampling; NaN only beyond the end of a trial's training,
     or where the score is undefined, which the pruner treats as it does in the sweep. Returns
@@ -65,9 +66,12 @@ def replay_pruner(
         np.array(np.moveaxis(values, 2, 0)[:, :, order], dtype=np.float64, order="C"),
     )
     pruner = make_pruner(spec)
-    for cohort in _runs(np.asarray(cohorts)[order]):
+    cohort_of = np.asarray(cohorts)[order]
+    for cohort in _runs(cohort_of):
+        bound = None if known is None else known[order[cohort.start]]
+        earlier = cohort.start if bound is None else int(np.searchsorted(cohort_of, bound))
         for index, epoch in enumerate(judged):
-            standing = replay.standing(cohort, index)
+            standing = replay.standing(cohort, index, earlier)
             if pruner.judges(epoch) and standing.training.any():
                 replay.keep(cohort, standing.ended | survivors(pruner, standing))
     complete = np.empty_like(replay.going)
@@ -95,8 +99,8 @@ class _Replay:
         self.values = values
         self.going = np.ones(values.shape[1:], dtype=np.bool_)
 
-    def standing(self, cohort: slice, index: int) -> Standing:
-        """Return what the pruner knows of a cohort at a judged epoch."""
+    def standing(self, cohort: slice, index: int, earlier: int) -> Standing:
+        """Return what the pruner knows of a cohort at a judged epoch, and of so many first trials."""
         epoch = self.judged[index]
         going = self.going[:, cohort]
         lengths = self.lengths[cohort]
@@ -104,9 +108,9 @@ class _Replay:
         self.values[index, :, cohort][~going | (lengths < epoch)] = np.nan
         return Standing(
             epochs=self.judged[: index + 1],
-            finished_numbers=self.numbers[: cohort.start],
-            finished=self.values[index, :, : cohort.start],
-            complete=self.going[:, : cohort.start],
+            finished_numbers=self.numbers[:earlier],
+            finished=self.values[index, :, :earlier],
+            complete=self.going[:, :earlier],
             numbers=self.numbers[cohort],
             cohort=self.values[: index + 1, :, cohort],
             # The sweep does not judge a trial after its last epoch.

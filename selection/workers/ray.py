@@ -209,6 +209,7 @@ def _connect(address: str | None, before: _Process) -> None:
         os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
     elif address != "auto":
         _require_answer(address)
+    _forget_token()
     try:
         with _silent():
             ray.init(**options, logging_level=logging.ERROR)
@@ -216,6 +217,12 @@ def _connect(address: str | None, before: _Process) -> None:
         before.restore()
         raise StudyStateError(_why_not(address, error)) from None
     before.restore_signals()
+
+
+def _forget_token() -> None:
+    """Let Ray read its token again: it keeps the first one that it sees."""
+    internals: Any = ray._raylet  # has no types for it
+    internals.AuthenticationTokenLoader.instance().reset_cache()
 
 
 def _listen_on_loopback() -> None:
@@ -337,6 +344,7 @@ class _Process:
         for name in _ray_variables().keys() - self._environment.keys():
             del os.environ[name]
         os.environ.update(self._environment)
+        _forget_token()
         ray_constants.ENABLE_RAY_CLUSTER = self._is_cluster
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
+from typing import Any
 
 PROBE_SECONDS = 8.0
 # Read by Ray when it is imported. The connection is tried once, for so many seconds.
@@ -51,9 +52,9 @@ def probe(address: str) -> Probe:
         )
     except subprocess.TimeoutExpired:
         return Probe(is_there=False)
-    # Without a token where one is wanted, Ray ends the process.
-    if done.returncode < 0:
-        return Probe(is_there=False, wants_token=True)
     lines = done.stdout.splitlines()
-    found = json.loads(lines[-1]) if lines else {"is_there": False}
+    if not lines:
+        # Where its mode says that there must be a token and there is none, Ray ends the process.
+        return Probe(is_there=False, wants_token=True)
+    found: dict[str, Any] = json.loads(lines[-1])
     return Probe(found["is_there"], found.get("error") == "AuthenticationError")

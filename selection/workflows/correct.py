@@ -202,6 +202,7 @@ def _chooser(
         reached,
         rule,
         simplicity_ranks(settings, study.facts.inputs, study.facts.outputs),
+        [each.trial.known_cohorts for each in candidates],
     )
 
 
@@ -213,14 +214,18 @@ def choice_in_bag(
     judged: Sequence[int],
     rule: Rule,
     simplicity: NDArray[np.int64],
+    known: Sequence[int | None] | None = None,
 ) -> Choose:
     """Return the choice of a study, its pruner and then its rule, as a function of in-bag scores.
 
-    Shape: numbers, cohorts, epochs and simplicity (T,); judged, the epochs of the rungs (S - 1,).
+    known is Trial.known_cohorts of each trial; without it, the pruner knew all earlier cohorts.
+
+    Shape: numbers, cohorts, epochs, simplicity and known (T,); judged, the epochs of the rungs
+    (S - 1,).
     """
 
     def choose_in_bag(rungs: Floats, end: Floats) -> NDArray[np.int64]:
-        ends = replay_pruner(spec, numbers, cohorts, epochs, judged, rungs)  # (b, T)
+        ends = replay_pruner(spec, numbers, cohorts, epochs, judged, rungs, known)  # (b, T)
         ends |= ~ends.any(axis=1, keepdims=True)
         scores = np.where(ends[:, :, None], end, np.nan)
         return choose(scores, rule, simplicity, is_minimised=spec.is_minimised)

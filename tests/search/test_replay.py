@@ -46,13 +46,18 @@ def make_spec(
 
 
 def sweep(
-    spec: StudySpec, cohorts: list[int], lengths: list[int], means: NDArray[np.float64]
+    spec: StudySpec,
+    cohorts: list[int],
+    lengths: list[int],
+    means: NDArray[np.float64],
+    lag: int = 1,
 ) -> list[bool]:
     """Return which trials end complete, decided epoch by epoch. Shape: means (T, E)."""
     done: list[Trial] = []
     for cohort in sorted(set(cohorts)):
         numbers = [number for number, of in enumerate(cohorts) if of == cohort]
-        pruner = CohortPruner(spec, done, {n: {"epochs": lengths[n]} for n in numbers})
+        known = [trial for trial in done if trial.cohort <= cohort - lag]
+        pruner = CohortPruner(spec, known, {n: {"epochs": lengths[n]} for n in numbers})
         ends = {number: lengths[number] for number in numbers}
         for epoch in range(1, max(ends.values())):
             training = {n: float(means[n, epoch - 1]) for n in numbers if ends[n] > epoch}
@@ -99,6 +104,10 @@ def test_the_record_replayed_gives_the_decisions_of_the_sweep(
     values = masked(means, lengths)[None][:, :, [epoch - 1 for epoch in judged]]
     complete = replay_pruner(spec, numbers, cohorts, lengths, judged, values)
     assert complete[0].tolist() == sweep(spec, cohorts, lengths, means)
+    for lag in (2, 3):
+        known = [max(cohort - lag + 1, 0) for cohort in cohorts]
+        complete = replay_pruner(spec, numbers, cohorts, lengths, judged, values, known)
+        assert complete[0].tolist() == sweep(spec, cohorts, lengths, means, lag)
 
 
 @pytest.mark.parametrize(("name", "options"), PRUNERS)
