@@ -100,7 +100,7 @@ class _Replay:
         self.going = np.ones(values.shape[1:], dtype=np.bool_)
 
     def standing(self, cohort: slice, index: int, earlier: int) -> Standing:
-        """Return what the pruner knows of a cohort at a judged epoch, and of so many first trials."""
+        """Return what the pruner knows of a cohort at a judged epoch, and of the earlier trials."""
         epoch = self.judged[index]
         going = self.going[:, cohort]
         lengths = self.lengths[cohort]
