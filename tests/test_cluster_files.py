@@ -13,6 +13,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -110,8 +111,10 @@ def test_a_script_survives_preemption_and_the_time_limit(script: Path) -> None:
     options = sbatch_options(script)
     assert set(options) <= SBATCH_OPTIONS
     assert "requeue" in options
-    # Without B: the signal goes to the steps, where the worker is, and not to the script.
-    assert options["signal"] == "TERM@120"
+    # Without B: the signal goes to the steps, where the worker is, and not to the script. A driver
+    # needs its Ray to the end, so there the script passes it on.
+    is_passed_on = re.search("^trap .* TERM$", script.read_text(), re.MULTILINE) is not None
+    assert options["signal"] == ("B:TERM@120" if is_passed_on else "TERM@120")
     assert options["open-mode"] == "append"
     assert "%a" in options["output"] or "array" not in options
 
@@ -121,13 +124,13 @@ def test_ray_has_its_nodes_alone() -> None:
 
 
 STAND_INS = {
-    # An srun that knows its options runs the step in its place.
+    # It runs the step in its own place, so that a signal reaches the step.
     "srun": """while [[ $1 == --* ]]; do echo "$1" >> "$STANDS/srun.txt"; shift; done
-echo $$ > "$STANDS/step$SLURM_ARRAY_TASK_ID.pid"
+echo $$ > "$STANDS/$1.pid"
 exec "$@"
 """,
     "squeue": 'echo "$@" > "$STANDS/squeue.txt"; cat "$STANDS/state"\n',
-    "scontrol": """if [ "$1" = show ]; then printf 'node1\\nnode2\\n'; exit; fi
+    "scontrol": """if [ "$1" = show ]; then printf 'localhost\\nnode2\\n'; exit; fi
 echo "$@" >> "$STANDS/scontrol.txt"
 """,
     "sleep": "exec /bin/sleep 0.2\n",
@@ -166,24 +169,32 @@ class Slurm:
         (self.stands / "state").write_text(f"{state}\n")
 
     def start(self, script: str, *words: str, **environment: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            ["bash", CLUSTER / "slurm" / script, *words],
-            cwd=self.folder,
-            env={**self.environment, **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+        with (self.folder / f"slurm-{len(self.started)}.out").open("w") as output:
+            process = subprocess.Popen(
+                ["bash", CLUSTER / "slurm" / script, *words],
+                cwd=self.folder,
+                env={**self.environment, **environment},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                text=True,
+                start_new_session=True,
+            )
         self.started.append(process)
         return process
 
-    def stop_all(self) -> None:
-        """Kill what a failed test has left."""
-        for process in self.started:
-            if process.poll() is None:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.communicate()
+    def finish(self, process: subprocess.Popen[str], code: int = 0) -> str:
+        """Wait for a script and return what it said."""
+        process.wait(timeout=240)
+        self.end(process)
+        said = (self.folder / f"slurm-{self.started.index(process)}.out").read_text()
+        assert process.returncode == code, said
+        return said
+
+    def end(self, process: subprocess.Popen[str]) -> None:
+        """End all steps of a script, as Slurm does when the script has ended."""
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
     def start_task(self, number: int) -> subprocess.Popen[str]:
         task = str(number)
@@ -198,7 +209,8 @@ class Slurm:
 def slurm(tmp_path: Path, new_postgres: Callable[[], str]) -> Iterator[Slurm]:
     slurm = Slurm(tmp_path, new_postgres())
     yield slurm
-    slurm.stop_all()
+    for process in slurm.started:
+        slurm.end(process)
 
 
 def write_study(folder: Path, trials: int, epochs: int) -> None:
@@ -219,8 +231,8 @@ def test_two_tasks_of_an_array_spend_the_budget(slurm: Slurm) -> None:
     worker = slurm.start_task(1)
     time.sleep(1.0)
     first = slurm.start_task(0)
-    assert "study small takes no more trials" in finish(worker)
-    assert "accuracy" in finish(first)
+    assert "study small takes no more trials" in slurm.finish(worker)
+    assert "accuracy" in slurm.finish(first)
     study = selection.open_study("small", storage=slurm.environment["SELECTION_STORAGE"])
     assert len(study.trials) == 7
     assert slurm.requeued() == []
@@ -235,8 +247,8 @@ def test_a_task_that_is_stopped_gives_its_cohort_back_and_is_requeued(slurm: Slu
         slurm.set_state(state)
         task = slurm.start_task(0)
         wait_until(lambda: cohorts_held(slurm) == 1)
-        os.kill(int((slurm.stands / "step0.pid").read_text()), signal.SIGTERM)
-        finish(task, 143)
+        os.kill(int((slurm.stands / "selection.pid").read_text()), signal.SIGTERM)
+        slurm.finish(task, 143)
         assert cohorts_held(slurm) == 0
         assert slurm.requeued() == requeued
         assert "--jobs=100_0" in (slurm.stands / "squeue.txt").read_text()
@@ -262,45 +274,86 @@ def wait_until(is_so: Callable[[], bool], seconds: float = 120.0) -> None:
 
 def test_a_script_asks_for_what_it_needs(tmp_path: Path) -> None:
     slurm = Slurm(tmp_path, "sqlite:///none.db")
-    assert "FILE is missing" in finish(slurm.start("study.sbatch"), 1)
-    assert "NAME is missing" in finish(slurm.start("study.sbatch", "small.toml"), 1)
-    assert "FILE is missing" in finish(slurm.start("ray.sbatch"), 1)
+    assert "FILE is missing" in slurm.finish(slurm.start("study.sbatch"), 1)
+    assert "NAME is missing" in slurm.finish(slurm.start("study.sbatch", "small.toml"), 1)
+    assert "FILE is missing" in slurm.finish(slurm.start("ray.sbatch"), 1)
 
 
-def test_ray_starts_on_each_node_of_the_allocation(tmp_path: Path) -> None:
-    from ray.scripts import scripts, symmetric_run
+ALLOCATION = {
+    "SLURM_JOB_ID": "200",
+    "SLURM_JOB_NUM_NODES": "2",
+    "SLURM_JOB_NODELIST": "localhost,node2",
+    "SLURM_GPUS_ON_NODE": "4",
+    "SLURM_CPUS_PER_TASK": "16",
+    "SLURM_NODEID": "0",
+}
+# It records its words and stays, as a node does.
+RAY = """printf '%s\\n' "$@" >> "$STANDS/ray-$1.txt"
+if [ "$1" = start ]; then exec /bin/sleep "${RAY_SECONDS:-60}"; fi
+"""
 
-    record = 'printf "%s\\n" "$@" >> "$STANDS/ray-$1.txt"; exit "${RAY_CODE:-0}"\n'
-    slurm = Slurm(tmp_path, "sqlite:///none.db", ray=record)
-    nodes = {"SLURM_JOB_ID": "200", "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "4"}
-    start = {**nodes, "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "16"}
-    finish(slurm.start("ray.sbatch", "small.toml", **start))
-    words = (slurm.stands / "ray-symmetric-run.txt").read_text().splitlines()[1:]
-    end = words.index("--")
-    asked = symmetric_run.symmetric_run.make_context("ray", [*words[:end], "--", "true"])
-    assert (asked.params["address"], asked.params["min_nodes"]) == ("node1:6379", 2)
-    started = symmetric_run.curate_and_validate_ray_start_args(words[:end])
-    node = scripts.start.make_context("ray", started).params
-    assert (node["num_cpus"], node["num_gpus"]) == (16, 4)
-    assert words[end + 1 :] == shlex.split(
-        "selection run small.toml --on ray --address auto --workers 8"
+
+def ray_words(slurm: Slurm, command: str) -> list[str]:
+    return (slurm.stands / f"ray-{command}.txt").read_text().splitlines()[1:]
+
+
+@pytest.fixture
+def allocation(tmp_path: Path) -> Iterator[Slurm]:
+    """Slurm with an allocation of nodes for Ray; the driver is a program of bash."""
+    driver = """echo "$@" > "$STANDS/driver.txt"
+trap 'exit 143' TERM
+/bin/sleep "${DRIVER_SECONDS:-0}" & wait $!
+exit "${DRIVER_CODE:-0}"
+"""
+    slurm = Slurm(tmp_path, "sqlite:///none.db", ray=RAY, selection=driver)
+    slurm.environment.update(ALLOCATION)
+    yield slurm
+    for process in slurm.started:
+        slurm.end(process)
+
+
+@pytest.mark.parametrize("node", [0, 1])
+def test_ray_starts_on_each_node_of_the_allocation(allocation: Slurm, node: int) -> None:
+    from ray.scripts import scripts
+
+    allocation.finish(
+        allocation.start("ray.sbatch", "small.toml", SLURM_NODEID=str(node), DRIVER_SECONDS="1")
     )
-    assert (slurm.stands / "ray-get-auth-token.txt").read_text().split()[-1] == "--generate"
+    started = scripts.start.make_context("ray", ray_words(allocation, "start")).params
+    assert (started["num_cpus"], started["num_gpus"], started["block"]) == (16, 4, True)
+    if node == 0:
+        assert (started["head"], started["port"]) == (True, 6379)
+        assert started["node_ip_address"] == "127.0.0.1"
+    else:
+        assert (started["head"], started["address"]) == (False, "127.0.0.1:6379")
+    driver = "run small.toml --on ray --address 127.0.0.1:6379 --workers 8\n"
+    assert (allocation.stands / "driver.txt").read_text() == driver
+    assert ray_words(allocation, "get-auth-token") == ["--generate"]
+    assert ray_words(allocation, "health-check")[:2] == ["--address", "127.0.0.1:6379"]
+    assert allocation.requeued() == []
 
 
-def test_ray_is_requeued_when_it_is_stopped(tmp_path: Path) -> None:
-    text = 'if [ "$1" = symmetric-run ]; then exit "$RAY_CODE"; fi\n'
-    slurm = Slurm(tmp_path, "sqlite:///none.db", ray=text)
-    nodes = {"SLURM_JOB_ID": "200", "SLURM_JOB_NUM_NODES": "2", "SLURM_GPUS_ON_NODE": "4"}
-    start = {**nodes, "SLURM_JOB_NODELIST": "node[1-2]", "SLURM_CPUS_PER_TASK": "16"}
-    for code, state, requeued in (
-        (1, "RUNNING", []),
-        (143, "COMPLETING", []),
-        (143, "RUNNING", ["requeue 200"]),
-    ):
-        slurm.set_state(state)
-        finish(slurm.start("ray.sbatch", "small.toml", **start, RAY_CODE=str(code)), code)
-        assert slurm.requeued() == requeued
+@pytest.mark.parametrize(("state", "requeued"), [("COMPLETING", []), ("RUNNING", ["requeue 200"])])
+def test_a_driver_that_is_stopped_is_requeued(
+    allocation: Slurm, state: str, requeued: list[str]
+) -> None:
+    allocation.set_state(state)
+    job = allocation.start("ray.sbatch", "small.toml", DRIVER_SECONDS="60")
+    wait_until((allocation.stands / "driver.txt").exists)
+    job.send_signal(signal.SIGTERM)
+    allocation.finish(job, 143)
+    assert allocation.requeued() == requeued
+
+
+@pytest.mark.parametrize(
+    ("ray_seconds", "code", "requeued"), [("60", 1, []), ("0", 143, ["requeue 200"])]
+)
+def test_an_error_is_not_requeued_unless_ray_has_ended(
+    allocation: Slurm, ray_seconds: str, code: int, requeued: list[str]
+) -> None:
+    how = {"DRIVER_CODE": "1", "DRIVER_SECONDS": "1", "RAY_SECONDS": ray_seconds}
+    allocation.finish(allocation.start("ray.sbatch", "small.toml", **how), code)
+    assert allocation.requeued() == requeued
 
 
 # Ray
@@ -322,8 +375,8 @@ def test_every_node_of_the_cluster_file_starts_with_a_token() -> None:
     stated = yaml.safe_load(MACHINES.read_text())
     for role in ("head", "worker"):
         (line,) = [line for line in stated[f"{role}_start_ray_commands"] if "ray start" in line]
-        before, _, words = line.partition("~/selection/bin/ray start ")
-        assert before.endswith("RAY_AUTH_MODE=token ")
+        before, _, words = line.partition(" ray start ")
+        assert before.endswith(" RAY_AUTH_MODE=token")
         params = scripts.start.make_context("ray", shlex.split(words)).params
         assert params["head"] == (role == "head")
         assert params["dashboard_host"] in ("127.0.0.1", "localhost")
