@@ -288,7 +288,8 @@ ALLOCATION = {
     "SLURM_NODEID": "0",
 }
 # It records its words and stays, as a node does.
-RAY = """printf '%s\\n' "$@" >> "$STANDS/ray-$1.txt"
+RAY = """printf '%s\\n' "$@" > "$STANDS/ray-$1.txt"
+if [ "$1" = health-check ]; then exit "${RAY_HEALTH:-0}"; fi
 if [ "$1" = start ]; then exec /bin/sleep "${RAY_SECONDS:-60}"; fi
 """
 
@@ -305,7 +306,8 @@ trap 'exit 143' TERM
 /bin/sleep "${DRIVER_SECONDS:-0}" & wait $!
 exit "${DRIVER_CODE:-0}"
 """
-    slurm = Slurm(tmp_path, "sqlite:///none.db", ray=RAY, selection=driver)
+    sleep = "exec /bin/sleep 0.02\n"
+    slurm = Slurm(tmp_path, "sqlite:///none.db", ray=RAY, selection=driver, sleep=sleep)
     slurm.environment.update(ALLOCATION)
     yield slurm
     for process in slurm.started:
@@ -330,6 +332,12 @@ def test_ray_starts_on_each_node_of_the_allocation(allocation: Slurm, node: int)
     assert (allocation.stands / "driver.txt").read_text() == driver
     assert ray_words(allocation, "get-auth-token") == ["--generate"]
     assert ray_words(allocation, "health-check")[:2] == ["--address", "127.0.0.1:6379"]
+    assert allocation.requeued() == []
+
+
+def test_a_ray_that_does_not_start_is_not_tried_for_ever(allocation: Slurm) -> None:
+    allocation.finish(allocation.start("ray.sbatch", "small.toml", RAY_HEALTH="1"), 1)
+    assert not (allocation.stands / "driver.txt").exists()
     assert allocation.requeued() == []
 
 
