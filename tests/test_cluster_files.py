@@ -58,7 +58,7 @@ def command_lines(path: Path) -> list[list[str]]:
     # As YAML writes a command, and as bash holds one until it is run.
     text = re.sub(r"\[selection, ([^]]*)\]", lambda m: "selection " + m[1].replace(",", ""), text)
     text = re.sub(r"^ *command=\((.*)\)$", r"selection \1", text, flags=re.MULTILINE)
-    text = re.sub(r'"?\$\{?\w+\}?"?', "8", text.replace("\\\n", " "))
+    text = re.sub(r"\$\{?\w+\}?", "8", text.replace("\\\n", " "))
     calls = re.findall(rf"(?<![-\w])selection ((?:{'|'.join(COMMANDS)})\b[^'|&>\n]*)", text)
     return [shlex.split(call, comments=True) for call in calls]
 

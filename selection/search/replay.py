@@ -48,11 +48,12 @@ def replay_pruner(
     """Return which trials end complete where the fold means are these; trial 0 always does.
 
     The pruner judges cohort after cohort and epoch after epoch, as in the sweep; each cohort knows
-    the earlier ones, or the first so many that known says of its trials. Failed trials are left out. With every epoch judged and the fold means of the
-    record, the result is what the sweep decided.
+    the earlier ones, or the first so many that known says of its trials. Failed trials are left
+    out. With every epoch judged and the fold means of the record, the result is what the sweep
+    decided.
 
-    Shape: numbers, cohorts, epochs and known (T,), one entry per trial; epochs are those of the whole
-    training, whatever it was cut short to. judged (E,), ascending. values (B, T, E), the fold
+    Shape: numbers, cohorts, epochs and known (T,), one entry per trial; epochs are those of the
+    whole training, whatever it was cut short to. judged (E,), ascending. values (B, T, E), the fold
     means at the judged epochs in each resampling; NaN only beyond the end of a trial's training,
     or where the score is undefined, which the pruner treats as it does in the sweep. Returns
     (B, T).

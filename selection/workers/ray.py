@@ -235,7 +235,7 @@ def _listen_on_loopback() -> None:
 def _require_answer(address: str) -> None:
     rule = "a Ray cluster must answer"
     if address.startswith("ray://"):
-        hint = "Run on a node of the cluster with auto, or submit the run: ray job submit."
+        hint = "Run it on a node with --address auto, or submit it: ray job submit."
         raise StudyStateError(
             ErrorDetail(WHERE, "the driver must be part of the cluster", show(address), hint)
         )
