@@ -53,9 +53,7 @@ class LocalLauncher:
 
     def train(self, slot: int, task: CohortTask) -> None:
         """Give a worker a task; Trained, Refused or Died follows."""
-        # One that has just died is heard of by its closed connection.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._workers[slot].connection.send(task)
+        self._workers[slot].send(pickle.dumps(task, protocol=pickle.HIGHEST_PROTOCOL))
 
     def events(self, seconds: float) -> list[Event]:
         """Return what has happened, waiting for it this long at most."""
@@ -102,8 +100,10 @@ class _Process:
         self.connection, other = Pipe()
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "selection.workers.child", str(other.fileno())],
-                env={**os.environ, **environment},
+                # Modules are found where the driver finds them, and no others: -P keeps the current
+                # folder out, which may hold a file of the name of one of them.
+                [sys.executable, "-P", "-m", "selection.workers.child", str(other.fileno())],
+                env={**os.environ, **environment, "PYTHONPATH": _module_path()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -115,8 +115,13 @@ class _Process:
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        # In a thread: the rows are more than a pipe holds, and the worker starts for seconds.
-        self._sender = threading.Thread(target=self._send, args=(setup,), daemon=True)
+        self.send(setup)
+
+    def send(self, message: bytes) -> None:
+        """Send a pickled message; the worker has received the one before."""
+        # In a thread: a message may be more than a pipe holds, while its worker does not read: it
+        # starts for seconds, or somebody has stopped it.
+        self._sender = threading.Thread(target=self._send, args=(message,), daemon=True)
         self._sender.start()
 
     def kill(self) -> None:
@@ -137,15 +142,20 @@ class _Process:
                 pipe.close()
         return _ending(code)
 
-    def _send(self, setup: bytes) -> None:
+    def _send(self, message: bytes) -> None:
+        # One that has just died is heard of by its closed connection.
         with suppress(OSError):
-            self.connection.send_bytes(setup)
+            self.connection.send_bytes(message)
 
     def _read(self) -> None:
         assert self._process.stderr is not None, "the worker's stderr is a pipe"
         for line in self._process.stderr:
             if line.strip():
                 self._said.append(f"worker {self._slot}: {line.rstrip()}")
+
+
+def _module_path() -> str:
+    return os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
 
 
 def _ending(code: int) -> str:
