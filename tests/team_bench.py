@@ -30,7 +30,7 @@ held_out = 0.2
 [cv]
 folds = 3
 [training]
-epochs = 60
+epochs = 120
 batch_size = 8
 [space]
 width = {{ low = 8, high = 64, log = true }}
@@ -51,14 +51,14 @@ MOST_SECONDS = 120.0
 Value = TypeVar("Value")
 
 
-def wait_for(evaluation: Callable[[], Value]) -> Value:
+def wait_for(evaluation: Callable[[], Value], seconds: float = MOST_SECONDS) -> Value:
     """Look again and again until there is something to see."""
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if seen := evaluation():
             return seen
         time.sleep(0.05)
-    raise TimeoutError(f"nothing to see after {MOST_SECONDS:g} seconds")
+    raise TimeoutError(f"nothing to see after {seconds:g} seconds")
 
 
 class Watch:
@@ -81,8 +81,13 @@ class Watch:
         return Counter(state for (state,) in self.rows("SELECT state FROM trials"))
 
     def training(self) -> int:
-        """Return how many cohorts have trained an epoch and are not finished."""
-        return len(self.rows("SELECT cohort FROM selection_lease WHERE epoch > 0"))
+        """Return how many cohorts are held whose trials run."""
+        query = (
+            "SELECT DISTINCT cohort FROM selection_lease "
+            "JOIN selection_trial USING (study_uuid, cohort) "
+            "JOIN trials ON trial_id = optuna_trial_id WHERE state = 'RUNNING'"
+        )
+        return len(self.rows(query))
 
     def stop_outside_of_transactions(self, pid: int) -> None:
         """Let a process stand still where it holds no lock, which others could not wait for."""
