@@ -11,8 +11,6 @@ import threading
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
-from selection.errors import SelectionError
-
 if TYPE_CHECKING:
     from selection.train.fit import EpochNews
 
@@ -29,7 +27,8 @@ def main() -> None:
 
 
 def _serve(connection: Connection) -> None:
-    # Its imports take seconds, in which the driver may end.
+    # They take seconds to import, in which the driver may end.
+    from selection.errors import SelectionError
     from selection.workers.training import TrainingWorker
 
     try:
