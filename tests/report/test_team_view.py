@@ -13,6 +13,7 @@ from selection.report.terminal.progress import SweepView
 from selection.store.leases import Progress, RunningCohort
 from selection.study.trial import Trial, TrialState
 
+
 def view_on(
     monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, **options: bool
 ) -> tuple[SweepView, io.StringIO]:

@@ -21,7 +21,7 @@ from sklearn.datasets import load_iris
 import selection
 from selection.store.repository import open_repository
 from selection.study.spec import read_study
-from selection.study.trial import Trial, TrialState
+from selection.study.trial import Trial
 from selection.train.device import choose_device, describe_device
 from selection.workers import team as team_module
 from selection.workers.local import LocalLauncher
@@ -385,7 +385,7 @@ def test_what_a_worker_writes_is_quoted_and_no_progress_is_shown_with_json(
 ARRAYS: dict[str, Any] = {
     "training": {"epochs": 3, "batch_size": 16},
     "space": {"learning_rate": {"low": 0.01, "high": 1.0, "log": True}},
-    "search": {"metric": "accuracy", "trials": 8, "cohort": 2},
+    "search": {"metric": "accuracy", "trials": 8, "cohort": 2, "pruner": "none"},
     "assessment": {"baselines": ["majority"]},
 }
 SCRIPT = f"""
@@ -395,7 +395,7 @@ from sklearn.datasets import load_iris
 
 X, y = load_iris(return_X_y=True)
 study = selection.run({ARRAYS!r}, X, y, workers=2, progress=False)
-print(json.dumps([trial.value for trial in study.trials]))
+print(json.dumps(study.trials["value"].tolist()))
 """
 
 
@@ -421,9 +421,8 @@ def test_arrays_are_trained_by_workers_of_a_script_without_a_guard(
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    X, y = load_iris(return_X_y=True)
-    alone = selection.run(ARRAYS, X, y, lag=2, progress=False)
-    assert json.loads(done.stdout) == [trial.value for trial in alone.trials]
+    alone = selection.run(ARRAYS, *load_iris(return_X_y=True), lag=2, progress=False)
+    assert json.loads(done.stdout) == alone.trials["value"].tolist()
 
 
 class Log:
@@ -448,15 +447,11 @@ class Log:
 @pytest.mark.slow
 def test_callbacks_hear_of_every_trial_of_several_workers(url: str) -> None:
     log = Log()
-    study = selection.run(
-        "team.toml", workers=2, overrides={"search.pruner": "median"}, callbacks=[log],
-        progress=False, storage=url,
-    )  # fmt: skip
+    study = selection.run("team.toml", workers=2, callbacks=[log], progress=False, storage=url)
     assert log.studies == [study]
     assert sorted(trial.number for trial in log.ended) == list(range(TRIALS))
-    assert [t.value for t in sorted(log.ended, key=lambda t: t.number)] == [
-        trial.value for trial in study.trials
-    ]
+    values = {trial.number: trial.value for trial in log.ended}
+    assert [values[number] for number in range(TRIALS)] == study.trials["value"].tolist()
     cohorts: dict[int, list[int]] = {}
     for trial in log.ended:
         cohorts.setdefault(trial.cohort, []).append(trial.number)
