@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
-from selection.errors import SelectionError
+from selection.errors import ErrorDetail, SelectionError, StudyStateError
 from selection.train.fit import EpochNews
 from selection.workers.launcher import (
     Advanced,
@@ -48,8 +48,16 @@ class LocalLauncher:
         self._said: deque[str] = deque()
 
     def start(self, slot: int) -> None:
-        """Start a worker; Ready, Refused or Died follows."""
-        self._workers[slot] = _Process(slot, self._environments[slot], self._setup, self._said)
+        """Start a worker; Ready, Refused or Died follows.
+
+        Raises: StudyStateError if the system has no room for another process.
+        """
+        try:
+            worker = _Process(slot, self._environments[slot], self._setup, self._said)
+        except OSError as error:
+            rule, hint = "the system must be able to start every worker", "Ask for fewer workers."
+            raise StudyStateError(ErrorDetail(f"worker {slot}", rule, str(error), hint)) from error
+        self._workers[slot] = worker
 
     def train(self, slot: int, task: CohortTask) -> None:
         """Give a worker a task; Trained, Refused or Died follows."""
@@ -75,7 +83,8 @@ class LocalLauncher:
         worker = self._workers[slot]
         try:
             message: Any = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
+            # Also in the middle of a message.
             del self._workers[slot]
             return Died(slot, worker.end())
         match message:

@@ -303,10 +303,18 @@ def new_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     return put
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.exit('so it is')",
+        # In the middle of a message.
+        "import os; os.write(int(sys.argv[1]), bytes([0, 0, 9, 9, 9])); sys.exit('so it is')",
+    ],
+)
 def test_a_worker_that_cannot_start_stops_the_study(
-    cli: Cli, watch: Watch, new_worker: Callable[[str], None]
+    cli: Cli, watch: Watch, new_worker: Callable[[str], None], code: str
 ) -> None:
-    new_worker("sys.exit('so it is')")
+    new_worker(code)
     done = cli("run", "small.toml", "--workers=2")
     assert done.code == 1
     assert "worker 0: so it is\n" in done.err
@@ -319,6 +327,19 @@ def test_a_worker_that_cannot_start_stops_the_study(
     )
     assert "Traceback" not in done.err
     assert not watch.states()
+
+
+@pytest.mark.usefixtures("url")
+def test_a_system_that_starts_no_process_is_one_line(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    done = cli("run", "small.toml", "--workers=2")
+    assert done.code == 1
+    assert done.err == (
+        "worker 0: the system must be able to start every worker, but got [Errno 2] No such file "
+        "or directory: '/nowhere/python'. Ask for fewer workers.\n"
+    )
 
 
 @pytest.mark.slow
