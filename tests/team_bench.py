@@ -30,7 +30,7 @@ held_out = 0.2
 [cv]
 folds = 3
 [training]
-epochs = 60
+epochs = 120
 batch_size = 8
 [space]
 width = {{ low = 8, high = 64, log = true }}
@@ -51,14 +51,14 @@ MOST_SECONDS = 120.0
 Value = TypeVar("Value")
 
 
-def wait_for(evaluation: Callable[[], Value]) -> Value:
+def wait_for(evaluation: Callable[[], Value], seconds: float = MOST_SECONDS) -> Value:
     """Look again and again until there is something to see."""
-    deadline = time.monotonic() + MOST_SECONDS
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if seen := evaluation():
             return seen
         time.sleep(0.05)
-    raise TimeoutError(f"nothing to see after {MOST_SECONDS:g} seconds")
+    raise TimeoutError(f"nothing to see after {seconds:g} seconds")
 
 
 class Watch:
@@ -69,29 +69,28 @@ class Watch:
         self._engine = sa.create_engine(url, poolclass=sa.NullPool)
 
     def rows(self, query: str) -> list[Any]:
-        """Return what a query finds; nothing where there are no tables yet."""
+        """Return what a query finds; nothing where there is no database or no table yet."""
         try:
             with self._engine.connect() as connection:
                 return [tuple(row) for row in connection.exec_driver_sql(query)]
-        except sa.exc.ProgrammingError:
+        except (sa.exc.ProgrammingError, sa.exc.OperationalError):
             return []
 
     def states(self) -> Counter[str]:
         """Count the trials by their state."""
         return Counter(state for (state,) in self.rows("SELECT state FROM trials"))
 
-    def training(self, count: int) -> list[int]:
-        """Return the processes that hold a cohort whose trials run, if there are so many."""
-        held = self.rows(
-            "SELECT DISTINCT place FROM selection_lease "
+    def training(self) -> int:
+        """Return how many cohorts are held whose trials run."""
+        query = (
+            "SELECT DISTINCT cohort FROM selection_lease "
             "JOIN selection_trial USING (study_uuid, cohort) "
             "JOIN trials ON trial_id = optuna_trial_id WHERE state = 'RUNNING'"
         )
-        pids = sorted(int(index.rpartition(":")[2]) for (index,) in held)
-        return pids if len(pids) == count else []
+        return len(self.rows(query))
 
     def stop_outside_of_transactions(self, pid: int) -> None:
-        """Let a worker stand still where it holds no lock, which others could not wait for."""
+        """Let a process stand still where it holds no lock, which others could not wait for."""
         query = (
             "SELECT 1 FROM pg_stat_activity WHERE datname = current_database() AND xact_start "
             "IS NOT NULL AND pid <> pg_backend_pid() AND backend_type = 'client backend'"
@@ -118,45 +117,43 @@ class Watch:
 
 
 class Team:
-    """Hold a real supervisor in a folder of its own, its workers, and the evaluation at them."""
+    """Hold a real driver in a folder of its own, and its workers."""
 
     def __init__(self, folder: Path, watch: Watch, *words: str) -> None:
         self.watch = watch
         self.process = start(folder, *words)
-        self.workers: list[int] = []
+        self._seen: dict[int, psutil.Process] = {}
+
+    def workers(self) -> list[int]:
+        """Return the processes of the workers that are alive."""
+        for child in psutil.Process(self.process.pid).children():
+            self._seen[child.pid] = child
+        return [pid for pid in self._seen if is_alive(pid)]
 
     def train(self, listen: Callable[[], None] = lambda: None) -> list[int]:
         """Wait until two workers train at once, and return their process ids.
 
-        The first stands still until the second trains too: else it could spend the budget alone
-        while the other starts. listen is called at each look.
+        listen is called at each look.
         """
-        still: list[int] = []
 
-        def evaluation() -> list[int]:
+        def are_training() -> bool:
             assert self.process.poll() is None, self.process.communicate()
             listen()
-            if not still:
-                still.extend(self.watch.training(1))
-                for pid in still:
-                    self.watch.stop_outside_of_transactions(pid)
-            return self.watch.training(2)
+            return self.watch.training() == 2
 
-        try:
-            self.workers = wait_for(evaluation)
-        finally:
-            for pid in still:
-                os.kill(pid, signal.SIGCONT)
-        return self.workers
+        wait_for(are_training)
+        workers = self.workers()
+        assert len(workers) == 2
+        return workers
 
     def end(self, seconds: float = MOST_SECONDS) -> tuple[int, str]:
-        """Wait until the supervisor has ended, and return its exit code and what it said."""
+        """Wait until the driver has ended, and return its exit code and what it said."""
         _, err = self.process.communicate(timeout=seconds)
         return self.process.returncode, err
 
     def are_gone(self) -> bool:
-        """Say whether every worker that trained has ended."""
-        return not any(is_alive(pid) for pid in self.workers)
+        """Say whether every worker that was seen has ended."""
+        return not any(map(is_alive, self._seen))
 
 
 def is_alive(pid: int) -> bool:

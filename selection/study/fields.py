@@ -282,6 +282,13 @@ class RunSection(Section):
     gpus_per_worker: float | None = Field(default=None, gt=0.0)
     """GPUs of each worker on Ray, 1 if left out; 0.5 lets two share one."""
 
+    @field_validator("lag", mode="before")
+    @classmethod
+    def _lag_is_a_number_or_free(cls, lag: object) -> object:
+        if isinstance(lag, str) and lag != "free":
+            raise ValueError('must be a whole number from 1, or "free"')
+        return lag
+
     @model_validator(mode="after")
     def _ray_has_its_own_keys(self) -> RunSection:
         given = [name for name in ("address", "gpus_per_worker") if getattr(self, name) is not None]

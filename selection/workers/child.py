@@ -9,10 +9,10 @@ import os
 import sys
 import threading
 from multiprocessing.connection import Connection
+from typing import TYPE_CHECKING
 
-from selection.errors import SelectionError
-from selection.train.fit import EpochNews
-from selection.workers.training import TrainingWorker
+if TYPE_CHECKING:
+    from selection.train.fit import EpochNews
 
 
 def main() -> None:
@@ -27,6 +27,10 @@ def main() -> None:
 
 
 def _serve(connection: Connection) -> None:
+    # They take seconds to import, in which the driver may end.
+    from selection.errors import SelectionError
+    from selection.workers.training import TrainingWorker
+
     try:
         worker = TrainingWorker(connection.recv())
         connection.send(worker.facts)

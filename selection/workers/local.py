@@ -17,7 +17,7 @@ from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any
 
-from selection.errors import SelectionError
+from selection.errors import ErrorDetail, SelectionError, StudyStateError
 from selection.train.fit import EpochNews
 from selection.workers.launcher import (
     Advanced,
@@ -48,14 +48,20 @@ class LocalLauncher:
         self._said: deque[str] = deque()
 
     def start(self, slot: int) -> None:
-        """Start a worker; Ready, Refused or Died follows."""
-        self._workers[slot] = _Process(slot, self._environments[slot], self._setup, self._said)
+        """Start a worker; Ready, Refused or Died follows.
+
+        Raises: StudyStateError if the system has no room for another process.
+        """
+        try:
+            worker = _Process(slot, self._environments[slot], self._setup, self._said)
+        except OSError as error:
+            rule, hint = "the system must be able to start every worker", "Ask for fewer workers."
+            raise StudyStateError(ErrorDetail(f"worker {slot}", rule, str(error), hint)) from error
+        self._workers[slot] = worker
 
     def train(self, slot: int, task: CohortTask) -> None:
         """Give a worker a task; Trained, Refused or Died follows."""
-        # One that has just died is heard of by its closed connection.
-        with suppress(BrokenPipeError, ConnectionResetError):
-            self._workers[slot].connection.send(task)
+        self._workers[slot].send(pickle.dumps(task, protocol=pickle.HIGHEST_PROTOCOL))
 
     def events(self, seconds: float) -> list[Event]:
         """Return what has happened, waiting for it this long at most."""
@@ -77,7 +83,8 @@ class LocalLauncher:
         worker = self._workers[slot]
         try:
             message: Any = worker.connection.recv()
-        except (EOFError, ConnectionResetError):
+        except (EOFError, OSError):
+            # Also in the middle of a message.
             del self._workers[slot]
             return Died(slot, worker.end())
         match message:
@@ -102,8 +109,10 @@ class _Process:
         self.connection, other = Pipe()
         with other:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "selection.workers.child", str(other.fileno())],
-                env={**os.environ, **environment},
+                # Modules are found where the driver finds them, and no others: -P keeps the current
+                # folder out, which may hold a file of the name of one of them.
+                [sys.executable, "-P", "-m", "selection.workers.child", str(other.fileno())],
+                env={**os.environ, **environment, "PYTHONPATH": _module_path()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
@@ -115,8 +124,13 @@ class _Process:
             )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
-        # In a thread: the rows are more than a pipe holds, and the worker starts for seconds.
-        self._sender = threading.Thread(target=self._send, args=(setup,), daemon=True)
+        self.send(setup)
+
+    def send(self, message: bytes) -> None:
+        """Send a pickled message; the worker has received the one before."""
+        # In a thread: a message may be more than a pipe holds, while its worker does not read: it
+        # starts for seconds, or somebody has stopped it.
+        self._sender = threading.Thread(target=self._send, args=(message,), daemon=True)
         self._sender.start()
 
     def kill(self) -> None:
@@ -137,15 +151,20 @@ class _Process:
                 pipe.close()
         return _ending(code)
 
-    def _send(self, setup: bytes) -> None:
+    def _send(self, message: bytes) -> None:
+        # One that has just died is heard of by its closed connection.
         with suppress(OSError):
-            self.connection.send_bytes(setup)
+            self.connection.send_bytes(message)
 
     def _read(self) -> None:
         assert self._process.stderr is not None, "the worker's stderr is a pipe"
         for line in self._process.stderr:
             if line.strip():
                 self._said.append(f"worker {self._slot}: {line.rstrip()}")
+
+
+def _module_path() -> str:
+    return os.pathsep.join(os.path.abspath(folder) for folder in sys.path)
 
 
 def _ending(code: int) -> str:

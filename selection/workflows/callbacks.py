@@ -103,6 +103,8 @@ class CallbackView:
         self._report_trials(finished)
         for cohort in running:
             progress = cohort.progress
+            if not progress.epoch:
+                continue
             self._report_epoch(
                 EpochEvent(
                     cohort=cohort.cohort,

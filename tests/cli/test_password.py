@@ -205,7 +205,7 @@ def test_a_password_shows_nowhere(
 
     seen = {f"command {text!r}": text for text in heard.commands}
     seen |= {f"query {text!r}": text for text in heard.queries}
-    assert any(b"selection\0worker" in text for text in heard.commands)
+    assert any(b"selection.workers.child" in text for text in heard.commands)
     assert heard.queries
     assert any(b'"team"' in text for text in tables.values())
     assert any("model.onnx" in name for name in files)
@@ -216,7 +216,7 @@ def test_a_password_shows_nowhere(
 
 
 def run_and_kill(printed: Printed, watch: Watch, folder: Path, options: list[str]) -> Eavesdropper:
-    """Start two workers, listen until both train, and kill their supervisor."""
+    """Start two workers, listen until both train, and kill their driver."""
     team = Team(folder, watch, *TEAM, *options)
     heard = Eavesdropper(watch.url, team.process.pid)
     try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import pickle
 import random
 import subprocess
 import sys
@@ -358,6 +359,35 @@ def test_successive_halving_keeps_the_best_half_of_a_cohort_whatever_their_numbe
         living = {number: mean for number, mean in means.items() if number not in out}
         assert pruner.decide(3, living) == set()
         assert sorted(means[n] for n in pruner.decide(4, living)) == [0.6, 0.7]
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("successive_halving", {"min_resource": 1, "reduction_factor": 2}),
+        ("hyperband", {"min_resource": 1, "reduction_factor": 3}),
+        ("median", {"n_startup_trials": 3}),
+        ("percentile", {"percentile": 60.0, "n_startup_trials": 2}),
+        ("patient", {"patience": 1}),
+        ("threshold", {"lower": 0.3}),
+        ("none", {}),
+    ],
+)
+def test_a_pruner_decides_the_same_in_another_process(name: str, options: dict[str, Any]) -> None:
+    spec = make_spec(pruner=name, pruner_options=options)
+    done = some_finished(spec, 12)
+    rng = random.Random(3)
+    cohort = {number: dict(spec.default) for number in range(20, 28)}
+    here = CohortPruner(spec, done, cohort)
+    there = pickle.loads(pickle.dumps(here))
+    means = {number: rng.random() for number in cohort}
+    for epoch in range(1, 10):
+        out = here.decide(epoch, means)
+        assert there.decide(epoch, means) == out
+        # In the middle of a cohort too.
+        there = pickle.loads(pickle.dumps(there))
+        means = {number: rng.random() for number in means if number not in out}
+    assert (len(means) == len(cohort)) == (name == "none")
 
 
 def test_the_default_is_never_pruned() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -60,24 +60,32 @@ class StudyCase:
     def leases(self) -> Leases:
         return Leases(self.database)
 
-    def claim(self, worker: Worker, limits: Limits = LIMITS) -> Claim:
-        return self.cohorts.claim(self.study, worker, limits)
+    def claim(
+        self, worker: Worker, limits: Limits = LIMITS, training: Collection[int] = ()
+    ) -> Claim:
+        return self.cohorts.claim(self.study, worker, limits, training)
 
-    def lease(self, worker: Worker, limits: Limits = LIMITS) -> Lease:
+    def lease(
+        self, worker: Worker, limits: Limits = LIMITS, training: Collection[int] = ()
+    ) -> Lease:
         """Claim, and return the lease that is given."""
-        claim = self.claim(worker, limits)
+        claim = self.claim(worker, limits, training)
         assert isinstance(claim, NewCohort | ResumedCohort)
         return claim.lease
 
-    def new_cohort(self, worker: Worker, limits: Limits = LIMITS) -> NewCohort:
+    def new_cohort(
+        self, worker: Worker, limits: Limits = LIMITS, training: Collection[int] = ()
+    ) -> NewCohort:
         """Claim, and return the new cohort that is given."""
-        claim = self.claim(worker, limits)
+        claim = self.claim(worker, limits, training)
         assert isinstance(claim, NewCohort)
         return claim
 
-    def resume(self, worker: Worker, limits: Limits = LIMITS) -> ResumedCohort:
+    def resume(
+        self, worker: Worker, limits: Limits = LIMITS, training: Collection[int] = ()
+    ) -> ResumedCohort:
         """Claim, and return the cohort that is given to be resumed."""
-        claim = self.claim(worker, limits)
+        claim = self.claim(worker, limits, training)
         assert isinstance(claim, ResumedCohort)
         return claim
 
@@ -85,9 +93,11 @@ class StudyCase:
         params = example_params(self.study.spec(), count)
         return self.cohorts.begin(self.study, lease, params, self.study.space)
 
-    def train(self, worker: Worker, limits: Limits = LIMITS) -> tuple[Lease, list[int]]:
+    def train(
+        self, worker: Worker, limits: Limits = LIMITS, training: Collection[int] = ()
+    ) -> tuple[Lease, list[int]]:
         """Claim a new cohort and begin its trials."""
-        claim = self.new_cohort(worker, limits)
+        claim = self.new_cohort(worker, limits, training)
         assert claim.new_trials > 0
         return claim.lease, self.begin(claim.lease, claim.new_trials)
 

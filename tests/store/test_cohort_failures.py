@@ -64,6 +64,32 @@ def test_own_lease_does_not_cost_a_retry(case: StudyCase) -> None:
         assert case.lease(worker, limits).attempt == attempt
 
 
+def test_processes_that_die_under_one_driver_cost_retries(case: StudyCase) -> None:
+    limits = replace(LIMITS, max_retries=1)
+    driver = someone()
+    lease, _ = case.train(driver, limits)
+    case.train(driver, limits, training=[0])
+    case.leases.lose(case.study, lease)
+    again = case.lease(driver, limits, training=[1])
+    assert (again.cohort, again.attempt) == (0, 2)
+    case.leases.lose(case.study, again)
+    assert case.new_cohort(driver, limits, training=[1]).lease.cohort == 2
+    failed, running = TrialState.FAILED, TrialState.RUNNING
+    assert case.states() == [failed, failed, running, running]
+    assert case.trials()[0].reason == "lost: 2 workers in a row died while they trained it"
+
+
+def test_losses_under_a_driver_add_to_those_of_workers(case: StudyCase) -> None:
+    limits = replace(LIMITS, max_retries=2)
+    case.train(someone(), limits)
+    case.expire(0)
+    lease = case.lease(someone(), limits)
+    case.leases.lose(case.study, lease)
+    case.expire(0)
+    assert case.new_cohort(someone(), limits).lease.cohort == 1
+    assert case.trials()[0].reason == "lost: 3 workers in a row died while they trained it"
+
+
 def test_cohort_is_tried_for_ever_without_a_limit(case: StudyCase) -> None:
     case.train(someone())
     for attempt in range(2, 12):

@@ -22,8 +22,14 @@ from selection.store.optuna_rows import trial_params, trial_user_attrs
 from selection.store.optuna_rows import trials as optuna_trials
 from selection.store.records import Records
 from selection.store.tables import lease_table, trial_table
+from selection.study.lag import Lag
 from selection.study.trial import TrialState
-from tests.store.store_examples import create_example, example_result, example_spec
+from tests.store.store_examples import (
+    create_example,
+    example_params,
+    example_result,
+    example_spec,
+)
 from tests.store.study_case import (
     LONG_AGO,
     SPENT,
@@ -123,6 +129,85 @@ def test_a_repeated_claim_is_one_reservation(case: StudyCase) -> None:
     first = case.claim(worker)
     assert case.claim(worker) == first
     assert list(case.lease_rows()) == [0]
+
+
+def test_a_driver_gets_cohorts_beside_those_that_it_trains(case: StudyCase) -> None:
+    driver = someone()
+    first, numbers = case.train(driver)
+    second, others = case.train(driver, training=[0])
+    third, last = case.train(driver, training=[0, 1])
+    assert [each.cohort for each in (first, second, third)] == [0, 1, 2]
+    assert case.claim(driver, training=[0, 1, 2]) == WAIT, "the study is not spent before they end"
+    for lease, ended in ((second, others), (first, numbers), (third, last)):
+        case.finish(lease, ended)
+    assert case.claim(driver) == SPENT
+    assert case.lease_rows() == {}
+    assert case.attempts() == [1] * 6
+
+
+def test_a_driver_that_is_to_be_alone_is_not_held_up_by_its_own_cohorts(case: StudyCase) -> None:
+    driver = replace(someone(), is_alone=True)
+    case.train(driver)
+    assert case.train(driver, training=[0])[0].cohort == 1
+    with unchanged(case.database):
+        assert case.claim(replace(someone(), is_alone=True)) == WAIT
+
+
+def test_a_driver_resumes_only_what_it_does_not_train(case: StudyCase) -> None:
+    driver = someone()
+    for _ in range(2):
+        case.train(someone())
+    case.train(driver)
+    case.expire(1)
+    assert case.resume(driver, training=[2]).lease == Lease(1, driver, attempt=2)
+    assert case.attempts() == [1, 1, 2, 2, 1, 1]
+
+
+def test_a_driver_has_one_reservation_at_a_time(case: StudyCase) -> None:
+    driver = someone()
+    case.train(driver)
+    reserved = case.claim(driver, training=[0])
+    assert case.claim(driver, training=[0]) == reserved
+    assert list(case.lease_rows()) == [0, 1]
+
+
+@pytest.mark.parametrize(("lag", "at_once"), [(1, 1), (2, 2), (3, 3), (None, 4)])
+def test_a_new_cohort_waits_for_those_that_it_is_proposed_from(
+    case: StudyCase, lag: int | None, at_once: int
+) -> None:
+    limits = Limits(trials=8, cohort=2, lag=Lag(lag))
+    begun = [case.train(someone(), limits) for _ in range(at_once)]
+    assert case.claim(someone(), limits) == WAIT
+    if lag is None:
+        return
+    # The last one, when there is more than one, is no help.
+    for lease, numbers in begun[:0:-1]:
+        case.finish(lease, numbers)
+        assert case.claim(someone(), limits) == WAIT
+    case.finish(*begun[0])
+    assert case.lease(someone(), limits).cohort == at_once
+
+
+def test_one_that_is_proposed_ahead_waits_for_one_cohort_less(case: StudyCase) -> None:
+    limits = Limits(trials=12, cohort=2, lag=Lag(1, is_ahead=True))
+    first = case.train(someone(), limits)
+    assert case.claim(someone(), limits) == WAIT, "the second is proposed from the first"
+    case.finish(*first)
+    for cohort in (1, 2):
+        assert case.train(someone(), limits)[0].cohort == cohort
+    assert case.claim(someone(), limits) == WAIT
+
+
+def test_what_a_cohort_knows_is_on_record(case: StudyCase) -> None:
+    for known in (None, 0, 1):
+        lease = case.lease(someone())
+        space, params = case.study.space, example_params(case.study.spec(), 2)
+        numbers = case.cohorts.begin(case.study, lease, params, space, known=known)
+        again = case.cohorts.begin(case.study, lease, params, space, known=known)
+        assert again == numbers
+    assert [trial.known_cohorts for trial in case.trials()] == [None, None, 0, 0, 1, 1]
+    case.expire(2)
+    assert [trial.known_cohorts for trial in case.resume(someone()).trials] == [1, 1]
 
 
 def test_studies_do_not_see_each_other(case: StudyCase, records: Records) -> None:

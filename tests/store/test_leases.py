@@ -276,6 +276,26 @@ def test_release_resets_the_count_of_losses(case: StudyCase) -> None:
     assert case.lease_rows()[0].lost == 1
 
 
+def test_process_that_died_under_its_driver_is_counted(case: StudyCase) -> None:
+    driver = someone()
+    lease, numbers = case.train(driver)
+    other, _ = case.train(driver, training=[0])
+    case.leases.lose(case.study, lease)
+    assert [row.lost for row in case.lease_rows().values()] == [1, 0]
+    assert case.renew(lease), "the driver still holds the cohort"
+    again = case.resume(driver, training=[1])
+    assert again.lease == Lease(0, driver, attempt=2)
+    with unchanged(case.database):
+        case.leases.lose(case.study, lease)
+    case.leases.lose(case.study, again.lease)
+    assert case.lease_rows()[0].lost == 2
+    third = case.resume(driver, training=[1]).lease
+    case.finish(third, numbers)
+    with unchanged(case.database):
+        case.leases.lose(case.study, third)
+    assert case.renew(other)
+
+
 def test_running_cohorts_are_those_of_living_workers(case: StudyCase) -> None:
     dead = f"{this_process().rpartition('/')[0]}/1"
     limits = Limits(trials=12, cohort=2)

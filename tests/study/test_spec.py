@@ -153,6 +153,16 @@ def test_every_study_of_the_repository_is_accepted(path: Path) -> None:
         (study(space={"features": {"choices": [3, 0]}}), ["[space] features", "equal to 1"]),
         (study(space={"features": {"choices": [[3], 2]}}), ["[space] features", "[3]"]),
         (study(training={"diagnostics": 1}), ["[training] diagnostics", "boolean"]),
+        (study(run={"on": "cluster"}), ["[run] on", "processes", "ray", '"cluster"']),
+        (study(run={"worker": 2}), ["[run] worker", "Did you mean workers?"]),
+        (study(run={"workers": 0}), ["[run] workers", "equal to 1", "got 0"]),
+        (study(run={"workers": 1.5}), ["[run] workers", "1.5"]),
+        (study(run={"lag": 0}), ["[run] lag", "got 0"]),
+        (study(run={"lag": "x"}), ["[run] lag", "free", '"x"']),
+        (study(run={"workers": 2, "lag": 1}), ["s.toml: run: lag must be at least workers"]),
+        (study(run={"address": "auto"}), ["run: address belongs to Ray"]),
+        (study(run={"gpus_per_worker": 0.5}), ["run: gpus_per_worker belongs to Ray"]),
+        (study(run={"on": "ray", "gpus_per_worker": 0}), ["[run] gpus_per_worker", "got 0"]),
         (
             study(space={"width": {"low": 2, "high": 8}, "diagnostics": True}),
             ["[space] diagnostics", "all trials of a study have one diagnostics", "[training]"],
@@ -348,6 +358,24 @@ def test_a_grid_has_no_more_trials_than_points() -> None:
     assert parse_study(content, "s.toml").budget == 6
     content["search"]["default"]["learning_rate"] = 0.15
     assert parse_study(content, "s.toml").budget == 7
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {},
+        {"workers": 4},
+        {"workers": 4, "lag": 4},
+        {"workers": 4, "lag": "free"},
+        {"lag": 3},
+        {"on": "ray"},
+        {"on": "ray", "address": "auto", "gpus_per_worker": 0.5, "workers": 2, "lag": 8},
+    ],
+)
+def test_a_file_says_where_it_trains(run: dict[str, Any]) -> None:
+    section = parse_study(study(run=run), "s.toml").sections.run
+    said = {"on": "processes", "workers": None, "lag": None, "address": None}
+    assert vars(section) == {**said, "gpus_per_worker": None, **run}
 
 
 def test_fingerprint_and_differences_see_every_change() -> None:

@@ -1,4 +1,4 @@
-"""Training leaves torch's settings of the whole process as they were."""
+"""Training leaves torch's settings of the whole process as they were; workers share a machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from selection.train.device import count_workers, torch_settings
+from selection.train import device
+from selection.train.device import count_workers, share_of_machine, torch_settings
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 
@@ -37,3 +38,32 @@ def test_cuda_rounds_products_as_the_study_asks(precision: str, inside: str) -> 
         assert torch.get_float32_matmul_precision() == inside
         assert torch.get_num_threads() == 3
     assert torch.get_float32_matmul_precision() == "medium"
+
+
+@pytest.mark.parametrize(
+    ("cores", "workers", "threads"), [(8, 2, "4"), (7, 3, "2"), (2, 3, "1"), (4, 1, "4")]
+)
+def test_threads_are_divided_and_everyone_has_one(
+    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, threads: str
+) -> None:
+    monkeypatch.setattr(device, "_cores", lambda: cores)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert (
+        share_of_machine(workers, torch.device("cpu")) == [{"OMP_NUM_THREADS": threads}] * workers
+    )
+
+
+@pytest.mark.parametrize(
+    ("seen", "expected"),
+    [(None, ["0", "1", "0"]), ("", ["0", "1", "0"]), ("3,GPU-7f", ["3", "GPU-7f", "3"])],
+)
+def test_workers_take_turns_on_the_gpus(
+    monkeypatch: pytest.MonkeyPatch, seen: str | None, expected: list[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if seen is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
+    shares = share_of_machine(3, torch.device("cuda"))
+    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == expected
+    assert all(int(share["OMP_NUM_THREADS"]) >= 1 for share in shares)

@@ -1,51 +1,51 @@
-"""Several workers at one study: real processes, really killed, and the rules of their watcher."""
+"""Several workers at one study on one machine: real processes, really killed, on both databases."""
 
 from __future__ import annotations
 
-import io
+import json
 import os
+import random
 import re
 import signal
+import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+import time
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
-import torch
-from rich.console import Console
+from sklearn.datasets import load_iris
 
-from selection.errors import RefusedError, StudyStateError, UnreachableError
-from selection.report.terminal import progress
-from selection.report.terminal.progress import SweepView
-from selection.store.leases import Progress, RunningCohort
+import selection
 from selection.store.repository import open_repository
 from selection.study.spec import read_study
-from selection.study.trial import Trial, TrialState
-from selection.train import device
-from selection.train.device import share_of_machine
-from selection.workers import local as supervisor
-from selection.workers.local import supervise
+from selection.study.trial import Trial
+from selection.train.device import choose_device, describe_device
+from selection.workers import team as team_module
+from selection.workers.local import LocalLauncher
+from selection.workflows.callbacks import EpochEvent
 from selection.workflows.study_data import enter_study, load_study_data
 from tests.command_line import STUDY as SMALL
-from tests.command_line import Cli, start
-from tests.team_bench import LEASE, RUN, STUDY, TEAM, TRIALS, Team, Watch, is_alive, wait_for
+from tests.command_line import Cli, finish, start
+from tests.record_content import record_content
+from tests.team_bench import COHORT, LEASE, RUN, STUDY, TEAM, TRIALS, Team, Watch, wait_for
 
 IRIS = SMALL.format(data='dataset = "iris"\nheld_out = 0.2', folds=3, metric="accuracy")
+BOTH = pytest.mark.parametrize("url", ["sqlite", "postgres"], indirect=True)
+KEPT = "what is finished is kept; the same command goes on from there"
+SOON = 5.0
+
+Content = list[dict[str, Any]]
 
 
 @pytest.fixture
-def url(
-    request: pytest.FixtureRequest,
-    new_postgres: Callable[[], str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> str:
-    """The URL of an empty database on a server, which every command here takes by itself."""
+def url(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The URL of an empty database, on SQLite if not said, which every command takes by itself."""
     # It makes the folder, and takes the variable away.
     request.getfixturevalue("cli")
-    url = new_postgres()
+    url: str = request.getfixturevalue(f"new_{getattr(request, 'param', 'sqlite')}")()
     monkeypatch.setenv("SELECTION_STORAGE", url)
     Path("team.toml").write_text(STUDY)
     Path("small.toml").write_text(IRIS)
@@ -59,7 +59,7 @@ def watch(url: str) -> Watch:
 
 @pytest.fixture
 def new_team(tmp_path: Path, watch: Watch) -> Iterator[Callable[..., Team]]:
-    """A function that starts a supervisor, which is gone after the test however that ends."""
+    """A function that starts a driver, which is gone after the test however that ends."""
     teams: list[Team] = []
 
     def make(*words: str) -> Team:
@@ -72,135 +72,201 @@ def new_team(tmp_path: Path, watch: Watch) -> Iterator[Callable[..., Team]]:
         team.process.communicate()
 
 
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Content:
+    """What the record of the study is without workers, with the lag of two."""
+    folder = tmp_path_factory.mktemp("alone")
+    (folder / "team.toml").write_text(STUDY)
+    url = f"sqlite:///{folder}/alone.db"
+    finish(folder, *RUN, "--workers=1", "--lag=2", f"--storage={url}")
+    return record_content(url, "team")
+
+
 @pytest.mark.slow
-def test_two_workers_spend_the_budget_and_a_second_run_trains_nothing(
-    cli: Cli, watch: Watch
+@BOTH
+def test_two_workers_spend_the_budget_and_a_second_run_starts_none(
+    cli: Cli, url: str, watch: Watch, alone: Content, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Renewed once a second, and so long that each worker is seen in the middle of a cohort.
-    words = ("run", "team.toml", "--workers=2", "--lease=4")
-    Path("team.toml").write_text(STUDY.replace("epochs = 60", "epochs = 240"))
-    done = cli(*words)
+    done = cli(*TEAM)
     assert done.code == 0, done.err
     assert watch.is_whole()
     assert "winner: trial" in done.out
     named = set(re.findall(r"^trials \d/8: (\S+): .*epoch", done.err, re.M))
     assert len(named) == 2, done.err
     assert f"trials {TRIALS}/{TRIALS}" in done.err
-    rows = watch.rows("SELECT * FROM trials ORDER BY trial_id")
-    again = cli(*words)
+    assert record_content(url, "team") == alone
+
+    def fail(*_: Any) -> None:
+        raise AssertionError("a worker was started")
+
+    monkeypatch.setattr(LocalLauncher, "start", fail)
+    again = cli(*TEAM)
     assert again.code == 0, again.err
     assert again.out == done.out
     assert "epoch" not in again.err
-    assert watch.rows("SELECT * FROM trials ORDER BY trial_id") == rows
-
-
-def test_several_workers_at_one_file_are_refused_before_the_data_is_read(cli: Cli) -> None:
-    Path("small.toml").write_text(
-        SMALL.format(data='path = "no.csv"\ntarget = "y"', folds=3, metric="accuracy")
-    )
-    done = cli("run", "small.toml", "--workers", 2)
-    assert done.code == 1
-    assert done.err == (
-        "sqlite:///selection.db: one process writes an SQLite database at a time, but got "
-        "2 workers. Use PostgreSQL: --storage postgresql+psycopg://USER@HOST/DATABASE; "
-        "make postgres starts one.\n"
-    )
-    assert [path.name for path in Path().iterdir()] == ["small.toml"]
+    assert record_content(url, "team") == alone
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_is_replaced(new_team: Callable[..., Team], watch: Watch) -> None:
-    team = new_team(*TEAM)
-    first, second = team.train()
-    # The survivor stands still, under a lease that lasts, until its new companion trains: else it
-    # could spend the budget alone while the other starts.
-    watch.stop_outside_of_transactions(second)
-    os.kill(first, signal.SIGKILL)
-    pair = wait_for(lambda: None if (seen := set(watch.training(2))) == {first, second} else seen)
-    assert pair is not None
-    os.kill(second, signal.SIGCONT)
+@BOTH
+def test_workers_that_are_killed_change_no_trial(
+    new_team: Callable[..., Team], url: str, watch: Watch, alone: Content
+) -> None:
+    generator = random.Random(0)
+    # The default number of retries is what keeps a study from a cohort that kills its workers.
+    team = new_team(*TEAM, "--set=search.max_retries=20")
+    wait_for(watch.training)
+    kills = 0
+    while kills < 6:
+        time.sleep(generator.uniform(0.1, 1.5))
+        workers = wait_for(team.workers)
+        os.kill(generator.choice(workers), signal.SIGKILL)
+        kills += 1
     code, err = team.end()
     assert code == 0, err
-    assert re.search(r"^worker [01] ended by signal SIGKILL; restarting it in 0.5 sec", err, re.M)
-    assert second in pair
-    assert first not in pair
+    assert len(re.findall(r"^worker [01] ended by signal SIGKILL; restarting", err, re.M)) == kills
+    assert team.are_gone()
     assert watch.is_whole()
+    assert record_content(url, "team") == alone
 
 
 @pytest.mark.slow
-def test_workers_end_with_a_supervisor_that_is_killed(
-    new_team: Callable[..., Team], watch: Watch, cli: Cli
+@BOTH
+def test_a_driver_that_is_killed_takes_its_workers_along_and_goes_on(
+    new_team: Callable[..., Team], url: str, watch: Watch, alone: Content, cli: Cli
 ) -> None:
-    team = new_team(*TEAM)
-    team.train()
-    team.process.kill()
-    wait_for(team.are_gone)
-    assert watch.states()["RUNNING"] == 0
-    assert watch.states()["WAITING"] >= 1
-    assert not watch.rows("SELECT cohort FROM selection_lease")
+    generator = random.Random(1)
+    for _ in range(3):
+        team = new_team(*TEAM)
+        while len(wait_for(team.workers)) < 2:
+            pass
+        # While they start, or train.
+        time.sleep(generator.uniform(0.0, 6.0))
+        team.process.kill()
+        wait_for(team.are_gone, SOON)
     done = cli(*TEAM)
     assert done.code == 0, done.err
     assert watch.is_whole()
+    assert record_content(url, "team") == alone
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_an_interrupt_reaches_every_worker(
-    new_team: Callable[..., Team], watch: Watch, number: signal.Signals, code: int
+@pytest.mark.parametrize(
+    ("url", "number", "code"),
+    [("sqlite", signal.SIGINT, 130), ("postgres", signal.SIGTERM, 143)],
+    indirect=["url"],
+)
+def test_an_interrupt_gives_back_what_trains(
+    new_team: Callable[..., Team],
+    watch: Watch,
+    number: signal.Signals,
+    code: int,
 ) -> None:
     team = new_team(*TEAM)
-    team.train()
+    workers = team.train()
+    # A Ctrl-C reaches the foreground processes of the terminal's session: not these.
+    assert {os.getsid(pid) for pid in workers} == set(workers)
     team.process.send_signal(number)
-    ended, err = team.end()
+    ended, err = team.end(20.0)
     assert ended == code, err
     assert team.are_gone()
-    assert "what is finished is kept; the same command goes on from there" in err
+    last = err.splitlines()[-1]
+    assert last == f"{signal.strsignal(number)}: {KEPT}"
     assert "Traceback" not in err
-    assert watch.states()["WAITING"] >= 1
+    assert "restarting" not in err
+    assert watch.states()["WAITING"] == 2 * COHORT
     assert watch.states()["RUNNING"] == 0
     assert not watch.rows("SELECT cohort FROM selection_lease")
 
 
 @pytest.mark.slow
 def test_two_signals_in_a_row_leave_a_study_that_goes_on(
-    new_team: Callable[..., Team], watch: Watch, cli: Cli
+    new_team: Callable[..., Team], watch: Watch, cli: Cli, url: str, alone: Content
 ) -> None:
     team = new_team(*TEAM)
     team.train()
     for _ in range(2):
         team.process.send_signal(signal.SIGTERM)
-    # Well below the time that the supervisor itself grants its workers.
     code, err = team.end(20.0)
     # The second signal may come before the first was heard: then it is one.
     assert code in (-signal.SIGTERM, 143), err
-    wait_for(team.are_gone)
+    wait_for(team.are_gone, SOON)
     assert cli("status", "team", "--json").json["is_finished"] is False
-    done = cli(*RUN)
+    done = cli(*RUN, "--lag=2")
     assert done.code == 0, done.err
     assert watch.is_whole()
+    assert record_content(url, "team") == alone
 
 
 @pytest.mark.slow
-def test_a_worker_joins_a_running_study(
-    new_team: Callable[..., Team], url: str, watch: Watch, tmp_path: Path
+def test_a_worker_that_stands_still_stops_no_other(
+    new_team: Callable[..., Team], watch: Watch
 ) -> None:
-    # The study has begun before either starts, so that both start alike.
-    spec = read_study(Path("team.toml"))
-    data = load_study_data(spec, tmp_path)
-    with open_repository(url, create=True, write=True) as repository:
-        enter_study(spec, data, repository.records, torch.device("cpu"))
-    team = new_team(*RUN)
-    guest = start(tmp_path, "worker", "team", LEASE)
-    held = team.train()
-    assert {team.process.pid, guest.pid} == set(held)
-    out, err = guest.communicate(timeout=120)
-    assert guest.returncode == 0, err
-    assert out == ("study team takes no more trials; selection run FILE trains its baselines\n")
+    team = new_team(*TEAM, "--lag=free")
+    sleeper = team.train()[1]
+    os.kill(sleeper, signal.SIGSTOP)
+    wait_for(lambda: watch.states()["COMPLETE"] == TRIALS - COHORT)
+    assert watch.states()["RUNNING"] == COHORT
+    os.kill(sleeper, signal.SIGCONT)
     code, err = team.end()
     assert code == 0, err
     assert watch.is_whole()
 
 
+# A worker of the command line beside a team.
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_a_worker_joins_a_team_and_takes_over_what_the_team_leaves(
+    new_team: Callable[..., Team], url: str, watch: Watch, tmp_path: Path, alone: Content
+) -> None:
+    # The study has begun before anybody starts.
+    spec = read_study(Path("team.toml"))
+    data = load_study_data(spec, tmp_path)
+    with open_repository(url, create=True, write=True) as repository:
+        enter_study(spec, data, repository.records, describe_device(choose_device("cpu")))
+    team = new_team("run", "team.toml", "--workers=2", "--lease=2")
+    team.train()
+    watch.stop_outside_of_transactions(team.process.pid)
+    # Its lease ends, and somebody else trains its cohorts.
+    guest = start(tmp_path, "worker", "team", LEASE, "--lag=2")
+    out, err = guest.communicate(timeout=120)
+    assert guest.returncode == 0, err
+    assert out == "study team takes no more trials; selection run FILE trains its baselines\n"
+    os.kill(team.process.pid, signal.SIGCONT)
+    code, err = team.end()
+    assert code == 0, err
+    assert "given to another worker meanwhile" in err
+    assert watch.is_whole()
+    assert record_content(url, "team") == alone
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
+def test_a_worker_and_a_team_share_the_budget(
+    new_team: Callable[..., Team], watch: Watch, tmp_path: Path
+) -> None:
+    team = new_team(*TEAM, "--lag=3")
+    wait_for(watch.states)
+    guest = start(tmp_path, "worker", "team", LEASE, "--lag=3")
+    hosts = set[str]()
+
+    def both_train() -> bool:
+        hosts.update(host for (host,) in watch.rows("SELECT place FROM selection_lease"))
+        return len(hosts) == 2
+
+    try:
+        wait_for(both_train)
+    finally:
+        _, guest_err = guest.communicate(timeout=120)
+    assert guest.returncode == 0, guest_err
+    code, err = team.end()
+    assert code == 0, err
+    assert watch.is_whole()
+
+
+@pytest.mark.parametrize("url", ["postgres"], indirect=True)
 @pytest.mark.usefixtures("url")
 def test_a_worker_needs_a_study_that_takes_trials(cli: Cli) -> None:
     assert cli("run", "small.toml").code == 0
@@ -209,7 +275,7 @@ def test_a_worker_needs_a_study_that_takes_trials(cli: Cli) -> None:
     assert unknown.err == (
         'study: the database must contain the study, but got "smal". Did you mean small?\n'
     )
-    spent = cli("worker", "small")
+    spent = cli("worker", "small", "--lag=3")
     assert (spent.code, spent.err) == (0, "")
     assert spent.out.startswith("study small takes no more trials")
     assert cli("evaluate", "small").code == 0
@@ -219,331 +285,271 @@ def test_a_worker_needs_a_study_that_takes_trials(cli: Cli) -> None:
     assert opened.err.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_a_worker_that_cannot_go_on_stops_the_study(
-    cli: Cli, watch: Watch, monkeypatch: pytest.MonkeyPatch
+# What a worker says.
+
+
+@pytest.fixture
+def new_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """A function that puts a program of these lines in the place of every worker."""
+    monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 0.0)
+
+    def put(code: str) -> None:
+        program = tmp_path / "program"
+        # What is started is: EXECUTABLE -P -m MODULE FILE_DESCRIPTOR.
+        program.write_text(f"#!{sys.executable}\nimport sys\ndel sys.argv[1:-1]\n{code}\n")
+        program.chmod(0o755)
+        monkeypatch.setattr(sys, "executable", str(program))
+
+    return put
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "sys.exit('so it is')",
+        # In the middle of a message.
+        "import os; os.write(int(sys.argv[1]), bytes([0, 0, 9, 9, 9])); sys.exit('so it is')",
+    ],
+)
+def test_a_worker_that_cannot_start_stops_the_study(
+    cli: Cli, watch: Watch, new_worker: Callable[[str], None], code: str
 ) -> None:
-    rows = "\n".join(f"{i},{i % 5},{i % 2}" for i in range(30))
-    Path("t.csv").write_text(f"a,b,y\n{rows}\n")
-    table = 'path = "t.csv"\ntarget = "y"'
-    Path("small.toml").write_text(SMALL.format(data=table, folds=3, metric="accuracy"))
-    start_team = supervisor.Team
-
-    def lose_the_table(*options: Any) -> supervisor.Team:
-        Path("t.csv").unlink()
-        return start_team(*options)
-
-    monkeypatch.setattr(supervisor, "Team", lose_the_table)
-    done = cli("run", "small.toml", "--workers", 2)
+    new_worker(code)
+    done = cli("run", "small.toml", "--workers=2")
     assert done.code == 1
+    assert "worker 0: so it is\n" in done.err
     last = done.err.splitlines()[-1]
-    assert re.match(
-        r"worker [01]: a worker must train until the study is spent, but got t\.csv", last
+    assert re.fullmatch(
+        r"worker [01]: a worker may fail at most 10 times in a row, but got 11 failures, the last "
+        r"with exit code 1\. Fix the cause and run the same command again; finished trials are "
+        r"kept\.",
+        last,
     )
-    assert last.endswith("Fix this and run the same command again; finished trials are kept.")
     assert "Traceback" not in done.err
     assert not watch.states()
 
 
-# The rules of the supervisor, on small shells in the place of workers.
+@pytest.mark.usefixtures("url")
+def test_a_system_that_starts_no_process_is_one_line(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    done = cli("run", "small.toml", "--workers=2")
+    assert done.code == 1
+    assert done.err == (
+        "worker 0: the system must be able to start every worker, but got [Errno 2] No such file "
+        "or directory: '/nowhere/python'. Ask for fewer workers.\n"
+    )
 
 
-class FakeBooks:
-    """Hold a record with so many finished trials."""
+@pytest.mark.slow
+def test_the_error_of_a_worker_that_nobody_can_help_is_that_of_the_study(
+    cli: Cli, watch: Watch, new_worker: Callable[[str], None]
+) -> None:
+    new_worker(
+        "from selection.errors import DeviceError, ErrorDetail\n"
+        "from selection.workers import child, training\n"
+        "def refuse(name):\n"
+        "    raise DeviceError(ErrorDetail('--device', 'so it must be', 'not', 'Mend it.'))\n"
+        "training.choose_device = refuse\n"
+        "child.main()"
+    )
+    done = cli("run", "small.toml", "--workers=2")
+    assert done.code == 1
+    assert done.err == "--device: so it must be, but got not. Mend it.\n"
+    assert not watch.states()
+
+
+@pytest.mark.slow
+def test_an_exception_of_a_worker_is_quoted_and_stops_the_study(
+    cli: Cli, watch: Watch, new_worker: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team_module, "MAX_FAILURES", 1)
+    new_worker(
+        "from selection.workers import child, training\n"
+        "def fail(*_):\n"
+        "    raise ValueError('so it is')\n"
+        "training.TrainingWorker.train = fail\n"
+        "child.main()"
+    )
+    done = cli("run", "small.toml", "--workers=2")
+    assert done.code == 1
+    lines = done.err.splitlines()
+    assert re.match(r"worker [01]: a worker may fail at most 1 times in a row", lines[-1])
+    assert any(re.fullmatch(r"worker [01]: ValueError: so it is", line) for line in lines)
+    assert all(line.startswith("worker ") for line in lines if "Traceback" in line)
+    assert watch.states().keys() == {"WAITING"}
+    assert not watch.rows("SELECT cohort FROM selection_lease")
+
+
+@pytest.mark.slow
+def test_what_a_worker_writes_is_quoted_and_no_progress_is_shown_with_json(
+    cli: Cli, url: str, new_worker: Callable[[str], None]
+) -> None:
+    new_worker(
+        "from selection.workers import child\nprint('so it is', file=sys.stderr)\nchild.main()"
+    )
+    done = cli("run", "small.toml", "--workers=2")
+    assert done.code == 0, done.err
+    assert "worker 0: so it is\n" in done.err
+    assert "worker 1: so it is\n" in done.err
+    other = f"{url}.other"
+    quiet = cli("run", "small.toml", "--workers=2", "--json", "--storage", other)
+    assert quiet.code == 0, quiet.err
+    assert quiet.err == ""
+    assert json.loads(quiet.out)["study"] == "small"
+    assert record_content(url, "small") == record_content(other, "small")
+
+
+# Python.
+
+ARRAYS: dict[str, Any] = {
+    "training": {"epochs": 3, "batch_size": 16},
+    "space": {"learning_rate": {"low": 0.01, "high": 1.0, "log": True}},
+    "search": {"metric": "accuracy", "trials": 8, "cohort": 2, "pruner": "none"},
+    "assessment": {"baselines": ["majority"]},
+}
+SCRIPT = f"""
+import json
+import selection
+from sklearn.datasets import load_iris
+
+X, y = load_iris(return_X_y=True)
+study = selection.run({ARRAYS!r}, X, y, workers=2, progress=False)
+print(json.dumps(study.trials["value"].tolist()))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_file", [True, False], ids=["script", "stdin"])
+def test_arrays_are_trained_by_workers_of_a_script_without_a_guard(
+    tmp_path: Path, *, is_file: bool
+) -> None:
+    words = ["-"]
+    if is_file:
+        words = ["scripts/train.py"]
+        (tmp_path / "scripts").mkdir()
+        (tmp_path / words[0]).write_text(SCRIPT)
+        # The driver does not find this one, and no worker may.
+        (tmp_path / "torch.py").write_text("raise ImportError('not me')")
+    done = subprocess.run(
+        [sys.executable, *words],
+        input=None if is_file else SCRIPT,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    alone = selection.run(ARRAYS, *load_iris(return_X_y=True), lag=2, progress=False)
+    assert json.loads(done.stdout) == alone.trials["value"].tolist()
+
+
+class Log:
+    """Keep what a run reports."""
 
     def __init__(self) -> None:
-        self.finished = 0
-        self.records = self.leases = self
+        self.epochs: list[EpochEvent] = []
+        self.ended: list[Trial] = []
+        self.studies: list[Any] = []
 
-    def finished_numbers(self, _study: Any) -> range:
-        return range(self.finished)
+    def on_epoch(self, event: EpochEvent) -> None:
+        self.epochs.append(event)
 
-    def trials(self, _study: Any, *, with_curves: bool) -> list[Any]:
-        finished = SimpleNamespace(state=SimpleNamespace(is_finished=True))
-        return [finished] * self.finished
+    def on_trial_end(self, trial: Trial) -> None:
+        assert not self.studies
+        self.ended.append(trial)
 
-    def running(self, _study: Any) -> list[RunningCohort]:
-        return []
-
-
-class FakeView:
-    """Keep what is said; the study grows by a trial with each line, up to growth trials."""
-
-    def __init__(self, repository: FakeBooks) -> None:
-        self.repository = repository
-        self.growth = 0
-        self.lines: list[str] = []
-        self.counts: list[int] = []
-
-    def show_team(self, _budget: int, finished: Any, _running: Any) -> None:
-        self.counts.append(len(finished))
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-        self.repository.finished = min(self.repository.finished + 1, self.growth)
+    def on_study_end(self, study: Any) -> None:
+        self.studies.append(study)
 
 
-class Shells:
-    """Supervise shell scripts as if they were workers."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.repository = FakeBooks()
-        self.view = FakeView(self.repository)
-
-    def supervise(self, script: str, *environments: Mapping[str, str]) -> None:
-        team: Any = supervisor.Team([script], environments or [{}])
-        repository: Any = self.repository
-        study: Any = None
-        supervise(team, TRIALS, study, repository, self.view)
-
-    def starts(self) -> list[float]:
-        """Return when the scripts that say so were started."""
-        return [float(line) for line in (self.folder / "starts").read_text().split()]
-
-
-@pytest.fixture
-def shells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Shells:
-    monkeypatch.chdir(tmp_path)
-    # What is started is: EXECUTABLE -m selection SCRIPT.
-    program = tmp_path / "program"
-    program.write_text('#!/bin/sh\nexec sh -c "$3"\n')
-    program.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(program))
-    monkeypatch.setattr(supervisor, "POLL_SECONDS", 0.01)
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.1)
-    monkeypatch.setattr(supervisor, "LONGEST_PAUSE_SECONDS", 0.3)
-    return Shells(tmp_path)
+@pytest.mark.slow
+def test_callbacks_hear_of_every_trial_of_several_workers(url: str) -> None:
+    log = Log()
+    study = selection.run("team.toml", workers=2, callbacks=[log], progress=False, storage=url)
+    assert log.studies == [study]
+    assert sorted(trial.number for trial in log.ended) == list(range(TRIALS))
+    values = {trial.number: trial.value for trial in log.ended}
+    assert [values[number] for number in range(TRIALS)] == study.trials["value"].tolist()
+    cohorts: dict[int, list[int]] = {}
+    for trial in log.ended:
+        cohorts.setdefault(trial.cohort, []).append(trial.number)
+    assert all(numbers == sorted(numbers) for numbers in cohorts.values())
+    assert log.epochs
+    for event in log.epochs:
+        assert 1 <= event.epoch <= event.epochs == 120
+        assert event.trials == COHORT
+        assert event.budget == TRIALS
 
 
-def test_the_pause_after_a_failure_doubles_up_to_the_longest(
-    shells: Shells, monkeypatch: pytest.MonkeyPatch
+class Fails(Log):
+    """Raise an error after the first trial."""
+
+    def on_trial_end(self, trial: Trial) -> None:
+        raise ValueError("so it is")
+
+
+@pytest.mark.slow
+def test_an_error_of_a_callback_ends_the_workers_and_gives_back_what_trains(
+    url: str, watch: Watch
 ) -> None:
-    monkeypatch.setattr(supervisor, "MAX_FAILURES", 4)
-    with pytest.raises(StudyStateError):
-        shells.supervise("date +%s.%N >> starts; exit 9")
-    assert shells.view.lines == [
-        f"worker 0 ended with exit code 9; restarting it in {pause} seconds"
-        for pause in (0.1, 0.2, 0.3, 0.3)
-    ]
-    starts = shells.starts()
-    pauses = [after - before for before, after in pairwise(starts)]
-    assert all(pause >= least for pause, least in zip(pauses, (0.1, 0.2, 0.3, 0.3), strict=True)), (
-        pauses
-    )
+    log = Fails()
+    with pytest.raises(ValueError, match="so it is"):
+        selection.run("team.toml", workers=2, callbacks=[log], progress=False, storage=url)
+    assert len(log.studies) == 1
+    assert watch.states()["RUNNING"] == 0
+    assert not watch.rows("SELECT cohort FROM selection_lease")
 
 
-def test_a_worker_that_fails_again_and_again_stops_the_study(
-    shells: Shells, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.0)
-    with pytest.raises(StudyStateError) as caught:
-        shells.supervise("kill -9 $$")
-    assert str(caught.value) == (
-        "worker 0: a worker may fail at most 10 times in a row, but got 11 failures, the last "
-        "by signal SIGKILL. "
-        "Fix the cause and run the same command again; finished trials are kept."
-    )
-    assert len(shells.view.lines) == 10
+# Options and [run].
 
 
-def test_progress_between_two_failures_makes_the_second_a_first(
-    shells: Shells, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "MAX_FAILURES", 2)
-    monkeypatch.setattr(supervisor, "FIRST_PAUSE_SECONDS", 0.01)
-    shells.view.growth = 3
-    with pytest.raises(StudyStateError):
-        shells.supervise("date +%s.%N >> starts; test $(wc -l < starts) -gt 9 || exit 9")
-    # Each of the first four comes after one trial more, but for the very first.
-    pauses = (0.01, 0.01, 0.01, 0.01, 0.02)
-    assert shells.view.lines == [
-        f"worker 0 ended with exit code 9; restarting it in {pause} seconds" for pause in pauses
-    ]
-    assert shells.view.counts[-1] == 3
-
-
-@pytest.mark.parametrize(("code", "kind"), [(1, StudyStateError), (3, RefusedError)])
-def test_a_worker_that_says_why_it_cannot_go_on_is_quoted(
-    shells: Shells, code: int, kind: type[StudyStateError | RefusedError]
-) -> None:
-    with pytest.raises(kind) as caught:
-        shells.supervise(f"echo; echo 'so it is' >&2; echo >&2; exit {code}")
-    assert str(caught.value) == (
-        "worker 0: a worker must train until the study is spent, but got so it is. "
-        "Fix this and run the same command again; finished trials are kept."
-    )
-    assert caught.value.exit_code == code
-    assert "worker 0: so it is" in shells.view.lines
-
-
-def test_an_error_of_one_worker_ends_the_others(shells: Shells) -> None:
-    script = (
-        'if [ "$ROLE" = bad ]; then until [ -s pid ]; do sleep 0.05; done; exit 1; fi; '
-        "echo $$ > pid; exec sleep 60"
-    )
-    with pytest.raises(StudyStateError, match=r"^worker 1: .* with exit code 1\."):
-        shells.supervise(script, {"ROLE": "good"}, {"ROLE": "bad"})
-    assert not is_alive(int(Path("pid").read_text()))
-
-
-def test_a_worker_deaf_to_the_signal_is_killed_at_the_deadline(
-    shells: Shells, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(supervisor, "STOP_SECONDS", 0.3)
-    script = (
-        'if [ "$ROLE" = bad ]; then until [ -s pid ]; do sleep 0.05; done; exit 1; fi; '
-        'trap "" TERM; echo $$ > pid; while true; do sleep 0.05; done'
-    )
-    with pytest.raises(StudyStateError):
-        shells.supervise(script, {"ROLE": "deaf"}, {"ROLE": "bad"})
-    assert not is_alive(int(Path("pid").read_text()))
-
-
-def test_a_worker_is_alone_with_the_signals_of_its_terminal(shells: Shells) -> None:
-    shells.supervise("ps -o sid= -p $$ > session; echo $SELECTION_SUPERVISED > told")
-    assert int(Path("session").read_text()) != os.getsid(0)
-    assert Path("told").read_text() == "1\n"
-
-
-def test_a_database_that_does_not_answer_stops_no_worker(
-    shells: Shells, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_study: Any) -> list[RunningCohort]:
-        raise UnreachableError
-
-    monkeypatch.setattr(shells.repository, "running", refuse)
-    shells.supervise("sleep 0.1; touch done")
-    assert Path("done").exists()
-    assert not shells.view.counts
-
-
-# How the machine is shared.
-
-
+@pytest.mark.usefixtures("url")
 @pytest.mark.parametrize(
-    ("cores", "workers", "threads"), [(8, 2, "4"), (7, 3, "2"), (2, 3, "1"), (4, 1, "4")]
+    ("words", "code", "said"),
+    [
+        (["--workers=0"], 2, "--workers"),
+        (["--lag=0"], 1, '--lag: must be a whole number from 1, or free, but got "0"'),
+        (["--lag=x"], 1, '--lag: must be a whole number from 1, or free, but got "x"'),
+        (["--lag=1", "--workers=2"], 1, "lag must be at least workers"),
+        (["--address=auto"], 1, 'address belongs to Ray: write on = "ray"'),
+        (["--gpus-per-worker=1"], 1, 'gpus_per_worker belongs to Ray: write on = "ray"'),
+        (["--on=cluster"], 2, "'cluster'"),
+    ],
 )
-def test_threads_are_divided_and_everyone_has_one(
-    monkeypatch: pytest.MonkeyPatch, cores: int, workers: int, threads: str
+def test_wrong_options_are_refused_before_anything_trains(
+    cli: Cli, words: list[str], code: int, said: str
 ) -> None:
-    monkeypatch.setattr(device, "_cores", lambda: cores)
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
-    assert (
-        share_of_machine(workers, torch.device("cpu")) == [{"OMP_NUM_THREADS": threads}] * workers
-    )
+    done = cli("run", "small.toml", *words)
+    assert done.code == code
+    assert said in done.err
+    assert "Traceback" not in done.err
 
 
-@pytest.mark.parametrize(
-    ("seen", "expected"),
-    [(None, ["0", "1", "0"]), ("", ["0", "1", "0"]), ("3,GPU-7f", ["3", "GPU-7f", "3"])],
-)
-def test_workers_take_turns_on_the_gpus(
-    monkeypatch: pytest.MonkeyPatch, seen: str | None, expected: list[str]
-) -> None:
-    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    if seen is not None:
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", seen)
-    shares = share_of_machine(3, torch.device("cuda"))
-    assert [share["CUDA_VISIBLE_DEVICES"] for share in shares] == expected
-    assert all(int(share["OMP_NUM_THREADS"]) >= 1 for share in shares)
+@pytest.mark.usefixtures("url")
+def test_all_errors_of_run_in_a_file_are_shown_at_once(cli: Cli) -> None:
+    Path("small.toml").write_text(f'{IRIS}\n[run]\nworkers = 0\nlag = "x"\nhosts = 2\n')
+    done = cli("run", "small.toml")
+    assert done.code == 1
+    assert [line.split(":")[1].strip() for line in done.err.splitlines()] == [
+        "[run] workers", "[run] lag", "[run] hosts",
+    ]  # fmt: skip
 
 
-# The view of several workers.
-
-
-def view_on(
-    monkeypatch: pytest.MonkeyPatch, *, is_terminal: bool, **options: bool
-) -> tuple[SweepView, io.StringIO]:
-    text = io.StringIO()
-    console = Console(file=text, force_terminal=is_terminal, width=140, color_system=None)
-    monkeypatch.setattr(progress, "make_console", lambda stderr: console)
-    return SweepView("accuracy", is_minimised=False, **options), text
-
-
-def finished(count: int) -> list[Trial]:
-    return [
-        Trial(
-            number=number,
-            state=TrialState.COMPLETE,
-            params={},
-            cohort=0,
-            reason="",
-            value=0.5 + number / 100,
-            fold_scores=(0.5,),
-            train_scores=(0.5,),
-            fold_means=(0.5,),
-            epochs=1,
-            seconds=1.0,
-        )
-        for number in range(count)
-    ]
-
-
-def running(cohort: int, host: str, epoch: int) -> RunningCohort:
-    return RunningCohort(cohort, host, 2, Progress(6, epoch, 30 if epoch else 0))
-
-
-def test_lines_of_a_team_name_the_cohorts_and_come_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, text = view_on(monkeypatch, is_terminal=False)
-    with view:
-        view.show_team(8, [], [running(0, "a:1", 0)])
-        assert text.getvalue() == ""
-        for _ in range(2):
-            view.show_team(8, [], [running(0, "a:1", 3), running(1, "b:2", 4)])
-        for _ in range(2):
-            # Within the same tenth of a cohort there is no news of it.
-            view.show_team(8, finished(2), [running(1, "b:2", 5)])
-        view.show_team(8, finished(2), [running(1, "b:2", 6)])
-        view.show_team(8, finished(2), [running(2, "b:2", 6)])
-    what = "2 trials x 3 folds"
-    assert text.getvalue().splitlines() == [
-        f"trials 0/8: a:1: {what}, epoch 3/30",
-        f"trials 0/8: b:2: {what}, epoch 4/30",
-        "trials 2/8: best observed accuracy 0.5100 (trial 1)",
-        f"trials 2/8: b:2: {what}, epoch 6/30",
-        f"trials 2/8: b:2: {what}, epoch 6/30",
-    ]
-
-
-def test_a_team_has_a_line_per_worker_and_leaves_nothing_behind(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    view, text = view_on(monkeypatch, is_terminal=True)
-
-    def shown(finished: list[Trial], *cohorts: RunningCohort) -> str:
-        with view:
-            text.truncate(0)
-            view.show_team(8, finished, cohorts)
-        return text.getvalue()
-
-    both = shown([], running(0, "a:1", 15), running(1, "b:2", 0))
-    assert "trials 0/8" in both
-    assert "a:1: 2 trials x 3 folds, epoch 15/30" in both
-    assert "b:2: 2 trials, starting" in both
-    between = shown(finished(2), RunningCohort(0, "a:1", 0, Progress()), running(1, "b:2", 0))
-    assert "trials 2/8" in between
-    assert "a:1: between two cohorts" in between
-    one = shown(finished(2), running(2, "b:2", 3))
-    assert "b:2: 2 trials x 3 folds, epoch 3/30" in one
-    assert "a:1" not in one
-    assert "best 0.510" in one
-    assert one.endswith("\x1b[2K"), "the view is wiped"
-
-
-@pytest.mark.parametrize("is_terminal", [False, True])
-def test_a_quiet_view_shows_no_team(monkeypatch: pytest.MonkeyPatch, is_terminal: bool) -> None:
-    view, text = view_on(monkeypatch, is_terminal=is_terminal, is_quiet=True)
-    with view:
-        view.show_team(8, finished(2), [running(0, "a:1", 3)])
-        view.say("a word")
-    assert text.getvalue() == ""
-
-
-def test_what_is_said_of_a_place_is_no_markup(monkeypatch: pytest.MonkeyPatch) -> None:
-    view, text = view_on(monkeypatch, is_terminal=False)
-    view.show_team(8, [], [running(0, "[red]a:1", 3)])
-    view.say("worker 0: [bold]so it is")
-    assert "[red]a:1" in text.getvalue()
-    assert "[bold]so it is" in text.getvalue()
+def test_every_run_says_anew_where_it_trains(cli: Cli, url: str) -> None:
+    sections = ['lag = "free"', "workers = 3\nlag = 4", "", "workers = 2"]
+    contents = []
+    for section in sections:
+        Path("small.toml").write_text(f"{IRIS}\n[run]\n{section}\n")
+        done = cli("run", "small.toml")
+        assert done.code == 0, done.err
+        contents.append(record_content(url, "small"))
+    assert contents[1:] == contents[:1] * 3
+    assert cli("evaluate", "small").code == 0
+    done = cli("run", "small.toml", "--workers=5", "--lag=free")
+    assert done.code == 0, done.err
+    exported = cli("export", "small", "--to=exports")
+    assert exported.code == 0, exported.err
+    assert "run" not in tomllib.loads(Path("exports/best.toml").read_text())

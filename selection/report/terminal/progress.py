@@ -18,7 +18,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from selection.report.cells import show_number
+from selection.report.cells import count_of, show_number
 from selection.report.terminal.layout import say
 from selection.report.terminal.progress_text import (
     Pace,
@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
 NOTEBOOK_WIDTH = 100
 LONGEST_BAR = 40
+# On a terminal, which may have few lines.
+MOST_WORKERS = 8
 
 
 class SweepView:
@@ -102,7 +104,9 @@ class SweepView:
             done = done_of_team(finished, running)
             left = self._pace.seconds_left(done, budget)
             lines = [sentence("", "", left, self._best(finished), self._screen.width)]
-            lines += [readable(worker_line(cohort)) for cohort in running]
+            lines += [readable(worker_line(cohort)) for cohort in running[:MOST_WORKERS]]
+            if (more := len(running) - MOST_WORKERS) > 0:
+                lines.append(f"and {count_of(more, 'more worker')}")
             self._screen.show(done, len(finished), budget, counts(finished), lines)
         elif self._is_shown:
             self._print_team(budget, finished, running)
