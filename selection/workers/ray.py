@@ -32,6 +32,7 @@ from ray.exceptions import (
 )
 
 from selection.errors import ErrorDetail, SelectionError, StudyStateError, show
+from selection.report.cells import count_of
 from selection.study.fields import RunSection
 from selection.train.fit import EpochNews
 from selection.workers.launcher import (
@@ -88,7 +89,7 @@ class RayLauncher:
         self._setup = np.frombuffer(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
         self._stored: Any = ray.put(self._setup)
         self._actors: dict[int, _Actor] = {}
-        self._said = _lines_about_room(self._slots)
+        self._said = [_about_room(self._slots)]
 
     def start(self, slot: int) -> None:
         """Start a worker; Ready, Refused or Died follows."""
@@ -269,14 +270,14 @@ def _why_not(address: str, error: Exception) -> ErrorDetail:
     )
 
 
-def _lines_about_room(slots: Slots) -> list[str]:
+def _about_room(slots: Slots) -> str:
+    each = f"{slots.gpus:g} GPU" if slots.gpus else f"{slots.cpus} CPU"
     if slots.workers <= slots.room:
-        return []
-    each = f"{slots.gpus:g} GPUs" if slots.gpus else f"{slots.cpus} CPUs"
-    return [
-        f"Ray has room for {slots.room} of {slots.workers} workers with {each} each; "
+        return f"Ray starts {count_of(slots.workers, 'worker')} with {each} each"
+    return (
+        f"Ray has room for {slots.room} of {count_of(slots.workers, 'worker')} with {each} each; "
         "the others start when nodes join"
-    ]
+    )
 
 
 def _other_versions(slot: int, there: dict[str, str]) -> SelectionError | None:

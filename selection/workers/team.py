@@ -6,7 +6,7 @@ It knows nothing of cohorts or of the record.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -66,6 +66,9 @@ class Team:
     def __init__(self, launch: Callable[[], Launcher], say: Callable[[str], None]) -> None:
         self._launch = launch
         self._say = say
+        # Of the first worker.
+        self._hardware: Mapping[str, str | int] = {}
+        self._has_said_unequal = False
         # The number of finished trials: progress that makes a failure the first in a row again.
         self.finished = 0
 
@@ -141,6 +144,7 @@ class Team:
                 raise error
             case Ready(_, facts):
                 slot.facts = facts
+                self._say_if_unequal(facts)
             case Advanced(_, news):
                 slot.news = news
             case Trained():
@@ -148,6 +152,19 @@ class Team:
             case Died(_, how):
                 self._restart_later(slot, how)
         return event
+
+    def _say_if_unequal(self, facts: WorkerFacts) -> None:
+        """Say once that the bits of a result depend on who trained it."""
+        self._hardware = self._hardware or facts.hardware
+        if facts.hardware != self._hardware and not self._has_said_unequal:
+            self._has_said_unequal = True
+            one, other = (
+                ", ".join(map(str, each.values())) for each in (self._hardware, facts.hardware)
+            )
+            self._say(
+                f"workers are unequal ({one} threads; {other} threads): results repeat to the bit only "
+                "on equal devices"
+            )
 
     def _restart_later(self, slot: _Slot, how: str) -> None:
         name = f"worker {slot.number}"

@@ -304,6 +304,8 @@ def test_a_launcher_leaves_the_process_as_it_was(
     before = (dict(os.environ), signal.getsignal(signal.SIGTERM), sys.excepthook)
     launcher = launcher_of(study, workers=1)
     assert signal.getsignal(signal.SIGTERM) == before[1]
+    (said,) = launcher.events(0.0)
+    assert re.fullmatch(r"Ray starts 1 worker with \d+ CPU each", said.line)
     launcher.start(0)
     assert isinstance(first_event(launcher), Ready)
     launcher.stop()
@@ -317,7 +319,7 @@ def test_a_launcher_leaves_the_process_as_it_was(
     launcher = launcher_of(study, workers=5)
     (said,) = launcher.events(0.0)
     assert re.fullmatch(
-        r"Ray has room for \d of 5 workers with 1 CPUs? each; the others start when nodes join",
+        r"Ray has room for \d of 5 workers with 1 CPU each; the others start when nodes join",
         said.line,
     )
     launcher.start(0)

@@ -237,3 +237,15 @@ def test_stop_ends_what_was_launched_and_launches_nothing() -> None:
     team.stop()
     assert launched == [launcher]
     assert launcher.has_stopped
+
+
+def test_unequal_devices_are_named_once(new_case: Callable[[int], Case]) -> None:
+    case = new_case(3)
+    facts = ready(0).facts
+    other = replace(facts, hardware={"device": "B100", "threads": 9})
+    case.happen(Ready(0, facts), Ready(1, facts))
+    assert case.lines == []
+    case.happen(Ready(2, other), died(1), Ready(1, other))
+    (line,) = [line for line in case.lines if "unequal" in line]
+    assert "B100, 9 threads" in line
+    assert line.endswith("results repeat to the bit only on equal devices")
