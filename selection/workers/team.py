@@ -162,8 +162,8 @@ class Team:
                 ", ".join(map(str, each.values())) for each in (self._hardware, facts.hardware)
             )
             self._say(
-                f"workers are unequal ({one} threads; {other} threads): results repeat to the bit only "
-                "on equal devices"
+                f"workers are unequal ({one} threads; {other} threads): results repeat to the bit "
+                "only on equal devices"
             )
 
     def _restart_later(self, slot: _Slot, how: str) -> None:
