@@ -308,7 +308,12 @@ def new_worker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str
     [
         "sys.exit('so it is')",
         # In the middle of a message.
-        "import os; os.write(int(sys.argv[1]), bytes([0, 0, 9, 9, 9])); sys.exit('so it is')",
+        "import os\n"
+        "from multiprocessing.connection import Connection\n"
+        "connection = Connection(int(sys.argv[1]))\n"
+        "connection.recv_bytes()\n"
+        "os.write(connection.fileno(), bytes([0, 0, 9, 9, 9]))\n"
+        "sys.exit('so it is')",
     ],
 )
 def test_a_worker_that_cannot_start_stops_the_study(
