@@ -24,8 +24,10 @@ from selection.study.spec import read_study
 from selection.study.trial import Trial
 from selection.train.device import choose_device, describe_device
 from selection.workers import team as team_module
+from selection.workers.launcher import Said
 from selection.workers.local import LocalLauncher
 from selection.workflows.callbacks import EpochEvent
+from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import enter_study, load_study_data
 from tests.command_line import STUDY as SMALL
 from tests.command_line import Cli, finish, start
@@ -361,6 +363,26 @@ def test_a_system_that_starts_no_process_is_one_line(
         "worker 0: the system must be able to start every worker, but got [Errno 2] No such file "
         "or directory: '/nowhere/python'. Ask for fewer workers.\n"
     )
+
+
+def test_a_worker_that_does_not_read_its_task_holds_nobody_up(
+    new_worker: Callable[[str], None],
+) -> None:
+    new_worker(
+        "import time\n"
+        "from multiprocessing.connection import Connection\n"
+        "connection = Connection(int(sys.argv[1]))\n"
+        "connection.recv_bytes()\n"
+        "print('so it is', file=sys.stderr, flush=True)\n"
+        "time.sleep(600)"
+    )
+    # More than a pipe holds.
+    large: Any = b"x" * 10_000_000
+    launcher = LocalLauncher(large, [{}])
+    launcher.start(0)
+    assert wait_for(lambda: launcher.events(0.1)) == [Said("worker 0: so it is")]
+    launcher.train(0, CohortTask(0, {0: large}, None))
+    launcher.stop()
 
 
 @pytest.mark.slow
