@@ -24,8 +24,10 @@ from selection.study.spec import read_study
 from selection.study.trial import Trial
 from selection.train.device import choose_device, describe_device
 from selection.workers import team as team_module
+from selection.workers.launcher import Said
 from selection.workers.local import LocalLauncher
 from selection.workflows.callbacks import EpochEvent
+from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import enter_study, load_study_data
 from tests.command_line import STUDY as SMALL
 from tests.command_line import Cli, finish, start
@@ -113,15 +115,13 @@ def test_workers_that_are_killed_change_no_trial(
     new_team: Callable[..., Team], url: str, watch: Watch, alone: Content
 ) -> None:
     generator = random.Random(0)
-    # The default number of retries is what keeps a study from a cohort that kills its workers.
+    # With few retries, a cohort that loses its worker again and again would be failed.
     team = new_team(*TEAM, "--set=search.max_retries=20")
     wait_for(watch.training)
-    kills = 0
-    while kills < 6:
+    kills = 6
+    for _ in range(kills):
         time.sleep(generator.uniform(0.1, 1.5))
-        workers = wait_for(team.workers)
-        os.kill(generator.choice(workers), signal.SIGKILL)
-        kills += 1
+        os.kill(generator.choice(wait_for(team.workers)), signal.SIGKILL)
     code, err = team.end()
     assert code == 0, err
     assert len(re.findall(r"^worker [01] ended by signal SIGKILL; restarting", err, re.M)) == kills
@@ -180,6 +180,18 @@ def test_an_interrupt_gives_back_what_trains(
 
 
 @pytest.mark.slow
+def test_an_interrupt_while_workers_start_is_one_line(
+    new_team: Callable[..., Team], watch: Watch
+) -> None:
+    team = new_team(*TEAM)
+    wait_for(team.workers)
+    team.process.send_signal(signal.SIGINT)
+    assert team.end(20.0) == (130, f"Interrupt: {KEPT}\n")
+    assert team.are_gone()
+    assert not watch.states()
+
+
+@pytest.mark.slow
 def test_two_signals_in_a_row_leave_a_study_that_goes_on(
     new_team: Callable[..., Team], watch: Watch, cli: Cli, url: str, alone: Content
 ) -> None:
@@ -216,16 +228,20 @@ def test_a_worker_that_stands_still_stops_no_other(
 # A worker of the command line beside a team.
 
 
+def begin_study(url: str, folder: Path) -> None:
+    """Put the study on record before anybody trains."""
+    spec = read_study(Path("team.toml"))
+    data = load_study_data(spec, folder)
+    with open_repository(url, create=True, write=True) as repository:
+        enter_study(spec, data, repository.records, describe_device(choose_device("cpu")))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 def test_a_worker_joins_a_team_and_takes_over_what_the_team_leaves(
     new_team: Callable[..., Team], url: str, watch: Watch, tmp_path: Path, alone: Content
 ) -> None:
-    # The study has begun before anybody starts.
-    spec = read_study(Path("team.toml"))
-    data = load_study_data(spec, tmp_path)
-    with open_repository(url, create=True, write=True) as repository:
-        enter_study(spec, data, repository.records, describe_device(choose_device("cpu")))
+    begin_study(url, tmp_path)
     team = new_team("run", "team.toml", "--workers=2", "--lease=2")
     team.train()
     watch.stop_outside_of_transactions(team.process.pid)
@@ -245,19 +261,21 @@ def test_a_worker_joins_a_team_and_takes_over_what_the_team_leaves(
 @pytest.mark.slow
 @pytest.mark.parametrize("url", ["postgres"], indirect=True)
 def test_a_worker_and_a_team_share_the_budget(
-    new_team: Callable[..., Team], watch: Watch, tmp_path: Path
+    new_team: Callable[..., Team], url: str, watch: Watch, tmp_path: Path
 ) -> None:
-    team = new_team(*TEAM, "--lag=3")
-    wait_for(watch.states)
+    # So long that neither spends the budget while the other starts.
+    Path("team.toml").write_text(STUDY.replace("epochs = 120", "epochs = 240"))
+    begin_study(url, tmp_path)
     guest = start(tmp_path, "worker", "team", LEASE, "--lag=3")
+    team = new_team(*TEAM, "--lag=3")
     hosts = set[str]()
 
-    def both_train() -> bool:
+    def have_both_trained() -> bool:
         hosts.update(host for (host,) in watch.rows("SELECT place FROM selection_lease"))
         return len(hosts) == 2
 
     try:
-        wait_for(both_train)
+        wait_for(have_both_trained)
     finally:
         _, guest_err = guest.communicate(timeout=120)
     assert guest.returncode == 0, guest_err
@@ -345,6 +363,26 @@ def test_a_system_that_starts_no_process_is_one_line(
         "worker 0: the system must be able to start every worker, but got [Errno 2] No such file "
         "or directory: '/nowhere/python'. Ask for fewer workers.\n"
     )
+
+
+def test_a_worker_that_does_not_read_its_task_holds_nobody_up(
+    new_worker: Callable[[str], None],
+) -> None:
+    new_worker(
+        "import time\n"
+        "from multiprocessing.connection import Connection\n"
+        "connection = Connection(int(sys.argv[1]))\n"
+        "connection.recv_bytes()\n"
+        "print('so it is', file=sys.stderr, flush=True)\n"
+        "time.sleep(600)"
+    )
+    # More than a pipe holds.
+    large: Any = b"x" * 10_000_000
+    launcher = LocalLauncher(large, [{}])
+    launcher.start(0)
+    assert wait_for(lambda: launcher.events(0.1)) == [Said("worker 0: so it is")]
+    launcher.train(0, CohortTask(0, {0: large}, None))
+    launcher.stop()
 
 
 @pytest.mark.slow
