@@ -30,6 +30,8 @@ from selection.workflows.cohort import CohortTask
 POLL_SECONDS = 0.5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 MAX_FAILURES = 10
+# Where no worker of the study has ever been ready.
+MAX_STARTS = 3
 
 Happening = Ready | Advanced | Trained | Died
 
@@ -171,8 +173,9 @@ class Team:
         slot.facts = slot.task = slot.news = None
         slot.failures = 1 if self.finished > slot.finished_at_failure else slot.failures + 1
         slot.finished_at_failure = self.finished
-        if slot.failures > MAX_FAILURES:
-            rule = f"a worker may fail at most {MAX_FAILURES} times in a row"
+        most = MAX_FAILURES if self._hardware else MAX_STARTS
+        if slot.failures > most:
+            rule = f"a worker may fail at most {most} times in a row"
             got = f"{slot.failures} failures, the last {how}"
             hint = "Fix the cause and run the same command again; finished trials are kept."
             raise StudyStateError(ErrorDetail(name, rule, got, hint))

@@ -143,6 +143,7 @@ def test_the_pause_after_a_failure_doubles_up_to_the_longest(
     monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 1.0)
     monkeypatch.setattr(team_module, "LONGEST_PAUSE_SECONDS", 5.0)
     case = new_case(1)
+    case.happen(ready(0))
     for pause in (1, 2, 4, 5, 5):
         case.happen(died(0))
         died_at, starts = case.launcher.now, len(case.launcher.starts)
@@ -158,6 +159,7 @@ def test_too_many_failures_in_a_row_stop_the_study(
 ) -> None:
     monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 0.0)
     case = new_case(2)
+    case.happen(ready(0))
     for _ in range(10):
         case.happen(died(0))
     # The other worker counts for itself.
@@ -170,6 +172,17 @@ def test_too_many_failures_in_a_row_stop_the_study(
         "Fix the cause and run the same command again; finished trials are kept."
     )
     assert len(case.lines) == 11
+
+
+def test_workers_that_never_start_stop_the_study_sooner(
+    new_case: Callable[[int], Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 0.0)
+    case = new_case(1)
+    for _ in range(3):
+        case.happen(died(0))
+    with pytest.raises(StudyStateError, match="at most 3 times in a row, but got 4 failures"):
+        case.happen(died(0))
 
 
 def test_progress_between_two_failures_makes_the_second_a_first(
