@@ -190,6 +190,7 @@ def test_progress_between_two_failures_makes_the_second_a_first(
 ) -> None:
     monkeypatch.setattr(team_module, "MAX_FAILURES", 2)
     case = new_case(1)
+    case.happen(ready(0))
     for finished in (0, 0, 1, 2, 2):
         case.team.finished = finished
         case.happen(died(0))
