@@ -8,12 +8,12 @@ Run: make bench; with --quick it takes about a minute.
 from __future__ import annotations
 
 import argparse
+import itertools
 import statistics
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,14 @@ class Shape:
     asks_ahead: bool = True
 
 
+@dataclass(frozen=True)
+class Speed:
+    """Say how the workers differ: slow is how much longer the first one takes."""
+
+    sigma: float = 0.0
+    slow: float = 1.0
+
+
 def fold_trainings(cohort: int, per_thousand: float) -> float:
     """Return the seconds of a cohort from those of 1,000 fold-trainings."""
     return cohort * FOLDS * per_thousand / 1000
@@ -99,9 +107,8 @@ LONG = replace(
     IMAGES,
     name="images, long",
     epochs=100,
-    cohort=64,
-    seconds=fold_trainings(64, 14.9) * 10,
-    source="784-256-10, float32, 64 trials, 10 epochs; times 10",
+    seconds=10 * IMAGES.seconds,
+    source="as images, times 10",
 )
 CORE = Shape(
     "one core",
@@ -114,6 +121,18 @@ CORE = Shape(
     asks_ahead=False,
 )
 SHAPES = (SMALL, TABLE, IMAGES, UNPRUNED, LONG, CORE)
+# What is said of lags does not depend on what is trained.
+UNIT = Shape("unit", 50, 2, 4, 1, 1.0, "", pruner="none", asks_ahead=False)
+EQUAL = Speed()
+SPEEDS = {
+    "equal": EQUAL,
+    "sigma 0.1": Speed(sigma=0.1),
+    "sigma 0.3": Speed(sigma=0.3),
+    "one half as fast": Speed(slow=2.0),
+}
+GOAL_WORKERS, GOAL_IDLE = 256, 0.05
+# A driver that is so much too slow needs no replay.
+SATURATED = 2
 
 
 @dataclass
@@ -182,14 +201,6 @@ class Replay:
         return self.cohort / self.driver
 
 
-@dataclass(frozen=True)
-class Speed:
-    """Say how the workers differ: slow is how much longer the first one takes."""
-
-    sigma: float = 0.0
-    slow: float = 1.0
-
-
 def replay(
     url: str,
     shape: Shape,
@@ -199,7 +210,7 @@ def replay(
     lag: int | None,
     sampler: str = "tpe",
     seed: int = 0,
-    speed: Speed = Speed(),  # noqa: B008 - frozen
+    speed: Speed = EQUAL,
     is_charged: bool = True,
 ) -> Replay:
     """Train a study of so many cohorts by simulated workers."""
@@ -226,8 +237,7 @@ def replay(
     with open_repository(url, create=True, write=True) as repository:
         study = repository.records.create_study(spec, "d" * 64, None, FACTS, {})
         parts: dict[str, Any] = {
-            name: Timed(getattr(repository, name), spent)
-            for name in ("records", "cohorts")
+            name: Timed(getattr(repository, name), spent) for name in ("records", "cohorts")
         }
         me = new_worker(600.0, is_alone=repository.database.address.path is not None)
         timed = spent.timed("proposing", Proposer.propose)
@@ -280,3 +290,201 @@ def spec_of(shape: Shape, cohorts: int, sampler: str) -> StudySpec:
         },
         "scale_driver",
     )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Say how much is replayed; cohorts is how many each worker trains."""
+
+    workers: Sequence[int]
+    tpe_workers: Sequence[int]
+    seeds: int
+    cohorts: int
+    lag_workers: int
+    lag_cohorts: int
+
+
+FULL = Plan((1, 4, 16, 64, 256), (1, 4, 16), 2, 3, 16, 8)
+QUICK = Plan((1, 4), (1, 4), 1, 3, 4, 4)
+# With more workers, one replay is long enough to say the same as several.
+MOST_FOR_SEEDS = 16
+SERVER_COUNTS = 4
+# Of fewer, the first of a process weigh too much.
+FEWEST_COHORTS = 8
+
+
+@dataclass(frozen=True)
+class Line:
+    """Hold the replays of one shape and number of workers, one for each seed."""
+
+    shape: Shape
+    database: str
+    sampler: str
+    replays: Sequence[Replay]
+
+    def __str__(self) -> str:
+        found = self.replays
+
+        def median(name: str) -> float:
+            return float(statistics.median(getattr(each, name) for each in found))
+
+        cells = [
+            self.shape.name,
+            self.database,
+            self.sampler,
+            f"{median('cohort'):.2f}",
+            str(found[0].workers),
+            *(f"{1000 * median(name):.0f}" for name in ("proposing", "database", "rest")),
+            f"{median('sent') / 1000:.0f}",
+            f"{median('returned') / 1e6:.2f}",
+            _spread([each.idle for each in found]),
+            f"{median('most'):.1f}",
+        ]
+        return f"| {' | '.join(cells)} |"
+
+
+def _spread(shares: Sequence[float]) -> str:
+    low, high = (f"{100 * share:.1f}" for share in (min(shares), max(shares)))
+    return f"{low}%" if low == high else f"{low} to {high}%"
+
+
+def lines(plan: Plan, folder: Path) -> Iterator[Line]:
+    """Replay every shape with more and more workers, until the driver is much too slow."""
+    files = (f"sqlite:///{folder}/{number}.db" for number in itertools.count())
+    for shape in SHAPES:
+        yield from _lines(plan, shape, "random", plan.workers, "SQLite", files.__next__)
+    for shape in (LONG, CORE):
+        yield from _lines(plan, shape, "tpe", plan.tpe_workers, "SQLite", files.__next__)
+    with throw_away_server(place, settings={}) as server:
+        on_server = "PostgreSQL", server.new_database
+        yield from _lines(plan, LONG, "random", plan.workers[:SERVER_COUNTS], *on_server)
+
+
+def _lines(
+    plan: Plan,
+    shape: Shape,
+    sampler: str,
+    workers: Sequence[int],
+    database: str,
+    new_url: Callable[[], str],
+) -> Iterator[Line]:
+    for count in workers:
+        cohorts = max(count * plan.cohorts, FEWEST_COHORTS)
+        seeds = range(plan.seeds if count <= MOST_FOR_SEEDS else 1)
+        found = [
+            replay(new_url(), shape, count, cohorts, lag=2 * count, sampler=sampler, seed=seed)
+            for seed in seeds
+        ]
+        print(f"{shape.name}, {database}, {sampler}, {count}", file=sys.stderr)
+        yield Line(shape, database, sampler, found)
+        if count > SATURATED * found[0].most:
+            return
+
+
+def lag_shares(plan: Plan, folder: Path) -> Iterator[tuple[str, list[str]]]:
+    """Yield for each kind of speeds what workers idle with a lag of N, of 2N, and a free one."""
+    count = plan.lag_workers
+    for name, speed in SPEEDS.items():
+        cells = []
+        for lag in (count, 2 * count, None):
+            shares = []
+            for seed in range(3):
+                url = f"sqlite:///{folder}/lag-{name}-{lag}-{seed}.db"
+                found = replay(
+                    url,
+                    UNIT,
+                    count,
+                    count * plan.lag_cohorts,
+                    lag=lag,
+                    sampler="random",
+                    seed=seed,
+                    speed=speed,
+                    is_charged=False,
+                )
+                shares.append(found.idle)
+            cells.append(_spread(shares))
+        print(f"lag, {name}", file=sys.stderr)
+        yield name, cells
+
+
+def _print_section(found: Sequence[Line], shares: dict[str, list[str]], plan: Plan) -> None:
+    print(f"""
+## One driver and many workers
+
+`make bench`: the real driver, record and database with simulated workers on a virtual clock, which
+counts what the driver spends and jumps over what it waits. Cohorts take measured times; what is
+pruned shortens them. Results have their true form and size and are pickled both ways. The lag is 2N
+for N workers, so that it costs nothing; {plan.cohorts} cohorts each; {FOLDS} folds; 6
+hyperparameters; {plan.seeds} seeds with up to {MOST_FOR_SEEDS} workers, else one. *Idle* is the
+share of their time that workers wait for their next task, after their first. *Full at* is the
+number of workers that keep the driver busy all the time: cohort seconds / driver seconds. A shape
+is not replayed with more workers once they are {SATURATED} times that. No worker reports progress
+while it trains.
+
+{where_it_ran("optuna", "sqlalchemy")}
+
+The measured times are of one H200 ([On a GPU](gpu.md)), those of *one core* of a CPU.
+
+| shape | rows | classes | epochs | trials per cohort | seconds, unpruned | measured |
+| --- | ---: | ---: | ---: | ---: | ---: | --- |""")
+    for shape in SHAPES:
+        print(
+            f"| {shape.name} | {shape.rows:,} | {shape.classes} | {shape.epochs} "
+            f"| {shape.cohort} | {shape.seconds:.2f} | {shape.source} |"
+        )
+    columns = ["shape", "database", "sampler", "cohort, s", "workers"]
+    columns += ["proposing", "database", "rest", "kB sent", "MB back", "idle", "full at"]
+    print("\nMilliseconds of the driver per cohort, bytes per cohort:\n")
+    print(f"| {' | '.join(columns)} |")
+    print("|" + " --- |" * 3 + " ---: |" * (len(columns) - 3))
+    for line in found:
+        print(line)
+    print(f"""
+### The goal
+
+{GOAL_WORKERS} workers with less than {GOAL_IDLE:.0%} idle need cohorts that train for at least:
+
+| shape | database | sampler | cohort, s | needed, s | goal |
+| --- | --- | --- | ---: | ---: | --- |""")
+    for line in _last_of_each(found):
+        last = line.replays[0]
+        needed = GOAL_WORKERS * last.driver
+        verdict = "met" if last.cohort >= needed else f"missed by {needed / last.cohort:.1f}x"
+        print(
+            f"| {line.shape.name} | {line.database} | {line.sampler} | {last.cohort:.2f} "
+            f"| {needed:.1f} | {verdict} |"
+        )
+    print(f"""
+### What a fixed lag costs
+
+Idle share of {plan.lag_workers} workers, {plan.lag_cohorts} cohorts each, while the driver takes no
+time; cohorts of equal size, or of lognormal times. Range over 3 seeds.
+
+| times | lag N | lag 2N | free |
+| --- | ---: | ---: | ---: |""")
+    for name, cells in shares.items():
+        print(f"| {name} | {' | '.join(cells)} |")
+
+
+def _last_of_each(found: Sequence[Line]) -> list[Line]:
+    """Return the line with the most workers of each shape, database and sampler."""
+    last = {(line.shape, line.database, line.sampler): line for line in found}
+    return list(last.values())
+
+
+def main() -> None:
+    """Print the section."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="four workers at most")
+    plan = QUICK if parser.parse_args().quick else FULL
+    torch.set_num_threads(1)
+    place.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scale-driver-", dir=place) as name:
+        folder = Path(name)
+        found = list(lines(plan, folder))
+        shares = dict(lag_shares(plan, folder))
+    _print_section(found, shares, plan)
+
+
+if __name__ == "__main__":
+    main()

@@ -9,6 +9,7 @@ Source: optuna/samplers/_tpe/_truncnorm.py, version 5.0.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +48,7 @@ def _ndtr(a: Floats) -> Floats:
     return found
 
 
-def _each(function: object, values: Floats) -> Floats:
+def _each(function: Callable[[float], float], values: Floats) -> Floats:
     return np.fromiter(map(function, values.tolist()), np.float64, len(values))
 
 

@@ -184,7 +184,11 @@ class Records:
             return [row.number for row in connection.execute(query)]
 
     def pending(
-        self, study: StudyRecord, *, since: int = 0, known: Mapping[int, Trial] = MappingProxyType({})
+        self,
+        study: StudyRecord,
+        *,
+        since: int = 0,
+        known: Mapping[int, Trial] = MappingProxyType({}),
     ) -> list[Trial]:
         """Return the unfinished trials, from cohort since on, by number; the known are not read."""
         is_since = trial_table.c.cohort >= since

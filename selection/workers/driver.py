@@ -105,7 +105,7 @@ class _TeamSweep:
             self.record.release(lease)
 
     def _claim(self) -> bool:
-        """Begin a cohort if there is a worker to train it, or is about to be; say whether it did."""
+        """Begin a cohort if a worker can train it, or soon can; say whether it did."""
         now = time.monotonic()
         if not self.has_news and now - self.claimed_at < POLL_SECONDS:
             return False

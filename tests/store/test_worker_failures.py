@@ -333,7 +333,11 @@ class FinishingRecords(Records):
         return found
 
     def pending(
-        self, study: StudyRecord, *, since: int = 0, known: Mapping[int, Trial] = MappingProxyType({})
+        self,
+        study: StudyRecord,
+        *,
+        since: int = 0,
+        known: Mapping[int, Trial] = MappingProxyType({}),
     ) -> list[Trial]:
         found = super().pending(study, since=since, known=known)
         self._look()
