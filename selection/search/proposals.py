@@ -60,7 +60,9 @@ def _propose_new(
 ) -> list[dict[str, Value]]:
     """Return first, then new settings: those that are suggested, and else random ones."""
     now = history.place(running)
-    study = history.study(finished, _sampler(spec, cohort), now)
+    # Random search does not look at trials that run, of which there may be thousands.
+    shown = () if spec.sections.search.sampler == "random" else now
+    study = history.study(finished, _sampler(spec, cohort), shown)
     generator = random.Random(seed_for(spec.seed, "untried", cohort))
     asked = Asked(spec, history.settings, now, len(running) + n, generator)
     for params in first:
