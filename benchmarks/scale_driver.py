@@ -130,6 +130,14 @@ SPEEDS = {
     "sigma 0.3": Speed(sigma=0.3),
     "one half as fast": Speed(slow=2.0),
 }
+HELP = """
+What the driver spends grows with the trials, so larger cohorts gain little; what helps is to let
+a trial train longer (epochs, folds, repeats), fewer workers, or several studies, each with its
+driver. Writing takes most of the time, and more if all predictions are kept, as without a pruner.
+TPE takes more with every trial that it knows, or that runs, above all where a range of integers is
+logarithmic: with many workers, prefer `sampler = "random"`. Its first 2N cohorts here learn from
+nothing and are cheap, so that its figures are at their best. `lag` 2N keeps workers of unequal
+speed busy, as the next table shows, and a proposal then knows less."""
 GOAL_WORKERS, GOAL_IDLE = 256, 0.05
 # A driver that is so much too slow needs no replay.
 SATURATED = 2
@@ -454,6 +462,7 @@ The measured times are of one H200 ([On a GPU](gpu.md)), those of *one core* of 
             f"| {line.shape.name} | {line.database} | {line.sampler} | {last.cohort:.2f} "
             f"| {needed:.1f} | {verdict} |"
         )
+    print(HELP)
     print(f"""
 ### What a fixed lag costs
 
