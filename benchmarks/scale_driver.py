@@ -450,7 +450,10 @@ The measured times are of one H200 ([On a GPU](gpu.md)), those of *one core* of 
     print(f"""
 ### The goal
 
-{GOAL_WORKERS} workers with less than {GOAL_IDLE:.0%} idle need cohorts that train for at least:
+{GOAL_WORKERS} workers with less than {GOAL_IDLE:.0%} idle need cohorts that train for longer than
+the driver needs for {GOAL_WORKERS} of them, at the rate of the most workers replayed. That is the
+least: workers that end together, as in the first cohorts, wait until those before them are
+recorded.
 
 | shape | database | sampler | cohort, s | needed, s | goal |
 | --- | --- | --- | ---: | ---: | --- |""")
