@@ -89,11 +89,14 @@ class _TeamSweep:
     def run(self) -> None:
         """Hand out cohorts and record what comes back, until the study is spent."""
         while not self.is_spent:
-            self._claim()
+            # One at a time: a worker trains while the cohort of the next one is proposed, or the
+            # results of another are written.
+            is_claimed = self._claim()
             self._hand_out()
             self._show()
-            for event in self.team.advance():
-                self._handle(event)
+            if not is_claimed:
+                for event in self.team.advance():
+                    self._handle(event)
         self._show(is_last=True)
 
     def leave(self) -> None:
@@ -101,11 +104,11 @@ class _TeamSweep:
         for lease in [*self.resting, *(held.begun.lease for held in self.held.values())]:
             self.record.release(lease)
 
-    def _claim(self) -> None:
-        """Begin as many cohorts as there are workers to train them, or are about to be."""
+    def _claim(self) -> bool:
+        """Begin a cohort if a worker can train it, or soon can; say whether it did."""
         now = time.monotonic()
         if not self.has_news and now - self.claimed_at < POLL_SECONDS:
-            return
+            return False
         waiting = [each for each in self.held.values() if each.slot is None]
         wanted = len(self.team.idle()) + self.record.lag.is_ahead - len(waiting)
         if not self.held:
@@ -116,7 +119,7 @@ class _TeamSweep:
             self.resting, self.claimed_at = [], now
             if isinstance(claim, Spent | Wait):
                 self.is_spent, self.has_news = isinstance(claim, Spent), False
-                return
+                return False
             try:
                 begun = self.record.begin(claim)
             except LostCohortError as error:
@@ -124,19 +127,20 @@ class _TeamSweep:
                 continue
             self.held[claim.lease.cohort] = _Held(begun)
             self.heartbeat.hold(claim.lease)
-            wanted -= 1
+            return True
+        return False
 
     def _hand_out(self) -> None:
         """Give idle workers the cohorts that know all they are to know, the first first."""
-        for cohort in sorted(self.held):
-            held, idle = self.held[cohort], self.team.idle()
-            if held.slot is not None or not self.record.knows_enough(held.begun):
+        for cohort in sorted(each for each, held in self.held.items() if held.slot is None):
+            held = self.held[cohort]
+            if not self.record.knows_enough(held.begun):
                 continue
             results = self.record.recovered(held.begun)
             if results is None:
                 held.plan = held.plan or self.record.plan(held.begun)
                 if held.plan.task.settings:
-                    if idle:
+                    if idle := self.team.idle():
                         held.slot = idle[0]
                         self.team.give(idle[0], held.plan.task)
                     continue

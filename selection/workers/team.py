@@ -6,6 +6,7 @@ It knows nothing of cohorts or of the record.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -68,6 +69,7 @@ class Team:
     def __init__(self, launch: Callable[[], Launcher], say: Callable[[str], None]) -> None:
         self._launch = launch
         self._say = say
+        self._events: deque[Event] = deque()
         # Of the first worker.
         self._hardware: Mapping[str, str | int] = {}
         self._has_said_unequal = False
@@ -105,13 +107,20 @@ class Team:
         self._launcher.train(slot, task)
 
     def advance(self, seconds: float = POLL_SECONDS) -> list[Happening]:
-        """Start what is to be started, and return what has happened, waiting this long at most."""
+        """Start what is to be started, and return the next that has happened, if anything has.
+
+        Where several things have, the others follow with the next calls. Waits this long at most.
+        """
         for slot in self._slots:
             if slot.start_at is not None and time.monotonic() >= slot.start_at:
                 slot.start_at = None
                 self._launcher.start(slot.number)
-        handled = map(self._handle, self._launcher.events(seconds))
-        return [event for event in handled if event is not None]
+        if not self._events:
+            self._events.extend(self._launcher.events(seconds))
+        if not self._events:
+            return []
+        event = self._handle(self._events.popleft())
+        return [] if event is None else [event]
 
     def news(self, slot: int) -> tuple[str, EpochNews | None]:
         """Return the name of a worker, and the last that it reported of its task."""

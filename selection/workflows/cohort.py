@@ -84,7 +84,7 @@ class Memory:
             if self._first.get(setting) is trial:
                 del self._first[setting]
         news = finished[kept:]
-        for trial in filter(_is_settled, news):
+        for trial in filter(is_settled, news):
             self._first.setdefault(self._spec.setting(trial.params), trial)
         self._finished[kept:] = news
         return self._first
@@ -136,7 +136,7 @@ def trial_of(begun: Trial, result: TrialResult) -> Trial:
     )
 
 
-def _is_settled(trial: Trial) -> bool:
+def is_settled(trial: Trial) -> bool:
     """Say whether training the same setting again could only repeat this trial."""
     return trial.state is not TrialState.FAILED or not trial.reason.startswith("out of memory")
 

@@ -24,6 +24,7 @@ from selection.workers import team as team_module
 from selection.workers.driver import run_team
 from selection.workers.team import Team
 from selection.workflows.audit import audit_pruned
+from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
 from selection.workflows.sweep import run_sweep
 from tests.record_content import content_of
@@ -160,6 +161,22 @@ def test_trials_depend_neither_on_speed_nor_on_deaths(
         other = new_case()
         other.run(launcher_of(other, 3, seed, deaths=0.3, asks_ahead=is_ahead), 3)
         assert other.content() == content, f"seed {seed}"
+
+
+def test_a_worker_trains_while_the_cohorts_of_the_others_are_proposed(
+    new_case: Callable[..., Case],
+) -> None:
+    case = new_case()
+    launcher = launcher_of(case, 3, 0)
+    begun: list[int] = []
+
+    def train(slot: int, task: CohortTask) -> None:
+        MadeUpLauncher.train(launcher, slot, task)
+        begun.append(len(case.content()) // 3)
+
+    launcher.train = train  # type: ignore[method-assign]
+    case.run(launcher, 3)
+    assert begun[:3] == [1, 2, 3]
 
 
 def test_fewer_workers_with_the_same_lag_train_the_same_trials(

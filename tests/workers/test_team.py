@@ -74,7 +74,9 @@ class Case:
 
     def happen(self, *events: Event) -> None:
         self.launcher.next.append(list(events))
-        self.team.advance(0.0)
+        # One is handled at a time.
+        for _ in events:
+            self.team.advance(0.0)
 
 
 @pytest.fixture
@@ -133,6 +135,7 @@ def test_the_facts_are_those_of_the_first_that_is_ready(new_case: Callable[[int]
 def test_what_is_said_is_said_and_is_no_event(new_case: Callable[[int], Case]) -> None:
     case = new_case(1)
     case.launcher.next = [[Said("worker 0: so it is"), ready(0)]]
+    assert case.team.advance() == []
     assert case.team.advance() == [ready(0)]
     assert case.lines == ["worker 0: so it is"]
 
