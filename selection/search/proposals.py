@@ -13,7 +13,6 @@ from collections.abc import Iterator, Sequence
 
 import optuna
 
-from selection.search import fast_normal
 from selection.search.asked import Asked
 from selection.search.history import History
 from selection.search.sampled_space import from_sampled
@@ -120,7 +119,6 @@ def _sampler(spec: StudySpec, cohort: int) -> optuna.samplers.BaseSampler:
     seed = seed32_for(spec.seed, "sampler", cohort)
     match spec.sections.search.sampler:
         case "tpe":
-            fast_normal.install()
             return optuna.samplers.TPESampler(seed=seed, n_startup_trials=1)
         case "gp":
             return optuna.samplers.GPSampler(
