@@ -41,7 +41,7 @@ from tests.postgres_server import throw_away_server
 from tests.store.store_examples import FACTS
 
 FOLDS = 5
-place = Path("data")
+FOLDER = Path("data")
 
 
 @dataclass(frozen=True)
@@ -110,6 +110,13 @@ LONG = replace(
     seconds=10 * IMAGES.seconds,
     source="as images, times 10",
 )
+LONGER = replace(
+    IMAGES,
+    name="images, longer",
+    epochs=1_000,
+    seconds=100 * IMAGES.seconds,
+    source="as images, times 100",
+)
 CORE = Shape(
     "one core",
     1_797,
@@ -120,7 +127,7 @@ CORE = Shape(
     "64-64-64-10 at 319 member-epochs per second: *Two workers*, above",
     asks_ahead=False,
 )
-SHAPES = (SMALL, TABLE, IMAGES, UNPRUNED, LONG, CORE)
+SHAPES = (SMALL, TABLE, IMAGES, UNPRUNED, LONG, LONGER, CORE)
 # What is said of lags does not depend on what is trained.
 UNIT = Shape("unit", 50, 2, 4, 1, 1.0, "", pruner="none", asks_ahead=False)
 EQUAL = Speed()
@@ -363,7 +370,7 @@ def lines(plan: Plan, folder: Path) -> Iterator[Line]:
         yield from _lines(plan, shape, "random", plan.workers, "SQLite", files.__next__)
     for shape in (LONG, CORE):
         yield from _lines(plan, shape, "tpe", plan.tpe_workers, "SQLite", files.__next__)
-    with throw_away_server(place, settings={}) as server:
+    with throw_away_server(FOLDER, settings={}) as server:
         on_server = "PostgreSQL", server.new_database
         yield from _lines(plan, LONG, "random", plan.workers[:SERVER_COUNTS], *on_server)
 
@@ -490,8 +497,8 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="four workers at most")
     plan = QUICK if parser.parse_args().quick else FULL
     torch.set_num_threads(1)
-    place.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="scale-driver-", dir=place) as name:
+    FOLDER.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="scale-driver-", dir=FOLDER) as name:
         folder = Path(name)
         found = list(lines(plan, folder))
         shares = dict(lag_shares(plan, folder))

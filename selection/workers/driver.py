@@ -104,13 +104,19 @@ class _TeamSweep:
         for lease in [*self.resting, *(held.begun.lease for held in self.held.values())]:
             self.record.release(lease)
 
+    @property
+    def _begins_spare(self) -> bool:
+        """Whether a cohort may be begun that no worker waits for yet."""
+        lag = self.record.lag
+        return lag.is_ahead or (lag.cohorts is not None and lag.cohorts > self.team.workers)
+
     def _claim(self) -> bool:
         """Begin a cohort if a worker can train it, or soon can; say whether it did."""
         now = time.monotonic()
         if not self.has_news and now - self.claimed_at < POLL_SECONDS:
             return False
         waiting = [each for each in self.held.values() if each.slot is None]
-        wanted = len(self.team.idle()) + self.record.lag.is_ahead - len(waiting)
+        wanted = len(self.team.idle()) + self._begins_spare - len(waiting)
         if not self.held:
             # Workers may have gone that are not needed any more.
             wanted = max(wanted, 1)
@@ -165,6 +171,9 @@ class _TeamSweep:
                 self.record.lose(lease)
             case Trained(_, results):
                 assert held.plan is not None, "what trained was planned"
+                if self.record.lag.cohorts is not None:
+                    # Another may be ready that does not know this one: its worker need not wait.
+                    self._hand_out()
                 self._finish(held, held.plan.complete(results, self.record.recall))
 
     def _finish(self, held: _Held, results: Mapping[int, TrialResult]) -> None:

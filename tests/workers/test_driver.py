@@ -27,6 +27,7 @@ from selection.workflows.audit import audit_pruned
 from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
 from selection.workflows.sweep import run_sweep
+from selection.workflows.sweep_record import SweepRecord
 from tests.record_content import content_of
 from tests.sweep_bench import make_spec
 from tests.workers.made_up import MadeUpLauncher
@@ -300,3 +301,26 @@ def test_all_audits_are_trained_by_workers(new_case: Callable[..., Case]) -> Non
             audited.append([(p.number, [f.curve.points.tolist() for f in p.folds]) for p in points])
     assert len(audited[0]) == 2
     assert audited[0] == audited[1]
+
+
+@pytest.mark.parametrize(("lag", "is_ahead"), [(2, False), (2, True), (1, False), (1, True)])
+def test_a_worker_gets_its_next_cohort_before_its_last_is_recorded(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, lag: int, is_ahead: bool
+) -> None:
+    case = new_case(trials=12)
+    launcher = launcher_of(case, 1, 0, asks_ahead=is_ahead)
+    happened: list[str] = []
+    finish = SweepRecord.finish
+
+    def noted(record: SweepRecord, begun: Any, results: Any) -> None:
+        given = [task.cohort for task in launcher.given]
+        happened.append(f"recorded {begun.lease.cohort}, given {given}")
+        finish(record, begun, results)
+
+    monkeypatch.setattr(SweepRecord, "finish", noted)
+    case.run(launcher, lag)
+    # A cohort that is to know the one before has to wait for it.
+    ahead = 1 if lag == 2 else 0
+    assert happened == [
+        f"recorded {cohort}, given {list(range(min(cohort + 1 + ahead, 4)))}" for cohort in range(4)
+    ]
