@@ -272,10 +272,11 @@ def _why_not(address: str, error: Exception) -> ErrorDetail:
 
 def _about_slots(slots: Slots) -> str:
     each = f"{slots.gpus:g} GPU" if slots.gpus else f"{slots.cpus} CPU"
+    workers = count_of(slots.workers, "worker")
     if slots.workers <= slots.fitting:
-        return f"Ray starts {count_of(slots.workers, 'worker')} with {each} each"
+        return f"Ray starts {workers} with {each} each"
     return (
-        f"Ray has room for {slots.fitting} of {count_of(slots.workers, 'worker')} with {each} each; "
+        f"Ray has room for {slots.fitting} of {workers} with {each} each; "
         "the others start when nodes join"
     )
 
