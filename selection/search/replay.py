@@ -31,8 +31,8 @@ def judged_epochs(spec: StudySpec) -> tuple[int, ...]:
         if pruner.judges(epoch) and (not chosen or epoch >= 2 * chosen[-1]):
             chosen.append(epoch)
     if len(chosen) > MOST_EPOCHS:
-        places = np.linspace(0, len(chosen) - 1, MOST_EPOCHS).round()
-        chosen = [chosen[int(place)] for place in places]
+        indices = np.linspace(0, len(chosen) - 1, MOST_EPOCHS).round()
+        chosen = [chosen[int(index)] for index in indices]
     return tuple(chosen)
 
 
