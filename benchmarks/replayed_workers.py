@@ -77,7 +77,7 @@ class Work:
 
 @dataclass
 class ReplayLauncher:
-    """Be a Launcher whose workers take as long as they are told.
+    """Be a Launcher whose workers take as long as seconds says.
 
     train returns what a worker answers; seconds says how long that takes in this slot.
     """

@@ -207,8 +207,8 @@ class Cohorts:
 
     def _take_back(self, connection: Connection, rows: Iterable[Any]) -> None:
         """Let trials run that another program has ended or put back."""
-        told = [row.optuna_trial_id for row in rows if row.state is not OptunaState.RUNNING]
-        self._storage.reopen_trials(connection, told)
+        ended = [row.optuna_trial_id for row in rows if row.state is not OptunaState.RUNNING]
+        self._storage.reopen_trials(connection, ended)
 
     def _write_back(
         self,

@@ -1,7 +1,7 @@
 """Runs workers as actors of a Ray cluster, one for each GPU or share of the cores.
 
-Nothing else knows Ray. Ray retries nothing of ours: the record decides what is trained again. The
-driver's process is given back as it was: Ray changes its signals, hooks and environment.
+Nothing else knows Ray. Ray retries nothing of ours: the record decides what is trained again. Ray
+changes the signals, hooks and environment of the driver's process; stop() restores them.
 """
 
 from __future__ import annotations
@@ -54,13 +54,13 @@ from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import installed_versions
 
 WHERE = "--address"
-# What a result depends on; a build of the same version, such as 2.11.0+cpu, counts as the same.
-SAME = ("selection", "torch", "numpy")
+# Results depend on these; builds of one version, such as 2.11.0 and 2.11.0+cpu, count as equal.
+MUST_MATCH = ("selection", "torch", "numpy")
 
 
 @dataclass
 class _Actor:
-    """Follow one actor: the answer it owes, to what, and what it was last asked for news."""
+    """Follow one actor: the answer it owes and to which call, and the news asked of it and when."""
 
     handle: Any
     answer: Any
@@ -77,7 +77,7 @@ class RayLauncher:
     """
 
     def __init__(self, run: RunSection, setup: WorkerSetup) -> None:
-        self._before = _Process()
+        self._before = _ProcessState()
         self._owns = not ray.is_initialized()
         if self._owns:
             _connect(run.address, self._before)
@@ -85,11 +85,11 @@ class RayLauncher:
         nodes = [node["Resources"] for node in list_nodes() if node["Alive"]]
         self._slots = plan_slots(nodes, run.workers, run.gpus_per_worker, setup.device)
         self.workers = self._slots.workers
-        # As an array: what is read from the object store is shared, and not to be written to.
+        # Pickled into one array: Ray shares the arrays of its object store, and they are read-only.
         self._setup = np.frombuffer(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
         self._stored: Any = ray.put(self._setup)
         self._actors: dict[int, _Actor] = {}
-        self._said = [_about_room(self._slots)]
+        self._said = [_about_slots(self._slots)]
 
     def start(self, slot: int) -> None:
         """Start a worker; Ready, Refused or Died follows."""
@@ -129,7 +129,7 @@ class RayLauncher:
         return events
 
     def stop(self) -> None:
-        """End all workers, whatever they do, and the cluster if it is of this launcher."""
+        """End all workers, whatever they do, and the cluster if this launcher started it."""
         for actor in self._actors.values():
             _kill(actor)
         self._actors = {}
@@ -151,7 +151,7 @@ class RayLauncher:
     def _news(self, slot: int) -> list[Event]:
         actor = self._actors[slot]
         reference, actor.news = actor.news, None
-        # Of an actor that died, its answer tells.
+        # If the actor has died, its answer says so.
         with suppress(RayError):
             news: EpochNews | None = ray.get(reference)
             if news is not None and actor.asked == "train":
@@ -182,7 +182,7 @@ class RayLauncher:
                 return [Trained(slot, answer)]
 
     def _lost(self, slot: int, error: RayError) -> list[Event]:
-        # One that cannot be reached may train on; nobody waits for it any more.
+        # An actor that cannot be reached may train on, but nobody waits for it any more.
         _kill(self._actors.pop(slot))
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
             rule = "every node needs selection as the driver has it"
@@ -196,7 +196,7 @@ class RayLauncher:
         return [Died(slot, _how(error))]
 
 
-def _connect(address: str | None, before: _Process) -> None:
+def _connect(address: str | None, before: _ProcessState) -> None:
     """Connect to a cluster, or start one on this machine that nobody else can reach.
 
     Raises: StudyStateError.
@@ -221,8 +221,8 @@ def _connect(address: str | None, before: _Process) -> None:
 
 
 def _forget_token() -> None:
-    """Let Ray read its token again: it keeps the first one that it sees."""
-    internals: Any = ray._raylet  # has no types for it
+    """Make Ray read its token again: it caches the first one that it sees."""
+    internals: Any = ray._raylet  # has no types
     internals.AuthenticationTokenLoader.instance().reset_cache()
 
 
@@ -270,12 +270,13 @@ def _why_not(address: str, error: Exception) -> ErrorDetail:
     )
 
 
-def _about_room(slots: Slots) -> str:
+def _about_slots(slots: Slots) -> str:
     each = f"{slots.gpus:g} GPU" if slots.gpus else f"{slots.cpus} CPU"
-    if slots.workers <= slots.room:
-        return f"Ray starts {count_of(slots.workers, 'worker')} with {each} each"
+    workers = count_of(slots.workers, "worker")
+    if slots.workers <= slots.fitting:
+        return f"Ray starts {workers} with {each} each"
     return (
-        f"Ray has room for {slots.room} of {count_of(slots.workers, 'worker')} with {each} each; "
+        f"Ray has room for {slots.fitting} of {workers} with {each} each; "
         "the others start when nodes join"
     )
 
@@ -283,7 +284,7 @@ def _about_room(slots: Slots) -> str:
 def _other_versions(slot: int, there: dict[str, str]) -> SelectionError | None:
     """Return the error of a node with other versions than the driver's."""
     here = installed_versions()
-    differ = [name for name in SAME if _release(here[name]) != _release(there[name])]
+    differ = [name for name in MUST_MATCH if _release(here[name]) != _release(there[name])]
     if not differ:
         return None
     got = ", ".join(f"{name} {there[name]} there and {here[name]} here" for name in differ)
@@ -316,7 +317,7 @@ def _kill(actor: _Actor) -> None:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """Let a Ray that starts report no death of a worker: it would print it among our results."""
+    """Keep Ray from reporting deaths of workers: it would print them among our results."""
     listen = ray_internals.listen_error_messages
     ray_internals.listen_error_messages = lambda *_: None
     try:
@@ -325,7 +326,7 @@ def _silent() -> Iterator[None]:
         ray_internals.listen_error_messages = listen
 
 
-class _Process:
+class _ProcessState:
     """Remember what Ray changes of this process."""
 
     def __init__(self) -> None:

@@ -48,8 +48,8 @@ class CohortTask:
 class CohortPlan:
     """Hold the task of a cohort, and which of its trials need no training.
 
-    recalled has the earlier trial of the same setting by number; repeated the number of the trial
-    of this cohort that has the same setting.
+    Both are keyed by the trial's number: recalled has the earlier trial with the same setting,
+    repeated the number of the trial of this cohort with the same setting.
     """
 
     task: CohortTask
@@ -69,7 +69,7 @@ class CohortPlan:
 
 
 class Memory:
-    """Keep between cohorts what finished trials amount to, so that each is looked at once."""
+    """Remember the settings of finished trials from cohort to cohort, so that each is read once."""
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
