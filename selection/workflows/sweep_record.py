@@ -75,7 +75,8 @@ class SweepRecord:
             search.timeout_seconds,
             max_retries,
             search.max_consecutive_failures,
-            self.lag if begins_ahead else Lag(lag.cohorts),
+            # A free lag waits for nobody, however far ahead the sampler is asked.
+            self.lag if begins_ahead and lag.cohorts is not None else Lag(lag.cohorts),
         )
         self._begins_ahead = begins_ahead
         self._memory = Memory(spec)

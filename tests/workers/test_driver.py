@@ -210,10 +210,14 @@ def test_a_driver_that_is_killed_again_and_again_ends_with_the_same_record(
     assert killed.content() == calm.content()
 
 
-def test_a_free_lag_trains_the_budget_once(new_case: Callable[..., Case]) -> None:
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_free_lag_trains_the_budget_once_and_keeps_all_workers_busy(
+    new_case: Callable[..., Case], is_ahead: bool
+) -> None:
     case = new_case()
-    launcher = launcher_of(case, 3, 5, deaths=0.2)
+    launcher = launcher_of(case, 4, 5, deaths=0.2, asks_ahead=is_ahead)
     case.run(launcher, None)
+    assert launcher.most == 4
     content = case.content()
     assert [trial["number"] for trial in content] == list(range(26))
     assert all(trial["state"].is_finished for trial in content)
