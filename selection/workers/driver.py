@@ -79,6 +79,8 @@ class _TeamSweep:
     view: TeamView
     heartbeat: Heartbeat
     held: dict[int, _Held] = field(default_factory=dict)  # by cohort
+    # To give back, by cohort: also of cohorts that are about to begin, or lost their worker.
+    leases: dict[int, Lease] = field(default_factory=dict)
     # Of finished cohorts, kept until the next claim: else the study would seem to have stopped.
     resting: list[Lease] = field(default_factory=list)
     is_spent: bool = False
@@ -98,7 +100,7 @@ class _TeamSweep:
 
     def leave(self) -> None:
         """Give back all that is held."""
-        for lease in [*self.resting, *(held.begun.lease for held in self.held.values())]:
+        for lease in [*self.resting, *self.leases.values()]:
             self.record.release(lease)
 
     def _claim(self) -> None:
@@ -117,6 +119,7 @@ class _TeamSweep:
             if isinstance(claim, Spent | Wait):
                 self.is_spent, self.has_news = isinstance(claim, Spent), False
                 return
+            self.leases[claim.lease.cohort] = claim.lease
             try:
                 begun = self.record.begin(claim)
             except LostCohortError as error:
@@ -169,7 +172,7 @@ class _TeamSweep:
         except LostCohortError as error:
             self.view.say(str(error))
         self._drop(held)
-        self.resting.append(held.begun.lease)
+        self.resting.append(self.leases.pop(held.begun.lease.cohort))
         self.has_news = True
         self.team.finished = len(self.record.finished)
 

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from selection.errors import StudyStateError
+from selection.store.claims import NewCohort
 from selection.store.leases import RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.study.spec import StudySpec
@@ -26,6 +27,7 @@ from selection.workers.team import Team
 from selection.workflows.audit import audit_pruned
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
 from selection.workflows.sweep import run_sweep
+from selection.workflows.sweep_record import SweepRecord
 from tests.record_content import content_of
 from tests.sweep_bench import make_spec
 from tests.workers.made_up import MadeUpLauncher
@@ -270,10 +272,7 @@ def test_a_worker_that_dies_again_and_again_stops_the_study(
         case.run(launcher, 2, view)
     assert "a worker may fail at most 10 times in a row, but got 11 failures" in str(caught.value)
     assert launcher.has_stopped
-    states = {trial["state"] for trial in case.content()}
-    assert states == {TrialState.WAITING}, "the cohorts were given back"
-    with open_repository(case.url) as repository:
-        assert repository.leases.running(repository.study("iris")) == []
+    _assert_all_is_given_back(case)
 
 
 def test_all_audits_are_trained_by_workers(new_case: Callable[..., Case]) -> None:
@@ -287,3 +286,47 @@ def test_all_audits_are_trained_by_workers(new_case: Callable[..., Case]) -> Non
             audited.append([(p.number, [f.curve.points.tolist() for f in p.folds]) for p in points])
     assert len(audited[0]) == 2
     assert audited[0] == audited[1]
+
+
+def test_an_interrupt_gives_back_a_cohort_whose_worker_has_died(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case()
+    monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 60.0)
+    launcher = launcher_of(case, 2, 0)
+    has_died = False
+
+    def events(seconds: float) -> list[Any]:
+        nonlocal has_died
+        if has_died:
+            raise KeyboardInterrupt
+        has_died = len(launcher.training) == 2
+        launcher.deaths = float(has_died)
+        return MadeUpLauncher.events(launcher, seconds)
+
+    launcher.events = events  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        case.run(launcher, 2)
+    _assert_all_is_given_back(case)
+
+
+def test_an_interrupt_while_a_cohort_begins_gives_it_back(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case()
+    begin = SweepRecord.begin
+
+    def interrupt(record: SweepRecord, claim: NewCohort) -> None:
+        begin(record, claim)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SweepRecord, "begin", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        case.run(launcher_of(case, 2, 0), 2)
+    _assert_all_is_given_back(case)
+
+
+def _assert_all_is_given_back(case: Case) -> None:
+    assert {trial["state"] for trial in case.content()} == {TrialState.WAITING}
+    with open_repository(case.url) as repository:
+        assert repository.leases.running(repository.study("iris")) == []
