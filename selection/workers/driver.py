@@ -108,8 +108,11 @@ class _TeamSweep:
         now = time.monotonic()
         if not self.has_news and now - self.claimed_at < POLL_SECONDS:
             return
-        waiting = [each for each in self.held.values() if each.slot is None]
-        wanted = len(self.team.idle()) + self.record.lag.is_ahead - len(waiting)
+        waiting = [each.begun for each in self.held.values() if each.slot is None]
+        ready = sum(self.record.knows_enough(begun) for begun in waiting)
+        # A cohort that has to wait keeps no worker idle: it may wait for one that nobody trains.
+        is_one_more = self.record.lag.is_ahead and ready == len(waiting)
+        wanted = len(self.team.idle()) - ready + is_one_more
         if not self.held:
             # Workers may have gone that are not needed any more.
             wanted = max(wanted, 1)

@@ -113,10 +113,13 @@ class SweepRecord:
         return begun
 
     def knows_enough(self, begun: BegunCohort) -> bool:
-        """Say whether all that a cohort is to know has finished; one begun ahead has to wait."""
+        """Say whether all that a cohort is to know has finished; one begun ahead has to wait.
+
+        Also where it was another process that began it ahead.
+        """
         known = begun.trials[0].known_cohorts
         known = self.lag.known(begun.lease.cohort) if known is None else known
-        if known is None or not self.lag.is_ahead:
+        if known is None:
             return True
         pending = self._pending()
         self._learn()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from selection.errors import StudyStateError
-from selection.store.claims import NewCohort
+from selection.store.claims import Limits, NewCohort, ResumedCohort
 from selection.store.leases import RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.study.spec import StudySpec
@@ -24,6 +24,7 @@ from selection.train.fit import Trainer
 from selection.workers import team as team_module
 from selection.workers.driver import run_team
 from selection.workers.team import Team
+from selection.workflows import sweep as sweep_module
 from selection.workflows.audit import audit_pruned
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
 from selection.workflows.sweep import run_sweep
@@ -67,6 +68,7 @@ class Case:
     url: str
     spec: StudySpec
     folder: Path
+    is_alone: bool
 
     def trainer(self) -> Trainer:
         return make_trainer(self.spec, load_study_data(self.spec, self.folder), CPU, 0)
@@ -80,8 +82,7 @@ class Case:
             data = load_study_data(self.spec, self.folder)
             study = enter_study(self.spec, data, repository.records, describe_device(CPU))
             team = Team(lambda: launcher, view.say)
-            is_alone = repository.database.address.path is not None
-            me = replace(new_worker(60.0, is_alone=is_alone), process="")
+            me = replace(new_worker(60.0, is_alone=self.is_alone), process="")
             try:
                 run_team(team, self.spec, study, repository, me, view, lag=lag, max_retries=None)
             except Killed:
@@ -96,7 +97,7 @@ class Case:
         with open_repository(self.url, create=True, write=True) as repository:
             data = load_study_data(self.spec, self.folder)
             study = enter_study(self.spec, data, repository.records, describe_device(CPU))
-            me = new_worker(60.0, is_alone=True)
+            me = new_worker(60.0, is_alone=self.is_alone)
             view: Any = Watcher()
             view.show = lambda news: None
             trainer = self.trainer()
@@ -111,6 +112,10 @@ class Case:
     def content(self) -> list[dict[str, Any]]:
         with open_repository(self.url) as repository:
             return content_of(repository, self.spec.name)
+
+    def unfinished(self) -> set[int]:
+        """Return the cohorts that have begun and not finished."""
+        return {trial["cohort"] for trial in self.content() if not trial["state"].is_finished}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -127,7 +132,8 @@ def new_case(
             url = f"sqlite:///{tmp_path}/{next(count)}.db"
         else:
             url = request.getfixturevalue("new_postgres")()
-        return Case(url, make_spec(**{"trials": 26, "cohort": 3, **search}), tmp_path)
+        spec = make_spec(**{"trials": 26, "cohort": 3, **search})
+        return Case(url, spec, tmp_path, is_alone=request.param == "sqlite")
 
     return make
 
@@ -330,3 +336,71 @@ def _assert_all_is_given_back(case: Case) -> None:
     assert {trial["state"] for trial in case.content()} == {TrialState.WAITING}
     with open_repository(case.url) as repository:
         assert repository.leases.running(repository.study("iris")) == []
+
+
+def _kill_with_a_cohort_begun_ahead(case: Case) -> None:
+    """Leave two cohorts that trained, and one that is to know the first of them."""
+
+    def die() -> None:
+        if len(launcher.given) > 6 and len(launcher.training) == 2:
+            raise Killed
+
+    launcher = launcher_of(case, 2, 0, asks_ahead=True, before=die)
+    with pytest.raises(Killed):
+        case.run(launcher, 2)
+    assert case.unfinished() == {5, 6, 7}
+    assert {trial["known_cohorts"] for trial in case.content() if trial["cohort"] == 7} == {6}
+
+
+def test_a_cohort_begun_ahead_knows_what_it_is_to_know_whoever_goes_on_with_it(
+    new_case: Callable[..., Case],
+) -> None:
+    calm, killed = new_case(), new_case()
+    calm.run(launcher_of(calm, 2, 0, asks_ahead=True), 2)
+    _kill_with_a_cohort_begun_ahead(killed)
+    training = set[int]()
+
+    def look() -> None:
+        training.update(task.cohort for task in launcher.training.values())
+        assert 7 not in training or 5 not in killed.unfinished()
+
+    launcher = launcher_of(killed, 4, 0, before=look)
+    killed.run(launcher, 2)
+    assert training >= {5, 6, 7}
+    # Later ones are proposed by a sampler that is not asked ahead.
+    same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
+    assert killed.content()[:same] == calm.content()[:same]
+
+
+@pytest.mark.parametrize("is_team", [True, False])
+def test_who_holds_a_cohort_begun_ahead_takes_over_what_it_waits_for(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, is_team: bool
+) -> None:
+    calm, case = new_case(), new_case()
+    calm.run(launcher_of(calm, 2, 0, asks_ahead=True), 2)
+    _kill_with_a_cohort_begun_ahead(case)
+    waited = 0
+
+    def let_the_other_die(*_: float) -> None:
+        nonlocal waited
+        waited += 1
+        if waited == 5:
+            assert case.unfinished() == {5, 6, 7}
+            with open_repository(case.url, write=True) as repository:
+                case.die(repository)
+
+    with open_repository(case.url, write=True) as repository:
+        for cohort in (5, 6):
+            other = replace(new_worker(60.0, is_alone=False), process="")
+            claim = repository.cohorts.claim(repository.study("iris"), other, Limits(26, 3))
+            assert isinstance(claim, ResumedCohort)
+            assert claim.lease.cohort == cohort
+    case.is_alone = False
+    if is_team:
+        case.run(launcher_of(case, 1, 0, before=let_the_other_die), 2)
+    else:
+        monkeypatch.setattr(sweep_module.time, "sleep", let_the_other_die)
+        case.run_alone(2)
+    assert waited >= 5
+    same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
+    assert case.content()[:same] == calm.content()[:same]
