@@ -9,6 +9,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -399,7 +400,8 @@ def test_who_holds_a_cohort_begun_ahead_takes_over_what_it_waits_for(
     if is_team:
         case.run(launcher_of(case, 1, 0, before=let_the_other_die), 2)
     else:
-        monkeypatch.setattr(sweep_module.time, "sleep", let_the_other_die)
+        clock = SimpleNamespace(sleep=let_the_other_die)
+        monkeypatch.setattr(sweep_module, "time", clock)
         case.run_alone(2)
     assert waited >= 5
     same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
