@@ -79,6 +79,8 @@ class _TeamSweep:
     view: TeamView
     heartbeat: Heartbeat
     held: dict[int, _Held] = field(default_factory=dict)  # by cohort
+    # To give back, by cohort: also of cohorts that are about to begin, or lost their worker.
+    leases: dict[int, Lease] = field(default_factory=dict)
     # Of finished cohorts, kept until the next claim: else the study would seem to have stopped.
     resting: list[Lease] = field(default_factory=list)
     is_spent: bool = False
@@ -101,7 +103,7 @@ class _TeamSweep:
 
     def leave(self) -> None:
         """Give back all that is held."""
-        for lease in [*self.resting, *(held.begun.lease for held in self.held.values())]:
+        for lease in [*self.resting, *self.leases.values()]:
             self.record.release(lease)
 
     @property
@@ -115,8 +117,11 @@ class _TeamSweep:
         now = time.monotonic()
         if not self.has_news and now - self.claimed_at < POLL_SECONDS:
             return False
-        waiting = [each for each in self.held.values() if each.slot is None]
-        wanted = len(self.team.idle()) + self._begins_spare - len(waiting)
+        waiting = [each.begun for each in self.held.values() if each.slot is None]
+        ready = sum(self.record.knows_enough(begun) for begun in waiting)
+        # A cohort that has to wait keeps no worker idle: it may wait for one that nobody trains.
+        is_one_more = self._begins_spare and ready == len(waiting)
+        wanted = len(self.team.idle()) - ready + is_one_more
         if not self.held:
             # Workers may have gone that are not needed any more.
             wanted = max(wanted, 1)
@@ -126,6 +131,7 @@ class _TeamSweep:
             if isinstance(claim, Spent | Wait):
                 self.is_spent, self.has_news = isinstance(claim, Spent), False
                 return False
+            self.leases[claim.lease.cohort] = claim.lease
             try:
                 begun = self.record.begin(claim)
             except LostCohortError as error:
@@ -182,7 +188,7 @@ class _TeamSweep:
         except LostCohortError as error:
             self.view.say(str(error))
         self._drop(held)
-        self.resting.append(held.begun.lease)
+        self.resting.append(self.leases.pop(held.begun.lease.cohort))
         self.has_news = True
         self.team.finished = len(self.record.finished)
 

@@ -136,6 +136,11 @@ class _Sweep:
     def _train(self, claim: NewCohort | ResumedCohort) -> None:
         record, lease = self.record, claim.lease
         begun = record.begin(claim)
+        if not record.knows_enough(begun):
+            # Begun ahead by another process; what it waits for may be what nobody trains.
+            self.leave()
+            time.sleep(WAIT_SECONDS)
+            return
         finished = tuple(record.finished)
         self._show(finished, lease.cohort, len(begun.trials), None)
         results = record.recovered(begun)

@@ -76,7 +76,8 @@ class SweepRecord:
             search.timeout_seconds,
             max_retries,
             search.max_consecutive_failures,
-            self.lag if begins_ahead else Lag(lag.cohorts),
+            # A free lag waits for nobody, however far ahead the sampler is asked.
+            self.lag if begins_ahead and lag.cohorts is not None else Lag(lag.cohorts),
         )
         self._begins_ahead = begins_ahead
         self._memory = Memory(spec)
@@ -118,10 +119,13 @@ class SweepRecord:
         return begun
 
     def knows_enough(self, begun: BegunCohort) -> bool:
-        """Say whether all that a cohort is to know has finished; one begun ahead has to wait."""
+        """Say whether all that a cohort is to know has finished; one begun ahead has to wait.
+
+        Also where it was another process that began it ahead.
+        """
         known = begun.trials[0].known_cohorts
         known = self.lag.known(begun.lease.cohort) if known is None else known
-        if known is None or not self.lag.is_ahead:
+        if known is None:
             return True
         if self._first_unfinished >= known:
             return True

@@ -9,11 +9,13 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from selection.errors import StudyStateError
+from selection.store.claims import Limits, NewCohort, ResumedCohort
 from selection.store.leases import RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.study.spec import StudySpec
@@ -23,6 +25,7 @@ from selection.train.fit import Trainer
 from selection.workers import team as team_module
 from selection.workers.driver import run_team
 from selection.workers.team import Team
+from selection.workflows import sweep as sweep_module
 from selection.workflows.audit import audit_pruned
 from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
@@ -67,6 +70,7 @@ class Case:
     url: str
     spec: StudySpec
     folder: Path
+    is_alone: bool
 
     def trainer(self) -> Trainer:
         return make_trainer(self.spec, load_study_data(self.spec, self.folder), CPU, 0)
@@ -80,8 +84,7 @@ class Case:
             data = load_study_data(self.spec, self.folder)
             study = enter_study(self.spec, data, repository.records, describe_device(CPU))
             team = Team(lambda: launcher, view.say)
-            is_alone = repository.database.address.path is not None
-            me = replace(new_worker(60.0, is_alone=is_alone), process="")
+            me = replace(new_worker(60.0, is_alone=self.is_alone), process="")
             try:
                 run_team(team, self.spec, study, repository, me, view, lag=lag, max_retries=None)
             except Killed:
@@ -96,7 +99,7 @@ class Case:
         with open_repository(self.url, create=True, write=True) as repository:
             data = load_study_data(self.spec, self.folder)
             study = enter_study(self.spec, data, repository.records, describe_device(CPU))
-            me = new_worker(60.0, is_alone=True)
+            me = new_worker(60.0, is_alone=self.is_alone)
             view: Any = Watcher()
             view.show = lambda news: None
             trainer = self.trainer()
@@ -111,6 +114,10 @@ class Case:
     def content(self) -> list[dict[str, Any]]:
         with open_repository(self.url) as repository:
             return content_of(repository, self.spec.name)
+
+    def unfinished(self) -> set[int]:
+        """Return the cohorts that have begun and not finished."""
+        return {trial["cohort"] for trial in self.content() if not trial["state"].is_finished}
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
@@ -127,7 +134,8 @@ def new_case(
             url = f"sqlite:///{tmp_path}/{next(count)}.db"
         else:
             url = request.getfixturevalue("new_postgres")()
-        return Case(url, make_spec(**{"trials": 26, "cohort": 3, **search}), tmp_path)
+        spec = make_spec(**{"trials": 26, "cohort": 3, **search})
+        return Case(url, spec, tmp_path, is_alone=request.param == "sqlite")
 
     return make
 
@@ -228,10 +236,14 @@ def test_a_driver_that_is_killed_again_and_again_ends_with_the_same_record(
     assert killed.content() == calm.content()
 
 
-def test_a_free_lag_trains_the_budget_once(new_case: Callable[..., Case]) -> None:
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_a_free_lag_trains_the_budget_once_and_keeps_all_workers_busy(
+    new_case: Callable[..., Case], is_ahead: bool
+) -> None:
     case = new_case()
-    launcher = launcher_of(case, 3, 5, deaths=0.2)
+    launcher = launcher_of(case, 4, 5, deaths=0.2, asks_ahead=is_ahead)
     case.run(launcher, None)
+    assert launcher.most == 4
     content = case.content()
     assert [trial["number"] for trial in content] == list(range(26))
     assert all(trial["state"].is_finished for trial in content)
@@ -284,10 +296,7 @@ def test_a_worker_that_dies_again_and_again_stops_the_study(
         case.run(launcher, 2, view)
     assert "a worker may fail at most 10 times in a row, but got 11 failures" in str(caught.value)
     assert launcher.has_stopped
-    states = {trial["state"] for trial in case.content()}
-    assert states == {TrialState.WAITING}, "the cohorts were given back"
-    with open_repository(case.url) as repository:
-        assert repository.leases.running(repository.study("iris")) == []
+    _assert_all_is_given_back(case)
 
 
 def test_all_audits_are_trained_by_workers(new_case: Callable[..., Case]) -> None:
@@ -324,3 +333,116 @@ def test_a_worker_gets_its_next_cohort_before_its_last_is_recorded(
     assert happened == [
         f"recorded {cohort}, given {list(range(min(cohort + 1 + ahead, 4)))}" for cohort in range(4)
     ]
+
+
+def test_an_interrupt_gives_back_a_cohort_whose_worker_has_died(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case()
+    monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 60.0)
+    launcher = launcher_of(case, 2, 0)
+    has_died = False
+
+    def events(seconds: float) -> list[Any]:
+        nonlocal has_died
+        if has_died:
+            raise KeyboardInterrupt
+        has_died = len(launcher.training) == 2
+        launcher.deaths = float(has_died)
+        return MadeUpLauncher.events(launcher, seconds)
+
+    launcher.events = events  # type: ignore[method-assign]
+    with pytest.raises(KeyboardInterrupt):
+        case.run(launcher, 2)
+    _assert_all_is_given_back(case)
+
+
+def test_an_interrupt_while_a_cohort_begins_gives_it_back(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case()
+    begin = SweepRecord.begin
+
+    def interrupt(record: SweepRecord, claim: NewCohort) -> None:
+        begin(record, claim)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(SweepRecord, "begin", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        case.run(launcher_of(case, 2, 0), 2)
+    _assert_all_is_given_back(case)
+
+
+def _assert_all_is_given_back(case: Case) -> None:
+    assert {trial["state"] for trial in case.content()} == {TrialState.WAITING}
+    with open_repository(case.url) as repository:
+        assert repository.leases.running(repository.study("iris")) == []
+
+
+def _kill_with_a_cohort_begun_ahead(case: Case) -> None:
+    """Leave two cohorts that trained, and one that is to know the first of them."""
+
+    def die() -> None:
+        if len(launcher.given) > 6 and len(launcher.training) == 2:
+            raise Killed
+
+    launcher = launcher_of(case, 2, 0, asks_ahead=True, before=die)
+    with pytest.raises(Killed):
+        case.run(launcher, 2)
+    assert case.unfinished() == {5, 6, 7}
+    assert {trial["known_cohorts"] for trial in case.content() if trial["cohort"] == 7} == {6}
+
+
+def test_a_cohort_begun_ahead_knows_what_it_is_to_know_whoever_goes_on_with_it(
+    new_case: Callable[..., Case],
+) -> None:
+    calm, killed = new_case(), new_case()
+    calm.run(launcher_of(calm, 2, 0, asks_ahead=True), 2)
+    _kill_with_a_cohort_begun_ahead(killed)
+    training = set[int]()
+
+    def look() -> None:
+        training.update(task.cohort for task in launcher.training.values())
+        assert 7 not in training or 5 not in killed.unfinished()
+
+    launcher = launcher_of(killed, 4, 0, before=look)
+    killed.run(launcher, 2)
+    assert training >= {5, 6, 7}
+    # Later ones are proposed by a sampler that is not asked ahead.
+    same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
+    assert killed.content()[:same] == calm.content()[:same]
+
+
+@pytest.mark.parametrize("is_team", [True, False])
+def test_who_holds_a_cohort_begun_ahead_takes_over_what_it_waits_for(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, is_team: bool
+) -> None:
+    calm, case = new_case(), new_case()
+    calm.run(launcher_of(calm, 2, 0, asks_ahead=True), 2)
+    _kill_with_a_cohort_begun_ahead(case)
+    waited = 0
+
+    def let_the_other_die(*_: float) -> None:
+        nonlocal waited
+        waited += 1
+        if waited == 5:
+            assert case.unfinished() == {5, 6, 7}
+            with open_repository(case.url, write=True) as repository:
+                case.die(repository)
+
+    with open_repository(case.url, write=True) as repository:
+        for cohort in (5, 6):
+            other = replace(new_worker(60.0, is_alone=False), process="")
+            claim = repository.cohorts.claim(repository.study("iris"), other, Limits(26, 3))
+            assert isinstance(claim, ResumedCohort)
+            assert claim.lease.cohort == cohort
+    case.is_alone = False
+    if is_team:
+        case.run(launcher_of(case, 1, 0, before=let_the_other_die), 2)
+    else:
+        clock = SimpleNamespace(sleep=let_the_other_die)
+        monkeypatch.setattr(sweep_module, "time", clock)
+        case.run_alone(2)
+    assert waited >= 5
+    same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
+    assert case.content()[:same] == calm.content()[:same]
