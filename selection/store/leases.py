@@ -71,12 +71,14 @@ class RunningCohort:
     """Describe a cohort that a live worker holds.
 
     trials counts those that train: 0 if the cohort is finished and the next not yet claimed.
+    living counts those that have not been pruned or failed, where that is known.
     """
 
     cohort: int
     host: str
     trials: int
     progress: Progress
+    living: int | None = None
 
 
 class Leases:

@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.study.setting import Setting
@@ -47,8 +48,9 @@ class _Slot:
     news: EpochNews | None = None
     # When the next worker starts, None if there is one.
     start_at: float | None = 0.0
+    # Since it last finished a task.
     failures: int = 0
-    finished_at_failure: int = -1
+    is_given_up: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -62,8 +64,8 @@ class _Slot:
 class Team:
     """Hold the workers of a study, started when they are first needed, until stop().
 
-    Every method raises the error of a worker that says why nobody can train, and StudyStateError
-    after too many failures of one worker in a row.
+    A worker that fails too often in a row is given up. Every method raises the error of a worker
+    that says why nobody can train, and StudyStateError once all are given up.
     """
 
     def __init__(self, launch: Callable[[], Launcher], say: Callable[[str], None]) -> None:
@@ -73,8 +75,6 @@ class Team:
         # Of the first worker.
         self._hardware: Mapping[str, str | int] = {}
         self._has_said_unequal = False
-        # The number of finished trials: progress that makes a failure the first in a row again.
-        self.finished = 0
 
     @cached_property
     def _launcher(self) -> Launcher:
@@ -98,8 +98,13 @@ class Team:
             self.advance()
 
     def idle(self) -> list[int]:
-        """Return the slots whose workers wait for a task."""
-        return [slot.number for slot in self._slots if slot.is_idle]
+        """Return the slots whose workers wait for a task, those that failed least first."""
+        idle = [slot for slot in self._slots if slot.is_idle]
+        return [slot.number for slot in sorted(idle, key=attrgetter("failures"))]
+
+    def ready(self) -> set[int]:
+        """Return the slots whose workers wait for a task or train."""
+        return {slot.number for slot in self._slots if slot.facts is not None}
 
     def give(self, slot: int, task: CohortTask) -> None:
         """Give an idle worker a task."""
@@ -159,7 +164,7 @@ class Team:
             case Advanced(_, news):
                 slot.news = news
             case Trained():
-                slot.task, slot.news = None, None
+                slot.task, slot.news, slot.failures = None, None, 0
             case Died(_, how):
                 self._restart_later(slot, how)
         return event
@@ -180,14 +185,19 @@ class Team:
     def _restart_later(self, slot: _Slot, how: str) -> None:
         name = f"worker {slot.number}"
         slot.facts = slot.task = slot.news = None
-        slot.failures = 1 if self.finished > slot.finished_at_failure else slot.failures + 1
-        slot.finished_at_failure = self.finished
+        slot.failures += 1
         most = MAX_FAILURES if self._hardware else MAX_STARTS
         if slot.failures > most:
-            rule = f"a worker may fail at most {most} times in a row"
-            got = f"{slot.failures} failures, the last {how}"
-            hint = "Fix the cause and run the same command again; finished trials are kept."
-            raise StudyStateError(ErrorDetail(name, rule, got, hint))
+            slot.is_given_up = True
+            if all(each.is_given_up for each in self._slots):
+                rule = f"a worker may fail at most {most} times in a row"
+                got = f"{slot.failures} failures, the last {how}"
+                hint = "Fix the cause and run the same command again; finished trials are kept."
+                raise StudyStateError(ErrorDetail(name, rule, got, hint))
+            self._say(
+                f"{name} ended {how}, and is given up after {slot.failures} failures in a row"
+            )
+            return
         pause = min(FIRST_PAUSE_SECONDS * 2 ** (slot.failures - 1), LONGEST_PAUSE_SECONDS)
         slot.start_at = time.monotonic() + pause
         self._say(f"{name} ended {how}; restarting it in {pause:g} seconds")

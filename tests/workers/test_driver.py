@@ -6,6 +6,7 @@ The workers are made up, and the trainer, the record and the databases are real.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from selection.errors import StudyStateError
 from selection.store.claims import Limits, NewCohort, ResumedCohort
 from selection.store.leases import RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
+from selection.store.tables import lease_table
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device, describe_device
@@ -76,7 +79,11 @@ class Case:
         return make_trainer(self.spec, load_study_data(self.spec, self.folder), CPU, 0)
 
     def run(
-        self, launcher: MadeUpLauncher, lag: int | None, view: Watcher | None = None
+        self,
+        launcher: MadeUpLauncher,
+        lag: int | None,
+        view: Watcher | None = None,
+        max_retries: int | None = None,
     ) -> Watcher:
         """Run the study by a team, as a process of its own would."""
         view = view or Watcher()
@@ -86,7 +93,8 @@ class Case:
             team = Team(lambda: launcher, view.say)
             me = replace(new_worker(60.0, is_alone=self.is_alone), process="")
             try:
-                run_team(team, self.spec, study, repository, me, view, lag=lag, max_retries=None)
+                words = (team, self.spec, study, repository, me, view)
+                run_team(*words, lag=lag, max_retries=max_retries)
             except Killed:
                 self.die(repository)
                 raise
@@ -446,3 +454,52 @@ def test_who_holds_a_cohort_begun_ahead_takes_over_what_it_waits_for(
     assert waited >= 5
     same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
     assert case.content()[:same] == calm.content()[:same]
+
+
+def test_one_broken_worker_costs_no_trial(new_case: Callable[..., Case]) -> None:
+    case = new_case(trials=24)
+    launcher = launcher_of(case, 3, 0)
+
+    def events(seconds: float) -> list[Any]:
+        # Of the first worker, every task is its death.
+        launcher.deaths = float(0 in launcher.training)
+        if launcher.deaths:
+            others: dict[int, CohortTask] = {
+                slot: launcher.training.pop(slot) for slot in (1, 2) if slot in launcher.training
+            }
+            found = MadeUpLauncher.events(launcher, seconds)
+            launcher.training |= others
+            return found
+        return MadeUpLauncher.events(launcher, seconds)
+
+    launcher.events = events  # type: ignore[method-assign]
+    view = Watcher()
+    case.run(launcher, 3, view, 1)
+    assert all(trial["state"] is not TrialState.FAILED for trial in case.content())
+    assert any("worker 0 ended by signal SIGKILL" in line for line in view.lines)
+
+
+def test_a_lease_is_renewed_while_its_cohort_is_proposed(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case(trials=6)
+    begin, held = SweepRecord.begin, list[bool]()
+
+    def slow(record: SweepRecord, claim: NewCohort) -> Any:
+        before = [row.expires_at for row in leases(record)]
+        deadline = time.monotonic() + 30.0
+        while [row.expires_at for row in leases(record)] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        held.append(True)
+        return begin(record, claim)
+
+    def leases(record: SweepRecord) -> Any:
+        with record.repository.database.reading() as connection:
+            query = sa.select(lease_table).order_by(lease_table.c.cohort.desc()).limit(1)
+            return connection.execute(query).all()
+
+    monkeypatch.setattr(SweepRecord, "begin", slow)
+    monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 0.05)
+    case.run(launcher_of(case, 1, 0), 1)
+    assert len(held) == 2
