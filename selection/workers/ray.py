@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 import ray
 import ray._private.ray_constants as ray_constants
+import ray._private.utils as ray_utils
 import ray._private.worker as ray_internals
 from ray.exceptions import (
     ActorDiedError,
@@ -56,6 +57,8 @@ from selection.workflows.study_data import installed_versions
 WHERE = "--address"
 # What a result depends on; a build of the same version, such as 2.11.0+cpu, counts as the same.
 SAME = ("selection", "torch", "numpy")
+# After which a worker that has not started is spoken of.
+LATE_SECONDS = 15.0
 
 
 @dataclass
@@ -65,6 +68,7 @@ class _Actor:
     handle: Any
     answer: Any
     asked: str
+    started_at: float
     news: Any = None
     news_at: float = 0.0
     host: str = ""
@@ -90,6 +94,7 @@ class RayLauncher:
         self._stored: Any = ray.put(self._setup)
         self._actors: dict[int, _Actor] = {}
         self._said = [_about_room(self._slots)]
+        self._has_said_late = False
 
     def start(self, slot: int) -> None:
         """Start a worker; Ready, Refused or Died follows."""
@@ -99,7 +104,8 @@ class RayLauncher:
             **options, max_restarts=0, max_task_retries=0, max_concurrency=2
         )
         handle: Any = actor.remote()
-        self._actors[slot] = _Actor(handle, handle.versions.remote(), "versions")
+        answer = handle.versions.remote()
+        self._actors[slot] = _Actor(handle, answer, "versions", time.monotonic())
 
     def train(self, slot: int, task: CohortTask) -> None:
         """Give a worker a task; Trained, Refused or Died follows."""
@@ -109,6 +115,7 @@ class RayLauncher:
 
     def events(self, seconds: float) -> list[Event]:
         """Return what has happened, waiting for it this long at most."""
+        self._say_if_late()
         events: list[Event] = [Said(line) for line in self._said]
         self._said = []
         self._ask_for_news()
@@ -137,6 +144,20 @@ class RayLauncher:
         if self._owns:
             ray.shutdown()
         self._before.restore()
+
+    def _say_if_late(self) -> None:
+        """Say once that workers wait that the cluster has room for: it may be busy for hours."""
+        before = time.monotonic() - LATE_SECONDS
+        late = sum(
+            actor.asked == "versions" and actor.started_at < before
+            for actor in self._actors.values()
+        )
+        if not self._has_said_late and late > max(self.workers - self._slots.room, 0):
+            self._has_said_late = True
+            self._said.append(
+                f"{late} of {count_of(self.workers, 'worker')} did not start within "
+                f"{LATE_SECONDS:g} seconds; ray status shows whether the cluster is busy"
+            )
 
     def _ask_for_news(self) -> None:
         now = time.monotonic()
@@ -212,7 +233,7 @@ def _connect(address: str | None, before: _Process) -> None:
         _require_answer(address)
     _forget_token()
     try:
-        with _silent():
+        with _discreet():
             ray.init(**options, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         before.restore()
@@ -315,14 +336,20 @@ def _kill(actor: _Actor) -> None:
 
 
 @contextmanager
-def _silent() -> Iterator[None]:
-    """Let a Ray that starts report no death of a worker: it would print it among our results."""
-    listen = ray_internals.listen_error_messages
+def _discreet() -> Iterator[None]:
+    """Let a Ray that starts print nothing among our results, and hear of no command line.
+
+    It prints deaths of workers. And it shows the command line of a driver to all who use the
+    cluster, with the password if the address of a database has one.
+    """
+    listen, entrypoint = ray_internals.listen_error_messages, ray_utils.get_entrypoint_name
     ray_internals.listen_error_messages = lambda *_: None
+    ray_utils.get_entrypoint_name = lambda: "selection"
     try:
         yield
     finally:
         ray_internals.listen_error_messages = listen
+        ray_utils.get_entrypoint_name = entrypoint
 
 
 class _Process:
