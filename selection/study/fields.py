@@ -289,6 +289,13 @@ class RunSection(Section):
             raise ValueError('must be a whole number from 1, or "free"')
         return lag
 
+    @field_validator("gpus_per_worker")
+    @classmethod
+    def _gpus_are_a_share_of_one_or_whole(cls, gpus: float | None) -> float | None:
+        if gpus is not None and gpus > 1 and not gpus.is_integer():
+            raise ValueError("must be a share of one GPU or a whole number of them")
+        return gpus
+
     @model_validator(mode="after")
     def _ray_has_its_own_keys(self) -> RunSection:
         given = [name for name in ("address", "gpus_per_worker") if getattr(self, name) is not None]

@@ -143,9 +143,9 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        self._sender.join()
-        # Not forever: a process that inherited the pipe may keep it open.
-        self._reader.join(READER_SECONDS)
+        # Not forever: a process that inherited a pipe may keep it open.
+        for thread in (self._sender, self._reader):
+            thread.join(READER_SECONDS)
         for pipe in (self._process.stdin, self._process.stderr, self.connection):
             if pipe is not None:
                 pipe.close()

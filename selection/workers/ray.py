@@ -6,23 +6,14 @@ changes the signals, hooks and environment of the driver's process; stop() resto
 
 from __future__ import annotations
 
-import logging
-import os
 import pickle
-import secrets
-import signal
-import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import ray
-import ray._private.ray_constants as ray_constants
-import ray._private.worker as ray_internals
 from ray.exceptions import (
     ActorDiedError,
     ObjectLostError,
@@ -47,15 +38,16 @@ from selection.workers.launcher import (
     WorkerFacts,
 )
 from selection.workers.ray_actor import RayWorker
-from selection.workers.ray_address import probe
+from selection.workers.ray_connection import WHERE, RayConnection
 from selection.workers.ray_slots import Slots, plan_slots
 from selection.workers.training import WorkerSetup
 from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import installed_versions
 
-WHERE = "--address"
 # Results depend on these; builds of one version, such as 2.11.0 and 2.11.0+cpu, count as equal.
 MUST_MATCH = ("selection", "torch", "numpy")
+# A worker that has not started after so long is spoken of.
+LATE_SECONDS = 15.0
 
 
 @dataclass
@@ -65,6 +57,7 @@ class _Actor:
     handle: Any
     answer: Any
     asked: str
+    started_at: float
     news: Any = None
     news_at: float = 0.0
     host: str = ""
@@ -77,19 +70,24 @@ class RayLauncher:
     """
 
     def __init__(self, run: RunSection, setup: WorkerSetup) -> None:
-        self._before = _ProcessState()
-        self._owns = not ray.is_initialized()
-        if self._owns:
-            _connect(run.address, self._before)
+        self._connection = RayConnection(run.address)
+        try:
+            self._use(run, setup)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _use(self, run: RunSection, setup: WorkerSetup) -> None:
         list_nodes: Any = ray.nodes  # has no types
         nodes = [node["Resources"] for node in list_nodes() if node["Alive"]]
         self._slots = plan_slots(nodes, run.workers, run.gpus_per_worker, setup.device)
         self.workers = self._slots.workers
         # Pickled into one array: Ray shares the arrays of its object store, and they are read-only.
         self._setup = np.frombuffer(pickle.dumps(setup, pickle.HIGHEST_PROTOCOL), dtype=np.uint8)
-        self._stored: Any = ray.put(self._setup)
+        self._stored = self._store()
         self._actors: dict[int, _Actor] = {}
         self._said = [_about_slots(self._slots)]
+        self._has_said_late = False
 
     def start(self, slot: int) -> None:
         """Start a worker; Ready, Refused or Died follows."""
@@ -99,7 +97,8 @@ class RayLauncher:
             **options, max_restarts=0, max_task_retries=0, max_concurrency=2
         )
         handle: Any = actor.remote()
-        self._actors[slot] = _Actor(handle, handle.versions.remote(), "versions")
+        answer = handle.versions.remote()
+        self._actors[slot] = _Actor(handle, answer, "versions", time.monotonic())
 
     def train(self, slot: int, task: CohortTask) -> None:
         """Give a worker a task; Trained, Refused or Died follows."""
@@ -109,6 +108,7 @@ class RayLauncher:
 
     def events(self, seconds: float) -> list[Event]:
         """Return what has happened, waiting for it this long at most."""
+        self._say_if_late()
         events: list[Event] = [Said(line) for line in self._said]
         self._said = []
         self._ask_for_news()
@@ -134,9 +134,31 @@ class RayLauncher:
             _kill(actor)
         self._actors = {}
         self._stored = None
-        if self._owns:
-            ray.shutdown()
-        self._before.restore()
+        self._connection.close()
+
+    def _store(self) -> Any:
+        """Put the setup into the object store once, for all nodes."""
+        try:
+            return ray.put(self._setup)
+        except RayError as error:
+            rule = "Ray's object store must hold the rows"
+            got = f"{self._setup.nbytes / 2**20:.0f} MiB and {type(error).__name__}"
+            hint = "Give it more: ray start --object-store-memory=BYTES."
+            raise StudyStateError(ErrorDetail(WHERE, rule, got, hint)) from None
+
+    def _say_if_late(self) -> None:
+        """Say once that workers wait that the cluster has room for: it may be busy for hours."""
+        before = time.monotonic() - LATE_SECONDS
+        late = sum(
+            actor.asked == "versions" and actor.started_at < before
+            for actor in self._actors.values()
+        )
+        if not self._has_said_late and late > max(self.workers - self._slots.fitting, 0):
+            self._has_said_late = True
+            self._said.append(
+                f"{late} of {count_of(self.workers, 'worker')} did not start within "
+                f"{LATE_SECONDS:g} seconds; ray status shows whether the cluster is busy"
+            )
 
     def _ask_for_news(self) -> None:
         now = time.monotonic()
@@ -186,88 +208,14 @@ class RayLauncher:
         _kill(self._actors.pop(slot))
         if isinstance(error, ActorDiedError) and error.actor_init_failed:
             rule = "every node needs selection as the driver has it"
-            hint = "Install the same version there, or name an image or a runtime_env that has it."
+            hint = "Install the same version there, or use an image that has it."
             detail = ErrorDetail(f"worker {slot}", rule, show(_last_line(error)), hint)
             return [Refused(slot, StudyStateError(detail))]
         if isinstance(error, ObjectLostError) or isinstance(
             getattr(error, "cause", None), ObjectLostError
         ):
-            self._stored = ray.put(self._setup)
+            self._stored = self._store()
         return [Died(slot, _how(error))]
-
-
-def _connect(address: str | None, before: _ProcessState) -> None:
-    """Connect to a cluster, or start one on this machine that nobody else can reach.
-
-    Raises: StudyStateError.
-    """
-    address = address or os.environ.get("RAY_ADDRESS") or "local"
-    options: dict[str, Any] = {"address": address, "log_to_driver": False}
-    if address == "local":
-        options |= {"include_dashboard": False}
-        _listen_on_loopback()
-        # Without a token of its own Ray writes one into the home directory.
-        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(16))
-    elif address != "auto":
-        _require_answer(address)
-    _forget_token()
-    try:
-        with _silent():
-            ray.init(**options, logging_level=logging.ERROR)
-    except (ConnectionError, RuntimeError, ValueError, RayError) as error:
-        before.restore()
-        raise StudyStateError(_why_not(address, error)) from None
-    before.restore_signals()
-
-
-def _forget_token() -> None:
-    """Make Ray read its token again: it caches the first one that it sees."""
-    internals: Any = ray._raylet  # has no types
-    internals.AuthenticationTokenLoader.instance().reset_cache()
-
-
-def _listen_on_loopback() -> None:
-    """Let a Ray that starts, and the processes it starts, listen on this machine alone."""
-    os.environ.setdefault(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "0")
-    # It was read from there when Ray was imported.
-    ray_constants.ENABLE_RAY_CLUSTER = os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] != "0"
-
-
-def _require_answer(address: str) -> None:
-    rule = "a Ray cluster must answer"
-    if address.startswith("ray://"):
-        hint = "Run it on a node with --address auto, or submit it: ray job submit."
-        raise StudyStateError(
-            ErrorDetail(WHERE, "the driver must be part of the cluster", show(address), hint)
-        )
-    if not address.rpartition(":")[2].isdigit():
-        rule, hint = "an address must be auto, local or HOST:PORT", "Ray's usual port is 6379."
-        raise StudyStateError(ErrorDetail(WHERE, rule, show(address), hint))
-    found = probe(address)
-    if found.wants_token:
-        rule = "the Ray cluster must know this driver's token"
-        hint = (
-            "Set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN or RAY_AUTH_TOKEN_PATH, as on its nodes."
-        )
-        raise StudyStateError(ErrorDetail(WHERE, rule, f"another or none at {address}", hint))
-    if not found.is_there:
-        hint = "Check host and port, and that the cluster runs: ray status."
-        raise StudyStateError(ErrorDetail(WHERE, rule, f"no answer from {address}", hint))
-
-
-def _why_not(address: str, error: Exception) -> ErrorDetail:
-    """Say in one line why Ray did not connect."""
-    text = " ".join(str(error).split())
-    if "Version mismatch" in text:
-        rule = "the cluster and this process must run the same Ray and Python"
-        hint = "Install the versions of the cluster here, or run the driver on one of its nodes."
-        return ErrorDetail(WHERE, rule, text.partition(": ")[2], hint)
-    if address == "auto":
-        hint = "Name it, HOST:PORT, or leave it out to start one here."
-        return ErrorDetail(WHERE, "auto needs a Ray cluster on this machine", "none", hint)
-    return ErrorDetail(
-        WHERE, f"Ray must start or answer ({show(address)})", text, "See the logs in /tmp/ray."
-    )
 
 
 def _about_slots(slots: Slots) -> str:
@@ -313,43 +261,3 @@ def _last_line(error: RayError) -> str:
 def _kill(actor: _Actor) -> None:
     with suppress(RayError, ValueError):
         ray.kill(actor.handle)
-
-
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Keep Ray from reporting deaths of workers: it would print them among our results."""
-    listen = ray_internals.listen_error_messages
-    ray_internals.listen_error_messages = lambda *_: None
-    try:
-        yield
-    finally:
-        ray_internals.listen_error_messages = listen
-
-
-class _ProcessState:
-    """Remember what Ray changes of this process."""
-
-    def __init__(self) -> None:
-        self._environment = _ray_variables()
-        self._excepthook = sys.excepthook
-        self._is_main = threading.current_thread() is threading.main_thread()
-        self._handler = signal.getsignal(signal.SIGTERM)
-        self._is_cluster = ray_constants.ENABLE_RAY_CLUSTER
-
-    def restore_signals(self) -> None:
-        sys.excepthook = self._excepthook
-        if self._is_main and self._handler is not None:
-            signal.signal(signal.SIGTERM, self._handler)
-
-    def restore(self) -> None:
-        self.restore_signals()
-        for name in _ray_variables().keys() - self._environment.keys():
-            del os.environ[name]
-        os.environ.update(self._environment)
-        _forget_token()
-        ray_constants.ENABLE_RAY_CLUSTER = self._is_cluster
-
-
-def _ray_variables() -> dict[str, str]:
-    names = [name for name in os.environ if name.startswith("RAY_") or name == "PYTHONBREAKPOINT"]
-    return {name: os.environ[name] for name in names}

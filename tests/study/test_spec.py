@@ -163,6 +163,7 @@ def test_every_study_of_the_repository_is_accepted(path: Path) -> None:
         (study(run={"address": "auto"}), ["run: address belongs to Ray"]),
         (study(run={"gpus_per_worker": 0.5}), ["run: gpus_per_worker belongs to Ray"]),
         (study(run={"on": "ray", "gpus_per_worker": 0}), ["[run] gpus_per_worker", "got 0"]),
+        (study(run={"on": "ray", "gpus_per_worker": 1.5}), ["[run] gpus_per_worker", "whole"]),
         (
             study(space={"width": {"low": 2, "high": 8}, "diagnostics": True}),
             ["[space] diagnostics", "all trials of a study have one diagnostics", "[training]"],

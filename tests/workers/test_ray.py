@@ -209,6 +209,61 @@ def _is_of(connection: Any, driver: Driver) -> bool:
     return connection.pid in family
 
 
+@pytest.mark.slow
+def test_a_busy_cluster_is_spoken_of_and_hears_of_no_command_line(
+    head: RayHead, study: Path
+) -> None:
+    study.write_text(STUDY.replace(f"trials = {TRIALS}", "trials = 3"))
+    other = subprocess.Popen(
+        [sys.executable, "-c", BUSY, head.address],
+        env={**os.environ, **head.environment},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert other.stdin is not None
+    assert other.stdout is not None
+    assert other.stdout.readline() == "busy\n"
+    driver = Driver(study, head, f"sqlite:///{study.parent}/s.db")
+    try:
+        line = (
+            "2 of 2 workers did not start within 15 seconds; "
+            "ray status shows whether the cluster is busy\n"
+        )
+        wait_until(lambda: line in driver.err.read_text(), 60.0)
+        entrypoints, _ = other.communicate("", timeout=30.0)
+        code, _, err = driver.end()
+    finally:
+        for process in (other, driver.process):
+            process.kill()
+            process.communicate()
+    assert code == 0, err
+    assert err.count("did not start") == 1
+    assert "selection" in entrypoints.splitlines()
+    assert "s.db" not in entrypoints
+
+
+BUSY = """
+import sys
+import ray
+import ray._private.state as state
+
+ray.init(address=sys.argv[1], logging_level="ERROR", log_to_driver=False)
+
+@ray.remote(num_cpus=2)
+class Other:
+    def work(self):
+        pass
+
+other = Other.remote()
+ray.get(other.work.remote())
+print("busy", flush=True)
+sys.stdin.readline()
+for job in state.jobs():
+    print(job["Entrypoint"])
+"""
+
+
 # What cannot be had.
 
 
