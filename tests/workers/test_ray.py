@@ -71,6 +71,15 @@ def study(tmp_path: Path) -> Path:
     return path
 
 
+# The command line, with short pauses before a worker that died is replaced.
+PROGRAM = """
+from selection.cli.start import main
+from selection.workers import team
+team.FIRST_PAUSE_SECONDS = team.LONGEST_PAUSE_SECONDS = 0.05
+main()
+"""
+
+
 class Driver:
     """Hold a real process of `selection run` on a cluster."""
 
@@ -80,7 +89,7 @@ class Driver:
         with self.err.open("a") as err:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "selection", "run", study.name, "--on=ray"),
+                    *(sys.executable, "-c", PROGRAM, "run", study.name, "--on=ray"),
                     *(*address, "--workers=2", f"--storage={url}", *words),
                 ],
                 cwd=study.parent,
@@ -188,7 +197,7 @@ def test_a_ray_of_its_own_prints_a_result_and_nothing_else(study: Path) -> None:
 
     def training() -> list[psutil.Process]:
         below = psutil.Process(driver.process.pid).children(recursive=True)
-        return [each for each in below if "ray::RayWorker.train" in " ".join(each.cmdline())]
+        return [each for each in below if _is_training(each)]
 
     (victim, *_) = wait_until(training)
     ports = {each.laddr.ip for each in psutil.net_connections("tcp") if _is_of(each, driver)}
@@ -199,6 +208,14 @@ def test_a_ray_of_its_own_prints_a_result_and_nothing_else(study: Path) -> None:
     assert "Traceback" not in err
     assert ports <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}, "nobody else can reach it"
     assert not Path("~/.ray/auth_token").expanduser().exists()
+
+
+def _is_training(process: psutil.Process) -> bool:
+    try:
+        return "ray::RayWorker.train" in " ".join(process.cmdline())
+    except psutil.Error:
+        # It has ended.
+        return False
 
 
 def _is_of(connection: Any, driver: Driver) -> bool:
