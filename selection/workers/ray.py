@@ -233,11 +233,15 @@ def _connect(address: str | None, before: _Process) -> None:
         _require_answer(address)
     _forget_token()
     try:
-        with _discreet():
+        with _discreet(), _interrupted_later():
             ray.init(**options, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         before.restore()
         raise StudyStateError(_why_not(address, error)) from None
+    except BaseException:
+        ray.shutdown()
+        before.restore()
+        raise
     before.restore_signals()
 
 
@@ -350,6 +354,32 @@ def _discreet() -> Iterator[None]:
     finally:
         ray_internals.listen_error_messages = listen
         ray_utils.get_entrypoint_name = entrypoint
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Hold a Ctrl-C back to the end of the block, unless a second one comes.
+
+    Nothing ends the processes of a Ray that has started in part, until this process ends.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    is_interrupted = False
+
+    def hold_back(*_: object) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        signal.signal(signal.SIGINT, handler)
+
+    signal.signal(signal.SIGINT, hold_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if is_interrupted:
+        handler(signal.SIGINT, None)
 
 
 class _Process:
