@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,12 +17,13 @@ import pytest
 
 from selection.errors import StudyStateError
 from selection.store.claims import Limits, NewCohort, ResumedCohort
-from selection.store.leases import RunningCohort, new_worker
+from selection.store.leases import Lease, Progress, RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device, describe_device
 from selection.train.fit import Trainer
+from selection.workers import driver as driver_module
 from selection.workers import team as team_module
 from selection.workers.driver import run_team
 from selection.workers.team import Team
@@ -406,3 +408,37 @@ def test_who_holds_a_cohort_begun_ahead_takes_over_what_it_waits_for(
     assert waited >= 5
     same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
     assert case.content()[:same] == calm.content()[:same]
+
+
+class Beating:
+    """Be the heartbeat of a driver that only notes which leases it keeps alive."""
+
+    def __init__(self) -> None:
+        self.held: set[Lease] = set()
+
+    def hold(self, lease: Lease) -> None:
+        self.held.add(lease)
+
+    def let_go(self, lease: Lease) -> None:
+        self.held.remove(lease)
+
+    def report(self, lease: Lease, progress: Progress) -> None:
+        assert lease in self.held
+
+
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_the_leases_of_all_cohorts_that_train_are_renewed_and_no_others(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, is_ahead: bool
+) -> None:
+    case, beating = new_case(), Beating()
+    monkeypatch.setattr(driver_module, "heartbeat", lambda *_: nullcontext(beating))
+
+    def look() -> None:
+        renewed = sorted(lease.cohort for lease in beating.held)
+        training = {task.cohort for task in launcher.training.values() if task.cohort >= 0}
+        assert training <= set(renewed)
+        assert len(renewed) <= len(training) + is_ahead + len(launcher.starting)
+
+    launcher = launcher_of(case, 3, 1, deaths=0.2, asks_ahead=is_ahead, before=look)
+    case.run(launcher, 3)
+    assert not beating.held
