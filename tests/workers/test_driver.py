@@ -426,9 +426,10 @@ class Beating:
         assert lease in self.held
 
 
+@pytest.mark.parametrize("lag", [3, None])
 @pytest.mark.parametrize("is_ahead", [False, True])
 def test_the_leases_of_all_cohorts_that_train_are_renewed_and_no_others(
-    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, is_ahead: bool
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, is_ahead: bool, lag: int | None
 ) -> None:
     case, beating = new_case(), Beating()
     monkeypatch.setattr(driver_module, "heartbeat", lambda *_: nullcontext(beating))
@@ -440,5 +441,45 @@ def test_the_leases_of_all_cohorts_that_train_are_renewed_and_no_others(
         assert len(renewed) <= len(training) + is_ahead + len(launcher.starting)
 
     launcher = launcher_of(case, 3, 1, deaths=0.2, asks_ahead=is_ahead, before=look)
-    case.run(launcher, 3)
+    case.run(launcher, lag)
     assert not beating.held
+
+
+def test_a_worker_that_dies_once_in_every_cohort_stops_nothing(
+    new_case: Callable[..., Case],
+) -> None:
+    case = new_case(trials=13, cohort=1)
+    launcher = launcher_of(case, 1, 0)
+    seen = set[int]()
+
+    def die_at_first() -> None:
+        cohorts = {task.cohort for task in launcher.training.values()}
+        launcher.deaths = float(not cohorts <= seen)
+        seen.update(cohorts)
+
+    launcher.before = die_at_first
+    view = case.run(launcher, 1)
+    assert sum("restarting" in line for line in view.lines) > team_module.MAX_FAILURES
+    assert all(trial["state"].is_finished for trial in case.content())
+
+
+def test_an_interrupt_after_a_cohort_leaves_no_lease(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case()
+    launcher = launcher_of(case, 1, 0)
+
+    def finish(record: SweepRecord, *ended: Any) -> None:
+        finish_for_good(record, *ended)
+        monkeypatch.setattr(SweepRecord, "claim", interrupt)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    finish_for_good = SweepRecord.finish
+    monkeypatch.setattr(SweepRecord, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        case.run(launcher, 1)
+    assert len(case.content()) == 3
+    with open_repository(case.url) as repository:
+        assert repository.leases.running(repository.study("iris")) == []
