@@ -47,7 +47,10 @@ def unpickling(text: str) -> list[str]:
 
 
 # What a driver sends its own workers, over a pipe or Ray's object store; never a file.
-BETWEEN_OUR_PROCESSES = {f"selection/workers/{name}.py" for name in ("local", "ray", "ray_actor")}
+BETWEEN_OUR_PROCESSES = {
+    *(f"selection/workers/{name}.py" for name in ("local", "ray", "ray_actor")),
+    "benchmarks/replayed_workers.py",
+}
 
 
 def test_no_file_is_unpickled_anywhere() -> None:

@@ -197,10 +197,10 @@ class Farm:
         """Return what a worker has said."""
         return (self._folder / str(pid)).read_text()
 
-    def _ask(self, verb: str, order: dict[str, Any]) -> Any:
+    def _ask(self, request: str, order: dict[str, Any]) -> Any:
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(json.dumps([verb, order]) + "\n")
+        self._process.stdin.write(json.dumps([request, order]) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
 
@@ -233,8 +233,8 @@ def _serve(folder: Path) -> None:
 
     ended: dict[int, int | None] = {}
     for line in sys.stdin:
-        verb, order = json.loads(line)
-        if verb == "start":
+        request, order = json.loads(line)
+        if request == "start":
             pid = os.fork()
             if pid == 0:
                 os.close(0)

@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Training:
-    """Say how a study trains; nothing of it changes any trial.
+    """Say how a study trains; none of this changes a trial.
 
     Units: pack_members is the number of members a pack has at most, 0 to size packs by memory;
     lease_seconds is how long a process that records may be silent before its cohorts are given to
@@ -123,14 +123,14 @@ def run(
     """
     from selection.report.terminal.progress import SweepView
 
-    where = {
+    run_keys = {
         "on": on,
         "workers": workers,
         "lag": lag,
         "address": address,
         "gpus_per_worker": gpus_per_worker,
     }
-    given = Overrides(overrides or {}, name, seed, trials, where)
+    given = Overrides(overrides or {}, name, seed, trials, run_keys)
     frame: pd.DataFrame | None = None
     if X is None:
         refuse_without_rows(y=y, groups=groups, held_out=held_out)
@@ -245,7 +245,7 @@ def train(
     check_callbacks(callbacks)
     check_workers(spec)
     address = read_address(study.secret_url)
-    # What trains on a cluster is another machine's.
+    # training.device names a device of the cluster; baselines and outer folds train on one here.
     device = choose_device("auto" if spec.sections.run.on == "ray" else training.device)
     data = load_study_data(spec, data_folder(), study.frame)
     check_nested(spec, data)
@@ -284,7 +284,8 @@ def work(
 ) -> None:
     """Train for a study that has begun, beside other workers, until its budget is spent.
 
-    lag takes the place of that of the study's file; without either there is none.
+    lag takes the place of the one in the study's file; without either, a cohort knows whatever has
+    finished.
 
     Raises: SelectionError.
     """

@@ -36,7 +36,7 @@ Lag = Annotated[
     typer.Option(
         "--lag",
         metavar="N|free",
-        help="Propose each cohort from those at least N before it, or from what has finished.",
+        help="Propose cohort k from those up to k - N; free takes whatever has finished.",
     ),
 ]
 
@@ -48,14 +48,14 @@ def run(
         typer.Option("--on", help="Train by processes of this machine, or on a Ray cluster."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="Workers that train beside each other.")
+        int | None, typer.Option(min=1, help="How many workers train at the same time.")
     ] = None,
     lag: Lag = None,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster: HOST:PORT, auto or local.")
     ] = None,
     gpus_per_worker: Annotated[
-        float | None, typer.Option(help="GPUs of each worker on Ray; 1 if left out.")
+        float | None, typer.Option(help="GPUs per worker on Ray; 1 if left out.")
     ] = None,
     trials: Annotated[
         str | None,
@@ -85,14 +85,14 @@ def run(
     from selection.report.values import run_value
     from selection.workflows.assess import require_winner
 
-    where = {
+    run_keys = {
         "on": on,
         "workers": workers,
         "lag": _lag(lag),
         "address": address,
         "gpus_per_worker": gpus_per_worker,
     }
-    overrides = Overrides(read_pairs(values or ()), name, seed, trials, where)
+    overrides = Overrides(read_pairs(values or ()), name, seed, trials, run_keys)
     spec = read_spec(file, overrides)
     study = Study(spec.name, storage)
     spec = with_trials_on_record(spec, overrides, study.secret_url, say)
@@ -117,7 +117,7 @@ def worker(
 ) -> None:
     """Train for a study that has begun, beside other workers, until its budget is spent.
 
-    Give all of them the same lag, their number, to make the study repeatable.
+    To make the study repeatable, give every worker the number of workers as --lag.
     """
     from selection.api.run import Training, work
     from selection.api.study import Study
@@ -138,7 +138,7 @@ def _lag(text: str | None) -> int | Literal["free"] | None:
     if text.isascii() and text.isdigit() and int(text):
         return int(text)
     rule = "must be a whole number from 1, or free"
-    raise StudyFileError(ErrorDetail("--lag", rule, show(text), "Say 4, the number of workers."))
+    raise StudyFileError(ErrorDetail("--lag", rule, show(text), "Say how many workers: --lag 4."))
 
 
 def _show(assessment: Assessment, view: StudyView, storage: str) -> None:

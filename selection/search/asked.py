@@ -9,14 +9,15 @@ from __future__ import annotations
 import itertools
 import math
 import random
-from collections.abc import Container, Iterable, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from selection.search.unit_cube import from_unit, to_unit
+from selection.search.history import Placed
+from selection.search.unit_cube import from_unit, position_of
 from selection.study.setting import Setting
-from selection.study.space import Choices, Dimension, Range, SearchSpace, nearest_inside
+from selection.study.space import Choices, Dimension, Range, SearchSpace
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Value
 
@@ -37,26 +38,29 @@ class Asked:
         self,
         spec: StudySpec,
         earlier: Container[Setting],
-        running: Iterable[Params],
+        running: Sequence[Placed],
         total: int,
         generator: random.Random,
     ) -> None:
         self._spec = spec
         self._earlier = earlier
         self._generator = generator
-        self._settings: set[Setting] = set()
-        self._positions: list[NDArray[np.float64]] = []
+        self._settings = {placed.setting for placed in running}
+        # Room for all that will run, of which count lie here already. Shape: (total, D).
+        self._positions = np.empty((max(total, len(running)), len(spec.space)))
+        self._count = len(running)
+        for index, placed in enumerate(running):
+            self._positions[index] = placed.position
         self._near = _distances(spec.space, total)
         self._untried: Iterator[dict[str, Value]] | None = None
         # Whether random_new() has found nothing: nothing is new from then on.
         self.is_exhausted = False
-        for params in running:
-            self.add(params)
 
     def add(self, params: Params) -> None:
         """Count a trial among those that run."""
         self._settings.add(self._spec.setting(params))
-        self._positions.append(self._position(params))
+        self._positions[self._count] = position_of(self._spec.space, params)
+        self._count += 1
 
     def is_new(self, params: Params) -> bool:
         """Say whether the setting is untried and not a near-copy of a running trial."""
@@ -86,15 +90,9 @@ class Asked:
         return setting not in self._earlier and setting not in self._settings
 
     def _is_near_copy(self, params: Params) -> bool:
-        if not self._positions:
-            return False
-        away = np.abs(np.stack(self._positions) - self._position(params))  # (running, D)
+        position = position_of(self._spec.space, params)
+        away = np.abs(self._positions[: self._count] - position)  # (running, D)
         return bool((away < self._near).all(axis=1).any())
-
-    def _position(self, params: Params) -> NDArray[np.float64]:
-        space = self._spec.space
-        inside = nearest_inside(space, params)
-        return np.array([to_unit(dimension, inside[name]) for name, dimension in space.items()])
 
 
 def _distances(space: SearchSpace, total: int) -> NDArray[np.float64]:

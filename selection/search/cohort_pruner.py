@@ -19,7 +19,7 @@ class CohortPruner:
     their numbers does not matter. Trial 0 is never pruned: every report compares the winner with
     the default.
 
-    It holds of the finished trials only what the pruner asks for, as arrays: it is sent to the
+    Of the finished trials it keeps only what the pruner needs, as arrays, because it is sent to the
     process that trains the cohort.
     """
 

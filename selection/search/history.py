@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
 
 import optuna
 from optuna.storages import InMemoryStorage
@@ -15,6 +17,7 @@ from optuna.trial import FrozenTrial, create_trial
 from optuna.trial import TrialState as OptunaState
 
 from selection.search.sampled_space import sampled_distribution, to_sampled
+from selection.search.unit_cube import Position, position_of
 from selection.study.optuna_log import quiet_optuna
 from selection.study.setting import Setting
 from selection.study.space import nearest_inside
@@ -31,6 +34,16 @@ _STATES = {
 _STUDY_ID = 0
 
 
+@dataclass(frozen=True, eq=False)
+class Placed:
+    """Hold a trial that runs, and what a proposal needs to keep its distance from it."""
+
+    params: Params
+    setting: Setting
+    position: Position
+    frozen: FrozenTrial
+
+
 class History:
     """Reuse the converted trials of one study from cohort to cohort."""
 
@@ -42,22 +55,49 @@ class History:
         self._finished: list[Trial] = []
         self._frozen: list[FrozenTrial] = []
         self._indices: dict[int, tuple[int, int]] = {}
+        # By number, those that ran when the last study() was made.
+        self._running: dict[int, Placed] = {}
 
     def study(
-        self, finished: Sequence[Trial], sampler: optuna.samplers.BaseSampler | None = None
+        self,
+        finished: Sequence[Trial],
+        sampler: optuna.samplers.BaseSampler | None = None,
+        running: Sequence[Placed] = (),
     ) -> optuna.Study:
-        """Return a new in-memory study with exactly these trials, ordered by number."""
+        """Return a new in-memory study with exactly these trials, the finished ones by number."""
         self._learn(finished)
+        count = len(finished) + len(running)
         study = new_study(self._spec, sampler)
         # Optuna would check and copy every trial again. A finished trial never changes,
         # so that all studies can share it.
         storage = study._storage
         assert isinstance(storage, InMemoryStorage), "a new study is in memory"
-        storage._studies[_STUDY_ID].trials = self._frozen.copy()
-        storage._trial_id_to_study_id_and_number = self._indices.copy()
-        storage._max_trial_id = len(self._frozen) - 1
-        storage._prev_waiting_trial_number[_STUDY_ID] = len(self._frozen)
+        placed = enumerate((each.frozen for each in running), start=len(finished))
+        storage._studies[_STUDY_ID].trials = [
+            *self._frozen,
+            *(_numbered(frozen, index) for index, frozen in placed),
+        ]
+        later = {index: (_STUDY_ID, index) for index in range(len(finished), count)}
+        storage._trial_id_to_study_id_and_number = self._indices | later
+        storage._max_trial_id = count - 1
+        storage._prev_waiting_trial_number[_STUDY_ID] = count
         return study
+
+    def place(self, running: Sequence[Trial]) -> list[Placed]:
+        """Return where trials that run lie; each is looked at once while it runs."""
+        before, self._running = self._running, {}
+        for trial in running:
+            placed = before.get(trial.number)
+            if placed is None or placed.params != trial.params:
+                placed = self._place(trial.params)
+            self._running[trial.number] = placed
+        return [self._running[trial.number] for trial in running]
+
+    def _place(self, params: Params) -> Placed:
+        spec = self._spec
+        return Placed(
+            params, spec.setting(params), position_of(spec.space, params), self.running(params)
+        )
 
     def running(self, params: Params) -> FrozenTrial:
         """Return a running trial without values."""
@@ -96,6 +136,13 @@ class History:
             intermediate_values=dict(enumerate(fold_means, start=1)),
             value=value,
         )
+
+
+def _numbered(frozen: FrozenTrial, index: int) -> FrozenTrial:
+    """Return a trial that shares all but its number."""
+    numbered = copy(frozen)
+    numbered.number = numbered._trial_id = index
+    return numbered
 
 
 def shared_start(before: Sequence[Trial], now: Sequence[Trial]) -> int:

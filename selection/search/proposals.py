@@ -58,12 +58,15 @@ def _propose_new(
     history: History,
 ) -> list[dict[str, Value]]:
     """Return first, then new settings: those that are suggested, and else random ones."""
-    study = history.study(finished, _sampler(spec, cohort))
-    now = [*(trial.params for trial in running), *first]
-    for params in now:
-        study.add_trial(history.running(params))
+    now = history.place(running)
+    # Random search does not look at trials that run, of which there may be thousands.
+    shown = () if spec.sections.search.sampler == "random" else now
+    study = history.study(finished, _sampler(spec, cohort), shown)
     generator = random.Random(seed_for(spec.seed, "untried", cohort))
     asked = Asked(spec, history.settings, now, len(running) + n, generator)
+    for params in first:
+        study.add_trial(history.running(params))
+        asked.add(params)
     if _starts(spec, finished):
         number = 1 + max((trial.number for trial in (*finished, *running)), default=-1)
         suggested = sobol_points(spec, number + len(first))

@@ -26,8 +26,8 @@ class _Question:
 class Proposer:
     """Propose cohorts, each from the trials that its lag lets it know.
 
-    A proposal takes the trials of later cohorts for running, even if they have finished in time. So
-    it never depends on speed, and a resumed study proposes the same as an uninterrupted one. Only
+    A proposal treats the trials of later cohorts as running, even if they have finished. So it
+    never depends on speed, and a resumed study proposes the same as an uninterrupted one. Only
     samplers that learn from trials are asked ahead of the training.
     """
 

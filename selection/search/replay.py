@@ -31,8 +31,8 @@ def judged_epochs(spec: StudySpec) -> tuple[int, ...]:
         if pruner.judges(epoch) and (not chosen or epoch >= 2 * chosen[-1]):
             chosen.append(epoch)
     if len(chosen) > MOST_EPOCHS:
-        places = np.linspace(0, len(chosen) - 1, MOST_EPOCHS).round()
-        chosen = [chosen[int(place)] for place in places]
+        indices = np.linspace(0, len(chosen) - 1, MOST_EPOCHS).round()
+        chosen = [chosen[int(index)] for index in indices]
     return tuple(chosen)
 
 
@@ -48,8 +48,8 @@ def replay_pruner(
     """Return which trials end complete where the fold means are these; trial 0 always does.
 
     The pruner judges cohort after cohort and epoch after epoch, as in the sweep; each cohort knows
-    the earlier ones, or the first so many that known says of its trials. Failed trials are left
-    out. With every epoch judged and the fold means of the record, the result is what the sweep
+    all earlier ones or, where known has a number, that many from the first on. Failed trials are
+    left out. With every epoch judged and the fold means of the record, the result is what the sweep
     decided.
 
     Shape: numbers, cohorts, epochs and known (T,), one entry per trial; epochs are those of the

@@ -6,9 +6,15 @@ Equal lengths hold equal shares of the range, of its logarithm, or of the option
 from __future__ import annotations
 
 import math
+from typing import TypeAlias
 
-from selection.study.space import Choices, Dimension, Range
-from selection.study.trial import Value
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.study.space import Choices, Dimension, Range, SearchSpace, nearest_inside
+from selection.study.trial import Params, Value
+
+Position: TypeAlias = NDArray[np.float64]
 
 
 def from_unit(dimension: Dimension, share: float) -> Value:
@@ -34,6 +40,12 @@ def to_unit(dimension: Dimension, value: Value) -> float:
     assert isinstance(value, int | float), "a range holds numbers"
     low, high = _ends(dimension)
     return ((math.log(value) if dimension.log else value) - low) / (high - low)
+
+
+def position_of(space: SearchSpace, params: Params) -> Position:
+    """Return where params lie, or the nearest point of the space. Shape: (D,)."""
+    inside = nearest_inside(space, params)
+    return np.array([to_unit(dimension, inside[name]) for name, dimension in space.items()])
 
 
 def _ends(dimension: Range) -> tuple[float, float]:

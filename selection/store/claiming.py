@@ -34,6 +34,7 @@ from selection.store.trial_reader import (
     own_count,
     read_trials,
     training_seconds,
+    unfinished_rows,
 )
 from selection.study.trial import TrialState
 
@@ -64,23 +65,24 @@ class Claiming:
     limits: Limits
     training: Collection[int]
 
-    def decide(self, unfinished: Sequence[Any], *, may_fail: bool) -> Decision:
+    def decide(self, unfinished: Collection[int], *, may_fail: bool) -> Decision:
         """Return the first cohort that nobody holds, a new one, or why there is neither.
 
-        unfinished are our rows of all unfinished trials, with their state, by number.
+        unfinished are the cohorts of all unfinished trials.
         """
         leases = read_leases(self.connection, self.study)
         others = self._held_by_others(leases, database_now(self.connection))
         if others and self.worker.is_alone:
             return Wait()
         held = others | set(self.training)
-        training = {row.cohort for row in unfinished}
+        training = set(unfinished)
         # Their workers have finished a cohort and not claimed another, or propose one, or died.
         between = set(leases) - training
         for cohort in between - held:
             give_back(self.connection, self.study, cohort)
         for cohort in sorted(training - held):
-            rows = [row for row in unfinished if row.cohort == cohort]
+            is_of_it = trial_table.c.cohort == cohort
+            rows = unfinished_rows(self.connection, self.study, is_of_it)
             lost = _times_lost(leases.get(cohort), self.worker)
             if self.limits.max_retries is None or lost <= self.limits.max_retries:
                 return self._resume(rows, lost)
@@ -92,7 +94,7 @@ class Claiming:
         if next_cohort in between & held:
             return Wait()
         needed = self.limits.lag.proposed_from(next_cohort)
-        if needed is not None and any(row.cohort < needed for row in unfinished):
+        if needed is not None and any(cohort < needed for cohort in unfinished):
             return Wait()
         return self._reserve(next_cohort, is_alone=not training & held)
 

@@ -42,6 +42,7 @@ from selection.store.trial_reader import (
     has_ended,
     own_rows,
     read_trials,
+    unfinished_cohorts,
     unfinished_rows,
 )
 from selection.store.trial_writer import sound_results, templates, write_endings
@@ -93,7 +94,7 @@ class Cohorts:
     ) -> Decision:
         with study_transaction(self._database, study, is_durable=is_durable) as connection:
             refuse_opened(connection, study)
-            unfinished = self._open_trials(connection, study)
+            unfinished = self._open_cohorts(connection, study)
             claiming = Claiming(connection, self._storage, study, worker, limits, training)
             return claiming.decide(unfinished, may_fail=is_durable)
 
@@ -206,8 +207,8 @@ class Cohorts:
 
     def _take_back(self, connection: Connection, rows: Iterable[Any]) -> None:
         """Let trials run that another program has ended or put back."""
-        told = [row.optuna_trial_id for row in rows if row.state is not OptunaState.RUNNING]
-        self._storage.reopen_trials(connection, told)
+        ended = [row.optuna_trial_id for row in rows if row.state is not OptunaState.RUNNING]
+        self._storage.reopen_trials(connection, ended)
 
     def _write_back(
         self,
@@ -225,14 +226,14 @@ class Cohorts:
         ids = [rows[number].optuna_trial_id for number in changed]
         self._storage.write_params(connection, dict(zip(ids, again, strict=True)), [OUTSIDE_ATTR])
 
-    def _open_trials(self, connection: Connection, study: StudyRecord) -> Sequence[Any]:
-        """Return our rows of all unfinished trials; remember which cohorts are finished."""
+    def _open_cohorts(self, connection: Connection, study: StudyRecord) -> Collection[int]:
+        """Return the cohorts of all unfinished trials; remember which cohorts are finished."""
         first = self._first_open.get(study.uuid, 0)
-        rows = unfinished_rows(connection, study, trial_table.c.cohort >= first)
+        unfinished = unfinished_cohorts(connection, study, first)
         last = greatest(connection, study, trial_table.c.cohort)
         after = first if last is None else last + 1
-        self._first_open[study.uuid] = min((row.cohort for row in rows), default=after)
-        return rows
+        self._first_open[study.uuid] = min(unfinished, default=after)
+        return unfinished
 
     def _rows(
         self,

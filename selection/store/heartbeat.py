@@ -32,7 +32,7 @@ class Heartbeat:
             self._progress[lease] = Progress()
 
     def let_go(self, lease: Lease) -> None:
-        """Renew a lease no more."""
+        """Stop renewing a lease."""
         with self._lock:
             self._progress.pop(lease, None)
             self._lost.discard(lease)
@@ -40,7 +40,7 @@ class Heartbeat:
     def report(self, lease: Lease, progress: Progress) -> None:
         """Set the progress that the next renewal publishes.
 
-        Raises: LostCohortError if another worker has the cohort and training on is useless.
+        Raises: LostCohortError if another worker has the cohort, so that training on is useless.
         """
         with self._lock:
             if lease in self._lost:
@@ -64,7 +64,7 @@ class Heartbeat:
             except StorageError:
                 continue
             with self._lock:
-                # One that was let go meanwhile is finished, and not lost.
+                # A lease that was let go meanwhile is not lost: its cohort is finished.
                 lost &= self._progress.keys()
                 self._lost |= lost
                 for lease in lost:

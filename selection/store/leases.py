@@ -71,12 +71,14 @@ class RunningCohort:
     """Describe a cohort that a live worker holds.
 
     trials counts those that train: 0 if the cohort is finished and the next not yet claimed.
+    living counts those that have not been pruned or failed, where that is known.
     """
 
     cohort: int
     host: str
     trials: int
     progress: Progress
+    living: int | None = None
 
 
 class Leases:
@@ -88,22 +90,22 @@ class Leases:
     def renew(self, study: StudyRecord, progress: Mapping[Lease, Progress]) -> set[Lease]:
         """Extend leases and publish the progress of their cohorts, in one transaction.
 
-        Return those that do not hold: another worker has the cohort, or it is finished.
+        Return those that no longer hold: another worker has the cohort, or it is finished.
         """
         lost = set[Lease]()
         with self._database.writing(is_durable=False) as connection:
             now = database_now(connection)
             for lease, done in progress.items():
-                update = sa.update(lease_table).where(held(study, lease))
+                update = sa.update(lease_table).where(_still_trains(study, lease))
                 values = {"expires_at": _end(now, lease.worker), **vars(done)}
                 if connection.execute(update.values(values)).rowcount != 1:
                     lost.add(lease)
         return lost
 
     def lose(self, study: StudyRecord, lease: Lease) -> None:
-        """Note that the process that trained a cohort died, while its driver still holds it."""
+        """Count a death of the process that trained a cohort; its driver still holds the lease."""
         with self._database.writing(is_durable=False) as connection:
-            update = sa.update(lease_table).where(held(study, lease))
+            update = sa.update(lease_table).where(_still_trains(study, lease))
             connection.execute(update.values(lost=lease_table.c.lost + 1))
 
     def running(self, study: StudyRecord) -> list[RunningCohort]:
@@ -183,14 +185,9 @@ def give_back(connection: Connection, study: StudyRecord, cohort: int) -> None:
     connection.execute(sa.delete(lease_table).where(_of_cohort(study, cohort)))
 
 
-def held(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
-    """Return the condition that this attempt still trains the cohort."""
-    return sa.and_(_of_attempt(study, lease), lease_table.c.trials > 0)
-
-
 def is_held(connection: Connection, study: StudyRecord, lease: Lease) -> bool:
     """Say whether the lease still holds, and lock it until the transaction ends."""
-    query = sa.select(lease_table.c.cohort).where(held(study, lease)).with_for_update()
+    query = sa.select(lease_table.c.cohort).where(_still_trains(study, lease)).with_for_update()
     return connection.execute(query).first() is not None
 
 
@@ -212,6 +209,10 @@ def _of_attempt(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
         lease_table.c.worker == lease.worker.uuid,
         lease_table.c.attempt == lease.attempt,
     )
+
+
+def _still_trains(study: StudyRecord, lease: Lease) -> sa.ColumnElement[bool]:
+    return sa.and_(_of_attempt(study, lease), lease_table.c.trials > 0)
 
 
 def _end(now: datetime, worker: Worker) -> datetime:

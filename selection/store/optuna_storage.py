@@ -191,9 +191,9 @@ class BatchedStorage(RDBStorage):
 
     def restart_trials(self, connection: Connection, states: Mapping[int, OptunaState]) -> None:
         """Set trials that are to be trained, given as state by id, to running, started now."""
-        told = [trial_id for trial_id, state in states.items() if state.is_finished()]
-        self.reopen_trials(connection, told)
-        states = {**states, **dict.fromkeys(told, OptunaState.RUNNING)}
+        ended = [trial_id for trial_id, state in states.items() if state.is_finished()]
+        self.reopen_trials(connection, ended)
+        states = {**states, **dict.fromkeys(ended, OptunaState.RUNNING)}
         if self.is_batched:
             now = datetime.now(UTC).replace(tzinfo=None)
             values = {"state": OptunaState.RUNNING, "datetime_start": now}

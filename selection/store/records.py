@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 from uuid import uuid4
 
@@ -182,13 +183,22 @@ class Records:
         with self._database.reading() as connection:
             return [row.number for row in connection.execute(query)]
 
-    def pending(self, study: StudyRecord, *, since: int = 0) -> list[Trial]:
-        """Return the unfinished trials, from cohort since on."""
+    def pending(
+        self,
+        study: StudyRecord,
+        *,
+        since: int = 0,
+        known: Mapping[int, Trial] = MappingProxyType({}),
+    ) -> list[Trial]:
+        """Return the unfinished trials, from cohort since on, by number; the known are not read."""
         is_since = trial_table.c.cohort >= since
         query = self._numbers(study).where(is_since, IS_UNFINISHED)
         with self._database.reading() as connection:
             numbers = [row.number for row in connection.execute(query)]
-            return read_trials(connection, self._storage, study, with_curves=False, numbers=numbers)
+            new = [number for number in numbers if number not in known]
+            read = read_trials(connection, self._storage, study, with_curves=False, numbers=new)
+        found = {**{trial.number: trial for trial in read}, **known}
+        return [found[number] for number in numbers if number in found]
 
     def curves(
         self, study: StudyRecord, number: int, *, outputs: bool = False

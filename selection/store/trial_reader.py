@@ -93,6 +93,18 @@ def unfinished_rows(
     return connection.execute(query).all()
 
 
+def unfinished_cohorts(connection: Connection, study: StudyRecord, first: int) -> set[int]:
+    """Return which cohorts, from the first on, have unfinished trials."""
+    query = (
+        sa.select(trial_table.c.cohort)
+        .join(trials, trials.c.trial_id == trial_table.c.optuna_trial_id)
+        .where(trial_table.c.study_uuid == study.uuid)
+        .where(IS_UNFINISHED, trial_table.c.cohort >= first)
+        .distinct()
+    )
+    return set(connection.scalars(query))
+
+
 def has_ended(row: Any) -> bool:
     """Say whether selection itself wrote how the trial of this row of ours ended."""
     return row.seconds is not None or row.reason != ""

@@ -11,25 +11,28 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Lag:
-    """Say which cohorts another is proposed and pruned from.
+    """Say which earlier cohorts a cohort is proposed and pruned from.
 
-    cohorts is the lag: cohort k knows the trials of the cohorts up to k - cohorts. None is no fixed
-    lag: a cohort knows whatever has finished. With is_ahead, the sampler lags by one cohort more,
-    so that it proposes while the cohorts before still train.
+    cohorts is the lag: cohort k knows the trials of the cohorts up to k - cohorts. None means no
+    fixed lag: a cohort knows whatever has finished. With is_ahead, the sampler lags by one cohort
+    more, so that it can propose while the cohorts before still train.
     """
 
     cohorts: int | None = None
     is_ahead: bool = False
 
     def known(self, cohort: int) -> int | None:
-        """Return of how many first cohorts a cohort knows the trials: for pruning and recall."""
+        """Return how many cohorts, from the first on, a cohort is pruned and recalled from.
+
+        None means all that have finished.
+        """
         return None if self.cohorts is None else max(cohort - self.cohorts + 1, 0)
 
     def proposed_from(self, cohort: int) -> int | None:
-        """Return of how many first cohorts the sampler knows the trials when it proposes this one.
+        """Return how many cohorts, from the first on, the sampler proposes this one from.
 
-        From the second cohort that learns anything on: the first would else have nothing to learn
-        from.
+        is_ahead counts from the second cohort that has something to learn from: it would leave the
+        first one nothing. None means all that have finished.
         """
         lag = 1 if self.cohorts is None and self.is_ahead else self.cohorts
         if lag is None:

@@ -138,8 +138,8 @@ class Trial:
     """Hold one trial of the record, without curves and predictions.
 
     asked_for says who asked for its setting: "enqueued", or where a warm start found it; empty for
-    the default and for what the sampler proposed. known_cohorts says of how many first cohorts the
-    trials were known to the sampler and the pruner of this one; None is all that had finished.
+    the default and for what the sampler proposed. known_cohorts is how many cohorts, from the
+    first on, its pruner knew, and its sampler at most; None means all that had finished.
     """
 
     number: int

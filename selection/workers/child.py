@@ -22,12 +22,12 @@ def main() -> None:
     try:
         _serve(connection)
     except (EOFError, BrokenPipeError, ConnectionResetError):
-        # The driver is gone, or needs this worker no more.
+        # The driver is gone, or no longer needs this worker.
         os._exit(0)
 
 
 def _serve(connection: Connection) -> None:
-    # They take seconds to import, in which the driver may end.
+    # These take seconds to import, and the driver may end meanwhile.
     from selection.errors import SelectionError
     from selection.workers.training import TrainingWorker
 

@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from selection.errors import LostCohortError
-from selection.store.claims import Spent, Wait
+from selection.store.claims import Claim, ResumedCohort, Spent, Wait
 from selection.store.heartbeat import Heartbeat, heartbeat
 from selection.store.leases import Lease, Progress, RunningCohort, Worker
 from selection.store.repository import Repository
@@ -81,6 +81,8 @@ class _TeamSweep:
     held: dict[int, _Held] = field(default_factory=dict)  # by cohort
     # To give back, by cohort: also of cohorts that are about to begin, or lost their worker.
     leases: dict[int, Lease] = field(default_factory=dict)
+    # The workers that died while they trained a cohort.
+    lost_by: dict[int, set[int]] = field(default_factory=dict)
     # Of finished cohorts, kept until the next claim: else the study would seem to have stopped.
     resting: list[Lease] = field(default_factory=list)
     is_spent: bool = False
@@ -91,11 +93,14 @@ class _TeamSweep:
     def run(self) -> None:
         """Hand out cohorts and record what comes back, until the study is spent."""
         while not self.is_spent:
-            self._claim()
+            # One at a time: a worker trains while the cohort of the next one is proposed, or the
+            # results of another are written.
+            is_claimed = self._claim()
             self._hand_out()
             self._show()
-            for event in self.team.advance():
-                self._handle(event)
+            if not is_claimed:
+                for event in self.team.advance():
+                    self._handle(event)
         self._show(is_last=True)
 
     def leave(self) -> None:
@@ -103,51 +108,87 @@ class _TeamSweep:
         for lease in [*self.resting, *self.leases.values()]:
             self.record.release(lease)
 
-    def _claim(self) -> None:
-        """Begin as many cohorts as there are workers to train them, or are about to be."""
+    @property
+    def _begins_spare(self) -> bool:
+        """Whether a cohort may be begun that no worker waits for yet."""
+        lag = self.record.lag
+        return lag.is_ahead or (lag.cohorts is not None and lag.cohorts > self.team.workers)
+
+    def _claim(self) -> bool:
+        """Begin a cohort if a worker can train it, or soon can; say whether it did."""
         now = time.monotonic()
         if not self.has_news and now - self.claimed_at < POLL_SECONDS:
-            return
+            return False
         waiting = [each.begun for each in self.held.values() if each.slot is None]
         ready = sum(self.record.knows_enough(begun) for begun in waiting)
         # A cohort that has to wait keeps no worker idle: it may wait for one that nobody trains.
-        is_one_more = self.record.lag.is_ahead and ready == len(waiting)
-        wanted = len(self.team.idle()) - ready + is_one_more
+        is_one_more = self._begins_spare and ready == len(waiting)
+        # One that lost its worker is taken up at once, so that its lease is renewed.
+        wanted = max(len(self.team.idle()) - ready + is_one_more, len(self._lost()))
         if not self.held:
             # Workers may have gone that are not needed any more.
             wanted = max(wanted, 1)
         while wanted > 0:
             claim = self.record.claim(self.held)
             self.resting, self.claimed_at = [], now
+            self._forget_lost(claim)
             if isinstance(claim, Spent | Wait):
                 self.is_spent, self.has_news = isinstance(claim, Spent), False
-                return
-            self.leases[claim.lease.cohort] = claim.lease
+                return False
+            lease = claim.lease
+            self.leases[lease.cohort] = lease
+            # A proposal may take longer than a lease.
+            self.heartbeat.hold(lease)
             try:
                 begun = self.record.begin(claim)
             except LostCohortError as error:
+                self.heartbeat.let_go(lease)
+                del self.leases[lease.cohort]
                 self.view.say(str(error))
                 continue
-            self.held[claim.lease.cohort] = _Held(begun)
-            self.heartbeat.hold(claim.lease)
-            wanted -= 1
+            self.held[lease.cohort] = _Held(begun)
+            return True
+        return False
+
+    def _lost(self) -> set[int]:
+        """Return the cohorts that lost their worker and have not been claimed again."""
+        return self.leases.keys() - self.held.keys()
+
+    def _forget_lost(self, claim: Claim) -> None:
+        """Forget lost cohorts that have failed for good: those that remain are claimed in order."""
+        claimed = claim.lease.cohort if isinstance(claim, ResumedCohort) else None
+        for cohort in self._lost():
+            if claimed is None or cohort < claimed:
+                del self.leases[cohort]
 
     def _hand_out(self) -> None:
         """Give idle workers the cohorts that know all they are to know, the first first."""
-        for cohort in sorted(self.held):
-            held, idle = self.held[cohort], self.team.idle()
-            if held.slot is not None or not self.record.knows_enough(held.begun):
+        for cohort in sorted(each for each, held in self.held.items() if held.slot is None):
+            held = self.held[cohort]
+            if not self.record.knows_enough(held.begun):
                 continue
             results = self.record.recovered(held.begun)
             if results is None:
                 held.plan = held.plan or self.record.plan(held.begun)
                 if held.plan.task.settings:
-                    if idle:
-                        held.slot = idle[0]
-                        self.team.give(idle[0], held.plan.task)
+                    slot = self._slot_for(cohort)
+                    if slot is not None:
+                        held.slot = slot
+                        self.team.give(slot, held.plan.task)
                     continue
                 results = held.plan.complete({}, self.record.recall)
             self._finish(held, results)
+
+    def _slot_for(self, cohort: int) -> int | None:
+        """Return the idle worker that gets a cohort: one that has not died of it, if there is one.
+
+        While there is one that trains another cohort, it is waited for.
+        """
+        idle, lost_by = self.team.idle(), self.lost_by.get(cohort, set())
+        others = [slot for slot in idle if slot not in lost_by]
+        if others or self.team.ready() - lost_by:
+            return others[0] if others else None
+        return idle[0] if idle else None
 
     def _handle(self, event: Happening) -> None:
         if not isinstance(event, Advanced):
@@ -162,11 +203,15 @@ class _TeamSweep:
                 with suppress(LostCohortError):
                     progress = Progress(news.members, news.epoch, news.epochs)
                     self.heartbeat.report(lease, progress)
-            case Died():
+            case Died(slot, _):
                 self._drop(held)
+                self.lost_by.setdefault(lease.cohort, set()).add(slot)
                 self.record.lose(lease)
             case Trained(_, results):
                 assert held.plan is not None, "what trained was planned"
+                if self.record.lag.cohorts is not None:
+                    # Another may be ready that does not know this one: its worker need not wait.
+                    self._hand_out()
                 self._finish(held, held.plan.complete(results, self.record.recall))
 
     def _finish(self, held: _Held, results: Mapping[int, TrialResult]) -> None:
@@ -176,8 +221,8 @@ class _TeamSweep:
             self.view.say(str(error))
         self._drop(held)
         self.resting.append(self.leases.pop(held.begun.lease.cohort))
+        self.lost_by.pop(held.begun.lease.cohort, None)
         self.has_news = True
-        self.team.finished = len(self.record.finished)
 
     def _drop(self, held: _Held) -> None:
         del self.held[held.begun.lease.cohort]
@@ -197,4 +242,5 @@ class _TeamSweep:
             return None
         name, news = self.team.news(held.slot)
         progress = Progress() if news is None else Progress(news.members, news.epoch, news.epochs)
-        return RunningCohort(cohort, name, len(held.begun.trials), progress)
+        living = None if news is None else news.trials
+        return RunningCohort(cohort, name, len(held.begun.trials), progress, living)

@@ -1,7 +1,7 @@
-"""What the driver of a study asks of its workers: start, train, say how you are, stop.
+"""What the driver of a study asks of its workers: start, train, report, stop.
 
-A launcher is one kind of place where workers run. What a worker reports comes back as an event; a
-worker writes nothing and may be killed at any moment.
+Each launcher runs workers its own way: as processes of this machine, or on a Ray cluster. What a
+worker reports comes back as an event; it writes nothing and may be killed at any moment.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from selection.study.trial import TrialResult
 from selection.train.fit import EpochNews
 from selection.workflows.cohort import CohortTask
 
-# How often a worker reports its progress at most.
+# A worker reports its progress at most this often.
 PROGRESS_SECONDS = 1.0
 
 
@@ -42,7 +42,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Advanced:
-    """A worker has trained an epoch more."""
+    """A worker has trained another epoch."""
 
     slot: int
     news: EpochNews
@@ -66,7 +66,7 @@ class Refused:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is gone, with its task if it had one; how says how, as in "by signal SIGKILL"."""
+    """A worker is gone, and its task with it; how it ended reads like "by signal SIGKILL"."""
 
     slot: int
     how: str
@@ -74,7 +74,7 @@ class Died:
 
 @dataclass(frozen=True)
 class Said:
-    """A worker or its launcher has something to say to a person."""
+    """A worker or its launcher has a line for the user."""
 
     line: str
 
@@ -85,7 +85,7 @@ Event = Ready | Advanced | Trained | Refused | Died | Said
 class Launcher(Protocol):
     """Run workers, each in a slot that is numbered from 0.
 
-    A slot whose worker has died may be started again. Every method returns at once, but for events.
+    A slot whose worker has died may be started again. start() and train() return at once.
     """
 
     workers: int

@@ -50,7 +50,7 @@ class LocalLauncher:
     def start(self, slot: int) -> None:
         """Start a worker; Ready, Refused or Died follows.
 
-        Raises: StudyStateError if the system has no room for another process.
+        Raises: StudyStateError if the system cannot start another process.
         """
         try:
             worker = _Process(slot, self._environments[slot], self._setup, self._said)
@@ -143,16 +143,16 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        self._sender.join()
-        # Not for ever: a process that inherited the pipe may keep it open.
-        self._reader.join(READER_SECONDS)
+        # Not forever: a process that inherited a pipe may keep it open.
+        for thread in (self._sender, self._reader):
+            thread.join(READER_SECONDS)
         for pipe in (self._process.stdin, self._process.stderr, self.connection):
             if pipe is not None:
                 pipe.close()
         return _ending(code)
 
     def _send(self, message: bytes) -> None:
-        # One that has just died is heard of by its closed connection.
+        # If the worker has just died, its closed connection says so.
         with suppress(OSError):
             self.connection.send_bytes(message)
 

@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 PROBE_SECONDS = 8.0
-# Read by Ray when it is imported. The connection is tried once, for so many seconds.
-SHORT = {
+# Ray reads these when it is imported: it then tries to connect once, for this many seconds.
+SHORT_TIMEOUTS = {
     "RAY_gcs_rpc_server_connect_timeout_s": "1",
     "RAY_py_gcs_connect_timeout_s": "3",
     "RAY_gcs_server_port_wait_time_s": "1",
 }
 # Some ways to fail end the whole process, and all of them write to its stderr.
-PROBE = """
+PROBE_PROGRAM = """
 import json, sys
 from ray._raylet import GcsClient
 try:
@@ -41,8 +41,8 @@ def probe(address: str) -> Probe:
     """Ask for a cluster at HOST:PORT."""
     try:
         done = subprocess.run(
-            [sys.executable, "-c", PROBE, address],
-            env={**os.environ, **SHORT},
+            [sys.executable, "-c", PROBE_PROGRAM, address],
+            env={**os.environ, **SHORT_TIMEOUTS},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
@@ -54,7 +54,7 @@ def probe(address: str) -> Probe:
         return Probe(is_there=False)
     lines = done.stdout.splitlines()
     if not lines:
-        # Where its mode says that there must be a token and there is none, Ray ends the process.
+        # Ray ends the process if RAY_AUTH_MODE demands a token and there is none.
         return Probe(is_there=False, wants_token=True)
     found: dict[str, Any] = json.loads(lines[-1])
     return Probe(found["is_there"], found.get("error") == "AuthenticationError")

@@ -6,9 +6,11 @@ It knows nothing of cohorts or of the record.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from operator import attrgetter
 
 from selection.errors import ErrorDetail, StudyStateError
 from selection.study.setting import Setting
@@ -30,6 +32,8 @@ from selection.workflows.cohort import CohortTask
 POLL_SECONDS = 0.5
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.5, 30.0
 MAX_FAILURES = 10
+# Where no worker of the study has ever been ready.
+MAX_STARTS = 3
 
 Happening = Ready | Advanced | Trained | Died
 
@@ -44,8 +48,9 @@ class _Slot:
     news: EpochNews | None = None
     # When the next worker starts, None if there is one.
     start_at: float | None = 0.0
+    # Since it last finished a task.
     failures: int = 0
-    finished_at_failure: int = -1
+    is_given_up: bool = False
 
     @property
     def is_idle(self) -> bool:
@@ -59,18 +64,17 @@ class _Slot:
 class Team:
     """Hold the workers of a study, started when they are first needed, until stop().
 
-    Every method raises the error of a worker that says why nobody can train, and StudyStateError
-    after too many failures of one worker in a row.
+    A worker that fails too often in a row is given up. Every method raises the error of a worker
+    that says why nobody can train, and StudyStateError once all are given up.
     """
 
     def __init__(self, launch: Callable[[], Launcher], say: Callable[[str], None]) -> None:
         self._launch = launch
         self._say = say
+        self._events: deque[Event] = deque()
         # Of the first worker.
         self._hardware: Mapping[str, str | int] = {}
         self._has_said_unequal = False
-        # The number of finished trials: progress that makes a failure the first in a row again.
-        self.finished = 0
 
     @cached_property
     def _launcher(self) -> Launcher:
@@ -94,8 +98,13 @@ class Team:
             self.advance()
 
     def idle(self) -> list[int]:
-        """Return the slots whose workers wait for a task."""
-        return [slot.number for slot in self._slots if slot.is_idle]
+        """Return the slots whose workers wait for a task, those that failed least first."""
+        idle = [slot for slot in self._slots if slot.is_idle]
+        return [slot.number for slot in sorted(idle, key=attrgetter("failures"))]
+
+    def ready(self) -> set[int]:
+        """Return the slots whose workers wait for a task or train."""
+        return {slot.number for slot in self._slots if slot.facts is not None}
 
     def give(self, slot: int, task: CohortTask) -> None:
         """Give an idle worker a task."""
@@ -103,13 +112,20 @@ class Team:
         self._launcher.train(slot, task)
 
     def advance(self, seconds: float = POLL_SECONDS) -> list[Happening]:
-        """Start what is to be started, and return what has happened, waiting this long at most."""
+        """Start what is to be started, and return the next that has happened, if anything has.
+
+        Where several things have, the others follow with the next calls. Waits this long at most.
+        """
         for slot in self._slots:
             if slot.start_at is not None and time.monotonic() >= slot.start_at:
                 slot.start_at = None
                 self._launcher.start(slot.number)
-        handled = map(self._handle, self._launcher.events(seconds))
-        return [event for event in handled if event is not None]
+        if not self._events:
+            self._events.extend(self._launcher.events(seconds))
+        if not self._events:
+            return []
+        event = self._handle(self._events.popleft())
+        return [] if event is None else [event]
 
     def news(self, slot: int) -> tuple[str, EpochNews | None]:
         """Return the name of a worker, and the last that it reported of its task."""
@@ -148,7 +164,7 @@ class Team:
             case Advanced(_, news):
                 slot.news = news
             case Trained():
-                slot.task, slot.news = None, None
+                slot.task, slot.news, slot.failures = None, None, 0
             case Died(_, how):
                 self._restart_later(slot, how)
         return event
@@ -169,13 +185,19 @@ class Team:
     def _restart_later(self, slot: _Slot, how: str) -> None:
         name = f"worker {slot.number}"
         slot.facts = slot.task = slot.news = None
-        slot.failures = 1 if self.finished > slot.finished_at_failure else slot.failures + 1
-        slot.finished_at_failure = self.finished
-        if slot.failures > MAX_FAILURES:
-            rule = f"a worker may fail at most {MAX_FAILURES} times in a row"
-            got = f"{slot.failures} failures, the last {how}"
-            hint = "Fix the cause and run the same command again; finished trials are kept."
-            raise StudyStateError(ErrorDetail(name, rule, got, hint))
+        slot.failures += 1
+        most = MAX_FAILURES if self._hardware else MAX_STARTS
+        if slot.failures > most:
+            slot.is_given_up = True
+            if all(each.is_given_up for each in self._slots):
+                rule = f"a worker may fail at most {most} times in a row"
+                got = f"{slot.failures} failures, the last {how}"
+                hint = "Fix the cause and run the same command again; finished trials are kept."
+                raise StudyStateError(ErrorDetail(name, rule, got, hint))
+            self._say(
+                f"{name} ended {how}, and is given up after {slot.failures} failures in a row"
+            )
+            return
         pause = min(FIRST_PAUSE_SECONDS * 2 ** (slot.failures - 1), LONGEST_PAUSE_SECONDS)
         slot.start_at = time.monotonic() + pause
         self._say(f"{name} ended {how}; restarting it in {pause:g} seconds")

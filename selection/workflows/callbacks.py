@@ -110,7 +110,7 @@ class CallbackView:
                     cohort=cohort.cohort,
                     epoch=progress.epoch,
                     epochs=progress.epochs,
-                    trials=cohort.trials,
+                    trials=cohort.trials if cohort.living is None else cohort.living,
                     members=progress.members,
                     finished=len(finished),
                     budget=budget,

@@ -48,8 +48,8 @@ class CohortTask:
 class CohortPlan:
     """Hold the task of a cohort, and which of its trials need no training.
 
-    recalled has the earlier trial of the same setting by number; repeated the number of the trial
-    of this cohort that has the same setting.
+    Both are keyed by the trial's number: recalled has the earlier trial with the same setting,
+    repeated the number of the trial of this cohort with the same setting.
     """
 
     task: CohortTask
@@ -69,7 +69,7 @@ class CohortPlan:
 
 
 class Memory:
-    """Keep between cohorts what finished trials amount to, so that each is looked at once."""
+    """Remember the settings of finished trials from cohort to cohort, so that each is read once."""
 
     def __init__(self, spec: StudySpec) -> None:
         self._spec = spec
@@ -84,7 +84,7 @@ class Memory:
             if self._first.get(setting) is trial:
                 del self._first[setting]
         news = finished[kept:]
-        for trial in filter(_is_settled, news):
+        for trial in filter(is_settled, news):
             self._first.setdefault(self._spec.setting(trial.params), trial)
         self._finished[kept:] = news
         return self._first
@@ -136,7 +136,7 @@ def trial_of(begun: Trial, result: TrialResult) -> Trial:
     )
 
 
-def _is_settled(trial: Trial) -> bool:
+def is_settled(trial: Trial) -> bool:
     """Say whether training the same setting again could only repeat this trial."""
     return trial.state is not TrialState.FAILED or not trial.reason.startswith("out of memory")
 

@@ -58,10 +58,11 @@ def run_sweep(
 ) -> None:
     """Train cohort after cohort until the budget of trials or of seconds is spent.
 
-    Other workers may do the same at once: what they hold is waited for. An interrupt gives the
-    running cohort back; what is finished stays. A cohort that lost its worker more than max_retries
-    times in a row is failed, None is never. With a lag of N, cohort k is proposed from the cohorts
-    up to k - N, however fast the others are; None takes all that have finished.
+    Other workers may do the same at once; this one waits for the cohorts that they hold. An
+    interrupt gives the running cohort back; what is finished stays. A cohort that lost its worker
+    more than max_retries times in a row is failed; None never fails one. With a lag of N, cohort k
+    is proposed from the cohorts up to k - N, however fast the others are; None takes all that have
+    finished.
     """
     record = SweepRecord(
         spec,
@@ -72,8 +73,8 @@ def run_sweep(
         lag=Lag(lag, trainer.asks_ahead),
         max_retries=max_retries,
     )
-    with heartbeat(repository.leases, study, worker.lease_seconds) as held:
-        sweep = _Sweep(record, trainer, view, held)
+    with heartbeat(repository.leases, study, worker.lease_seconds) as beating:
+        sweep = _Sweep(record, trainer, view, beating)
         try:
             while sweep.run_cohort():
                 pass
@@ -82,13 +83,15 @@ def run_sweep(
 
 
 class _Sweep:
-    def __init__(self, record: SweepRecord, trainer: Trainer, view: View, held: Heartbeat) -> None:
+    def __init__(
+        self, record: SweepRecord, trainer: Trainer, view: View, beating: Heartbeat
+    ) -> None:
         self.record = record
         self.trainer = trainer
         self.view = view
-        self.held = held
+        self.heartbeat = beating
         self.has_said_who = False
-        # The last claim's: kept until the next one, so that nobody takes the study for stopped.
+        # Kept until the next claim: until then the study must not seem to have stopped.
         self.lease: Lease | None = None
 
     def run_cohort(self) -> bool:
@@ -101,14 +104,14 @@ class _Sweep:
                 time.sleep(WAIT_SECONDS)
             return isinstance(claim, Wait)
         self.lease = claim.lease
-        self.held.hold(claim.lease)
+        self.heartbeat.hold(claim.lease)
         try:
             self._train(claim)
         except LostCohortError as error:
             self.leave()
             self.view.say(str(error))
         finally:
-            self.held.let_go(claim.lease)
+            self.heartbeat.let_go(claim.lease)
         return True
 
     def leave(self) -> None:
@@ -117,7 +120,7 @@ class _Sweep:
             self.record.release(self.lease)
 
     def _say_who_trains(self) -> None:
-        """Say once for whom a worker waits that is to be alone."""
+        """Say once which hosts a worker waits for that must be the only one."""
         record = self.record
         if not record.worker.is_alone or self.has_said_who:
             return
@@ -146,7 +149,7 @@ class _Sweep:
             training = len(plan.task.settings)
 
             def watch(epoch: EpochNews) -> None:
-                self.held.report(lease, Progress(epoch.members, epoch.epoch, epoch.epochs))
+                self.heartbeat.report(lease, Progress(epoch.members, epoch.epoch, epoch.epochs))
                 self._show(finished, lease.cohort, training, epoch)
 
             results = plan.complete(plan.task.train(self.trainer, watch), record.recall)

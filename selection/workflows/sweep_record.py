@@ -22,9 +22,10 @@ from selection.store.repository import Repository
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
 from selection.study.lag import Lag
+from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialResult, TrialState
-from selection.workflows.cohort import CohortPlan, Memory, plan_cohort, trial_of
+from selection.workflows.cohort import CohortPlan, Memory, is_settled, plan_cohort, trial_of
 
 Value = TypeVar("Value")
 
@@ -82,8 +83,12 @@ class SweepRecord:
         self._memory = Memory(spec)
         self._recovery = RecoveryFiles(repository.database.address, study)
         self._is_exhausted = False
+        # Of the settled trials among the finished.
+        self._tried: set[Setting] = set()
         # By number.
         self.finished: list[Trial] = []
+        # Begun here and not finished, by number: they need not be read.
+        self._running: dict[int, Trial] = {}
         # All trials of the cohorts below this one have finished; of later ones, by cohort, these.
         self._first_unfinished = 0
         self._finished_since: dict[int, set[int]] = {}
@@ -108,6 +113,7 @@ class SweepRecord:
             begun = BegunCohort(claim.lease, claim.trials)
         else:
             begun = self._begin_new(claim, pending)
+        self._running |= {trial.number: trial for trial in begun.trials}
         if not self._begins_ahead:
             self._look_ahead(begun, pending)
         return begun
@@ -121,6 +127,9 @@ class SweepRecord:
         known = self.lag.known(begun.lease.cohort) if known is None else known
         if known is None:
             return True
+        if self._first_unfinished >= known:
+            return True
+        # A cohort may be missing as a whole, where another program has deleted its trials.
         pending = self._pending()
         self._learn()
         return all(trial.cohort >= known for trial in pending)
@@ -221,8 +230,6 @@ class SweepRecord:
     def _learn(self) -> None:
         """Hear of the trials that others have finished meanwhile."""
         records = self.repository.records
-        while self._finished_since.pop(self._first_unfinished, None):
-            self._first_unfinished += 1
         first = self._first_unfinished
         finished = self.retry(lambda: records.finished_numbers(self.study, since=first))
         known = {number for numbers in self._finished_since.values() for number in numbers}
@@ -234,19 +241,25 @@ class SweepRecord:
         for trial in news:
             insort(self.finished, trial, key=attrgetter("number"))
             self._finished_since.setdefault(trial.cohort, set()).add(trial.number)
+            self._running.pop(trial.number, None)
+            if is_settled(trial):
+                self._tried.add(self.spec.setting(trial.params))
+        # The trials of a cohort finish together.
+        while self._finished_since.pop(self._first_unfinished, None):
+            self._first_unfinished += 1
 
     def _pending(self) -> list[Trial]:
         records = self.repository.records
-        return self.retry(lambda: records.pending(self.study, since=self._first_unfinished))
+        first, begun = self._first_unfinished, self._running
+        return self.retry(lambda: records.pending(self.study, since=first, known=begun))
 
     def _say_if_exhausted(self, proposed: Sequence[Params]) -> None:
         """Say once that the sampler repeats settings, which it does only if none is untried."""
         if self._is_exhausted or self.spec.sections.search.sampler == "grid":
             return
-        seen = self._memory.seen(self.finished)
         settings = [self.spec.setting(params) for params in proposed]
-        different = len(seen.keys() | set(settings))
-        self._is_exhausted = different < len(seen) + len(settings)
+        different = len(self._tried) + len(set(settings) - self._tried)
+        self._is_exhausted = different < len(self._tried) + len(settings)
         if self._is_exhausted:
             self.say(
                 f"{self.spec.name}: every setting of the space has been tried, {different} in all; "

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import optuna
@@ -183,6 +184,18 @@ def test_a_kept_history_proposes_what_a_study_built_from_scratch_does(sampler: s
         assert propose(spec, known, 3, cohort) == expected
 
 
+@pytest.mark.parametrize("sampler", ["tpe", "random", "gp"])
+def test_a_kept_history_shows_the_trials_that_run_now(sampler: str) -> None:
+    spec = make_spec(sampler=sampler)
+    done = some_finished(spec, 12)
+    pending = as_running(propose(spec, done, 8, 3), cohort=3)
+    other = [replace(pending[0], params=done[2].params), *pending[1:]]
+    history = History(spec)
+    for cohort, running in enumerate([pending, pending[2:], [], other, pending[:3]], start=4):
+        expected = from_scratch(spec, done, 3, cohort, running)
+        assert propose(spec, done, 3, cohort, running, history) == expected
+
+
 @pytest.mark.parametrize("sampler", ["tpe", "random"])
 def test_a_kept_history_begins_with_the_default(sampler: str) -> None:
     spec = make_spec(sampler=sampler)
@@ -208,6 +221,16 @@ def test_each_finished_trial_is_translated_once(monkeypatch: pytest.MonkeyPatch)
         known = done[: 4 * cohort]
         propose(spec, known, 4, cohort, (), history)
     assert len(frozen) == 20
+
+
+def test_each_running_trial_is_translated_once() -> None:
+    spec = make_spec()
+    done = some_finished(spec, 4)
+    pending = as_running(propose(spec, done, 12, 1), cohort=1)
+    history = History(spec)
+    placed = history.place(pending)
+    assert all(placed[2 + index] is each for index, each in enumerate(history.place(pending[2:])))
+    assert history.place(pending)[0] is not placed[0], "one that has ended is forgotten"
 
 
 def test_shared_start_is_the_longest() -> None:

@@ -526,6 +526,17 @@ def test_no_trials_are_read_without_reading_those_of_the_study(
     assert len(statements) == 1
 
 
+def test_pending_trials_that_are_known_are_not_read_again(records: Records) -> None:
+    study = create_example(records)
+    numbers = begin_example(records, study, 3)
+    first, *others = records.pending(study)
+    known = replace(first, asked_for="known")
+    assert records.pending(study, known={first.number: known}) == [known, *others]
+    ended = {numbers[0]: example_result(numbers[0])}
+    finish_example(records, study, ended)
+    assert records.pending(study, known={first.number: known}) == others
+
+
 def test_fold_means_follow_one_formula(records: Records) -> None:
     study = create_example(records)
     begin_example(records, study, 1)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import optuna
@@ -331,8 +332,14 @@ class FinishingRecords(Records):
         self._look()
         return found
 
-    def pending(self, study: StudyRecord, *, since: int = 0) -> list[Trial]:
-        found = super().pending(study, since=since)
+    def pending(
+        self,
+        study: StudyRecord,
+        *,
+        since: int = 0,
+        known: Mapping[int, Trial] = MappingProxyType({}),
+    ) -> list[Trial]:
+        found = super().pending(study, since=since, known=known)
         self._look()
         return found
 

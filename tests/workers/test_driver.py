@@ -6,6 +6,7 @@ The workers are made up, and the trainer, the record and the databases are real.
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
@@ -14,11 +15,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import sqlalchemy as sa
 
 from selection.errors import StudyStateError
 from selection.store.claims import Limits, NewCohort, ResumedCohort
 from selection.store.leases import Lease, Progress, RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
+from selection.store.tables import lease_table
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device, describe_device
@@ -29,6 +32,7 @@ from selection.workers.driver import run_team
 from selection.workers.team import Team
 from selection.workflows import sweep as sweep_module
 from selection.workflows.audit import audit_pruned
+from selection.workflows.cohort import CohortTask
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer
 from selection.workflows.sweep import run_sweep
 from selection.workflows.sweep_record import SweepRecord
@@ -77,7 +81,11 @@ class Case:
         return make_trainer(self.spec, load_study_data(self.spec, self.folder), CPU, 0)
 
     def run(
-        self, launcher: MadeUpLauncher, lag: int | None, view: Watcher | None = None
+        self,
+        launcher: MadeUpLauncher,
+        lag: int | None,
+        view: Watcher | None = None,
+        max_retries: int | None = None,
     ) -> Watcher:
         """Run the study by a team, as a process of its own would."""
         view = view or Watcher()
@@ -87,7 +95,8 @@ class Case:
             team = Team(lambda: launcher, view.say)
             me = replace(new_worker(60.0, is_alone=self.is_alone), process="")
             try:
-                run_team(team, self.spec, study, repository, me, view, lag=lag, max_retries=None)
+                words = (team, self.spec, study, repository, me, view)
+                run_team(*words, lag=lag, max_retries=max_retries)
             except Killed:
                 self.die(repository)
                 raise
@@ -171,6 +180,22 @@ def test_trials_depend_neither_on_speed_nor_on_deaths(
         other = new_case()
         other.run(launcher_of(other, 3, seed, deaths=0.3, asks_ahead=is_ahead), 3)
         assert other.content() == content, f"seed {seed}"
+
+
+def test_a_worker_trains_while_the_cohorts_of_the_others_are_proposed(
+    new_case: Callable[..., Case],
+) -> None:
+    case = new_case()
+    launcher = launcher_of(case, 3, 0)
+    begun: list[int] = []
+
+    def train(slot: int, task: CohortTask) -> None:
+        MadeUpLauncher.train(launcher, slot, task)
+        begun.append(len(case.content()) // 3)
+
+    launcher.train = train  # type: ignore[method-assign]
+    case.run(launcher, 3)
+    assert begun[:3] == [1, 2, 3]
 
 
 def test_fewer_workers_with_the_same_lag_train_the_same_trials(
@@ -295,6 +320,29 @@ def test_all_audits_are_trained_by_workers(new_case: Callable[..., Case]) -> Non
             audited.append([(p.number, [f.curve.points.tolist() for f in p.folds]) for p in points])
     assert len(audited[0]) == 2
     assert audited[0] == audited[1]
+
+
+@pytest.mark.parametrize(("lag", "is_ahead"), [(2, False), (2, True), (1, False), (1, True)])
+def test_a_worker_gets_its_next_cohort_before_its_last_is_recorded(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, lag: int, is_ahead: bool
+) -> None:
+    case = new_case(trials=12)
+    launcher = launcher_of(case, 1, 0, asks_ahead=is_ahead)
+    happened: list[str] = []
+    finish = SweepRecord.finish
+
+    def noted(record: SweepRecord, begun: Any, results: Any) -> None:
+        given = [task.cohort for task in launcher.given]
+        happened.append(f"recorded {begun.lease.cohort}, given {given}")
+        finish(record, begun, results)
+
+    monkeypatch.setattr(SweepRecord, "finish", noted)
+    case.run(launcher, lag)
+    # A cohort that is to know the one before has to wait for it.
+    ahead = 1 if lag == 2 else 0
+    assert happened == [
+        f"recorded {cohort}, given {list(range(min(cohort + 1 + ahead, 4)))}" for cohort in range(4)
+    ]
 
 
 def test_an_interrupt_gives_back_a_cohort_whose_worker_has_died(
@@ -483,3 +531,52 @@ def test_an_interrupt_after_a_cohort_leaves_no_lease(
     assert len(case.content()) == 3
     with open_repository(case.url) as repository:
         assert repository.leases.running(repository.study("iris")) == []
+
+
+def test_one_broken_worker_costs_no_trial(new_case: Callable[..., Case]) -> None:
+    case = new_case(trials=24)
+    launcher = launcher_of(case, 3, 0)
+
+    def events(seconds: float) -> list[Any]:
+        # Of the first worker, every task is its death.
+        launcher.deaths = float(0 in launcher.training)
+        if launcher.deaths:
+            others: dict[int, CohortTask] = {
+                slot: launcher.training.pop(slot) for slot in (1, 2) if slot in launcher.training
+            }
+            found = MadeUpLauncher.events(launcher, seconds)
+            launcher.training |= others
+            return found
+        return MadeUpLauncher.events(launcher, seconds)
+
+    launcher.events = events  # type: ignore[method-assign]
+    view = Watcher()
+    case.run(launcher, 3, view, 1)
+    assert all(trial["state"] is not TrialState.FAILED for trial in case.content())
+    assert any("worker 0 ended by signal SIGKILL" in line for line in view.lines)
+
+
+def test_a_lease_is_renewed_while_its_cohort_is_proposed(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case(trials=6)
+    begin, held = SweepRecord.begin, list[bool]()
+
+    def slow(record: SweepRecord, claim: NewCohort) -> Any:
+        before = [row.expires_at for row in leases(record)]
+        deadline = time.monotonic() + 30.0
+        while [row.expires_at for row in leases(record)] == before:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        held.append(True)
+        return begin(record, claim)
+
+    def leases(record: SweepRecord) -> Any:
+        with record.repository.database.reading() as connection:
+            query = sa.select(lease_table).order_by(lease_table.c.cohort.desc()).limit(1)
+            return connection.execute(query).all()
+
+    monkeypatch.setattr(SweepRecord, "begin", slow)
+    monkeypatch.setattr("selection.store.heartbeat.LONGEST_PAUSE_SECONDS", 0.05)
+    case.run(launcher_of(case, 1, 0), 1)
+    assert len(held) == 2

@@ -343,7 +343,7 @@ def test_a_worker_that_cannot_start_stops_the_study(
     assert "worker 0: so it is\n" in done.err
     last = done.err.splitlines()[-1]
     assert re.fullmatch(
-        r"worker [01]: a worker may fail at most 10 times in a row, but got 11 failures, the last "
+        r"worker [01]: a worker may fail at most 3 times in a row, but got 4 failures, the last "
         r"with exit code 1\. Fix the cause and run the same command again; finished trials are "
         r"kept\.",
         last,

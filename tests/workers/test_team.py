@@ -74,7 +74,9 @@ class Case:
 
     def happen(self, *events: Event) -> None:
         self.launcher.next.append(list(events))
-        self.team.advance(0.0)
+        # One is handled at a time.
+        for _ in events:
+            self.team.advance(0.0)
 
 
 @pytest.fixture
@@ -133,6 +135,7 @@ def test_the_facts_are_those_of_the_first_that_is_ready(new_case: Callable[[int]
 def test_what_is_said_is_said_and_is_no_event(new_case: Callable[[int], Case]) -> None:
     case = new_case(1)
     case.launcher.next = [[Said("worker 0: so it is"), ready(0)]]
+    assert case.team.advance() == []
     assert case.team.advance() == [ready(0)]
     assert case.lines == ["worker 0: so it is"]
 
@@ -143,6 +146,7 @@ def test_the_pause_after_a_failure_doubles_up_to_the_longest(
     monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 1.0)
     monkeypatch.setattr(team_module, "LONGEST_PAUSE_SECONDS", 5.0)
     case = new_case(1)
+    case.happen(ready(0))
     for pause in (1, 2, 4, 5, 5):
         case.happen(died(0))
         died_at, starts = case.launcher.now, len(case.launcher.starts)
@@ -153,36 +157,62 @@ def test_the_pause_after_a_failure_doubles_up_to_the_longest(
         assert case.lines.pop() == line
 
 
-def test_too_many_failures_in_a_row_stop_the_study(
+def test_a_worker_that_fails_too_often_is_given_up_and_the_last_one_stops_the_study(
     new_case: Callable[[int], Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 0.0)
     case = new_case(2)
+    case.happen(ready(0), ready(1))
+    for _ in range(11):
+        case.happen(died(0))
+    assert case.lines.pop() == (
+        "worker 0 ended with exit code 9, and is given up after 11 failures in a row"
+    )
+    assert len(case.lines) == 10
+    starts = len(case.launcher.starts)
+    case.team.advance(100.0)
+    assert len(case.launcher.starts) == starts
+    assert case.team.ready() == {1}
     for _ in range(10):
-        case.happen(died(0))
-    # The other worker counts for itself.
-    case.happen(died(1))
+        case.happen(died(1))
     with pytest.raises(StudyStateError) as caught:
-        case.happen(died(0))
+        case.happen(died(1))
     assert str(caught.value) == (
-        "worker 0: a worker may fail at most 10 times in a row, but got 11 failures, the last "
+        "worker 1: a worker may fail at most 10 times in a row, but got 11 failures, the last "
         "with exit code 9. "
         "Fix the cause and run the same command again; finished trials are kept."
     )
-    assert len(case.lines) == 11
 
 
-def test_progress_between_two_failures_makes_the_second_a_first(
+def test_workers_that_never_start_stop_the_study_sooner(
     new_case: Callable[[int], Case], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(team_module, "MAX_FAILURES", 2)
+    monkeypatch.setattr(team_module, "FIRST_PAUSE_SECONDS", 0.0)
     case = new_case(1)
-    for finished in (0, 0, 1, 2, 2):
-        case.team.finished = finished
+    for _ in range(3):
         case.happen(died(0))
-    assert [line.split()[-2] for line in case.lines] == ["0.5", "1", "0.5", "0.5", "1"]
-    with pytest.raises(StudyStateError):
+    with pytest.raises(StudyStateError, match="at most 3 times in a row, but got 4 failures"):
         case.happen(died(0))
+
+
+def test_a_finished_task_makes_the_next_failure_a_first(
+    new_case: Callable[[int], Case],
+) -> None:
+    case = new_case(2)
+    for is_first in (True, False, True, False):
+        if is_first:
+            case.happen(ready(0))
+            case.team.give(0, TASK)
+            case.happen(Trained(0, {}))
+        # What others finish says nothing of this worker.
+        case.happen(Trained(1, {}), died(0))
+    assert [line.split()[-2] for line in case.lines] == ["0.5", "1", "0.5", "1"]
+
+
+def test_the_worker_that_failed_least_comes_first(new_case: Callable[[int], Case]) -> None:
+    case = new_case(3)
+    case.happen(ready(0), died(0), ready(2), ready(1), ready(0))
+    assert case.team.idle() == [1, 2, 0]
 
 
 def test_a_worker_that_died_has_neither_facts_nor_a_task(new_case: Callable[[int], Case]) -> None:

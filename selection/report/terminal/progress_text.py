@@ -92,7 +92,8 @@ def worker_line(cohort: RunningCohort) -> str:
         return f"{cohort.host}: between two cohorts"
     if not progress.epochs:
         return f"{cohort.host}: {count_of(cohort.trials, 'trial')}, starting"
-    now = Training(cohort.trials, progress.members, progress.epoch, progress.epochs)
+    trials = cohort.trials if cohort.living is None else cohort.living
+    now = Training(trials, progress.members, progress.epoch, progress.epochs)
     return f"{cohort.host}: {now}"
 
 
