@@ -6,6 +6,7 @@ Source: Owen (1998), "Scrambling Sobol' and Niederreiter-Xing points".
 from __future__ import annotations
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 from selection.search.unit_cube import from_unit
 from selection.seeds import seed32_for
@@ -23,7 +24,11 @@ def sobol_points(spec: StudySpec, number: int) -> Iterator[dict[str, Value]]:
     from scipy.stats import qmc
 
     space = spec.space
-    engine = qmc.Sobol(len(space), scramble=True, rng=seed32_for(spec.seed, "sobol"))
+    # In a thread, which no Ctrl-C reaches: SciPy would lose it, and draw other points, if it came
+    # while it reads a file of its own.
+    with ThreadPoolExecutor(1) as thread:
+        seed = seed32_for(spec.seed, "sobol")
+        engine = thread.submit(qmc.Sobol, len(space), scramble=True, rng=seed).result()
     if number:
         engine.fast_forward(number)
     while True:

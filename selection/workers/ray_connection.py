@@ -67,7 +67,7 @@ def _connect(address: str | None) -> None:
         _require_answer(address)
     _forget_token()
     try:
-        with _discreet():
+        with _discreet(), _interrupted_later():
             ray.init(**options, logging_level=logging.ERROR)
     except (ConnectionError, RuntimeError, ValueError, RayError) as error:
         raise StudyStateError(_why_not(address, error)) from None
@@ -121,6 +121,32 @@ def _why_not(address: str, error: Exception) -> ErrorDetail:
     return ErrorDetail(
         WHERE, f"Ray must start or answer ({show(address)})", text, "See the logs in /tmp/ray."
     )
+
+
+@contextmanager
+def _interrupted_later() -> Iterator[None]:
+    """Hold a Ctrl-C back to the end of the block, unless a second one comes.
+
+    Nothing ends the processes of a Ray that has started in part, until this process ends.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    is_interrupted = False
+
+    def hold_back(*_: object) -> None:
+        nonlocal is_interrupted
+        is_interrupted = True
+        signal.signal(signal.SIGINT, handler)
+
+    signal.signal(signal.SIGINT, hold_back)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if is_interrupted:
+        handler(signal.SIGINT, None)
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -18,13 +19,14 @@ import sqlalchemy as sa
 
 from selection.errors import StudyStateError
 from selection.store.claims import Limits, NewCohort, ResumedCohort
-from selection.store.leases import RunningCohort, new_worker
+from selection.store.leases import Lease, Progress, RunningCohort, new_worker
 from selection.store.repository import Repository, open_repository
 from selection.store.tables import lease_table
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device, describe_device
 from selection.train.fit import Trainer
+from selection.workers import driver as driver_module
 from selection.workers import team as team_module
 from selection.workers.driver import run_team
 from selection.workers.team import Team
@@ -454,6 +456,81 @@ def test_who_holds_a_cohort_begun_ahead_takes_over_what_it_waits_for(
     assert waited >= 5
     same = [trial["cohort"] <= 7 for trial in calm.content()].index(False)
     assert case.content()[:same] == calm.content()[:same]
+
+
+class Beating:
+    """Be the heartbeat of a driver that only notes which leases it keeps alive."""
+
+    def __init__(self) -> None:
+        self.held: set[Lease] = set()
+
+    def hold(self, lease: Lease) -> None:
+        self.held.add(lease)
+
+    def let_go(self, lease: Lease) -> None:
+        self.held.remove(lease)
+
+    def report(self, lease: Lease, progress: Progress) -> None:
+        assert lease in self.held
+
+
+@pytest.mark.parametrize("lag", [3, None])
+@pytest.mark.parametrize("is_ahead", [False, True])
+def test_the_leases_of_all_cohorts_that_train_are_renewed_and_no_others(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch, is_ahead: bool, lag: int | None
+) -> None:
+    case, beating = new_case(), Beating()
+    monkeypatch.setattr(driver_module, "heartbeat", lambda *_: nullcontext(beating))
+
+    def look() -> None:
+        renewed = sorted(lease.cohort for lease in beating.held)
+        training = {task.cohort for task in launcher.training.values() if task.cohort >= 0}
+        assert training <= set(renewed)
+        assert len(renewed) <= len(training) + is_ahead + len(launcher.starting)
+
+    launcher = launcher_of(case, 3, 1, deaths=0.2, asks_ahead=is_ahead, before=look)
+    case.run(launcher, lag)
+    assert not beating.held
+
+
+def test_a_worker_that_dies_once_in_every_cohort_stops_nothing(
+    new_case: Callable[..., Case],
+) -> None:
+    case = new_case(trials=13, cohort=1)
+    launcher = launcher_of(case, 1, 0)
+    seen = set[int]()
+
+    def die_at_first() -> None:
+        cohorts = {task.cohort for task in launcher.training.values()}
+        launcher.deaths = float(not cohorts <= seen)
+        seen.update(cohorts)
+
+    launcher.before = die_at_first
+    view = case.run(launcher, 1)
+    assert sum("restarting" in line for line in view.lines) > team_module.MAX_FAILURES
+    assert all(trial["state"].is_finished for trial in case.content())
+
+
+def test_an_interrupt_after_a_cohort_leaves_no_lease(
+    new_case: Callable[..., Case], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = new_case()
+    launcher = launcher_of(case, 1, 0)
+
+    def finish(record: SweepRecord, *ended: Any) -> None:
+        finish_for_good(record, *ended)
+        monkeypatch.setattr(SweepRecord, "claim", interrupt)
+
+    def interrupt(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    finish_for_good = SweepRecord.finish
+    monkeypatch.setattr(SweepRecord, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        case.run(launcher, 1)
+    assert len(case.content()) == 3
+    with open_repository(case.url) as repository:
+        assert repository.leases.running(repository.study("iris")) == []
 
 
 def test_one_broken_worker_costs_no_trial(new_case: Callable[..., Case]) -> None:

@@ -413,6 +413,31 @@ def test_a_launcher_leaves_the_process_as_it_was(
     launcher.stop()
 
 
+@pytest.mark.slow
+def test_an_interrupt_while_ray_starts_leaves_nothing_of_it(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    init: Any = ray.init
+
+    def interrupted(**options: Any) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        init(**options)
+
+    monkeypatch.setattr(ray, "init", interrupted)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    handlers, environment = [signal.getsignal(each) for each in numbers], dict(os.environ)
+    with pytest.raises(KeyboardInterrupt):
+        launcher_of(study, workers=1)
+    assert not ray.is_initialized()
+    assert [signal.getsignal(each) for each in numbers] == handlers
+    assert dict(os.environ) == environment
+    children = psutil.Process().children(recursive=True)
+    assert [each.name() for each in children if "ray" in each.name()] == []
+
+
 class Unloadable:
     def __init__(self) -> None:
         raise ImportError("no such module")
