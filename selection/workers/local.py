@@ -33,8 +33,9 @@ from selection.workers.training import WorkerSetup
 from selection.workflows.cohort import CohortTask
 
 STOP_SECONDS = 10.0
-# glibc learns from what a process frees how large a block it is to keep. A worker frees nothing large
-# before it trains, and would get the memory of every step anew from the kernel: a third of its time.
+# glibc learns from what a process frees how large a block it is to keep. A worker frees nothing
+# large before it trains, and would get the memory of every step anew from the kernel, which takes
+# a quarter of its time.
 KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 READER_SECONDS = 5.0
 
