@@ -124,7 +124,7 @@ CORE = Shape(
     20,
     8,
     8 * FOLDS * 20 / 319,
-    "64-64-64-10 at 319 member-epochs per second: *Two workers*, above",
+    "64-64-64-10 at 319 member-epochs per second",
     asks_ahead=False,
 )
 SHAPES = (SMALL, TABLE, IMAGES, UNPRUNED, LONG, LONGER, CORE)
