@@ -110,7 +110,6 @@ def test_two_workers_spend_the_budget_and_a_second_run_starts_none(
 
 
 @pytest.mark.slow
-@BOTH
 def test_workers_that_are_killed_change_no_trial(
     new_team: Callable[..., Team], url: str, watch: Watch, alone: Content
 ) -> None:
@@ -131,7 +130,6 @@ def test_workers_that_are_killed_change_no_trial(
 
 
 @pytest.mark.slow
-@BOTH
 def test_a_driver_that_is_killed_takes_its_workers_along_and_goes_on(
     new_team: Callable[..., Team], url: str, watch: Watch, alone: Content, cli: Cli
 ) -> None:
