@@ -74,11 +74,11 @@ def test_command_prints_the_version() -> None:
 def test_extras_are_optional_and_all_has_each_of_them() -> None:
     extras = project()["optional-dependencies"]
     users = set(extras) - {"all", "bench"}
-    assert users == {"images", "onnx", "parquet", "postgres"}
+    assert users == {"images", "onnx", "parquet", "postgres", "ray"}
     (everything,) = extras["all"]
     assert everything == f"{DISTRIBUTION}[{','.join(sorted(users))}]"
     needed = " ".join(project()["dependencies"])
-    assert not re.search("torchvision|psycopg|pyarrow|onnx", needed)
+    assert not re.search(r"torchvision|psycopg|pyarrow|onnx|\bray\b", needed)
 
 
 def test_hints_name_the_right_distribution() -> None:

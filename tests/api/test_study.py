@@ -312,7 +312,7 @@ def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Pat
         (lambda: selection.run("none.toml"), selection.StudyFileError, "must be readable"),
         (lambda: selection.run(STUDY, device="cuda"), selection.DeviceError, "CUDA"),
         (lambda: selection.run(STUDY, device="gpu"), selection.DeviceError, "must be one of"),  # type: ignore[arg-type]
-        (lambda: selection.run(STUDY, workers=0), selection.StudyStateError, "at least 1"),
+        (lambda: selection.run(STUDY, workers=0), selection.StudyFileError, "[run] workers"),
         (lambda: selection.run(STUDY, held_out=0.5), selection.StudyFileError, "come with arrays"),
         (
             lambda: selection.run(STUDY, callbacks=[object()]),  # type: ignore[list-item]
@@ -328,9 +328,9 @@ def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Pat
             "small (with overrides): [training] epoch: the key must be known",
         ),
         (
-            lambda: selection.run(ARRAYS, [[1.0]] * 9, [0, 1, 2] * 3, workers=2),
-            selection.StorageError,
-            "one process writes",
+            lambda: selection.run(ARRAYS, [[1.0]] * 9, [0, 1, 2] * 3, workers=2, lag=1),
+            selection.StudyFileError,
+            "lag must be at least workers",
         ),
     ],
 )
