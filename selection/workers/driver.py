@@ -21,7 +21,7 @@ from selection.study.lag import Lag
 from selection.study.spec import StudySpec
 from selection.study.trial import TrialResult
 from selection.workers.launcher import Advanced, Died, Trained
-from selection.workers.team import POLL_SECONDS, Happening, Team
+from selection.workers.team import POLL_SECONDS, Team, TeamEvent
 from selection.workflows.audit import audit_pruned
 from selection.workflows.callbacks import TeamView
 from selection.workflows.cohort import CohortPlan
@@ -126,7 +126,7 @@ class _TeamSweep:
         # One that lost its worker is taken up at once, so that its lease is renewed.
         wanted = max(len(self.team.idle()) - ready + is_one_more, len(self._lost()))
         if not self.held:
-            # Workers may have gone that are not needed any more.
+            # Ask even without an idle worker: the study may be spent.
             wanted = max(wanted, 1)
         while wanted > 0:
             claim = self.record.claim(self.held)
@@ -162,7 +162,7 @@ class _TeamSweep:
                 del self.leases[cohort]
 
     def _hand_out(self) -> None:
-        """Give idle workers the cohorts that know all they are to know, the first first."""
+        """Give idle workers the cohorts that know all they are to know, in order."""
         for cohort in sorted(each for each, held in self.held.items() if held.slot is None):
             held = self.held[cohort]
             if not self.record.knows_enough(held.begun):
@@ -190,7 +190,7 @@ class _TeamSweep:
             return others[0] if others else None
         return idle[0] if idle else None
 
-    def _handle(self, event: Happening) -> None:
+    def _handle(self, event: TeamEvent) -> None:
         if not isinstance(event, Advanced):
             self.has_news = True
         held = next((each for each in self.held.values() if each.slot == event.slot), None)

@@ -1,7 +1,6 @@
 """Runs workers as actors of a Ray cluster, one for each GPU or share of the cores.
 
-Nothing else knows Ray. Ray retries nothing of ours: the record decides what is trained again. Ray
-changes the signals, hooks and environment of the driver's process; stop() restores them.
+Ray retries nothing of ours: the record decides what is trained again.
 """
 
 from __future__ import annotations
@@ -60,7 +59,6 @@ class _Actor:
     started_at: float
     news: Any = None
     news_at: float = 0.0
-    host: str = ""
 
 
 class RayLauncher:

@@ -119,7 +119,7 @@ def _why_not(address: str, error: Exception) -> ErrorDetail:
         hint = "Name it, HOST:PORT, or leave it out to start one here."
         return ErrorDetail(WHERE, "auto needs a Ray cluster on this machine", "none", hint)
     return ErrorDetail(
-        WHERE, f"Ray must start or answer ({show(address)})", text, "See the logs in /tmp/ray."
+        WHERE, f"Ray must start or answer ({show(address)})", text, "Ray's own logs say more."
     )
 
 

@@ -35,7 +35,7 @@ MAX_FAILURES = 10
 # Where no worker of the study has ever been ready.
 MAX_STARTS = 3
 
-Happening = Ready | Advanced | Trained | Died
+TeamEvent = Ready | Advanced | Trained | Died
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Team:
         self._slots[slot].task, self._slots[slot].news = task, None
         self._launcher.train(slot, task)
 
-    def advance(self, seconds: float = POLL_SECONDS) -> list[Happening]:
+    def advance(self, seconds: float = POLL_SECONDS) -> list[TeamEvent]:
         """Start what is to be started, and return the next that has happened, if anything has.
 
         Where several things have, the others follow with the next calls. Waits this long at most.
@@ -150,7 +150,7 @@ class Team:
         if "_launcher" in self.__dict__:
             self._launcher.stop()
 
-    def _handle(self, event: Event) -> Happening | None:
+    def _handle(self, event: Event) -> TeamEvent | None:
         if isinstance(event, Said):
             self._say(event.line)
             return None

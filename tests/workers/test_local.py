@@ -391,13 +391,13 @@ def test_the_error_of_a_worker_that_nobody_can_help_is_that_of_the_study(
         "from selection.errors import DeviceError, ErrorDetail\n"
         "from selection.workers import child, training\n"
         "def refuse(name):\n"
-        "    raise DeviceError(ErrorDetail('--device', 'so it must be', 'not', 'Mend it.'))\n"
+        "    raise DeviceError(ErrorDetail('--device', 'so it must be', 'not', 'Fix it.'))\n"
         "training.choose_device = refuse\n"
         "child.main()"
     )
     done = cli("run", "small.toml", "--workers=2")
     assert done.code == 1
-    assert done.err == "--device: so it must be, but got not. Mend it.\n"
+    assert done.err == "--device: so it must be, but got not. Fix it.\n"
     assert not watch.states()
 
 
