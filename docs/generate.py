@@ -24,13 +24,8 @@ from pydantic import BaseModel
 import selection
 from selection.cli.main import app
 from selection.metrics import METRICS
-from selection.study.fields import (
-    SPACE_SECTIONS,
-    HeldOutColumn,
-    OwnSpaceFields,
-    ProvenanceSection,
-    StudySections,
-)
+from selection.study.fields import HeldOutColumn, ProvenanceSection, StudySections
+from selection.study.hyperparameters import SPACE_SECTIONS, OwnSpaceFields
 from selection.study.pruners import OPTIONS
 
 DOCS = Path(__file__).parent

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from selection.errors import StudyFileError
-from selection.study.fields import SPACE_SECTIONS, StudySections, section_of, space_names
+from selection.study.fields import StudySections
+from selection.study.hyperparameters import SPACE_SECTIONS, section_of, space_names
 from selection.study.spec import parse_study
 
 ROOT = Path(__file__).parents[1]

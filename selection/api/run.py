@@ -37,7 +37,7 @@ from selection.study.spec import StudySpec
 if TYPE_CHECKING:
     import pandas as pd
 
-    from selection.study.fields import RunsOn
+    from selection.study.run_section import RunsOn
     from selection.train.device import Device, DeviceName
     from selection.workers.team import Team
     from selection.workflows.callbacks import Callback, TeamView

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from selection.errors import ErrorDetail, StudyStateError, nearest_name, show, usual_name
-from selection.study.fields import space_names
+from selection.study.hyperparameters import space_names
 from selection.study.optuna_names import to_optuna
 from selection.study.space import Choices, Dimension, Range, value_from_json
 from selection.study.spec import StudySpec

@@ -6,18 +6,17 @@ Rules that need one section only live here; rules that tie sections together are
 from __future__ import annotations
 
 import codecs
-import math
 import re
-from typing import Annotated, Any, Literal, TypeGuard
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from selection.metrics import DEFAULT_METRIC, MetricName
-from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
 from selection.study.baselines import BaselineName
+from selection.study.hyperparameters import ModelSection, TrainingSection
 from selection.study.pruners import PrunerName
+from selection.study.run_section import RunSection
 from selection.study.section import Section
-from selection.study.setting import Init, OptimizerName, Precision
 
 MAX_NAME_CHARACTERS = 512
 
@@ -133,42 +132,6 @@ class CvSection(Section):
         return self
 
 
-class ModelSection(Section):
-    """Say what is fixed about the MLP."""
-
-    features: int | None = Field(default=None, ge=1)
-    """Number of inputs the MLP sees, counted from the first; all if left out."""
-    hidden_layers: int | None = Field(default=None, ge=0, le=4)
-    """Number of hidden layers; left out, the length of `width`."""
-    activation: ActivationName = DEFAULT_ACTIVATION
-    """Activation function of the hidden layers."""
-    init: Init = "default"
-    """Initial weights; `default` is that of torch's Linear."""
-    std: float = Field(default=0.01, gt=0.0)
-    """Standard deviation of the initial weights under `init = "normal"`."""
-
-
-class TrainingSection(Section):
-    """Say what is fixed about the training."""
-
-    optimizer: OptimizerName = "sgd"
-    """Optimizer."""
-    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
-    """Momentum of SGD."""
-    nesterov: bool = False
-    """Use Nesterov momentum; needs `momentum`."""
-    batch_size: int = Field(default=256, ge=1)
-    """Rows in a minibatch."""
-    epochs: int = Field(default=10, ge=1)
-    """Passes over the training rows."""
-    precision: Precision = "float32"
-    """Number format of matrix products; `tf32` matters on a GPU only."""
-    diagnostics: bool = False
-    """Record gradient norms, weight norms and dead ReLU units of each layer after each epoch; may
-    be changed later.
-    """
-
-
 class SearchSection(Section):
     """Say how the space is searched and when to stop."""
 
@@ -257,59 +220,6 @@ class FinalSection(Section):
     """How often the final model is trained, to show the spread; the first one counts."""
 
 
-RunsOn = Literal["processes", "ray"]
-FixedLag = Annotated[int, Field(ge=1)]
-
-
-class RunSection(Section):
-    """Say where the study trains. The command line may say otherwise, and so may each later run."""
-
-    on: RunsOn = "processes"
-    """Workers are processes of this machine, or actors of a Ray cluster."""
-    workers: int | None = Field(default=None, ge=1)
-    """Number of workers that train beside each other; left out, one process, or on Ray one for each
-    GPU, and without GPUs one for each node.
-    """
-    lag: FixedLag | Literal["free"] | None = None
-    """With a lag of N, cohort k is proposed from the cohorts up to k - N, however fast the workers
-    are, so that the study is repeatable; left out, the number of workers. `free` takes what has
-    finished.
-    """
-    address: str | None = None
-    """Ray cluster: `HOST:PORT`, `auto` for the one that this machine is a node of, or `local` for
-    one of this machine's own; left out, the one that `RAY_ADDRESS` names, else `local`.
-    """
-    gpus_per_worker: float | None = Field(default=None, gt=0.0)
-    """GPUs of each worker on Ray, 1 if left out; 0.5 lets two share one."""
-
-    @field_validator("lag", mode="before")
-    @classmethod
-    def _lag_is_a_number_or_free(cls, lag: object) -> object:
-        if isinstance(lag, str) and lag != "free":
-            raise ValueError('must be a whole number from 1, or "free"')
-        return lag
-
-    @field_validator("gpus_per_worker")
-    @classmethod
-    def _gpus_are_a_share_of_one_or_whole(cls, gpus: float | None) -> float | None:
-        if gpus is not None and gpus > 1 and not gpus.is_integer():
-            raise ValueError("must be a share of one GPU or a whole number of them")
-        return gpus
-
-    @model_validator(mode="after")
-    def _ray_has_its_own_keys(self) -> RunSection:
-        given = [name for name in ("address", "gpus_per_worker") if getattr(self, name) is not None]
-        if given and self.on != "ray":
-            raise ValueError(f'{", ".join(given)} belongs to Ray: write on = "ray"')
-        return self
-
-    @model_validator(mode="after")
-    def _lag_lets_all_train(self) -> RunSection:
-        if isinstance(self.lag, int) and self.workers is not None and self.lag < self.workers:
-            raise ValueError("lag must be at least workers, or some of them always wait")
-        return self
-
-
 class ProvenanceSection(Section):
     """Say where an exported study file comes from; nothing of the study depends on it."""
 
@@ -358,57 +268,3 @@ class StudySections(Section):
         if re.search(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]", name):
             raise ValueError("must have no control characters")
         return name
-
-
-def is_whole(value: object) -> bool:
-    """Return whether value is an integer (True and False are not)."""
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def is_number(value: object) -> TypeGuard[float]:
-    """Return whether value is a finite number (True and False are not)."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return False
-    try:
-        return math.isfinite(value)
-    except OverflowError:  # an integer beyond the range of floats
-        return False
-
-
-Width = Annotated[int, Field(ge=1)]
-Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
-
-
-class OwnSpaceFields(Section):
-    """Hold the hyperparameters that live in [space] only, with the values a trial has otherwise."""
-
-    width: Width | Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = 256
-    """Units of each hidden layer; a list gives one value per layer."""
-    dropout: Probability | Annotated[tuple[Probability, ...], Field(strict=False, min_length=1)] = (
-        0.0
-    )
-    """Dropout probability of each hidden layer; a list gives one value per layer."""
-    weight_decay: float = Field(default=0.0, ge=0.0)
-    """Weight decay: L + lambda/2 ||w||^2 with SGD, decoupled with AdamW. Biases are never decayed.
-
-    """
-    l2: float = Field(default=0.0, ge=0.0)
-    """L2 penalty in the gradient of Adam; takes the place of `weight_decay` there."""
-    learning_rate: float = Field(default=0.1, gt=0.0)
-    """Learning rate; if left out, 0.1 with SGD and 0.001 with Adam and AdamW."""
-
-
-SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)
-WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
-REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
-PER_LAYER_FIELDS = ("width", "dropout")
-
-
-def space_names() -> list[str]:
-    """Return every name that [space] may hold."""
-    return [name for section in SPACE_SECTIONS for name in section.model_fields]
-
-
-def section_of(name: str) -> type[Section]:
-    """Return the section that knows the rules of one hyperparameter."""
-    return next(section for section in SPACE_SECTIONS if name in section.model_fields)

@@ -7,7 +7,8 @@ from typing import Any
 from selection.errors import ErrorDetail, location_name, show
 from selection.metrics import METRICS
 from selection.study.baselines import baselines_of
-from selection.study.fields import PER_LAYER_FIELDS, StudySections
+from selection.study.fields import StudySections
+from selection.study.hyperparameters import PER_LAYER_FIELDS
 from selection.study.pruners import option_errors
 from selection.study.space import Choices, Range, SearchSpace
 from selection.study.trial import Params

@@ -16,7 +16,7 @@ from selection.errors import (
     show,
     value_error,
 )
-from selection.study.fields import (
+from selection.study.hyperparameters import (
     PER_LAYER_FIELDS,
     REAL_FIELDS,
     WHOLE_FIELDS,

@@ -23,7 +23,8 @@ from selection.errors import (
 )
 from selection.metrics import METRICS, Task
 from selection.study.activations import DEFAULT_ACTIVATION
-from selection.study.fields import StudySections, section_of, space_names
+from selection.study.fields import StudySections
+from selection.study.hyperparameters import section_of, space_names
 from selection.study.rules import rule_errors
 from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside

@@ -23,7 +23,7 @@ from ray.exceptions import (
 
 from selection.errors import ErrorDetail, SelectionError, StudyStateError, show
 from selection.report.cells import count_of
-from selection.study.fields import RunSection
+from selection.study.run_section import RunSection
 from selection.train.fit import EpochNews
 from selection.workers.launcher import (
     PROGRESS_SECONDS,

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from selection.metrics import METRICS
-from selection.study.fields import WHOLE_FIELDS, is_number
+from selection.study.hyperparameters import WHOLE_FIELDS, is_number
 from selection.study.space import Choices, Dimension
 from selection.study.space_file import wrong_value
 from selection.study.trial import Trial, TrialState, Value

@@ -18,7 +18,7 @@ from selection.store.curve_points import ROWS, CurvePoint
 from selection.store.evidence import BaselineFold, RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
-from selection.study.fields import is_number
+from selection.study.hyperparameters import is_number
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState

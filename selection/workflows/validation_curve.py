@@ -20,12 +20,7 @@ from selection.store.curve_points import ROWS, CurvePoint
 from selection.store.repository import Repository
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
-from selection.study.fields import (
-    PER_LAYER_FIELDS,
-    REAL_FIELDS,
-    WHOLE_FIELDS,
-    space_names,
-)
+from selection.study.hyperparameters import PER_LAYER_FIELDS, REAL_FIELDS, WHOLE_FIELDS, space_names
 from selection.study.setting import Setting
 from selection.study.space_file import checked_value
 from selection.study.spec import StudySpec

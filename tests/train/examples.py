@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,32 +16,40 @@ from selection.study.setting import Kind, Setting
 def make_setting(
     *,
     depth: int = 1,
-    activation: Any = "relu",
-    init: Any = "default",
-    optimizer: Any = "sgd",
-    nesterov: bool = False,
-    batch_size: int = 16,
-    epochs: int = 3,
     widths: Sequence[int] | None = None,
     dropout: float = 0.0,
-    learning_rate: float = 0.05,
-    weight_decay: float = 0.0,
-    l2: float = 0.0,
-    momentum: float = 0.0,
-    precision: Any = "float32",
-    features: int = 0,
+    init: Any = "default",
+    **options: Any,
 ) -> Setting:
-    """Return one setting; widths default to 5, 6, ... units."""
+    """Return one setting; widths default to 5, 6, ... units.
+
+    options are fields of Kind or of Setting.
+    """
+    of_kind = {field.name for field in dataclasses.fields(Kind)}
+    kind: dict[str, Any] = {
+        "hidden_layers": depth,
+        "activation": "relu",
+        "init": init,
+        "optimizer": "sgd",
+        "nesterov": False,
+        "batch_size": 16,
+        "epochs": 3,
+        "precision": "float32",
+    }
+    setting: dict[str, Any] = {
+        "learning_rate": 0.05,
+        "weight_decay": 0.0,
+        "l2": 0.0,
+        "momentum": 0.0,
+        "init_std": 0.3 if init == "normal" else 0.0,
+    }
+    for name, value in options.items():
+        (kind if name in of_kind else setting)[name] = value
     return Setting(
-        Kind(depth, activation, init, optimizer, nesterov, batch_size, epochs, precision),
-        tuple(range(5, 5 + depth)) if widths is None else tuple(widths),
-        (dropout,) * depth,
-        learning_rate,
-        weight_decay,
-        l2,
-        momentum,
-        0.3 if init == "normal" else 0.0,
-        features,
+        kind=Kind(**kind),
+        widths=tuple(range(5, 5 + depth)) if widths is None else tuple(widths),
+        dropout=(dropout,) * depth,
+        **setting,
     )
 
 

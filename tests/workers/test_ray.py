@@ -20,7 +20,7 @@ import psutil
 import pytest
 
 from selection.errors import ErrorDetail, StudyStateError
-from selection.study.fields import RunSection
+from selection.study.run_section import RunSection
 from selection.study.spec import read_study
 from selection.workers import start as start_module
 from selection.workers.launcher import Event, Ready, Refused

@@ -1,0 +1,105 @@
+"""The hyperparameters of a study file: [model], [training], and those that live in [space] only.
+
+Each may be a constant, or be searched in [space]. What a trial does with them is a Setting.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, TypeGuard
+
+from pydantic import Field
+
+from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.section import Section
+from selection.study.setting import Init, OptimizerName, Precision
+
+
+class ModelSection(Section):
+    """Say what is fixed about the MLP."""
+
+    features: int | None = Field(default=None, ge=1)
+    """Number of inputs the MLP sees, counted from the first; all if left out."""
+    hidden_layers: int | None = Field(default=None, ge=0, le=4)
+    """Number of hidden layers; left out, the length of `width`."""
+    activation: ActivationName = DEFAULT_ACTIVATION
+    """Activation function of the hidden layers."""
+    init: Init = "default"
+    """Initial weights; `default` is that of torch's Linear."""
+    std: float = Field(default=0.01, gt=0.0)
+    """Standard deviation of the initial weights under `init = "normal"`."""
+
+
+class TrainingSection(Section):
+    """Say what is fixed about the training."""
+
+    optimizer: OptimizerName = "sgd"
+    """Optimizer."""
+    momentum: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Momentum of SGD."""
+    nesterov: bool = False
+    """Use Nesterov momentum; needs `momentum`."""
+    batch_size: int = Field(default=256, ge=1)
+    """Rows in a minibatch."""
+    epochs: int = Field(default=10, ge=1)
+    """Passes over the training rows."""
+    precision: Precision = "float32"
+    """Number format of matrix products; `tf32` matters on a GPU only."""
+    diagnostics: bool = False
+    """Record gradient norms, weight norms and dead ReLU units of each layer after each epoch; may
+    be changed later.
+    """
+
+
+def is_whole(value: object) -> bool:
+    """Return whether value is an integer (True and False are not)."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Return whether value is a finite number (True and False are not)."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # an integer beyond the range of floats
+        return False
+
+
+Width = Annotated[int, Field(ge=1)]
+Probability = Annotated[float, Field(ge=0.0, lt=1.0)]
+
+
+class OwnSpaceFields(Section):
+    """Hold the hyperparameters that live in [space] only, with the values a trial has otherwise."""
+
+    width: Width | Annotated[tuple[Width, ...], Field(strict=False, min_length=1)] = 256
+    """Units of each hidden layer; a list gives one value per layer."""
+    dropout: Probability | Annotated[tuple[Probability, ...], Field(strict=False, min_length=1)] = (
+        0.0
+    )
+    """Dropout probability of each hidden layer; a list gives one value per layer."""
+    weight_decay: float = Field(default=0.0, ge=0.0)
+    """Weight decay: L + lambda/2 ||w||^2 with SGD, decoupled with AdamW. Biases are never decayed.
+
+    """
+    l2: float = Field(default=0.0, ge=0.0)
+    """L2 penalty in the gradient of Adam; takes the place of `weight_decay` there."""
+    learning_rate: float = Field(default=0.1, gt=0.0)
+    """Learning rate; if left out, 0.1 with SGD and 0.001 with Adam and AdamW."""
+
+
+SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)
+WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
+REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
+PER_LAYER_FIELDS = ("width", "dropout")
+
+
+def space_names() -> list[str]:
+    """Return every name that [space] may hold."""
+    return [name for section in SPACE_SECTIONS for name in section.model_fields]
+
+
+def section_of(name: str) -> type[Section]:
+    """Return the section that knows the rules of one hyperparameter."""
+    return next(section for section in SPACE_SECTIONS if name in section.model_fields)
