@@ -165,7 +165,7 @@ def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) 
         if data.impute == "median":
             fill = _medians(values, dataset)
             np.copyto(values, fill, where=np.isnan(values))
-        center, scale = _center_and_scale(values, data.prepare)
+        center, scale = _center_and_scale(values, str(data.prepare))
     target_mean, target_std = 0.0, 1.0
     if dataset.task == "regression" and data.prepare == "standardize":
         mean, std = _center_and_scale(dataset.target[rows].reshape(-1, 1), data.prepare)

@@ -51,7 +51,7 @@ def missing_errors(
     """Return which columns have missing values that may have none, and which words were so read."""
     checks: list[tuple[str, Sequence[str | None], str]] = [
         (TARGET_RULE, [section.target], FILL),
-        ("categorical columns must have no missing values", section.categorical, FILL),
+        ("categorical columns must have no missing values", section.categories, FILL),
         ("groups must have no missing values", [section.groups], FILL),
         ("time must have no missing values", [time], FILL),
     ]

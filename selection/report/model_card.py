@@ -209,7 +209,7 @@ def _data_rows(assessment: Assessment) -> list[list[str]]:
         ["development rows", str(facts.rows)],
         ["held-out rows", str(facts.held_out_rows)],
         ["features", str(facts.features)],
-        ["preparation", data.prepare],
+        ["preparation", str(data.prepare)],
         ["folds", f"{facts.fold_kind}, {len(facts.folds)}"],
         ["data fingerprint", f"`{study.data_fingerprint}`"],
         ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],

@@ -15,6 +15,7 @@ from selection.metrics import DEFAULT_METRIC, MetricName
 from selection.study.baselines import BaselineName
 from selection.study.hyperparameters import ModelSection, TrainingSection
 from selection.study.pruners import PrunerName
+from selection.study.recipes import DEFAULT_RECIPE, RecipeName
 from selection.study.run_section import RunSection
 from selection.study.section import Section
 
@@ -59,8 +60,8 @@ class DataSection(Section):
     """
     drop: tuple[str, ...] = Field(default=(), strict=False)
     """Columns to leave out."""
-    categorical: tuple[str, ...] = Field(default=(), strict=False)
-    """Columns to one-hot encode: text, or codes that only name a category."""
+    categorical: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Columns of categories: text, or codes that only name one; left out, the columns of text."""
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
     impute: Literal["median"] | None = None
@@ -71,10 +72,15 @@ class DataSection(Section):
     """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
     with one value in a column.
     """
-    prepare: Literal["scale", "standardize", "none"] = "standardize"
+    prepare: Literal["scale", "standardize", "none"] | None = None
     """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1, mean 0
     and deviation 1, or none.
     """
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The columns of categories; none as long as they are not known."""
+        return self.categorical or ()
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -244,6 +250,10 @@ class StudySections(Section):
 
     name: str
     """Name of the study in its database."""
+    recipe: RecipeName = DEFAULT_RECIPE
+    """Where the values come from that the file leaves out: `tabular` is for tables, `book` is plain
+    SGD. `selection run FILE --explain` shows each of them.
+    """
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random number of the study."""
     data: DataSection

@@ -39,9 +39,9 @@ class TrainingSection(Section):
     """Momentum of SGD."""
     nesterov: bool = False
     """Use Nesterov momentum; needs `momentum`."""
-    batch_size: int = Field(default=256, ge=1)
+    batch_size: int | None = Field(default=None, ge=1)
     """Rows in a minibatch."""
-    epochs: int = Field(default=10, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes over the training rows."""
     precision: Precision = "float32"
     """Number format of matrix products; `tf32` matters on a GPU only."""

@@ -158,6 +158,8 @@ def _rung_errors(
     """Refuse a first rung after the last epoch: no trial would ever reach it."""
     search = sections.search
     epochs = _possible("epochs", sections, space, constants)
+    if epochs == [None]:  # the recipe will choose enough of them
+        return []
     most = max(each.high if isinstance(each, Range) else each for each in epochs)
     first = search.pruner_options.get("min_resource", 1)
     if search.pruner not in ("hyperband", "successive_halving") or first <= most:

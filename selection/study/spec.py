@@ -25,6 +25,7 @@ from selection.metrics import METRICS, Task
 from selection.study.activations import DEFAULT_ACTIVATION
 from selection.study.fields import StudySections
 from selection.study.hyperparameters import section_of, space_names
+from selection.study.recipes import RecipeFacts, fill_in, fill_in_rows, usual_values
 from selection.study.rules import rule_errors
 from selection.study.setting import Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
@@ -82,6 +83,15 @@ class StudySpec:
         """The SHA-256 of to_json()."""
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def with_rows(self, facts: RecipeFacts) -> StudySpec:
+        """Return the study with what its recipe says of these rows.
+
+        Raises: StudyFileError where that breaks a rule of the study.
+        """
+        content = self.to_json()
+        filled = fill_in_rows(content, facts)
+        return self if filled == content else parse_study(filled, self.name)
 
     def setting(self, params: Params) -> Setting:
         """Return the setting that params and the constants of the file give.
@@ -184,11 +194,12 @@ def read_study(path: Path) -> StudySpec:
 
 
 def parse_study(content: dict[str, Any], where: str) -> StudySpec:
-    """Check the content of a study file.
+    """Check the content of a study file, with what its recipe fills in before rows are read.
 
     Raises: StudyFileError with all errors.
     """
     refuse_deep(content, where)
+    content = fill_in(content)
     errors: list[ErrorDetail] = []
     sections: StudySections | None = None
     try:
@@ -228,14 +239,17 @@ def _read_default(
             errors.append(error)
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
-    usual = {name: section_value(sections, name) for name in space}
+    recipe = usual_values(sections.recipe)
+    usual = {name: recipe.get(name, section_value(sections, name)) for name in space}
     if "hidden_layers" in space and usual["hidden_layers"] is None:
         usual["hidden_layers"] = 1
     if "features" in space and usual["features"] is None:
         usual["features"] = most_of(space["features"])
     if "learning_rate" in space:
         optimizer = given.get("optimizer") or constants.get("optimizer") or usual.get("optimizer")
-        usual["learning_rate"] = usual_learning_rate(str(optimizer or sections.training.optimizer))
+        optimizer = str(optimizer or sections.training.optimizer)
+        if "learning_rate" not in recipe or optimizer != recipe["optimizer"]:
+            usual["learning_rate"] = usual_learning_rate(optimizer)
     default = {
         name: given.get(name, dimension.nearest(usual[name])) for name, dimension in space.items()
     }
