@@ -104,6 +104,14 @@ def read_arrays(
     return parse_study(content, str(content["name"])), frame
 
 
+def read_content(spec: Source, overrides: Overrides) -> dict[str, Any]:
+    """Return the content of a study as it was given, with its overrides, unchecked.
+
+    Raises: StudyFileError if it cannot be read.
+    """
+    return with_overrides(_content(spec), overrides.by_key, _where(spec))
+
+
 def _time_of(content: Mapping[str, Any]) -> str | None:
     section = content.get("cv")
     time = section.get("time") if isinstance(section, Mapping) else None

@@ -18,7 +18,7 @@ RecipeName = Literal["book", "tabular"]
 DEFAULT_RECIPE: RecipeName = "tabular"
 # Epochs are such that this many updates are taken in a fold, but at least and at most so many.
 UPDATES = 2_400
-FEWEST_EPOCHS, MOST_EPOCHS = 20, 256
+FEWEST_EPOCHS, MOST_EPOCHS = 20, 400
 
 
 @dataclass(frozen=True)
