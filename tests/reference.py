@@ -7,7 +7,9 @@ the study's values; dropout noise is written again in NumPy, scores come from sc
 from __future__ import annotations
 
 import itertools
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sklearn.metrics as oracle
@@ -110,9 +112,87 @@ def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimi
                 nesterov=setting.kind.nesterov,
             )
         case "adam":
-            return torch.optim.Adam(groups, lr=setting.learning_rate)
+            return torch.optim.Adam(groups, **_of_adam(setting))
         case "adamw":
-            return torch.optim.AdamW(groups, lr=setting.learning_rate)
+            return torch.optim.AdamW(groups, **_of_adam(setting))
+
+
+def _of_adam(setting: Setting) -> dict[str, Any]:
+    betas = (setting.beta1, setting.beta2)
+    return {"lr": setting.learning_rate, "betas": betas, "eps": setting.eps}
+
+
+def schedule_factors(name: str, steps: int) -> list[float]:
+    """Return what torch's scheduler of this name multiplies a rate by in each of so many steps."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = make_scheduler(name, optimizer, steps)
+    factors = []
+    for _ in range(steps):
+        factors.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return factors
+
+
+def make_scheduler(
+    name: str, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build the scheduler of torch that is meant, or the formula of a paper where it has none."""
+    schedulers = torch.optim.lr_scheduler
+    match name:
+        case "constant":
+            return schedulers.ConstantLR(optimizer, factor=1.0)
+        case "cosine":
+            return schedulers.CosineAnnealingLR(optimizer, T_max=steps)
+        case "one_cycle":
+            # torch takes the last step at the lowest rate, and the highest rate a step early.
+            rise = (0.3 * steps + 1) / (steps + 1)
+            return schedulers.OneCycleLR(
+                optimizer, 1.0, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
+            )
+        case "step":
+            return schedulers.MultiStepLR(optimizer, [-(-steps // 2), -(-3 * steps // 4)])
+        case "coslog4":
+            return schedulers.LambdaLR(
+                optimizer,
+                lambda step: 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / steps))),
+            )
+        case "flat_cos":
+            return schedulers.LambdaLR(
+                optimizer,
+                lambda step: (
+                    1.0 if 2 * step < steps else 0.5 - 0.5 * math.cos(2 * math.pi * step / steps)
+                ),
+            )
+    raise AssertionError(name)
+
+
+def warm_up_factors(share: float, steps: int) -> list[float]:
+    """Return the factors of a linear warm-up over a share of all steps."""
+    return [min(1.0, (step + 1) / (share * steps)) if share else 1.0 for step in range(steps)]
+
+
+class Schedules:
+    """Set learning rate, weight decay and dropout before each step of one member."""
+
+    def __init__(
+        self, setting: Setting, model: nn.Sequential, optimizer: torch.optim.Optimizer, steps: int
+    ) -> None:
+        self.setting = setting
+        self.groups = optimizer.param_groups
+        self.drops = [layer for layer in model if isinstance(layer, HashDropout)]
+        self.rate = schedule_factors(setting.schedule, steps)
+        self.warm_up = warm_up_factors(setting.warmup, steps)
+        self.decay = schedule_factors(setting.weight_decay_schedule, steps)
+        self.dropout = schedule_factors(setting.dropout_schedule, steps)
+
+    def set(self, step: int) -> None:
+        weights, biases = self.groups
+        rate = self.setting.learning_rate * self.rate[step] * self.warm_up[step]
+        weights["lr"] = biases["lr"] = rate
+        weights["weight_decay"] = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        for drop, probability in zip(self.drops, self.setting.dropout, strict=True):
+            drop.probability = probability * self.dropout[step]
 
 
 def train(
@@ -126,6 +206,8 @@ def train(
     """Train one member by the book."""
     model = build(setting, data, seed, dtype)
     optimizer = make_optimizer(setting, model)
+    batches = -(-len(data.training) // setting.kind.batch_size)
+    schedules = Schedules(setting, model, optimizer, batches * setting.kind.epochs)
     features = torch.from_numpy(data.features).to(dtype)
     features = features[:, : setting.seen_inputs(features.shape[1])]
     targets = torch.from_numpy(data.targets)
@@ -142,9 +224,12 @@ def train(
         seen = []
         for step, batch in enumerate(order.split(setting.kind.batch_size)):  # type: ignore[no-untyped-call]
             _set_keys(model, data, seed, epoch, step)
+            schedules.set((epoch - 1) * batches + step)
             outputs = model(features[batch])
             optimizer.zero_grad()
             _loss(outputs, targets[batch]).backward()  # type: ignore[no-untyped-call]
+            if setting.clip_norm > 0:
+                nn.utils.clip_grad_norm_(model.parameters(), setting.clip_norm)
             optimizer.step()
             seen.append(outputs.detach())
         model.eval()

@@ -11,6 +11,7 @@ from typing import Annotated, TypeGuard
 from pydantic import Field
 
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 from selection.study.section import Section
 from selection.study.setting import Init, OptimizerName, Precision
 
@@ -39,6 +40,26 @@ class TrainingSection(Section):
     """Momentum of SGD."""
     nesterov: bool = False
     """Use Nesterov momentum; needs `momentum`."""
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of the running mean of gradients in Adam and AdamW."""
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of the running mean of squared gradients in Adam and AdamW."""
+    eps: float = Field(default=1e-8, ge=1e-30)
+    """What Adam and AdamW add to the root of the mean square, to not divide by 0."""
+    clip_norm: float = Field(default=0.0, ge=0.0)
+    """Largest norm of all gradients of one MLP in a step; longer ones are scaled down to it, and 0
+    never scales.
+    """
+    schedule: ScheduleName = DEFAULT_SCHEDULE
+    """What the learning rate is multiplied by in the course of the training."""
+    warmup: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of all steps in which a factor beside the schedule rises to 1: with W such steps it is
+    1/W in the first, 2/W in the second.
+    """
+    dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
+    """What the dropout probabilities are multiplied by."""
+    weight_decay_schedule: ScheduleName = DEFAULT_SCHEDULE
+    """What `weight_decay` or `l2` is multiplied by."""
     batch_size: int | None = Field(default=None, ge=1)
     """Rows in a minibatch."""
     epochs: int | None = Field(default=None, ge=1)
@@ -91,7 +112,10 @@ class OwnSpaceFields(Section):
 
 SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)
 WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
-REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
+REAL_FIELDS = (
+    *("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum"),
+    *("beta1", "beta2", "eps", "clip_norm", "warmup"),
+)
 PER_LAYER_FIELDS = ("width", "dropout")
 
 

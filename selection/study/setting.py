@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selection.study.activations import ActivationName
+from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
@@ -38,7 +39,8 @@ class Setting:
 
     Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
     l2 is the penalty that adam adds to the gradient. Biases are never decayed. features is the
-    number of inputs that are used, counted from the first; 0 means all.
+    number of inputs that are used, counted from the first; 0 means all. clip_norm limits the norm
+    of all gradients of the MLP; 0 is no limit. warmup is a share of all steps.
     """
 
     kind: Kind
@@ -50,6 +52,19 @@ class Setting:
     momentum: float
     init_std: float
     features: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float = 0.0
+    schedule: ScheduleName = DEFAULT_SCHEDULE
+    warmup: float = 0.0
+    dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
+    weight_decay_schedule: ScheduleName = DEFAULT_SCHEDULE
+
+    @property
+    def penalty(self) -> float:
+        """The weight decay or the l2, of which an optimizer has one."""
+        return self.weight_decay + self.l2
 
     def seen_inputs(self, inputs: int) -> int:
         """Return how many of the given number of inputs this MLP uses."""
