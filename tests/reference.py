@@ -16,13 +16,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from selection.data.prepare import FoldData
+from selection.study import activations
 from selection.study.setting import Setting
 from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
 from selection.train.initial import initial_layer
 
-# nn.GELU under the name "gelu", and so on.
-ACTIVATIONS = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
+# nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
+_MODULES = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
+ACTIVATIONS = {name: _MODULES[name.replace("_", "")] for name in activations.ACTIVATIONS}
 
 
 class HashDropout(nn.Module):
