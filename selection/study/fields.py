@@ -63,6 +63,10 @@ class DataSection(Section):
     """Columns to one-hot encode: text, or codes that only name a category."""
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
+    weights: str | None = None
+    """Column of the weight of each row in the training of MLPs and baselines, at least 0. It is no
+    feature, and scores stay unweighted.
+    """
     impute: Literal["median"] | None = None
     """How missing numbers are filled; without it a missing number is an error."""
     held_out: (
@@ -83,7 +87,7 @@ class DataSection(Section):
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
-            own = ("target", "drop", "categorical", "groups", "delimiter", "missing")
+            own = ("target", "drop", "categorical", "groups", "weights", "delimiter", "missing")
             given = [name for name in own if getattr(self, name)]
             if given:
                 raise ValueError(

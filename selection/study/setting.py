@@ -15,6 +15,8 @@ from selection.study.activations import ActivationName
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+# By the name of the class, where a study gives a table.
+ClassWeights = Literal["none", "balanced"] | tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,8 @@ class Setting:
 
     Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
     l2 is the penalty that adam adds to the gradient. Biases are never decayed. features is the
-    number of inputs that are used, counted from the first; 0 means all.
+    number of inputs that are used, counted from the first; 0 means all. label_smoothing and
+    class_weights belong to the loss that is trained, never to one that is reported.
     """
 
     kind: Kind
@@ -49,6 +52,8 @@ class Setting:
     momentum: float
     init_std: float
     features: int = 0
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
 
     def seen_inputs(self, inputs: int) -> int:
         """Return how many of the given number of inputs this MLP uses."""

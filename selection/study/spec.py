@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ from selection.study.activations import DEFAULT_ACTIVATION
 from selection.study.fields import StudySections
 from selection.study.hyperparameters import section_of, space_names
 from selection.study.rules import rule_errors
-from selection.study.setting import Kind, Setting
+from selection.study.setting import ClassWeights, Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, wrong_value
 from selection.study.toml_text import read_toml, refuse_deep
@@ -114,6 +115,8 @@ class StudySpec:
             momentum=float(momentum),
             init_std=float(values["std"]) if init == "normal" else 0.0,
             features=values["features"] or 0,
+            label_smoothing=float(values["label_smoothing"]),
+            class_weights=_class_weights(values["class_weights"]),
         )
 
 
@@ -164,6 +167,14 @@ def most_features(spec: StudySpec) -> int:
 def usual_learning_rate(optimizer: str) -> float:
     """Return the default learning rate of an optimizer."""
     return 0.1 if optimizer == "sgd" else 0.001
+
+
+def _class_weights(value: Any) -> ClassWeights:
+    """Return the weights of classes as a setting holds them; equal tables are equal."""
+    if not isinstance(value, Mapping):
+        weights: ClassWeights = value
+        return weights
+    return tuple((name, float(value[name])) for name in sorted(value)) or "none"
 
 
 def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:
