@@ -15,16 +15,19 @@ import numpy as np
 import sklearn.metrics as oracle
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from selection.data.prepare import FoldData
+from selection.study import activations
 from selection.study.setting import Setting
 from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
 from selection.train.initial import initial_layer
 
-# nn.GELU under the name "gelu", and so on.
-ACTIVATIONS = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
+# nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
+_MODULES = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
+ACTIVATIONS = {name: _MODULES[name.replace("_", "")] for name in activations.ACTIVATIONS}
 
 
 class HashDropout(nn.Module):
@@ -227,7 +230,7 @@ def train(
             schedules.set((epoch - 1) * batches + step)
             outputs = model(features[batch])
             optimizer.zero_grad()
-            _loss(outputs, targets[batch]).backward()  # type: ignore[no-untyped-call]
+            training_loss(setting, data, outputs, targets, batch).backward()  # type: ignore[no-untyped-call]
             if setting.clip_norm > 0:
                 nn.utils.clip_grad_norm_(model.parameters(), setting.clip_norm)
             optimizer.step()
@@ -281,6 +284,40 @@ def _set_keys(model: nn.Sequential, data: FoldData, seed: int, epoch: int, step:
 def _gradient(linear: nn.Linear) -> torch.Tensor:
     assert linear.weight.grad is not None
     return linear.weight.grad
+
+
+def training_loss(
+    setting: Setting, data: FoldData, outputs: Tensor, targets: Tensor, batch: Tensor
+) -> Tensor:
+    """Return the loss that is trained: row by row by torch, averaged by the weights of the rows."""
+    wanted = targets[batch]
+    of_rows = torch.ones(len(batch), dtype=outputs.dtype)
+    if data.weights is not None:
+        of_rows = torch.from_numpy(data.weights)[batch].to(outputs.dtype)
+    if not data.classes:
+        losses = nn.functional.mse_loss(outputs[:, 0], wanted, reduction="none")
+        return (of_rows * losses).sum() / of_rows.sum()
+    of_classes = _class_weights(setting, data)
+    weight = None if of_classes is None else torch.from_numpy(of_classes).to(outputs.dtype)
+    options: Any = {"weight": weight, "label_smoothing": setting.label_smoothing}
+    if data.weights is None:
+        return nn.functional.cross_entropy(outputs, wanted, **options)
+    losses = nn.functional.cross_entropy(outputs, wanted, reduction="none", **options)
+    total = of_rows if weight is None else of_rows * weight[wanted]
+    return (of_rows * losses).sum() / total.sum()
+
+
+def _class_weights(setting: Setting, data: FoldData) -> NDArray[np.float64] | None:
+    """Ask scikit-learn; a class that no training row has is never asked for."""
+    if setting.class_weights == "none":
+        return None
+    names = np.arange(data.classes)
+    if setting.class_weights == "balanced":
+        found: NDArray[np.float64] = compute_class_weight(
+            "balanced", classes=names, y=data.targets[data.training]
+        )
+        return found
+    return np.array([dict(setting.class_weights)[name] for name in data.class_names])
 
 
 def _loss(outputs: Tensor, targets: Tensor) -> Tensor:

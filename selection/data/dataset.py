@@ -33,7 +33,7 @@ class Dataset:
 
     Shape: features is (N, D), uint8 for images and float64 otherwise, NaN where a value is missing
     and imputed later; categories has (N,) text per categorical column; target is (N,) int64 class
-    indices or float64; groups is (N,) int64.
+    indices or float64; groups is (N,) int64; weights is (N,) float64.
     """
 
     name: str
@@ -51,6 +51,7 @@ class Dataset:
     class_kind: LabelKind = "text"
     category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
     held_out_identities: HeldOutRows | None = None
+    weights: NDArray[np.float64] | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -77,6 +78,7 @@ class Dataset:
             categories={name: column[numbers] for name, column in self.categories.items()},
             target=self.target[numbers],
             groups=None if self.groups is None else self.groups[numbers],
+            weights=None if self.weights is None else self.weights[numbers],
         )
 
 
@@ -119,6 +121,7 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         target=kept.target,
         class_names=kept.class_names,
         groups=kept.groups,
+        weights=kept.weights,
         class_kind=kept.class_kind,
         category_kinds=kept.category_kinds,
         fingerprint=hash_rows(kept),

@@ -103,7 +103,8 @@ class FoldData:
     """Hold all development rows as one fold sees them.
 
     Shape: features is (N, D) and targets (N,), whose order is that of the development rows;
-    training and validation are row numbers. D may differ between folds.
+    training and validation are row numbers. D may differ between folds. weights (N,) are those of
+    rows in a training loss, None if all weigh the same.
     Units: a continuous target is (value - target_mean) / target_std.
     """
 
@@ -116,6 +117,8 @@ class FoldData:
     target_mean: float
     target_std: float
     classes: int
+    class_names: tuple[str, ...] = ()
+    weights: NDArray[np.float64] | None = None
 
 
 def prepare_folds(
@@ -145,6 +148,8 @@ def prepare_folds(
                 target_mean=preparation.target_mean,
                 target_std=preparation.target_std,
                 classes=len(dataset.class_names),
+                class_names=dataset.class_names,
+                weights=dataset.weights,
             )
         )
     return tuple(folds)

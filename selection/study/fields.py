@@ -64,6 +64,10 @@ class DataSection(Section):
     """Columns of categories: text, or codes that only name one; left out, the columns of text."""
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
+    weights: str | None = None
+    """Column of the weight of each row in the training of MLPs and baselines, at least 0. It is no
+    feature, and scores stay unweighted.
+    """
     impute: Literal["median"] | None = None
     """How missing numbers are filled; without it a missing number is an error."""
     held_out: (
@@ -89,7 +93,7 @@ class DataSection(Section):
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
-            own = ("target", "drop", "categorical", "groups", "delimiter", "missing")
+            own = ("target", "drop", "categorical", "groups", "weights", "delimiter", "missing")
             given = [name for name in own if getattr(self, name)]
             if given:
                 raise ValueError(

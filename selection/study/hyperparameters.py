@@ -6,7 +6,7 @@ Each may be a constant, or be searched in [space]. What a trial does with them i
 from __future__ import annotations
 
 import math
-from typing import Annotated, TypeGuard
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import Field
 
@@ -14,6 +14,8 @@ from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
 from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 from selection.study.section import Section
 from selection.study.setting import Init, OptimizerName, Precision
+
+Weight = Annotated[float, Field(gt=0.0)]
 
 
 class ModelSection(Section):
@@ -64,6 +66,15 @@ class TrainingSection(Section):
     """Rows in a minibatch."""
     epochs: int | None = Field(default=None, ge=1)
     """Passes over the training rows."""
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each label that is spread evenly over all classes in the training loss; reported
+    losses have none.
+    """
+    class_weights: Literal["none", "balanced"] | dict[str, Weight] = "none"
+    """Weights of the classes in the training loss: `balanced` gives each class the same weight in
+    all, a table weighs classes by name (1 if left out; in this section only). Scores stay
+    unweighted.
+    """
     precision: Precision = "float32"
     """Number format of matrix products; `tf32` matters on a GPU only."""
     diagnostics: bool = False
@@ -114,7 +125,7 @@ SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, Train
 WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
 REAL_FIELDS = (
     *("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum"),
-    *("beta1", "beta2", "eps", "clip_norm", "warmup"),
+    *("beta1", "beta2", "eps", "clip_norm", "warmup", "label_smoothing"),
 )
 PER_LAYER_FIELDS = ("width", "dropout")
 

@@ -26,6 +26,7 @@ def rule_errors(
         *_search_errors(sections, space, where),
         *_constant_errors(space, constants, where),
         *_optimizer_errors(sections, space, constants, where),
+        *_loss_errors(sections, space, constants, where),
         *_layer_errors(sections, space, constants, default, where),
         *_pruner_errors(sections, where),
         *_rung_errors(sections, space, constants, where),
@@ -103,6 +104,25 @@ def _optimizer_errors(
         at = location_name(where, ("training", "nesterov"))
         errors.append(ErrorDetail(at, "nesterov needs momentum", "momentum = 0", "Set momentum."))
     return errors
+
+
+def _loss_errors(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[ErrorDetail]:
+    """Refuse what only the loss of a classification has."""
+    metric = sections.search.metric
+    if METRICS[metric].task == "classification":
+        return []
+    return [
+        ErrorDetail(
+            location_name(where, ("space" if name in {*space, *constants} else "training", name)),
+            f"{name} needs a metric of classification",
+            show(metric),
+            "Remove it.",
+        )
+        for name, off in (("label_smoothing", 0.0), ("class_weights", "none"))
+        if _possible(name, sections, space, constants) != [off]
+    ]
 
 
 def _layer_errors(

@@ -17,6 +17,8 @@ Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["float32", "tf32", "bfloat16"]
 NumericEmbedding = Literal["none", "pl", "pbld"]
+# By the name of the class, where a study gives a table.
+ClassWeights = Literal["none", "balanced"] | tuple[tuple[str, float], ...]
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,8 @@ class Setting:
     Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
     l2 is the penalty that adam adds to the gradient. Biases are never decayed. features is the
     number of inputs that are used, counted from the first; 0 means all. clip_norm limits the norm
-    of all gradients of the MLP; 0 is no limit. warmup is a share of all steps.
+    of all gradients of the MLP; 0 is no limit. warmup is a share of all steps. label_smoothing
+    and class_weights belong to the loss that is trained, never to one that is reported.
     """
 
     kind: Kind
@@ -60,6 +63,8 @@ class Setting:
     warmup: float = 0.0
     dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
     weight_decay_schedule: ScheduleName = DEFAULT_SCHEDULE
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
 
     @property
     def penalty(self) -> float:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from selection.study.hyperparameters import section_of, space_names
 from selection.study.recipes import RecipeFacts, fill_in, fill_in_rows, usual_values
 from selection.study.rules import rule_errors
 from selection.study.schedules import DEFAULT_SCHEDULE
-from selection.study.setting import Kind, Setting
+from selection.study.setting import ClassWeights, Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, wrong_value
 from selection.study.toml_text import read_toml, refuse_deep
@@ -128,6 +129,8 @@ class StudySpec:
             clip_norm=float(values["clip_norm"]),
             schedule=values["schedule"],
             warmup=float(values["warmup"]),
+            label_smoothing=float(values["label_smoothing"]),
+            class_weights=_class_weights(values["class_weights"]),
         )
         return replace(setting, **_betas(values), **_other_schedules(values, setting))
 
@@ -197,6 +200,14 @@ def most_features(spec: StudySpec) -> int:
 def usual_learning_rate(optimizer: str) -> float:
     """Return the default learning rate of an optimizer."""
     return 0.1 if optimizer == "sgd" else 0.001
+
+
+def _class_weights(value: Any) -> ClassWeights:
+    """Return the weights of classes as a setting holds them; equal tables are equal."""
+    if not isinstance(value, Mapping):
+        weights: ClassWeights = value
+        return weights
+    return tuple((name, float(value[name])) for name in sorted(value)) or "none"
 
 
 def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:

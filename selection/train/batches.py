@@ -23,6 +23,8 @@ BLOCK_BYTES = 2**20
 # After each epoch as many training rows as validation rows are scored, evenly spread, and at least
 # this many.
 SCORED_ROWS = 512
+# A minibatch that weighs nothing is divided by it: every share is 0.
+LEAST_WEIGHT = torch.finfo(torch.float64).tiny
 # Rows that are coded at once: codes take eight bytes each until they are cast.
 CODED_ROWS = 8192
 
@@ -163,9 +165,10 @@ def training_order(seed: int, fold: FoldData, epoch: int) -> Tensor:
 class Minibatch:
     """Hold one step's rows of the first F' folds; those without rows left take no step.
 
-    Shape: features (F', D, B); wanted (F', C, B); share (F', 1, 1, B) is 1 / rows of the fold in
-    this step, 0 where a shorter fold is padded; noise[l] (F', H, B) for each hidden layer that is
-    dropped from. step is its number in the epoch, or a tensor (1,) that holds it on the device.
+    Shape: features (F', D, B); wanted (F', C, B); share (F', 1, 1, B) is the weight of a row in
+    the mean loss, 1 / rows of the fold in this step unless rows have weights, 0 where a shorter
+    fold is padded; noise[l] (F', H, B) for each hidden layer that is dropped from. step is its
+    number in the epoch, or a tensor (1,) that holds it on the device.
     """
 
     step: int | Tensor
@@ -204,7 +207,8 @@ class Epoch:
         real = torch.zeros(len(folds), self.steps * batch_size, dtype=torch.float64)
         for line, fold in enumerate(folds):
             order[line, : self.sizes[line]] = training_order(seed, rows.folds[fold], epoch)
-            real[line, : self.sizes[line]] = 1.0
+            rows_in_order = order[line, : self.sizes[line]]
+            real[line, : self.sizes[line]] = _weights(rows.folds[fold], rows_in_order)
         device = rows.like.device
         self.order = order.to(device)
         self._feature_rows = self._by_step(
@@ -212,7 +216,7 @@ class Epoch:
         )
         self._wanted_rows = self._by_step(self.order + _column(rows.wanted.starts, folds, device))
         real = self._by_step(real)
-        share = real / real.sum(dim=2, keepdim=True).clamp_(min=1.0)
+        share = real / real.sum(dim=2, keepdim=True).clamp_(min=LEAST_WEIGHT)
         self._share = share.to(device, rows.like.dtype)
         self._keys = self._noise_keys(folds, seed, epoch)
 
@@ -324,6 +328,11 @@ class Epoch:
                     dtype=torch.int32,
                 )
         return keys.to(self.rows.like.device)
+
+
+def _weights(fold: FoldData, rows: Tensor) -> Tensor | float:
+    """Return the weight of some rows in the training loss. Shape: (B,) -> (B,)."""
+    return 1.0 if fold.weights is None else torch.from_numpy(fold.weights)[rows]
 
 
 def _column(starts: Sequence[int], folds: Sequence[int], device: torch.device) -> Tensor:

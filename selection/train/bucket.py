@@ -22,6 +22,7 @@ from selection.train.activations import FUNCTIONS
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
 from selection.train.initial import initial_layer
+from selection.train.loss import TrainingLoss
 from selection.train.moving import Moving, moves_dropout
 from selection.train.optimizer import Layer, make_optimizer
 from selection.train.products import add_product, affine, first
@@ -45,6 +46,7 @@ class Bucket:
         self.like = rows.like
         self.work = rows.work
         self.task = rows.task
+        self._data = [rows.folds[fold] for fold in folds]
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
         self.optimizer.watch(self.layers)
@@ -144,7 +146,7 @@ class Bucket:
         outputs = self.outputs(layers[-1], inputs[-1])  # (M', C, B)
         outputs = outputs.view(batch.folds, self.trials, *outputs.shape[1:])
         factor = self.optimizer.begin_step(batch.share, self.trials)
-        delta = self._output_gradient(outputs, batch.wanted, factor)  # (M', C, B)
+        delta = self._loss.gradient(outputs, batch.wanted, batch.share, factor)  # (M', C, B)
         for index in range(self.kind.hidden_layers, -1, -1):
             rows = inputs[index].to(delta.dtype)
             # The gradient below is taken before the weights move.
@@ -216,6 +218,7 @@ class Bucket:
         if min(limits) < width:
             seen = torch.arange(width) < torch.tensor(limits).view(-1, 1, 1)  # (T, 1, D)
             self.seen = seen.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
+        self._loss = TrainingLoss(self.settings, self._data, self.task, self.like)
         self._drops: list[Drop] = []
         folds = len(self.folds)
         # Folds of unequal sizes are not at the same point of a schedule.
@@ -275,17 +278,6 @@ class Bucket:
         noise = batch.noise[index] if self._drops[index].is_used else None
         units = self.layers[index].weight.size(1)
         return noise if noise is None or noise.size(1) == units else noise[:, :units]
-
-    def _output_gradient(self, outputs: Tensor, wanted: Tensor, factor: Tensor) -> Tensor:
-        """Return the gradient of each member's mean loss, times a factor.
-
-        Shape: outputs (F', T, C, B), wanted (F', C, B), factor (F', T or 1, 1, B) -> (M', C, B).
-        """
-        if self.task == "regression":
-            gradient = (outputs - wanted.unsqueeze(1)).mul_(2.0)
-        else:
-            gradient = torch.softmax(outputs, dim=2).sub_(wanted.unsqueeze(1))
-        return gradient.mul_(factor).flatten(0, 1)
 
     def _pass_back(self, delta: Tensor, kept: Tensor, mask: Tensor | None) -> Tensor:
         """Take a gradient back through dropout and activation, in place. Shape: (M', H, B)."""

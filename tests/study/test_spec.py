@@ -398,3 +398,76 @@ def test_fingerprint_and_differences_see_every_change() -> None:
 def test_the_metric_gives_task_and_direction(metric: str, task: str, is_minimised: bool) -> None:
     spec = parse_study(study(search={"metric": metric}), "s.toml")
     assert (spec.task, spec.is_minimised) == (task, is_minimised)
+
+
+# The loss that is trained.
+
+
+def loss_study(metric: str, **sections: Any) -> dict[str, Any]:
+    return {
+        "name": "s",
+        "data": {"path": "t.csv", "target": "y"},
+        "search": {"metric": metric, "trials": 1},
+        **sections,
+    }
+
+
+def test_losses_are_searched_trial_by_trial() -> None:
+    space = {
+        "label_smoothing": {"low": 0.0, "high": 0.2},
+        "class_weights": {"choices": ["none", "balanced"]},
+    }
+    spec = parse_study(loss_study("accuracy", space=space), "s.toml")
+    assert spec.default == {"label_smoothing": 0.0, "class_weights": "none"}
+    setting = spec.setting({"label_smoothing": 0.1, "class_weights": "balanced"})
+    assert (setting.label_smoothing, setting.class_weights) == (0.1, "balanced")
+    assert setting.kind == spec.setting(spec.default).kind, "members of both pack together"
+
+
+def test_a_table_of_class_weights_is_one_setting_in_any_order() -> None:
+    settings = []
+    for table in ({"a": 2, "b": 0.5}, {"b": 0.5, "a": 2.0}):
+        spec = parse_study(loss_study("accuracy", training={"class_weights": table}), "s.toml")
+        settings.append(spec.setting({}))
+    assert settings[0] == settings[1]
+    assert settings[0].class_weights == (("a", 2.0), ("b", 0.5))
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"training": {"label_smoothing": 0.1}},
+            "[training] label_smoothing: label_smoothing needs a metric of classification",
+        ),
+        (
+            {"space": {"label_smoothing": {"low": 0.0, "high": 0.1}}},
+            "[space] label_smoothing: label_smoothing needs a metric of classification",
+        ),
+        (
+            {"training": {"class_weights": "balanced"}},
+            "[training] class_weights: class_weights needs a metric of classification",
+        ),
+    ],
+)
+def test_a_regression_has_no_classes_to_weigh_or_smooth(sections: Any, said: str) -> None:
+    (line,) = errors(loss_study("rmse", **sections))
+    assert said in line
+    parse_study(loss_study("accuracy", **sections), "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"training": {"class_weights": {"a": 0.0}}}, "must be greater than 0"),
+        ({"training": {"class_weights": "even"}}, "must be one of"),
+        ({"training": {"label_smoothing": 1.0}}, "must be less than 1"),
+        (
+            {"space": {"class_weights": {"choices": [{"a": 1.0}, "none"]}}},
+            "a table of class_weights must be that of all trials",
+        ),
+    ],
+)
+def test_losses_that_are_none_are_refused(sections: Any, said: str) -> None:
+    (line,) = errors(loss_study("accuracy", **sections))
+    assert said in line

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -227,6 +228,23 @@ def test_a_graph_is_captured_where_enough_is_left_to_do(
 def test_members_that_see_other_inputs_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [make_setting(widths=[9], batch_size=BATCH, features=count) for count in (0, 2, 5)]
     train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_losses_that_differ_stay_on_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    losses: list[dict[str, Any]] = [
+        {},
+        {"class_weights": "balanced", "label_smoothing": 0.1},
+        {"label_smoothing": 0.2},
+    ]
+    settings = [
+        make_setting(widths=[9], batch_size=BATCH, **loss, **OPTIMIZERS[optimizer])
+        for loss in losses
+    ]
+    folds = [replace(fold, weights=np.arange(103.0)) for fold in make_folds()]
+    train_pack(load(monkeypatch, folds), settings, "accuracy")
 
 
 def test_a_step_that_looks_at_a_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
