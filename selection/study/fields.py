@@ -25,6 +25,7 @@ CSV_KEYS = ("delimiter", "decimal", "encoding", "missing")
 
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
+Prepare = Literal["scale", "standardize", "robust", "quantile", "none"]
 
 
 class HeldOutColumn(Section):
@@ -71,10 +72,17 @@ class DataSection(Section):
     """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
     with one value in a column.
     """
-    prepare: Literal["scale", "standardize", "none"] = "standardize"
-    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1, mean 0
-    and deviation 1, or none.
+    prepare: Prepare = "standardize"
+    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1
+    (`scale`), mean 0 and deviation 1 (`standardize`), median 0 and quartile range 1 with values
+    clipped smoothly to -3..3 (`robust`), a normal distribution by way of quantiles (`quantile`), or
+    none. `standardize`, `robust` and `quantile` standardize a regression's target as well.
     """
+
+    @property
+    def is_target_standardized(self) -> bool:
+        """Say whether a target of a regression has mean 0 and deviation 1 in training."""
+        return self.prepare in ("standardize", "robust", "quantile")
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:

@@ -10,16 +10,38 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.pipeline import FunctionTransformer, make_pipeline
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    OneHotEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
-from selection.data.prepare import FoldData, fit_preparation, prepare_folds
+from selection.data.prepare import (
+    FoldData,
+    fit_preparation,
+    preparation_from_json,
+    preparation_to_json,
+    prepare_folds,
+)
+from selection.data.scaling import Linear, fit_scaling, scaling_to_json
 from selection.errors import DataError
 from selection.study.spec import StudySpec
 
 Study = Callable[..., StudySpec]
 COLOURS = ("red", "green", "blue")
+SCALERS = {
+    "standardize": StandardScaler(),
+    "scale": MinMaxScaler(),
+    "robust": make_pipeline(
+        RobustScaler(), FunctionTransformer(lambda values: values / np.hypot(1.0, values / 3.0))
+    ),
+    "quantile": QuantileTransformer(n_quantiles=10, output_distribution="normal"),
+}
 
 
 def dataset_of(features: NDArray[Any], target: NDArray[Any], colours: bool = False) -> Dataset:
@@ -68,15 +90,15 @@ def prepared(
     return prepare_folds(dataset, make_splits(dataset, spec).splits, spec, dtype)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "scaler"), [("standardize", StandardScaler()), ("scale", MinMaxScaler())]
-)
+@pytest.mark.parametrize("prepare", SCALERS)
 def test_scalers_are_fitted_on_training_rows(
-    study: Study, numbers: NDArray[np.float64], prepare: str, scaler: Any
+    study: Study, numbers: NDArray[np.float64], prepare: str
 ) -> None:
-    for fold in prepared(study, dataset_of(numbers, CLASSES), prepare):
-        expected = scaler.fit(numbers[fold.training]).transform(numbers)
-        np.testing.assert_allclose(fold.features, expected, atol=1e-12)
+    # Of a constant column scikit-learn's quantiles make their least score.
+    columns = numbers[:, :3] if prepare == "quantile" else numbers
+    for fold in prepared(study, dataset_of(columns, CLASSES), prepare):
+        expected = SCALERS[prepare].fit(columns[fold.training]).transform(columns)
+        np.testing.assert_allclose(fold.features, expected, atol=1e-9)
 
 
 def test_none_leaves_features_alone(study: Study, numbers: NDArray[np.float64]) -> None:
@@ -85,16 +107,17 @@ def test_none_leaves_features_alone(study: Study, numbers: NDArray[np.float64]) 
     assert all(fold.features is folds[0].features for fold in folds)
 
 
-@pytest.mark.parametrize("prepare", ["standardize", "scale", "none"])
+@pytest.mark.parametrize("prepare", [*SCALERS, "none"])
 def test_medians_of_training_rows_fill_holes(
     study: Study, holes: NDArray[np.float64], prepare: str
 ) -> None:
     for fold in prepared(study, dataset_of(holes, CLASSES), prepare, impute="median"):
         imputer = SimpleImputer(strategy="median").fit(holes[fold.training])
         expected = imputer.transform(holes)
-        if prepare != "none":
-            scaler = StandardScaler() if prepare == "standardize" else MinMaxScaler()
-            expected = scaler.fit(expected[fold.training]).transform(expected)
+        if prepare == "quantile":
+            expected = fit_scaling(expected[fold.training], "quantile").apply(expected)
+        elif prepare != "none":
+            expected = SCALERS[prepare].fit(expected[fold.training]).transform(expected)
         np.testing.assert_allclose(fold.features, expected, atol=1e-12)
 
 
@@ -149,10 +172,11 @@ def test_rows_beyond_one_chunk_are_prepared(study: Study) -> None:
     np.testing.assert_allclose(fold.features, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("prepare", ["standardize", "robust", "quantile"])
 def test_continuous_target_is_standardised_by_training_rows(
-    study: Study, numbers: NDArray[np.float64]
+    study: Study, numbers: NDArray[np.float64], prepare: str
 ) -> None:
-    for fold in prepared(study, dataset_of(numbers, VALUES), "standardize"):
+    for fold in prepared(study, dataset_of(numbers, VALUES), prepare):
         assert fold.target_mean == pytest.approx(VALUES[fold.training].mean(), rel=1e-14)
         assert fold.target_std == pytest.approx(VALUES[fold.training].std(), rel=1e-12)
         again = fold.targets * fold.target_std + fold.target_mean
@@ -188,7 +212,7 @@ def test_arrays_are_contiguous_and_of_the_type_asked(
         assert fold.classes == 2
 
 
-@pytest.mark.parametrize("prepare", ["standardize", "scale"])
+@pytest.mark.parametrize("prepare", SCALERS)
 def test_validation_rows_leak_nothing(
     study: Study, holes: NDArray[np.float64], prepare: str
 ) -> None:
@@ -205,8 +229,8 @@ def test_validation_rows_leak_nothing(
             dataset, features=features, target=target, categories={"colour": colours}
         )
         clean, dirty = (fit_preparation(d, split.training, spec) for d in (dataset, poisoned))
-        for name in ("fill", "center", "scale"):
-            np.testing.assert_array_equal(getattr(clean, name), getattr(dirty, name))
+        np.testing.assert_array_equal(clean.fill, dirty.fill)
+        assert scaling_to_json(clean.scaling) == scaling_to_json(dirty.scaling)
         assert clean.categories == dirty.categories
         assert (clean.target_mean, clean.target_std) == (dirty.target_mean, dirty.target_std)
         # The rows that are trained on come out the same, bit by bit.
@@ -248,3 +272,15 @@ def test_table_of_categories_alone(study: Study) -> None:
     for fold in prepared(study, dataset, "standardize"):
         assert fold.features.shape == (50, 3)
         np.testing.assert_array_equal(fold.features.sum(axis=1), np.ones(50))
+
+
+def test_constants_of_an_earlier_version_are_read(study: Study, holes: NDArray[np.float64]) -> None:
+    """Their center and scale stood beside fill."""
+    spec = study({"path": "t.csv", "target": "y", "impute": "median"})
+    preparation = fit_preparation(dataset_of(holes, CLASSES), np.arange(50), spec)
+    value = preparation_to_json(preparation)
+    assert isinstance(preparation.scaling, Linear)
+    value |= {name: value["scaling"][name] for name in ("center", "scale")}
+    del value["scaling"]
+    again = preparation_from_json(value)
+    np.testing.assert_array_equal(again.apply(holes, {}), preparation.apply(holes, {}))

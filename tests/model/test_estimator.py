@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ import selection
 from selection.data.dataset import Dataset
 from selection.data.folds import Split
 from selection.data.prepare import fit_preparation, prepare_folds
+from selection.data.scaling import scaling_to_json
 from selection.errors import ExportError
 from selection.model.estimator import (
     AnyModel,
@@ -108,6 +110,9 @@ RECIPES = {
     "text": Recipe(classes=("no", "yes"), columns=0, categorical=("colour", "site"), widths=()),
     "linear": Recipe(prepare="scale", widths=()),
     "raw_values": Recipe(classes=(), prepare="none", is_imputed=True, widths=()),
+    "robust": Recipe(prepare="robust", is_imputed=True, categorical=("colour",)),
+    "quantile": Recipe(prepare="quantile", is_imputed=True, categorical=("colour",)),
+    "quantile_values": Recipe(classes=(), prepare="quantile", parts=PARTS),
     "class_ensemble": Recipe(is_imputed=True, categorical=("colour",), parts=PARTS),
     "value_ensemble": Recipe(classes=(), categorical=("colour",), widths=(5, 4), parts=PARTS),
 }
@@ -256,7 +261,7 @@ def _member_by_hand(
                 case other:
                     torch_unit = getattr(torch.nn.functional, other)(torch.from_numpy(unit))
                     unit = torch_unit.numpy()
-    if not case.recipe.classes and case.recipe.prepare == "standardize":
+    if not case.recipe.classes and case.recipe.prepare not in ("scale", "none"):
         target = case.dataset.target[rows]
         unit = unit * target.std() + target.mean()
     return unit
@@ -275,6 +280,14 @@ def _prepared_by_hand(
         match case.recipe.prepare:
             case "standardize":
                 values = (values - seen.mean()) / seen.std()
+            case "robust":
+                lower, middle, upper = np.quantile(seen, [0.25, 0.5, 0.75])
+                if upper == lower:
+                    upper, lower = seen.max() / 2, seen.min() / 2
+                scaled = (values - middle) / (upper - lower) if upper > lower else 0.0 * values
+                values = scaled / np.hypot(1.0, scaled / 3.0)
+            case "quantile":
+                values = _scores_by_hand(seen, values)
             case "scale" if case.recipe.is_image:
                 values = values / 255.0
             case "scale":
@@ -284,6 +297,18 @@ def _prepared_by_hand(
         known = sorted(set(case.dataset.categories[name][rows]))
         columns += [[float(value == each) for value in table[name]] for each in known]
     return np.array(columns, dtype=np.float64).T
+
+
+def _scores_by_hand(seen: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return normal scores of levels between ten quantiles; equal ones have their mean level."""
+    if seen.min() == seen.max():
+        return np.zeros_like(values)
+    quantiles = np.quantile(seen, np.arange(10) / 9)
+    knots = np.unique(quantiles)
+    levels = np.array([np.flatnonzero(quantiles == knot).mean() / 9 for knot in knots])
+    levels[0], levels[-1] = 0.0, 1.0
+    found = np.clip(np.interp(values, knots, levels), 1e-7, 1.0 - 1e-7)
+    return np.array([NormalDist().inv_cdf(level) for level in found])
 
 
 def assert_close(ours: NDArray[Any], truth: NDArray[Any]) -> None:
@@ -407,9 +432,9 @@ def test_a_model_returns_from_text_bit_for_bit(name: str) -> None:
     before, after = case.model.outputs(*case.inputs()), again.outputs(*case.inputs())
     assert before.tobytes() == after.tobytes()
     for member, other in zip(case.members, again.members, strict=True):
-        for field in ("fill", "center", "scale"):
-            kept = getattr(other.preparation, field)
-            assert kept.tobytes() == getattr(member.preparation, field).tobytes(), field
+        assert other.preparation.fill.tobytes() == member.preparation.fill.tobytes()
+        kept = scaling_to_json(other.preparation.scaling)
+        assert kept == scaling_to_json(member.preparation.scaling)
         assert other.preparation.categories == member.preparation.categories
         assert np.isnan(other.preparation.fill).all() == (not case.recipe.is_imputed)
 
@@ -429,6 +454,19 @@ def test_a_model_is_loaded_from_a_folder(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict(case.table), case.model.predict(case.table))
     assert load_model(str(tmp_path / "m")).document == model.document
     assert repr(model) == repr(case.model)
+
+
+def test_a_model_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
+    """Its preparation had center and scale beside fill."""
+    case = make_case("holes")
+    document, weights = case.encoded()
+    preparation = document["members"][0]["preparation"]
+    scaling = preparation.pop("scaling")
+    preparation |= {"center": scaling["center"], "scale": scaling["scale"]}
+    model = load_model(write(tmp_path / "m", document, weights))
+    np.testing.assert_array_equal(model.predict(case.table), case.model.predict(case.table))
+    preparation["center"] = "zero"
+    assert "a model must be whole" in refusal(write(tmp_path / "m", document, weights))
 
 
 def refusal(folder: Path) -> str:
@@ -557,7 +595,9 @@ PREPARATION = (*MEMBER, "preparation")
         (("members",), None),
         (("weights",), "model.safetensors"),
         (PREPARATION, []),
-        ((*PREPARATION, "center"), "zero"),
+        ((*PREPARATION, "scaling"), []),
+        ((*PREPARATION, "scaling", "center"), "zero"),
+        ((*PREPARATION, "scaling", "kind"), "cube"),
         ((*PREPARATION, "target_std"), None),
     ],
     ids=str,
@@ -579,7 +619,10 @@ def test_a_broken_document_is_refused(
         ((*MEMBER, "sizes"), [4, 6]),
         ((*PREPARATION, "categories"), []),
         ((*PREPARATION, "categories"), {"colour": ["red"]}),
-        ((*PREPARATION, "center"), [0.0]),
+        ((*PREPARATION, "scaling", "center"), [0.0]),
+        ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[0.0, 1.0]]}),
+        ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[1.0, 0.0]] * 4}),
+        ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[]] * 4}),
         ((*PREPARATION, "fill"), [None, None]),
         (("feature_names",), ["x0", "x1"]),
         (("feature_names",), ["x0", "x0", "x2", "x3"]),

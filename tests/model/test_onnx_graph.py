@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from selection.errors import ExportError
 from selection.model.onnx_graph import encode_onnx
 from selection.study.activations import ACTIVATIONS
+from selection.study.fields import Prepare
 from tests.model.test_estimator import (
     PARTS,
     RECIPES,
@@ -98,7 +99,7 @@ def test_every_activation_and_depth_gives_the_same_outputs(
     assert_equal_to_model(case, case.table)
 
 
-@pytest.mark.parametrize("prepare", ["standardize", "scale", "none"])
+@pytest.mark.parametrize("prepare", get_args(Prepare))
 @pytest.mark.parametrize("kind", ["image", "numbers", "holes"])
 def test_every_preparation_gives_the_same_outputs(kind: str, prepare: str) -> None:
     columns = 16 if kind == "image" else 4
