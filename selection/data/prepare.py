@@ -1,13 +1,15 @@
 """Features and targets as the trainer wants them, with constants of the training rows only.
 
-Order: imputed, scaled, then one-hot columns appended. Fitted in float64, cast at the end.
-Source: scikit-learn's SimpleImputer and OneHotEncoder.
+Order: numbers, imputed and scaled; indicators of those that were missing; one-hot columns.
+Fitted in float64, cast at the end.
+Source: scikit-learn's SimpleImputer, MissingIndicator and OneHotEncoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -31,12 +33,27 @@ PIXEL_RANGE = 255.0
 CHUNK_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Appended:
+    """Count the prepared columns behind the numeric ones: indicators, then one block for each
+    categorical column, of one column for each category that it knows.
+    """
+
+    indicators: int = 0
+    categories: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return self.indicators + sum(self.categories)
+
+
 @dataclass(frozen=True, eq=False)
 class Preparation:
     """Hold the constants fitted on some rows.
 
     Shape: fill is (D,) over the numeric columns, NaN where nothing is filled; scaling is of as
-    many; categories has the known values of each categorical column.
+    many; indicators has (I,) places of numeric columns, those with an indicator;
+    categories has the known values of each categorical column.
     """
 
     fill: NDArray[np.float64]
@@ -44,6 +61,12 @@ class Preparation:
     categories: Mapping[str, tuple[str, ...]]
     target_mean: float = 0.0
     target_std: float = 1.0
+    indicators: tuple[int, ...] = ()
+
+    @property
+    def appended(self) -> Appended:
+        """The columns that stand behind the numeric ones."""
+        return Appended(len(self.indicators), tuple(map(len, self.categories.values())))
 
     def apply(
         self,
@@ -53,17 +76,20 @@ class Preparation:
     ) -> NDArray[np.floating[Any]]:
         """Return features prepared with these constants; an unknown category is all zeros.
 
-        Shape: (N, D) to (N, D + number of known categories), C-contiguous.
+        Shape: (N, D) to (N, D + I + number of known categories), C-contiguous.
         """
         count, width = features.shape
-        known = sum(len(values) for values in self.categories.values())
-        prepared = np.empty((count, width + known), dtype=dtype)
+        column = width + len(self.indicators)
+        prepared = np.empty((count, width + self.appended.width), dtype=dtype)
         for start in range(0, count, CHUNK_ROWS):  # in chunks: float64 images would fill memory
             block = features[start : start + CHUNK_ROWS].astype(np.float64)
-            np.copyto(block, self.fill, where=np.isnan(block))
+            is_missing = np.isnan(block)
+            prepared[start : start + CHUNK_ROWS, width:column] = is_missing[
+                :, list(self.indicators)
+            ]
+            np.copyto(block, self.fill, where=is_missing)
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
                 prepared[start : start + CHUNK_ROWS, :width] = self.scaling.apply(block)
-        column = width
         for name, values in self.categories.items():
             for value in values:
                 prepared[:, column] = categories[name] == value
@@ -86,6 +112,7 @@ def preparation_to_json(preparation: Preparation) -> dict[str, Any]:
         "categories": {name: list(values) for name, values in preparation.categories.items()},
         "target_mean": preparation.target_mean,
         "target_std": preparation.target_std,
+        "indicators": list(preparation.indicators),
     }
 
 
@@ -101,6 +128,7 @@ def preparation_from_json(value: Mapping[str, Any]) -> Preparation:
         categories={name: tuple(values) for name, values in value["categories"].items()},
         target_mean=float(value["target_mean"]),
         target_std=float(value["target_std"]),
+        indicators=tuple(value.get("indicators", ())),
     )
 
 
@@ -134,6 +162,23 @@ class FoldData:
     target_mean: float
     target_std: float
     classes: int
+    appended: Appended = Appended()
+
+    @property
+    def numeric(self) -> int:
+        """The number of numeric columns: the first ones, and the only ones that are scaled."""
+        return int(self.features.shape[1]) - self.appended.width
+
+    @property
+    def indicators(self) -> slice:
+        """The columns that say which numbers were missing."""
+        return slice(self.numeric, self.numeric + self.appended.indicators)
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """The one-hot columns of each categorical column."""
+        ends = list(accumulate(self.appended.categories, initial=self.indicators.stop))
+        return tuple(slice(start, stop) for start, stop in pairwise(ends))
 
 
 def prepare_folds(
@@ -163,6 +208,7 @@ def prepare_folds(
                 target_mean=preparation.target_mean,
                 target_std=preparation.target_std,
                 classes=len(dataset.class_names),
+                appended=preparation.appended,
             )
         )
     return tuple(folds)
@@ -171,11 +217,15 @@ def prepare_folds(
 def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) -> Preparation:
     """Fit the constants of a study's preparation on some development rows.
 
+    A column has an indicator where one of these rows lacks its value, as a category is known where
+    one of them has it: weights of an input that never varies in training would stay random.
+
     Raises: DataError if a column to impute has no value among these rows.
     """
     data = spec.sections.data
     width = dataset.features.shape[1]
     fill = np.full(width, np.nan)
+    indicators: tuple[int, ...] = ()
     scaling: Scaling = identity(width)
     if _is_image(dataset) and data.prepare == "scale":
         scaling = Linear(np.zeros(width), np.full(width, PIXEL_RANGE))
@@ -183,6 +233,8 @@ def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) 
         values = dataset.features[rows].astype(np.float64, order="C")  # (N_training, D)
         if data.impute == "median":
             fill = _medians(values, dataset)
+            if data.missing_indicators:
+                indicators = tuple(np.flatnonzero(np.isnan(values).any(axis=0)).tolist())
             np.copyto(values, fill, where=np.isnan(values))
         scaling = fit_scaling(values, data.prepare)
     target_mean, target_std = 0.0, 1.0
@@ -196,6 +248,7 @@ def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) 
         },
         target_mean=target_mean,
         target_std=target_std,
+        indicators=indicators,
     )
 
 

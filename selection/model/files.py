@@ -55,6 +55,7 @@ class _Preparation(_Part):
     categories: dict[str, list[str]]
     target_mean: float
     target_std: float
+    indicators: list[int] = Field(default_factory=list)
 
     @model_validator(mode="before")
     @classmethod
@@ -123,7 +124,9 @@ class _Document(_Part):
             width = own.width()
             if width != len(self.feature_names) or list(own.categories) != self.categorical:
                 raise ValueError("a preparation of other columns")
-            inputs = width + sum(map(len, own.categories.values()))
+            if not set(own.indicators) <= set(range(width)):
+                raise ValueError(f"indicators of the columns {own.indicators}")
+            inputs = width + len(own.indicators) + sum(map(len, own.categories.values()))
             if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
                 raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
 

@@ -139,10 +139,15 @@ class _Graph:
         if preparation.scaling.width:
             unit = "features"
             if not np.isnan(preparation.fill).all():
+                is_missing = self._node("IsNaN", [unit])
                 fill = self._constant(preparation.fill[None])
-                unit = self._node("Where", [self._node("IsNaN", [unit]), fill, unit])
+                unit = self._node("Where", [is_missing, fill, unit])
             unit = ScalingNodes(self._node, self._constant).add(preparation.scaling, unit)
             parts.append(self._cast(unit, "FLOAT"))
+            if preparation.indicators:
+                places = self._constant(np.array(preparation.indicators, dtype=np.int64))
+                shown = self._node("Gather", [is_missing, places], axis=1)  # (N, I)
+                parts.append(self._cast(shown, "FLOAT"))
         for index, (name, values) in enumerate(preparation.categories.items()):
             parts.append(self._cast(self._equal(index, name, values), "FLOAT"))
         return parts[0] if len(parts) == 1 else self._node("Concat", parts, axis=1)

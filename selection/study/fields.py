@@ -66,6 +66,10 @@ class DataSection(Section):
     """Column that names the group of a row; a group is never split between folds."""
     impute: Literal["median"] | None = None
     """How missing numbers are filled; without it a missing number is an error."""
+    missing_indicators: bool = False
+    """Also tell the MLP which numbers were missing, by an input of 0 or 1 for each numeric column
+    with a missing value among the training rows of a fold; needs `impute`.
+    """
     held_out: (
         Literal["official"] | Annotated[float, Field(gt=0.0, lt=1.0)] | HeldOutColumn | None
     ) = None
@@ -97,6 +101,12 @@ class DataSection(Section):
                 raise ValueError(
                     f"{', '.join(given)} belongs to path; a named data set has its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _indicated_is_filled(self) -> DataSection:
+        if self.missing_indicators and self.impute is None:
+            raise ValueError('missing_indicators needs impute = "median"')
         return self
 
     @model_validator(mode="after")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.impute import SimpleImputer
+from sklearn.impute import MissingIndicator, SimpleImputer
 from sklearn.pipeline import FunctionTransformer, make_pipeline
 from sklearn.preprocessing import (
     MinMaxScaler,
@@ -22,6 +22,7 @@ from sklearn.preprocessing import (
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
 from selection.data.prepare import (
+    Appended,
     FoldData,
     fit_preparation,
     preparation_from_json,
@@ -29,7 +30,7 @@ from selection.data.prepare import (
     prepare_folds,
 )
 from selection.data.scaling import Linear, fit_scaling, scaling_to_json
-from selection.errors import DataError
+from selection.errors import DataError, StudyFileError
 from selection.study.spec import StudySpec
 
 Study = Callable[..., StudySpec]
@@ -135,6 +136,73 @@ def test_categories_of_training_rows_become_columns(
             StandardScaler().fit(numbers[fold.training]).transform(numbers),
             atol=1e-12,
         )
+
+
+def test_missing_numbers_of_training_columns_have_an_indicator(
+    study: Study, holes: NDArray[np.float64]
+) -> None:
+    """As scikit-learn's MissingIndicator has it."""
+    dataset = dataset_of(holes, CLASSES, colours=True)
+    options = {"impute": "median", "missing_indicators": True}
+    widths = set()
+    for fold in prepared(study, dataset, "robust", **options):
+        oracle = MissingIndicator(error_on_new=False).fit(holes[fold.training])
+        expected = oracle.transform(holes)
+        widths.add(expected.shape[1])
+        np.testing.assert_array_equal(fold.features[:, fold.indicators], expected)
+        assert fold.indicators == slice(5, 5 + expected.shape[1])
+        plain = prepared(study, dataset, "robust", impute="median")[fold.fold].features
+        np.testing.assert_array_equal(
+            np.delete(fold.features, fold.indicators, axis=1), plain, strict=True
+        )
+    assert widths == {4, 5}, "one column has one hole, which one fold does not train on"
+    assert replace(dataset, has_indicators=True).inputs == 5 + 5 + 3
+    assert dataset.inputs == 5 + 3
+
+
+def test_no_column_is_indicated_where_nothing_is_missing(
+    study: Study, numbers: NDArray[np.float64]
+) -> None:
+    options = {"impute": "median", "missing_indicators": True}
+    for fold in prepared(study, dataset_of(numbers, CLASSES), "standardize", **options):
+        assert fold.features.shape == (50, 5)
+    pixels = np.random.default_rng(0).integers(0, 256, size=(50, 9), dtype=np.uint8)
+    assert replace(dataset_of(pixels, CLASSES), has_indicators=True).inputs == 9
+    for fold in prepared(study, dataset_of(pixels, CLASSES), "scale", **options):
+        assert (fold.numeric, fold.indicators) == (9, slice(9, 9))
+
+
+def test_indicators_need_filled_numbers(study: Study) -> None:
+    data = {"path": "t.csv", "target": "y", "missing_indicators": True}
+    with pytest.raises(StudyFileError, match="missing_indicators needs impute"):
+        study(data)
+    study({**data, "impute": "median"})
+
+
+def test_a_fold_says_what_each_of_its_columns_is(study: Study, holes: NDArray[np.float64]) -> None:
+    dataset = dataset_of(holes, CLASSES, colours=True)
+    dataset.categories["colour"][7] = "mauve"
+    sizes = np.array(["small", "large"], dtype=object)[np.arange(50) // 25]
+    dataset = replace(dataset, categories={**dataset.categories, "size": sizes})
+    options = {"impute": "median", "missing_indicators": True}
+    for fold in prepared(study, dataset, "quantile", **options):
+        colours = 3 + (7 in fold.training)
+        shown = fold.appended.indicators
+        assert fold.appended == Appended(shown, (colours, 2))
+        assert fold.numeric == 5
+        assert fold.indicators == slice(5, 5 + shown)
+        colour, size = fold.blocks
+        assert colour == slice(5 + shown, 5 + shown + colours)
+        assert size == slice(colour.stop, fold.features.shape[1])
+        assert (fold.features[:, size].sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(fold.features[:, size][:, 1], sizes == "small")
+        is_known = dataset.categories["colour"] != "mauve"
+        assert (fold.features[is_known, colour].sum(axis=1) == 1).all()
+    for fold in prepared(study, dataset_of(np.empty((50, 0)), CLASSES, colours=True), "robust"):
+        assert (fold.numeric, fold.indicators) == (0, slice(0, 0))
+        assert fold.blocks == (slice(0, 3),)
+    fold = prepared(study, dataset_of(np.ones((50, 2)), CLASSES), "none")[0]
+    assert (fold.numeric, fold.indicators, fold.blocks) == (2, slice(2, 2), ())
 
 
 def test_category_unknown_in_training_is_all_zeros(

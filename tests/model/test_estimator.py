@@ -59,6 +59,7 @@ class Recipe:
     columns: int = 4
     is_image: bool = False
     is_imputed: bool = False
+    has_indicators: bool = False
     categorical: tuple[str, ...] = ()
     widths: tuple[int, ...] = (6,)
     activation: str = "relu"
@@ -110,6 +111,9 @@ RECIPES = {
     "text": Recipe(classes=("no", "yes"), columns=0, categorical=("colour", "site"), widths=()),
     "linear": Recipe(prepare="scale", widths=()),
     "raw_values": Recipe(classes=(), prepare="none", is_imputed=True, widths=()),
+    "indicators": Recipe(
+        is_imputed=True, has_indicators=True, categorical=("colour",), parts=PARTS
+    ),
     "robust": Recipe(prepare="robust", is_imputed=True, categorical=("colour",)),
     "quantile": Recipe(prepare="quantile", is_imputed=True, categorical=("colour",)),
     "quantile_values": Recipe(classes=(), prepare="quantile", parts=PARTS),
@@ -120,14 +124,14 @@ CLASSIFIERS = [name for name, recipe in RECIPES.items() if recipe.classes]
 
 
 def make_spec(recipe: Recipe, **sections: Any) -> StudySpec:
-    data = {
+    data: dict[str, Any] = {
         "path": "t.csv",
         "target": "y",
         "prepare": recipe.prepare,
         "categorical": list(recipe.categorical),
     }
     if recipe.is_imputed:
-        data["impute"] = "median"
+        data |= {"impute": "median", "missing_indicators": recipe.has_indicators}
     metric = "accuracy" if recipe.classes else "rmse"
     search = {"metric": metric, "trials": 1}
     return parse_study({"name": "oaks", "data": data, "search": search, **sections}, "s.toml")
@@ -171,6 +175,10 @@ def _features(recipe: Recipe, rng: np.random.Generator, count: int) -> NDArray[A
     values = rng.normal(centers, scales, size=(count, 4))[:, : recipe.columns]
     if recipe.is_imputed:
         values[rng.random(values.shape) < 0.2] = np.nan
+        if recipe.has_indicators:
+            # Two columns that are not missing: for every member, and for the first of three.
+            values[:, 3] = np.nan_to_num(values[:, 3])
+            values[20:, 1] = np.nan_to_num(values[20:, 1])
     return values
 
 
@@ -208,8 +216,8 @@ def make_case(name: str, **changes: Any) -> Case:
     members = []
     for rows in recipe.parts:
         preparation = fit_preparation(dataset, rows, spec)
-        known = sum(len(values) for values in preparation.categories.values())
-        sizes = [recipe.columns + known, *recipe.widths, len(recipe.classes) or 1]
+        inputs = recipe.columns + preparation.appended.width
+        sizes = [inputs, *recipe.widths, len(recipe.classes) or 1]
         layers = [
             LayerWeights(
                 (gain * rng.normal(size=(fan_out, fan_in)) / np.sqrt(fan_in)).astype(np.float32),
@@ -271,9 +279,12 @@ def _prepared_by_hand(
     case: Case, rows: NDArray[np.int64], table: pd.DataFrame
 ) -> NDArray[np.float64]:
     columns: list[Any] = []
+    indicators: list[Any] = []
     for index, name in enumerate(case.dataset.feature_names):
         seen = case.dataset.features[rows, index].astype(np.float64)
         values = table[name].to_numpy(dtype=np.float64)
+        if case.recipe.has_indicators and np.isnan(seen).any():
+            indicators.append(np.where(np.isnan(values), 1.0, 0.0))
         if case.recipe.is_imputed:
             median = np.median(seen[~np.isnan(seen)])
             seen, values = (np.where(np.isnan(each), median, each) for each in (seen, values))
@@ -293,6 +304,7 @@ def _prepared_by_hand(
             case "scale":
                 values = (values - seen.min()) / (seen.max() - seen.min())
         columns.append(values)
+    columns += indicators
     for name in case.recipe.categorical:
         known = sorted(set(case.dataset.categories[name][rows]))
         columns += [[float(value == each) for value in table[name]] for each in known]
@@ -435,6 +447,7 @@ def test_a_model_returns_from_text_bit_for_bit(name: str) -> None:
         assert other.preparation.fill.tobytes() == member.preparation.fill.tobytes()
         kept = scaling_to_json(other.preparation.scaling)
         assert kept == scaling_to_json(member.preparation.scaling)
+        assert other.preparation.indicators == member.preparation.indicators
         assert other.preparation.categories == member.preparation.categories
         assert np.isnan(other.preparation.fill).all() == (not case.recipe.is_imputed)
 
@@ -624,6 +637,8 @@ def test_a_broken_document_is_refused(
         ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[1.0, 0.0]] * 4}),
         ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[]] * 4}),
         ((*PREPARATION, "fill"), [None, None]),
+        ((*PREPARATION, "indicators"), [0]),
+        ((*PREPARATION, "indicators"), [4]),
         (("feature_names",), ["x0", "x1"]),
         (("feature_names",), ["x0", "x0", "x2", "x3"]),
         (("class_names",), ["ash", "birch"]),

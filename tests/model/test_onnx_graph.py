@@ -108,6 +108,26 @@ def test_every_preparation_gives_the_same_outputs(kind: str, prepare: str) -> No
     assert_equal_to_model(case, case.table)
 
 
+@pytest.mark.parametrize("classes", [(), ("no", "yes")], ids=["regression", "classification"])
+@pytest.mark.parametrize("categorical", [(), ("colour",)], ids=str)
+@pytest.mark.parametrize("marks", [(False, False), (True, False), (True, True)], ids=str)
+@pytest.mark.parametrize("prepare", get_args(Prepare))
+def test_preparations_with_all_that_goes_with_them_give_the_same_outputs(
+    prepare: str, marks: tuple[bool, bool], categorical: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    is_imputed, has_indicators = marks
+    case = make_case(
+        "numbers",
+        prepare=prepare,
+        is_imputed=is_imputed,
+        has_indicators=has_indicators,
+        categorical=categorical,
+        classes=classes,
+        parts=PARTS,
+    )
+    assert_equal_to_model(case, case.table)
+
+
 @pytest.mark.parametrize("name", ["text", "holes"])
 @pytest.mark.parametrize("categorical", [("colour",), ("site",), ("site", "colour")], ids=str)
 @pytest.mark.parametrize("classes", [(), ("no", "yes")], ids=["regression", "classification"])
