@@ -213,6 +213,6 @@ def _without_rows(spec: Source) -> dict[str, Any]:
     if isinstance(spec, Mapping):
         return dict(spec)
     content = read_spec(spec, Overrides()).to_json()
-    names = ("prepare", "impute", "drop", "categorical")
+    names = ("prepare", "impute", "missing_indicators", "drop", "categorical")
     content["data"] = {name: content["data"][name] for name in names}
     return content

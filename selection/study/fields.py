@@ -26,6 +26,7 @@ CSV_KEYS = ("delimiter", "decimal", "encoding", "missing")
 
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
+Prepare = Literal["scale", "standardize", "robust", "quantile", "none"]
 
 
 class HeldOutColumn(Section):
@@ -70,16 +71,27 @@ class DataSection(Section):
     """
     impute: Literal["median"] | None = None
     """How missing numbers are filled; without it a missing number is an error."""
+    missing_indicators: bool = False
+    """Also tell the MLP which numbers were missing, by an input of 0 or 1 for each numeric column
+    with a missing value among the training rows of a fold; needs `impute`.
+    """
     held_out: (
         Literal["official"] | Annotated[float, Field(gt=0.0, lt=1.0)] | HeldOutColumn | None
     ) = None
     """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
     with one value in a column.
     """
-    prepare: Literal["scale", "standardize", "none"] | None = None
-    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1, mean 0
-    and deviation 1, or none.
+    prepare: Prepare | None = None
+    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1
+    (`scale`), mean 0 and deviation 1 (`standardize`), median 0 and quartile range 1 with values
+    clipped smoothly to -3..3 (`robust`), a normal distribution by way of quantiles (`quantile`), or
+    none. `standardize`, `robust` and `quantile` standardize a regression's target as well.
     """
+
+    @property
+    def is_target_standardized(self) -> bool:
+        """Say whether a target of a regression has mean 0 and deviation 1 in training."""
+        return self.prepare in ("standardize", "robust", "quantile")
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -99,6 +111,12 @@ class DataSection(Section):
                 raise ValueError(
                     f"{', '.join(given)} belongs to path; a named data set has its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _indicated_is_filled(self) -> DataSection:
+        if self.missing_indicators and self.impute is None:
+            raise ValueError('missing_indicators needs impute = "median"')
         return self
 
     @model_validator(mode="after")
