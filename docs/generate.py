@@ -27,6 +27,7 @@ from selection.metrics import METRICS
 from selection.study.fields import HeldOutColumn, ProvenanceSection, StudySections
 from selection.study.hyperparameters import SPACE_SECTIONS, OwnSpaceFields
 from selection.study.pruners import OPTIONS
+from selection.study.schedules import SCHEDULES
 
 DOCS = Path(__file__).parent
 SOURCE = Path(selection.__file__).parent
@@ -42,6 +43,14 @@ TYPES = {
     "object": "table",
 }
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def schedules() -> str:
+    """Return a table of the schedules."""
+    rows = [_row(f"`{name}`", meaning) for name, meaning in SCHEDULES.items()]
+    return "\n".join(
+        [_row("schedule", "factor in the course of the training"), _row("---", "---"), *rows]
+    )
 
 
 def study_keys() -> str:
@@ -316,6 +325,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "study keys": study_keys,
     "metrics": metrics,
     "pruner options": pruner_options,
+    "schedules": schedules,
     "commands": commands,
     "public names": public_names,
     "imports": imports,

@@ -27,6 +27,7 @@ def rule_errors(
         *_constant_errors(space, constants, where),
         *_optimizer_errors(sections, space, constants, where),
         *_loss_errors(sections, space, constants, where),
+        *_idle_errors(sections, space, constants, where),
         *_layer_errors(sections, space, constants, default, where),
         *_pruner_errors(sections, where),
         *_rung_errors(sections, space, constants, where),
@@ -122,6 +123,34 @@ def _loss_errors(
         )
         for name, off in (("label_smoothing", 0.0), ("class_weights", "none"))
         if _possible(name, sections, space, constants) != [off]
+    ]
+
+
+def _idle_errors(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[ErrorDetail]:
+    """Refuse to search what has no effect on any trial."""
+
+    def is_ever(name: str) -> bool:
+        values = _possible(name, sections, space, constants)
+        parts = (each if isinstance(each, tuple) else (each,) for each in values)
+        return any(isinstance(part, Range) or part > 0 for each in parts for part in each)
+
+    is_sgd = _possible("optimizer", sections, space, constants) == ["sgd"]
+    idle = dict.fromkeys(("beta1", "beta2", "eps") if is_sgd else (), "optimizer adam or adamw")
+    if not is_ever("dropout"):
+        idle["dropout_schedule"] = "dropout"
+    if not is_ever("weight_decay") and not is_ever("l2"):
+        idle["weight_decay_schedule"] = "weight_decay or l2"
+    return [
+        ErrorDetail(
+            location_name(where, ("space", name)),
+            f"{name} needs {needed}",
+            "a search without effect",
+            f"Remove {name}.",
+        )
+        for name, needed in idle.items()
+        if name in space
     ]
 
 

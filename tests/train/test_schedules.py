@@ -65,10 +65,6 @@ def every_factor(name: str, epochs: int, steps: int) -> NDArray[np.float64]:
     return np.concatenate([factors([name], clock)[:, 0] for clock in clocks])
 
 
-def test_every_schedule_has_its_function() -> None:
-    assert list(FUNCTIONS) == list(SCHEDULES)
-
-
 @pytest.mark.parametrize(("epochs", "steps"), [(1, 1), (1, 2), (7, 3), (20, 50), (3, 40)])
 @pytest.mark.parametrize("name", SCHEDULES)
 def test_a_schedule_is_that_of_torch(name: str, epochs: int, steps: int) -> None:
