@@ -12,7 +12,7 @@ from pydantic import Field
 
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
 from selection.study.section import Section
-from selection.study.setting import Init, OptimizerName, Precision
+from selection.study.setting import EpochChoice, Init, OptimizerName, Precision
 
 
 class ModelSection(Section):
@@ -42,7 +42,15 @@ class TrainingSection(Section):
     batch_size: int = Field(default=256, ge=1)
     """Rows in a minibatch."""
     epochs: int = Field(default=10, ge=1)
-    """Passes over the training rows."""
+    """Passes over the training rows; with `epoch = "best_mean"`, at most."""
+    epoch: EpochChoice = "last"
+    """Epoch that scores a trial and that its final model is trained to: the last, or the one with
+    the best mean over folds, the same for all folds.
+    """
+    patience: int = Field(default=0, ge=0)
+    """Epochs without a better mean over folds after which a trial ends; 0 means never. Needs
+    `epoch = "best_mean"`.
+    """
     precision: Precision = "float32"
     """Number format of matrix products; `tf32` matters on a GPU only."""
     diagnostics: bool = False
@@ -93,6 +101,8 @@ SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, Train
 WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
 REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
 PER_LAYER_FIELDS = ("width", "dropout")
+# All trials of a study have the same.
+CONSTANT_FIELDS = ("precision", "diagnostics", "epoch", "patience")
 
 
 def space_names() -> list[str]:

@@ -15,6 +15,7 @@ from selection.study.activations import ActivationName
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+EpochChoice = Literal["last", "best_mean"]
 
 
 @dataclass(frozen=True)
