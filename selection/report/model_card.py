@@ -229,6 +229,7 @@ def _model_rows(document: Mapping[str, Any]) -> list[list[str]]:
     return [
         ["kind", document["model"]],
         ["members", str(len(document["members"]))],
+        *_epoch_rows(training),
         ["updates", " ".join(map(str, training["updates"]))],
         ["updates in cross-validation", f"{training['updates_in_cross_validation']:.0f}"],
         *(
@@ -239,6 +240,14 @@ def _model_rows(document: Mapping[str, Any]) -> list[list[str]]:
         ["weights", f"SHA-256 `{document['weights']['sha256']}`"],
         ["versions", ", ".join(f"{name} {own}" for name, own in document["versions"].items())],
     ]
+
+
+def _epoch_rows(training: Mapping[str, Any]) -> list[list[str]]:
+    """Return how long the model was trained, where that is not the setting's epochs."""
+    if "most_epochs" not in training:
+        return []
+    what = f"{training['epochs']} of {training['most_epochs']}, those of the best mean over folds"
+    return [["epochs", what]]
 
 
 def _several(values: Sequence[float | None]) -> str:

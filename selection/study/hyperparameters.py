@@ -13,7 +13,7 @@ from pydantic import Field
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
 from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 from selection.study.section import Section
-from selection.study.setting import Init, OptimizerName, Precision
+from selection.study.setting import EpochChoice, Init, OptimizerName, Precision
 
 Weight = Annotated[float, Field(gt=0.0)]
 
@@ -65,7 +65,15 @@ class TrainingSection(Section):
     batch_size: int | None = Field(default=None, ge=1)
     """Rows in a minibatch."""
     epochs: int | None = Field(default=None, ge=1)
-    """Passes over the training rows."""
+    """Passes over the training rows; with `epoch = "best_mean"`, at most."""
+    epoch: EpochChoice = "last"
+    """Epoch that scores a trial and that its final model is trained to: the last, or the one with
+    the best mean over folds, the same for all folds.
+    """
+    patience: int = Field(default=0, ge=0)
+    """Epochs without a better mean over folds after which a trial ends; 0 means never. Needs
+    `epoch = "best_mean"`.
+    """
     label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
     """Share of each label that is spread evenly over all classes in the training loss; reported
     losses have none.
@@ -128,6 +136,8 @@ REAL_FIELDS = (
     *("beta1", "beta2", "eps", "clip_norm", "warmup", "label_smoothing"),
 )
 PER_LAYER_FIELDS = ("width", "dropout")
+# All trials of a study have the same.
+CONSTANT_FIELDS = ("precision", "diagnostics", "epoch", "patience")
 
 
 def space_names() -> list[str]:

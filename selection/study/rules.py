@@ -8,7 +8,7 @@ from selection.errors import ErrorDetail, location_name, show
 from selection.metrics import METRICS
 from selection.study.baselines import baselines_of
 from selection.study.fields import StudySections
-from selection.study.hyperparameters import PER_LAYER_FIELDS
+from selection.study.hyperparameters import CONSTANT_FIELDS, PER_LAYER_FIELDS
 from selection.study.pruners import option_errors
 from selection.study.space import Choices, Range, SearchSpace
 from selection.study.trial import Params
@@ -29,6 +29,7 @@ def rule_errors(
         *_loss_errors(sections, space, constants, where),
         *_idle_errors(sections, space, constants, where),
         *_layer_errors(sections, space, constants, default, where),
+        *_patience_errors(sections, where),
         *_pruner_errors(sections, where),
         *_rung_errors(sections, space, constants, where),
         *_fold_errors(sections, where),
@@ -44,7 +45,7 @@ def _constant_errors(space: SearchSpace, constants: Params, where: str) -> list[
             "an entry of [space]",
             "Write it under [training].",
         )
-        for name in ("precision", "diagnostics")
+        for name in CONSTANT_FIELDS
         if name in {*space, *constants}
     ]
 
@@ -193,6 +194,15 @@ def _depths(
     widths = _possible("width", sections, space, constants)
     widths += [default["width"]] if "width" in default else []
     return {len(width) if isinstance(width, tuple) else 1 for width in widths or [1]}
+
+
+def _patience_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
+    training = sections.training
+    if not training.patience or training.epoch == "best_mean":
+        return []
+    at = location_name(where, ("training", "patience"))
+    rule, hint = 'patience needs epoch = "best_mean"', 'Write epoch = "best_mean", or remove it.'
+    return [ErrorDetail(at, rule, f'epoch = "{training.epoch}"', hint)]
 
 
 def _pruner_errors(sections: StudySections, where: str) -> list[ErrorDetail]:

@@ -19,6 +19,7 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 NumericEmbedding = Literal["none", "pl", "pbld"]
 # By the name of the class, where a study gives a table.
 ClassWeights = Literal["none", "balanced"] | tuple[tuple[str, float], ...]
+EpochChoice = Literal["last", "best_mean"]
 
 
 @dataclass(frozen=True)

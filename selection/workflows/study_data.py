@@ -242,16 +242,19 @@ def row_facts(data: StudyData) -> RowFacts:
 def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: int) -> Trainer:
     """Prepare the folds and bring them to the device."""
     folds = prepare_folds(data.dataset, data.plan.splits, spec)
+    training = spec.sections.training
     return Trainer(
         folds,
         spec.task,
         spec.metric,
         spec.seed,
         device,
-        precision=spec.sections.training.precision,
-        diagnostics=spec.sections.training.diagnostics,
+        precision=training.precision,
+        diagnostics=training.diagnostics,
         max_members=max_members,
         rungs=_rungs(spec),
+        epoch=training.epoch,
+        patience=training.patience,
     )
 
 
