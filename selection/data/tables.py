@@ -24,11 +24,13 @@ from selection.data.numbers import DECIMAL_COMMA, Numbers
 from selection.data.row_hashes import RowHashes
 from selection.data.rows import RowKeys, Rows
 from selection.data.table_errors import (
+    WEIGHTS_HINT,
     check_two_classes,
     class_errors,
     empty_table,
     identifier_errors,
     missing_errors,
+    negative_errors,
     raise_all,
     target_hint,
     time_ranks,
@@ -123,6 +125,7 @@ class Table:
             target=target,
             class_names=classes,
             groups=None if section.groups is None else self.labels(section.groups).groups(),
+            weights=None if section.weights is None else self.values(section.weights),
             class_kind=self._class_kind(),
             category_kinds={name: column.kind for name, column in categories.items()},
         )
@@ -278,7 +281,7 @@ def _open_source(section: DataSection, frame: pd.DataFrame | None) -> FileSource
 
 def _numeric(names: Iterable[str], section: DataSection, time: str | None) -> tuple[str, ...]:
     held_out = section.held_out.column if isinstance(section.held_out, HeldOutColumn) else None
-    others = {section.target, section.groups, time, held_out}
+    others = {section.target, section.groups, section.weights, time, held_out}
     unused = {*others, *section.drop, *section.categories}
     return tuple(name for name in names if name not in unused)
 
@@ -295,7 +298,7 @@ def _uses(
     labels = {section.groups, time, held_out, *section.categories}
     if task == "classification":
         labels.add(section.target)
-    numbers = {*numeric, section.target}
+    numbers = {*numeric, section.target, section.weights}
     return tuple(
         "labels" if name in labels else "numbers" if name in numbers else "other" for name in names
     )
@@ -316,6 +319,7 @@ def _check_names(names: Sequence[str], section: DataSection, time: str | None) -
     if len(set(names)) < len(names):
         _check_doubled(names, where, set(names))
     uses = [("target", section.target), ("groups", section.groups), ("time", time)]
+    uses.append(("weights", section.weights))
     uses += [("drop", name) for name in section.drop]
     uses += [("categorical", name) for name in section.categories]
     if isinstance(section.held_out, HeldOutColumn):
@@ -359,6 +363,8 @@ def _check_cells(
         at = f"{where}: column {shown_name(name)}"
         if name == target:
             errors += column.errors(at, target_hint())
+        elif name == section.weights:
+            errors += column.errors(at, WEIGHTS_HINT) or negative_errors(column, at)
         else:
             errors += column.errors(at)
     if task == "classification":

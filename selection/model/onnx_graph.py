@@ -21,6 +21,7 @@ from selection.data.cells import EXACT_WHOLE
 from selection.data.labels import rounding
 from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
+from selection.model.onnx_scaling import ScalingNodes
 from selection.study.activations import ACTIVATIONS, Formula
 
 OPSET, IR_VERSION = 19, 9
@@ -135,18 +136,18 @@ class _Graph:
     def _prepare(self, member: ModelMember) -> str:
         preparation = member.preparation
         parts = []
-        if len(preparation.center):
+        if preparation.scaling.width:
             unit = "features"
             if not np.isnan(preparation.fill).all():
+                is_missing = self._node("IsNaN", [unit])
                 fill = self._constant(preparation.fill[None])
-                unit = self._node("Where", [self._node("IsNaN", [unit]), fill, unit])
-            # onnxruntime takes a small enough center for 0; powers of two are exact.
-            power = np.where(_is_usual(preparation.scale), 1.0, _power_of_two(preparation.scale))
-            if (power != 1.0).any():
-                unit = self._node("Div", [unit, self._constant(power[None])])
-            unit = self._node("Sub", [unit, self._constant(preparation.center[None] / power)])
-            unit = self._node("Div", [unit, self._constant(preparation.scale[None] / power)])
+                unit = self._node("Where", [is_missing, fill, unit])
+            unit = ScalingNodes(self._node, self._constant).add(preparation.scaling, unit)
             parts.append(self._cast(unit, "FLOAT"))
+            if preparation.indicators:
+                places = self._constant(np.array(preparation.indicators, dtype=np.int64))
+                shown = self._node("Gather", [is_missing, places], axis=1)  # (N, I)
+                parts.append(self._cast(shown, "FLOAT"))
         for index, (name, values) in enumerate(preparation.categories.items()):
             parts.append(self._cast(self._equal(index, name, values), "FLOAT"))
         return parts[0] if len(parts) == 1 else self._node("Concat", parts, axis=1)
@@ -206,12 +207,3 @@ class _Graph:
         array = np.ascontiguousarray(value)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
-
-
-def _is_usual(scale: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (scale > 1e-20) & (scale < 1e20)
-
-
-def _power_of_two(scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers: NDArray[np.float64] = np.ldexp(1.0, np.frexp(scale)[1])
-    return powers

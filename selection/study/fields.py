@@ -28,6 +28,7 @@ Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "refit_ensemble", "fold_ensemble"]
 # How many refits a refit_ensemble averages where the file does not say.
 ENSEMBLE_SEEDS = 5
+Prepare = Literal["scale", "standardize", "robust", "quantile", "none"]
 
 
 class HeldOutColumn(Section):
@@ -66,18 +67,33 @@ class DataSection(Section):
     """Columns of categories: text, or codes that only name one; left out, the columns of text."""
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
+    weights: str | None = None
+    """Column of the weight of each row in the training of MLPs and baselines, at least 0. It is no
+    feature, and scores stay unweighted.
+    """
     impute: Literal["median"] | None = None
     """How missing numbers are filled; without it a missing number is an error."""
+    missing_indicators: bool = False
+    """Also tell the MLP which numbers were missing, by an input of 0 or 1 for each numeric column
+    with a missing value among the training rows of a fold; needs `impute`.
+    """
     held_out: (
         Literal["official"] | Annotated[float, Field(gt=0.0, lt=1.0)] | HeldOutColumn | None
     ) = None
     """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
     with one value in a column.
     """
-    prepare: Literal["scale", "standardize", "none"] | None = None
-    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1, mean 0
-    and deviation 1, or none.
+    prepare: Prepare | None = None
+    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1
+    (`scale`), mean 0 and deviation 1 (`standardize`), median 0 and quartile range 1 with values
+    clipped smoothly to -3..3 (`robust`), a normal distribution by way of quantiles (`quantile`), or
+    none. `standardize`, `robust` and `quantile` standardize a regression's target as well.
     """
+
+    @property
+    def is_target_standardized(self) -> bool:
+        """Say whether a target of a regression has mean 0 and deviation 1 in training."""
+        return self.prepare in ("standardize", "robust", "quantile")
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -91,12 +107,18 @@ class DataSection(Section):
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
-            own = ("target", "drop", "categorical", "groups", "delimiter", "missing")
+            own = ("target", "drop", "categorical", "groups", "weights", "delimiter", "missing")
             given = [name for name in own if getattr(self, name)]
             if given:
                 raise ValueError(
                     f"{', '.join(given)} belongs to path; a named data set has its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _indicated_is_filled(self) -> DataSection:
+        if self.missing_indicators and self.impute is None:
+            raise ValueError('missing_indicators needs impute = "median"')
         return self
 
     @model_validator(mode="after")

@@ -55,7 +55,7 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
         ),
         "tabular": Recipe(
             sections={
-                "data": {"impute": "median"},
+                "data": {"impute": "median", "missing_indicators": True},
                 "model": {"hidden_layers": 2},
                 "training": {"optimizer": "adamw"},
             },
@@ -112,7 +112,7 @@ def fill_in_rows(content: Mapping[str, Any], facts: RecipeFacts) -> dict[str, An
     filled = copy.deepcopy(dict(content))
     space, data, training = filled["space"], filled["data"], filled["training"]
     if data.get("prepare") is None:
-        data["prepare"] = "scale" if facts.is_image else "standardize"
+        data["prepare"] = "scale" if facts.is_image else "robust"
     if data.get("categorical") is None:
         data["categorical"] = list(facts.categorical) if data.get("path") else []
     rows = round(facts.rows * (1 - 1 / facts.folds))

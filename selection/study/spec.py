@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,8 @@ from selection.study.fields import StudySections
 from selection.study.hyperparameters import section_of, space_names
 from selection.study.recipes import RecipeFacts, fill_in, fill_in_rows, usual_values
 from selection.study.rules import rule_errors
-from selection.study.setting import Kind, Setting
+from selection.study.schedules import DEFAULT_SCHEDULE
+from selection.study.setting import ClassWeights, Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, wrong_value
 from selection.study.toml_text import read_toml, refuse_deep
@@ -114,7 +116,7 @@ class StudySpec:
             epochs=values["epochs"],
             precision=values["precision"],
         )
-        return Setting(
+        setting = Setting(
             kind=kind,
             widths=widths,
             dropout=dropout,
@@ -124,7 +126,13 @@ class StudySpec:
             momentum=float(momentum),
             init_std=float(values["std"]) if init == "normal" else 0.0,
             features=values["features"] or 0,
+            clip_norm=float(values["clip_norm"]),
+            schedule=values["schedule"],
+            warmup=float(values["warmup"]),
+            label_smoothing=float(values["label_smoothing"]),
+            class_weights=_class_weights(values["class_weights"]),
         )
+        return replace(setting, **_betas(values), **_other_schedules(values, setting))
 
 
 class _Values:
@@ -141,6 +149,24 @@ class _Values:
         if name == "learning_rate":
             return usual_learning_rate(self["optimizer"])
         return section_value(self._sections, name)
+
+
+def _betas(values: _Values) -> dict[str, Any]:
+    """Return the constants of Adam; SGD has none and keeps their defaults."""
+    if values["optimizer"] == "sgd":
+        return {}
+    return {name: float(values[name]) for name in ("beta1", "beta2", "eps")}
+
+
+def _other_schedules(values: _Values, setting: Setting) -> dict[str, Any]:
+    """Return the schedules of dropout and penalty, where there is any to move."""
+    has_dropout, has_penalty = any(setting.dropout), setting.penalty > 0
+    return {
+        "dropout_schedule": values["dropout_schedule"] if has_dropout else DEFAULT_SCHEDULE,
+        "weight_decay_schedule": (
+            values["weight_decay_schedule"] if has_penalty else DEFAULT_SCHEDULE
+        ),
+    }
 
 
 def value_of(spec: StudySpec, params: Params, name: str) -> Any:
@@ -174,6 +200,14 @@ def most_features(spec: StudySpec) -> int:
 def usual_learning_rate(optimizer: str) -> float:
     """Return the default learning rate of an optimizer."""
     return 0.1 if optimizer == "sgd" else 0.001
+
+
+def _class_weights(value: Any) -> ClassWeights:
+    """Return the weights of classes as a setting holds them; equal tables are equal."""
+    if not isinstance(value, Mapping):
+        weights: ClassWeights = value
+        return weights
+    return tuple((name, float(value[name])) for name in sorted(value)) or "none"
 
 
 def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:

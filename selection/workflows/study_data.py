@@ -41,6 +41,7 @@ from selection.study.spec import StudySpec, most_features
 from selection.study.trial import Outputs
 from selection.train.device import Device
 from selection.train.fit import RungPredictions, Trainer
+from selection.workflows.loss_checks import check_class_weights, check_weights, smoothing_warnings
 from selection.workflows.warm_start import warm_start
 
 # No trial depends on these: a table may lie elsewhere and be written otherwise, as long as its
@@ -92,10 +93,13 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
     dataset = load_development(spec, folder, frame)
     spec = spec.with_rows(_row_facts(spec, dataset))
     _check_features(spec, dataset)
+    check_class_weights(spec, dataset)
     check_scale(dataset, spec)
     plan = make_splits(dataset, spec)
+    check_weights(spec, dataset, plan)
     folds = [fold_identity(split) for split in plan.splits]
     warnings = [*dataset.warnings, *plan.warnings, *_provenance_warnings(spec, dataset, folds)]
+    warnings += smoothing_warnings(spec)
     duplicates = duplicate_rows_across_folds(dataset, plan.splits)
     if duplicates:
         warnings.append(
@@ -238,16 +242,19 @@ def row_facts(data: StudyData) -> RowFacts:
 def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: int) -> Trainer:
     """Prepare the folds and bring them to the device."""
     folds = prepare_folds(data.dataset, data.plan.splits, spec)
+    training = spec.sections.training
     return Trainer(
         folds,
         spec.task,
         spec.metric,
         spec.seed,
         device,
-        precision=spec.sections.training.precision,
-        diagnostics=spec.sections.training.diagnostics,
+        precision=training.precision,
+        diagnostics=training.diagnostics,
         max_members=max_members,
         rungs=_rungs(spec),
+        epoch=training.epoch,
+        patience=training.patience,
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import onnx
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from selection.errors import ExportError
 from selection.model.onnx_graph import encode_onnx
 from selection.study.activations import ACTIVATIONS
+from selection.study.fields import Prepare
 from tests.model.test_estimator import (
     PARTS,
     RECIPES,
@@ -98,12 +99,32 @@ def test_every_activation_and_depth_gives_the_same_outputs(
     assert_equal_to_model(case, case.table)
 
 
-@pytest.mark.parametrize("prepare", ["standardize", "scale", "none"])
+@pytest.mark.parametrize("prepare", get_args(Prepare))
 @pytest.mark.parametrize("kind", ["image", "numbers", "holes"])
 def test_every_preparation_gives_the_same_outputs(kind: str, prepare: str) -> None:
     columns = 16 if kind == "image" else 4
     marks = {"is_image": kind == "image", "is_imputed": kind == "holes"}
     case = make_case("images", columns=columns, prepare=prepare, **marks)
+    assert_equal_to_model(case, case.table)
+
+
+@pytest.mark.parametrize("classes", [(), ("no", "yes")], ids=["regression", "classification"])
+@pytest.mark.parametrize("categorical", [(), ("colour",)], ids=str)
+@pytest.mark.parametrize("marks", [(False, False), (True, False), (True, True)], ids=str)
+@pytest.mark.parametrize("prepare", get_args(Prepare))
+def test_preparations_with_all_that_goes_with_them_give_the_same_outputs(
+    prepare: str, marks: tuple[bool, bool], categorical: tuple[str, ...], classes: tuple[str, ...]
+) -> None:
+    is_imputed, has_indicators = marks
+    case = make_case(
+        "numbers",
+        prepare=prepare,
+        is_imputed=is_imputed,
+        has_indicators=has_indicators,
+        categorical=categorical,
+        classes=classes,
+        parts=PARTS,
+    )
     assert_equal_to_model(case, case.table)
 
 
