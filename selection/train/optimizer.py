@@ -17,14 +17,23 @@ from selection.study.setting import OptimizerName, Setting
 from selection.train.products import add_gradient, first, gradient_of
 
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+# Factors of the learning rate for the scale of inputs and the mix of a parametric activation.
+# Source: Holzmueller et al. (2024), RealMLP, table A.1.
+SCALE_RATE, MIX_RATE = 6.0, 0.1
 
 
 @dataclass(eq=False)
 class Layer:
-    """Hold one layer of all members. Shape: weight (M, H, D), bias (M, H, 1)."""
+    """Hold one layer of all members; scale and mix where their kind has them.
+
+    scale multiplies the inputs of the layer, mix is the share of the activation behind it.
+    Shape: weight (M, H, D), bias (M, H, 1), scale (M, 1, D), mix (M, H, 1).
+    """
 
     weight: Tensor
     bias: Tensor
+    scale: Tensor | None = None
+    mix: Tensor | None = None
 
 
 class Optimizer:
@@ -37,20 +46,29 @@ class Optimizer:
         self.penalty = _per_member([s.weight_decay + s.l2 for s in settings], folds, like)
         self.is_penalised = any(s.weight_decay + s.l2 > 0 for s in settings)
         self.states: list[list[Tensor]] = []
+        self.scale_states: list[list[Tensor]] = []
+        self.mix_states: list[list[Tensor]] = []
 
     def watch(self, layers: Sequence[Layer]) -> None:
-        """Lay out the states of every weight and bias."""
+        """Lay out the states of every parameter."""
         self.states = [
-            [torch.zeros_like(parameter) for _ in range(self.state_tensors)]
+            self._new_states(parameter)
             for layer in layers
             for parameter in (layer.weight, layer.bias)
         ]
+        self.scale_states = [self._new_states(layer.scale) for layer in layers]
+        self.mix_states = [self._new_states(layer.mix) for layer in layers]
+
+    def _new_states(self, parameter: Tensor | None) -> list[Tensor]:
+        if parameter is None:
+            return []
+        return [torch.zeros_like(parameter) for _ in range(self.state_tensors)]
 
     def keep(self, members: Tensor) -> None:
         """Drop all members but these. Shape: (M',) int64."""
         self.rate = self.rate[members]
         self.penalty = self.penalty[members]
-        for states in self.states:
+        for states in (*self.states, *self.scale_states, *self.mix_states):
             for index, state in enumerate(states):
                 states[index] = state[members]
 
@@ -72,10 +90,29 @@ class Optimizer:
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         gradient = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
+        if layer.scale is not None:
+            # Of the product of weight and scale so far: each has the other as its factor.
+            factor = first(layer.scale, members)
+            of_scale = (gradient * weight).sum(dim=1, keepdim=True)  # (M', 1, D)
+            gradient.mul_(factor)
+            self._move_at(factor, of_scale, self.scale_states[index], SCALE_RATE)
         if self.is_penalised:
             self._penalise(weight, gradient)
         self._move(weight, gradient, self.states[2 * index])
         self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
+
+    def update_mix(self, index: int, mix: Tensor, gradient: Tensor) -> None:
+        """Take one step with the shares of the activation behind a layer. Shape: (M', H, 1)."""
+        own = first(mix, gradient.size(0))
+        self._move_at(own, gradient.to(mix.dtype), self.mix_states[index], MIX_RATE)
+
+    def _move_at(
+        self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor], factor: float
+    ) -> None:
+        """Move a parameter that has a factor on its learning rate, and no penalty."""
+        step = torch.zeros_like(parameter)
+        self._move(step, gradient, states)
+        parameter.add_(step, alpha=factor)
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
@@ -108,12 +145,21 @@ class Sgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
+        if layer.scale is not None:
+            super().update(index, layer, delta, rows, scale)
+            return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         if self.is_penalised:
             weight.mul_(first(self.shrink, members))
         add_gradient(weight, _scaled(delta, scale), rows)
         bias.add_(_sum_of_rows(delta, bias))
+
+    def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
+        weight.mul_(first(self.shrink, weight.size(0)))
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        parameter.add_(gradient)
 
 
 class MomentumSgd(Optimizer):
@@ -136,7 +182,7 @@ class MomentumSgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if self.is_nesterov:
+        if self.is_nesterov or layer.scale is not None:
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
