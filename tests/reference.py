@@ -6,6 +6,7 @@ the study's values; dropout noise is written again in NumPy, scores come from sc
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from dataclasses import dataclass
@@ -28,6 +29,30 @@ from selection.train.initial import initial_layer
 # nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
 _MODULES = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
 ACTIVATIONS = {name: _MODULES[name.replace("_", "")] for name in activations.ACTIVATIONS}
+
+
+class Scale(nn.Module):
+    """Multiply each input by a learned factor."""
+
+    def __init__(self, inputs: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(inputs, dtype=dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factor
+
+
+class Parametric(nn.Module):
+    """Apply a learned share of an activation."""
+
+    def __init__(self, activation: nn.Module, units: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.activation = activation
+        self.factor = nn.Parameter(torch.ones(units, dtype=dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        bent: Tensor = self.activation(inputs)
+        return inputs + self.factor * (bent - inputs)
 
 
 class HashDropout(nn.Module):
@@ -74,7 +99,7 @@ class Reference:
 def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn.Sequential:
     """Stack the layers of one MLP with their initial weights."""
     sizes = [setting.seen_inputs(data.features.shape[1]), *setting.widths, data.classes or 1]
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [Scale(sizes[0], dtype)] if setting.kind.input_scaling else []
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         weight, bias = initial_layer(
@@ -92,7 +117,10 @@ def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn
             linear.bias.copy_(bias)
         layers.append(linear)
         if index < len(setting.widths):
-            layers += [ACTIVATIONS[setting.kind.activation](), HashDropout(setting.dropout[index])]
+            activation = ACTIVATIONS[setting.kind.activation]()
+            if setting.kind.parametric_activation:
+                activation = Parametric(activation, fan_out, dtype)
+            layers += [activation, HashDropout(setting.dropout[index])]
     return nn.Sequential(*layers)
 
 
@@ -105,6 +133,15 @@ def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimi
             "weight_decay": setting.weight_decay + setting.l2,
         },
         {"params": [linear.bias for linear in linears], "weight_decay": 0.0},
+        *(
+            {
+                "params": [layer.factor],
+                "weight_decay": 0.0,
+                "lr": setting.learning_rate * (6.0 if isinstance(layer, Scale) else 0.1),
+            }
+            for layer in model
+            if isinstance(layer, Scale | Parametric)
+        ),
     ]
     match setting.kind.optimizer:
         case "sgd":
@@ -183,6 +220,7 @@ class Schedules:
     ) -> None:
         self.setting = setting
         self.groups = optimizer.param_groups
+        self.own = [group["lr"] / setting.learning_rate for group in self.groups]
         self.drops = [layer for layer in model if isinstance(layer, HashDropout)]
         self.rate = schedule_factors(setting.schedule, steps)
         self.warm_up = warm_up_factors(setting.warmup, steps)
@@ -190,10 +228,11 @@ class Schedules:
         self.dropout = schedule_factors(setting.dropout_schedule, steps)
 
     def set(self, step: int) -> None:
-        weights, biases = self.groups
         rate = self.setting.learning_rate * self.rate[step] * self.warm_up[step]
-        weights["lr"] = biases["lr"] = rate
-        weights["weight_decay"] = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        for group, own in zip(self.groups, self.own, strict=True):
+            group["lr"] = rate * own
+        decay = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        self.groups[0]["weight_decay"] = decay
         for drop, probability in zip(self.drops, self.setting.dropout, strict=True):
             drop.probability = probability * self.dropout[step]
 
@@ -254,8 +293,21 @@ def train(
     return Reference(np.array(points), layers, outputs, model)
 
 
+def folded(model: nn.Sequential) -> nn.Sequential:
+    """Return the same function with the factors of the inputs in the first weights."""
+    if not isinstance(model[0], Scale):
+        return model
+    scale, linear, *rest = copy.deepcopy(model)
+    assert isinstance(scale, Scale)
+    assert isinstance(linear, nn.Linear)
+    with torch.no_grad():
+        linear.weight *= scale.factor
+    return nn.Sequential(linear, *rest)
+
+
 def layer_numbers(model: nn.Sequential, features: Tensor, targets: Tensor) -> NDArray[np.float64]:
     """Return gradient norm, weight norm and share of dead ReLU units of each layer."""
+    model = folded(model)
     model.zero_grad()
     outputs = features
     units = []

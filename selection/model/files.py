@@ -103,6 +103,7 @@ class _Document(_Part):
 
     study: str
     activation: ActivationName
+    parametric_activation: bool = False
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]
@@ -136,10 +137,12 @@ def encode_model(
 ) -> tuple[dict[str, Any], bytes]:
     """Return the document and the safetensors file of a model; facts are what else it says."""
     weights = encode_weights([member.layers for member in members], {"format": FORMAT})
+    is_parametric = any(layer.mix is not None for member in members for layer in member.layers)
     document = {
         "format": FORMAT,
         "version": VERSION,
         **facts,
+        **({"parametric_activation": True} if is_parametric else {}),
         "members": [
             {"sizes": _sizes(member), "preparation": preparation_to_json(member.preparation)}
             for member in members
@@ -164,7 +167,11 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
         checked.check()
         if sha256(weights).hexdigest() != checked.weights.sha256:
             raise ValueError(f"other bytes in {WEIGHTS_FILE} than the document says")
-        layers = decode_weights(weights, [len(member.sizes) - 1 for member in checked.members])
+        layers = decode_weights(
+            weights,
+            [len(member.sizes) - 1 for member in checked.members],
+            is_parametric=checked.parametric_activation,
+        )
         members = [
             ModelMember(preparation_from_json(member["preparation"]), tuple(own))
             for member, own in zip(document["members"], layers, strict=True)
@@ -220,8 +227,9 @@ def _sizes(member: ModelMember) -> list[int]:
 
 def _check_shapes(member: ModelMember, sizes: Sequence[int]) -> None:
     for layer, fan_in, fan_out in zip(member.layers, sizes, sizes[1:], strict=False):
-        if not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
+        if not all(np.isfinite(part).all() for part in layer.parts.values()):
             raise ValueError("weights that are not finite")
-        if layer.weight.shape != (fan_out, fan_in) or layer.bias.shape != (fan_out,):
-            got = f"{layer.weight.shape} and {layer.bias.shape}"
+        shapes = {name: part.shape for name, part in layer.parts.items()}
+        if shapes != {**dict.fromkeys(shapes, (fan_out,)), "weight": (fan_out, fan_in)}:
+            got = " and ".join(map(str, shapes.values()))
             raise ValueError(f"weights of sizes {list(sizes)} are needed, but got {got}")

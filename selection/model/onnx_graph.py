@@ -121,8 +121,14 @@ class _Graph:
             weight, bias = self._constant(layer.weight), self._constant(layer.bias)
             unit = self._node("Gemm", [unit, weight, bias], transB=1)  # (N, H)
             if depth < len(member.layers) - 1:
-                unit = self._apply(activation, unit)
+                bent = self._apply(activation, unit)
+                unit = bent if layer.mix is None else self._mix(unit, bent, layer.mix)
         return unit
+
+    def _mix(self, unit: str, bent: str, mix: NDArray[np.float32]) -> str:
+        """Add the nodes of unit + mix * (bent - unit) and return the name of its outputs."""
+        difference = self._node("Sub", [bent, unit])
+        return self._node("Add", [unit, self._node("Mul", [self._constant(mix), difference])])
 
     def _apply(self, formula: Formula, unit: str) -> str:
         """Add the nodes of an activation and return the name of its outputs."""

@@ -27,6 +27,14 @@ class ModelSection(Section):
     """Number of hidden layers; left out, the length of `width`."""
     activation: ActivationName = DEFAULT_ACTIVATION
     """Activation function of the hidden layers."""
+    parametric_activation: bool = False
+    """Let each hidden unit learn how much of the activation f it applies: x + a (f(x) - x), where a
+    begins at 1 and learns at a tenth of the learning rate.
+    """
+    input_scaling: bool = False
+    """Learn a factor of each input, which begins at 1, at 6 times the learning rate; it becomes
+    part of the weights.
+    """
     init: Init = "default"
     """Initial weights; `default` is that of torch's Linear."""
     std: float = Field(default=0.01, gt=0.0)

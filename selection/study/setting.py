@@ -24,7 +24,11 @@ EpochChoice = Literal["last", "best_mean"]
 
 @dataclass(frozen=True)
 class Kind:
-    """Hold what all members of one pack must have in common."""
+    """Hold what all members of one bucket must have in common.
+
+    input_scaling is a factor of each input that is learned, parametric_activation the share of the
+    activation that each hidden unit learns to apply.
+    """
 
     hidden_layers: int
     activation: ActivationName
@@ -34,6 +38,8 @@ class Kind:
     batch_size: int
     epochs: int
     precision: Precision
+    input_scaling: bool = False
+    parametric_activation: bool = False
 
 
 @dataclass(frozen=True)

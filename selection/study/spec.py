@@ -115,6 +115,8 @@ class StudySpec:
             batch_size=values["batch_size"],
             epochs=values["epochs"],
             precision=values["precision"],
+            input_scaling=values["input_scaling"],
+            parametric_activation=bool(values["parametric_activation"] and widths),
         )
         setting = Setting(
             kind=kind,

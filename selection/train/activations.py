@@ -31,6 +31,44 @@ class Function:
     backward: Callable[[Tensor, Tensor], object]
 
 
+@dataclass(frozen=True, eq=False)
+class Parametric:
+    """Hold a parametric activation's forward: x + mix * (f(x) - x), with mix learned by unit.
+
+    left is what f left of its inputs, see Function.
+    Shape: inputs, left, bent = f(x) and outputs are (M, H, B), mix is (M, H, 1).
+    Source: Holzmueller et al. (2024), RealMLP.
+    """
+
+    function: Function
+    mix: Tensor
+    inputs: Tensor
+    left: Tensor
+    bent: Tensor
+
+    @classmethod
+    def of(cls, function: Function, mix: Tensor, inputs: Tensor) -> Parametric:
+        """Apply f to a copy of the inputs."""
+        left = inputs.clone()
+        return cls(function, mix, inputs, left, function.forward(left))
+
+    @property
+    def outputs(self) -> Tensor:
+        return torch.lerp(self.inputs, self.bent, self.mix)
+
+    def backward(self, delta: Tensor) -> Tensor:
+        """Overwrite the gradient of the outputs with that of the inputs; return that of mix."""
+        products = (self.bent - self.inputs).mul_(delta)
+        of_mix = products.sum(
+            dim=2, keepdim=True, dtype=torch.promote_types(delta.dtype, torch.float32)
+        )
+        through = delta * self.mix
+        delta.sub_(through)
+        self.function.backward(through, self.left)
+        delta.add_(through)
+        return of_mix
+
+
 def _relu_backward(delta: Tensor, unit: Tensor) -> None:
     _ops.threshold_backward.grad_input(delta, unit, 0.0, grad_input=delta)
 

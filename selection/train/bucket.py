@@ -18,7 +18,7 @@ from torch import Tensor
 
 from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
-from selection.train.activations import FUNCTIONS
+from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
 from selection.train.initial import initial_layer
@@ -40,7 +40,7 @@ class Bucket:
     ) -> None:
         self.settings = list(settings)
         self.kind = settings[0].kind
-        self.activation = ACTIVATIONS[self.kind.activation]
+        self._activation = ACTIVATIONS[self.kind.activation]
         self._function = FUNCTIONS[self.kind.activation]
         self.folds = list(folds)
         self.like = rows.like
@@ -55,6 +55,11 @@ class Bucket:
     @property
     def trials(self) -> int:
         return len(self.settings)
+
+    @property
+    def is_zero_below_zero(self) -> bool:
+        """Whether every negative input of a hidden unit gives exactly 0."""
+        return self._activation.is_zero_below_zero and not self.kind.parametric_activation
 
     @property
     def dropped_units(self) -> list[int]:
@@ -72,20 +77,29 @@ class Bucket:
         for layer in self.layers:
             layer.weight = layer.weight[index]
             layer.bias = layer.bias[index]
+            layer.scale = None if layer.scale is None else layer.scale[index]
+            layer.mix = None if layer.mix is None else layer.mix[index]
         self.optimizer.keep(index)
         self._lay_out()
 
-    def weights_of(self, line: int, trial: int, fan_in: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers at their true shapes, without padding.
+    def weights_of(
+        self, line: int, trial: int, fan_in: int
+    ) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return one member's layers at their true shapes, without padding: weight, bias, mix.
 
-        Shape: (fan_out, fan_in) and (fan_out,) per layer.
+        Shape: (fan_out, fan_in), (fan_out,) and (fan_out,) per layer.
         """
-        member = line * self.trials + trial
         outputs = self.layers[-1].weight.shape[1]
         sizes = [fan_in, *self.settings[trial].widths, outputs]
         return [
-            (layer.weight[member, :after, :before], layer.bias[member, :after, 0])
-            for layer, (before, after) in zip(self.layers, itertools.pairwise(sizes), strict=True)
+            (
+                layer.weight[trial, :after, :before],
+                layer.bias[trial, :after, 0],
+                None if layer.mix is None else layer.mix[trial, :after, 0],
+            )
+            for layer, (before, after) in zip(
+                self.layers_of(line), itertools.pairwise(sizes), strict=True
+            )
         ]
 
     def cast_fold(self, line: int) -> list[Layer]:
@@ -93,9 +107,9 @@ class Bucket:
         return self.cast(self.layers_of(line))
 
     def layers_of(self, line: int) -> list[Layer]:
-        """Return the layers of one fold's members."""
+        """Return the layers of one fold's members; the scale of inputs is in the weights."""
         span = slice(line * self.trials, (line + 1) * self.trials)
-        return [Layer(layer.weight[span], layer.bias[span]) for layer in self.layers]
+        return [_folded(layer, span) for layer in self.layers]
 
     def forward(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
         """Return the outputs of one fold's members in eval mode.
@@ -111,8 +125,15 @@ class Bucket:
         """Yield each hidden layer's units in eval mode. Shape: (1, D, B) -> (T, H, B)."""
         unit = features
         for layer in layers[:-1]:
-            unit = self._function.forward(affine(layer.weight, layer.bias, unit))
+            unit, _ = self._activate(affine(layer.weight, layer.bias, unit), layer.mix)
             yield unit
+
+    def _activate(self, taken: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor | Parametric]:
+        """Return hidden units, and what the way back needs; taken may be overwritten."""
+        if mix is None:
+            return self._function.forward(taken), taken
+        parametric = Parametric.of(self._function, mix, taken)
+        return parametric.outputs, parametric
 
     def begin_epoch(self, epoch: int, steps: Sequence[int]) -> None:
         """Work out what moves in an epoch; steps is how many of them each fold takes."""
@@ -127,20 +148,20 @@ class Bucket:
         members = batch.folds * self.trials
         layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
-        kept: list[Tensor] = []
+        kept: list[Tensor | Parametric] = []
         masks: list[Tensor | None] = []
         for index, layer in enumerate(layers[:-1]):
             noise = self._noise(index, batch)
             mask = None
-            if noise is not None and self.activation.is_zero_below_zero:
+            if noise is not None and self.is_zero_below_zero:
                 base = dropped_bias(noise, self._below(index, batch), self._bias(index, members))
                 taken = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
             else:
                 taken = affine(layer.weight, layer.bias, inputs[-1])  # (M', H, B)
                 if noise is not None:
                     mask = keep_mask(noise, self._below(index, batch)).to(self.work)
-            unit = self._function.forward(taken)
-            kept.append(taken)
+            unit, left = self._activate(taken, layer.mix)
+            kept.append(left)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
         outputs = self.outputs(layers[-1], inputs[-1])  # (M', C, B)
@@ -155,7 +176,7 @@ class Bucket:
                 index, self.layers[index], delta, rows, self._scale(index, members)
             )
             if below is not None:
-                delta = self._pass_back(below, kept[index - 1], masks[index - 1])
+                delta = self._pass_back(index - 1, below, kept[index - 1], masks[index - 1])
         self.optimizer.end_step(self.seen)
         if self.seen is not None:
             first(self.layers[0].weight, members).mul_(first(self.seen, members))
@@ -174,8 +195,29 @@ class Bucket:
             for line, fold in enumerate(self.folds):
                 span = slice(line * self.trials, (line + 1) * self.trials)
                 self._draw(index, rows, fold, seed, Layer(weight[span], bias[span]))
-            layers.append(Layer(weight, bias))
+            layers.append(
+                Layer(
+                    weight,
+                    bias,
+                    self._initial_scale(index, fan_in),
+                    self._initial_mix(index, fan_out),
+                )
+            )
         return layers
+
+    def _initial_scale(self, index: int, inputs: int) -> Tensor | None:
+        """Return the factors of the inputs. Shape: (M, 1, D)."""
+        if index > 0 or not self.kind.input_scaling:
+            return None
+        return self.like.new_ones(len(self.folds) * self.trials, 1, inputs)
+
+    def _initial_mix(self, index: int, units: int) -> Tensor | None:
+        """Return the shares of the activation: 1, and 0 for padded units. Shape: (M, H, 1)."""
+        if index == self.kind.hidden_layers or not self.kind.parametric_activation:
+            return None
+        widths = torch.tensor([setting.widths[index] for setting in self.settings])
+        mix = torch.arange(units).view(1, -1, 1) < widths.view(-1, 1, 1)  # (T, H, 1)
+        return mix.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
 
     def _draw(self, index: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
         """Fill the true part of one layer of one fold; trials of one shape share one draw.
@@ -203,8 +245,10 @@ class Bucket:
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
     def _padding(self, index: int) -> float:
-        """Return the bias that makes padded units exactly 0."""
-        return self.activation.zero_input if index < self.kind.hidden_layers else 0.0
+        """Return the bias that makes padded units exactly 0, as their mix of 0 does anyway."""
+        if index == self.kind.hidden_layers or self.kind.parametric_activation:
+            return 0.0
+        return self._activation.zero_input
 
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive.
@@ -241,7 +285,12 @@ class Bucket:
         if self.work == self.like.dtype:
             return list(layers)
         hidden = [
-            Layer(layer.weight.to(self.work), layer.bias.to(self.work)) for layer in layers[:-1]
+            Layer(
+                layer.weight.to(self.work),
+                layer.bias.to(self.work),
+                mix=None if layer.mix is None else layer.mix.to(self.work),
+            )
+            for layer in layers[:-1]
         ]
         return [*hidden, layers[-1]]
 
@@ -265,10 +314,15 @@ class Bucket:
         return below if below.size(0) == 1 else first(below, batch.folds)
 
     def _scaled(self, index: int, members: int) -> Layer:
-        """Return a layer of the first members as dropout sees it."""
+        """Return a layer of the first members with its scales in the weights."""
         layer, scale = self.layers[index], self._scale(index, members)
         weight = first(layer.weight, members)
-        return Layer(weight if scale is None else weight * scale, self._bias(index, members))
+        if scale is not None:
+            weight = weight * scale
+        if layer.scale is not None:
+            weight = weight * first(layer.scale, members)
+        mix = None if layer.mix is None else first(layer.mix, members)
+        return Layer(weight, self._bias(index, members), mix=mix)
 
     def _bias(self, index: int, members: int) -> Tensor:
         return first(self.layers[index].bias, members)
@@ -279,12 +333,29 @@ class Bucket:
         units = self.layers[index].weight.size(1)
         return noise if noise is None or noise.size(1) == units else noise[:, :units]
 
-    def _pass_back(self, delta: Tensor, kept: Tensor, mask: Tensor | None) -> Tensor:
+    def _pass_back(
+        self, index: int, delta: Tensor, kept: Tensor | Parametric, mask: Tensor | None
+    ) -> Tensor:
         """Take a gradient back through dropout and activation, in place. Shape: (M', H, B)."""
         if mask is not None:
             delta.mul_(mask)
-        self._function.backward(delta, kept)
+        if not isinstance(kept, Parametric):
+            self._function.backward(delta, kept)
+            return delta
+        of_mix = kept.backward(delta)  # (M', H, 1)
+        mix = self.layers[index].mix
+        assert mix is not None, "a parametric activation has a mix"
+        members = of_mix.size(0)
+        self.optimizer.move(index, "mix", first(mix, members), of_mix.to(mix.dtype))
         return delta
+
+
+def _folded(layer: Layer, members: slice) -> Layer:
+    """Return a layer of some members, with the scale of its inputs in the weights."""
+    weight = layer.weight[members]
+    if layer.scale is not None:
+        weight = weight * layer.scale[members]
+    return Layer(weight, layer.bias[members], mix=None if layer.mix is None else layer.mix[members])
 
 
 def _below(weight: Tensor, delta: Tensor) -> Tensor:

@@ -19,14 +19,32 @@ from selection.train.products import add_gradient, first, gradient_of
 
 # What clip_grad_norm_ adds to a norm.
 NORM_EPSILON = 1e-6
+# Factors of the learning rate for the scale of inputs and the mix of a parametric activation.
+# Source: Holzmueller et al. (2024), RealMLP, table A.1.
+SCALE_RATE, MIX_RATE = 6.0, 0.1
 
 
 @dataclass(eq=False)
 class Layer:
-    """Hold one layer of all members. Shape: weight (M, H, D), bias (M, H, 1)."""
+    """Hold one layer of all members; scale and mix where their kind has them.
+
+    scale multiplies the inputs of the layer, mix is the share of the activation behind it.
+    Shape: weight (M, H, D), bias (M, H, 1), scale (M, 1, D), mix (M, H, 1).
+    """
 
     weight: Tensor
     bias: Tensor
+    scale: Tensor | None = None
+    mix: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Learned:
+    """Hold what a parameter needs to be moved: its states, its factor on the rate, its penalty."""
+
+    states: list[Tensor]
+    rate: float = 1.0
+    is_penalised: bool = False
 
 
 class Optimizer:
@@ -44,9 +62,10 @@ class Optimizer:
         self.limit: Tensor | None = None
         if settings[0].clip_norm > 0:
             self.limit = _per_member([s.clip_norm for s in settings], folds, like)
-        self.states: list[list[Tensor]] = []
-        # Gradients of weights and biases that wait until those of all layers are known.
-        self._held: list[tuple[int, Layer, Tensor, Tensor]] = []
+        # By layer and name.
+        self._learned: dict[tuple[int, str], Learned] = {}
+        # Parameters and gradients that wait until the gradients of all are known.
+        self._held: list[tuple[Learned, Tensor, Tensor]] = []
 
     @property
     def moved(self) -> list[Tensor]:
@@ -58,12 +77,20 @@ class Optimizer:
         return [rate, penalty]
 
     def watch(self, layers: Sequence[Layer]) -> None:
-        """Lay out the states of every weight and bias."""
-        self.states = [
-            [torch.zeros_like(parameter) for _ in range(self.state_tensors)]
-            for layer in layers
-            for parameter in (layer.weight, layer.bias)
-        ]
+        """Lay out the states of every parameter."""
+        for index, layer in enumerate(layers):
+            self._watch(index, "weight", layer.weight, is_penalised=True)
+            self._watch(index, "bias", layer.bias)
+            if layer.scale is not None:
+                self._watch(index, "scale", layer.scale, SCALE_RATE)
+            if layer.mix is not None:
+                self._watch(index, "mix", layer.mix, MIX_RATE)
+
+    def _watch(
+        self, index: int, name: str, value: Tensor, rate: float = 1.0, *, is_penalised: bool = False
+    ) -> None:
+        states = [torch.zeros_like(value) for _ in range(self.state_tensors)]
+        self._learned[index, name] = Learned(states, rate, is_penalised)
 
     def keep(self, members: Tensor) -> None:
         """Drop all members but these. Shape: (M',) int64."""
@@ -71,9 +98,8 @@ class Optimizer:
         self.penalty = self.penalty[members]
         if self.limit is not None:
             self.limit = self.limit[members]
-        for states in self.states:
-            for index, state in enumerate(states):
-                states[index] = state[members]
+        for learned in self._learned.values():
+            learned.states = [state[members] for state in learned.states]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         """Prepare one step; return what the gradient of each row's outputs is multiplied by.
@@ -90,12 +116,28 @@ class Optimizer:
         Shape: delta (M', H, B), rows (M' or F', D, B), scale (M', 1, 1): the first M' members take
         the step.
         """
-        of_weight = gradient_of(_scaled(delta, scale), rows).to(layer.weight.dtype)
-        of_bias = _sum_of_rows(delta, layer.bias)
+        members = delta.size(0)
+        weight, bias = first(layer.weight, members), first(layer.bias, members)
+        of_weight = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
+        self.move(index, "bias", bias, _sum_of_rows(delta, bias))
+        if layer.scale is not None:
+            # Of the product of weight and scale so far: each has the other as its factor.
+            factor = first(layer.scale, members)
+            of_scale = (of_weight * weight).sum(dim=1, keepdim=True)  # (M', 1, D)
+            of_weight.mul_(factor)
+            self.move(index, "scale", factor, of_scale)
+        self.move(index, "weight", weight, of_weight)
+
+    def move(self, index: int, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a parameter of the first M' members, or keep its gradient until end_step.
+
+        The gradient is overwritten. Shape: (M', ...) each.
+        """
+        learned = self._learned[index, name]
         if self.limit is None:
-            self._take(index, layer, of_weight, of_bias)
+            self._take(learned, parameter, gradient)
         else:
-            self._held.append((index, layer, of_weight, of_bias))
+            self._held.append((learned, parameter, gradient))
 
     def end_step(self, seen: Tensor | None) -> None:
         """Take the step with the gradients that were kept, clipped by the norm of each member's.
@@ -105,25 +147,26 @@ class Optimizer:
         """
         if self.limit is None:
             return
-        gradients = [each for held in self._held for each in held[2:]]
-        members = gradients[0].size(0)
-        if seen is not None:
-            gradients[-2].mul_(first(seen, members))  # the first layer comes last
-        factor = _clipping(gradients, first(self.limit, members))
-        for gradient in gradients:
-            gradient.mul_(factor)
+        gradients = [gradient for _, _, gradient in self._held]
+        for learned, _, gradient in self._held:
+            if seen is not None and learned is self._learned[0, "weight"]:
+                gradient.mul_(first(seen, gradient.size(0)))
+        factor = _clipping(gradients, first(self.limit, gradients[0].size(0)))
         for held in self._held:
+            held[2].mul_(factor)
             self._take(*held)
         self._held.clear()
 
-    def _take(self, index: int, layer: Layer, of_weight: Tensor, of_bias: Tensor) -> None:
-        """Move one layer along the gradients of its weights and biases, which are overwritten."""
-        members = of_weight.size(0)
-        weight, bias = first(layer.weight, members), first(layer.bias, members)
-        if self.is_penalised:
-            self._penalise(weight, of_weight)
-        self._move(weight, of_weight, self.states[2 * index])
-        self._move(bias, of_bias, self.states[2 * index + 1])
+    def _take(self, learned: Learned, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a parameter along its gradient."""
+        if learned.is_penalised and self.is_penalised:
+            self._penalise(parameter, gradient)
+        if learned.rate == 1.0:
+            self._move(parameter, gradient, learned.states)
+            return
+        step = torch.zeros_like(parameter)
+        self._move(step, gradient, learned.states)
+        parameter.add_(step, alpha=learned.rate)
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
@@ -162,12 +205,21 @@ class Sgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
+        if layer.scale is not None:
+            super().update(index, layer, delta, rows, scale)
+            return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         if self.is_penalised:
             weight.mul_(first(self.shrink, members))
         add_gradient(weight, _scaled(delta, scale), rows)
         bias.add_(_sum_of_rows(delta, bias))
+
+    def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
+        weight.mul_(first(self.shrink, weight.size(0)))
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        parameter.add_(gradient)
 
 
 class MomentumSgd(Optimizer):
@@ -190,12 +242,12 @@ class MomentumSgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if self.is_nesterov or self.limit is not None:
+        if self.is_nesterov or self.limit is not None or layer.scale is not None:
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        velocity = first(self.states[2 * index][0], members)
+        velocity = first(self._learned[index, "weight"].states[0], members)
         if self.shared is None:
             velocity.mul_(first(self.momentum, members))
         keep = 1.0 if self.shared is None else self.shared
@@ -203,7 +255,7 @@ class MomentumSgd(Optimizer):
         if self.is_penalised:
             self._penalise(weight, velocity)
         weight.addcmul_(velocity, -first(self.rate, members))
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
+        self.move(index, "bias", bias, _sum_of_rows(delta, bias))
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)

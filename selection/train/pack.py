@@ -212,8 +212,8 @@ class Pack:
         loss, score = self._running_columns(line)
         return float(loss[column]), float(score[column])
 
-    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers. Shape: (fan_out, fan_in) and (fan_out,) per layer."""
+    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return one member's weight, bias and mix of each layer, see Bucket.weights_of."""
         fan_in = self.rows.fan_in[self.folds[line]]
         for bucket, span in self._spans():
             if span.start <= column < span.stop:

@@ -202,8 +202,11 @@ def _memory_members(settings: Sequence[Setting], rows: Rows) -> int:
 def _member_bytes(setting: Setting, rows: Rows) -> int:
     evaluated = EVALUATION_ROWS[rows.like.device.type]
     weights = padded_weights([setting], rows) * (2 + optimizer_class(setting).state_tensors)
+    if setting.kind.input_scaling:
+        weights += _weights(setting.widths[:1], rows)
     batch = max(4 * min(setting.kind.batch_size, rows.count), evaluated)
-    step = batch * (sum(setting.widths) + rows.outputs)
+    tensors = 3 if setting.kind.parametric_activation else 1
+    step = batch * (tensors * sum(setting.widths) + rows.outputs)
     kept = 3 * rows.count * rows.outputs
     return rows.like.element_size() * (weights + step + kept)
 

@@ -63,6 +63,7 @@ class Recipe:
     categorical: tuple[str, ...] = ()
     widths: tuple[int, ...] = (6,)
     activation: str = "relu"
+    is_parametric: bool = False
     parts: tuple[NDArray[np.int64], ...] = (EVERYTHING,)
 
 
@@ -118,6 +119,7 @@ RECIPES = {
     "quantile": Recipe(prepare="quantile", is_imputed=True, categorical=("colour",)),
     "quantile_values": Recipe(classes=(), prepare="quantile", parts=PARTS),
     "class_ensemble": Recipe(is_imputed=True, categorical=("colour",), parts=PARTS),
+    "parametric": Recipe(widths=(7, 5), activation="mish", is_parametric=True, parts=PARTS),
     "value_ensemble": Recipe(classes=(), categorical=("colour",), widths=(5, 4), parts=PARTS),
 }
 CLASSIFIERS = [name for name, recipe in RECIPES.items() if recipe.classes]
@@ -225,6 +227,10 @@ def make_case(name: str, **changes: Any) -> Case:
             )
             for fan_in, fan_out in itertools.pairwise(sizes)
         ]
+        if recipe.is_parametric:
+            mixes = [rng.normal(1.0, 0.5, size=width).astype(np.float32) for width in recipe.widths]
+            hidden = zip(layers[:-1], mixes, strict=True)
+            layers = [*(replace(layer, mix=mix) for layer, mix in hidden), layers[-1]]
         members.append(ModelMember(preparation, tuple(layers)))
     facts = make_facts(dataset, recipe.activation)
     return Case(recipe, dataset, spec, facts, tuple(members), make_table(recipe))
@@ -259,6 +265,7 @@ def _member_by_hand(
     for index, layer in enumerate(layers):
         unit = unit @ layer.weight.T.astype(np.float64) + layer.bias
         if index < len(layers) - 1:
+            straight = unit
             match case.recipe.activation:
                 case "relu":
                     unit = np.where(unit > 0, unit, 0.0)
@@ -269,6 +276,8 @@ def _member_by_hand(
                 case other:
                     torch_unit = getattr(torch.nn.functional, other)(torch.from_numpy(unit))
                     unit = torch_unit.numpy()
+            if layer.mix is not None:
+                unit = straight + layer.mix.astype(np.float64) * (unit - straight)
     if not case.recipe.classes and case.recipe.prepare not in ("scale", "none"):
         target = case.dataset.target[rows]
         unit = unit * target.std() + target.mean()
@@ -991,3 +1000,49 @@ def test_unknown_categories_are_warned_of() -> None:
     model.predict(known)
     with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as "violet"'):
         model.predict(known.assign(colour=["red", "violet"]))
+
+
+# Learned factors.
+
+
+def test_a_document_says_that_activations_are_parametric_only_where_they_are() -> None:
+    assert make_case("parametric").encoded()[0]["parametric_activation"] is True
+    assert "parametric_activation" not in make_case("numbers").encoded()[0]
+
+
+def test_weights_of_another_kind_than_the_document_says_are_refused() -> None:
+    document, weights = make_case("parametric").encoded()
+    plain = {name: each for name, each in document.items() if name != "parametric_activation"}
+    with pytest.raises(ExportError, match="a model must be whole"):
+        decode_model(plain, weights, "here")
+    document, weights = make_case("numbers").encoded()
+    with pytest.raises(ExportError, match="a model must be whole"):
+        decode_model({**document, "parametric_activation": True}, weights, "here")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "rmse"])
+def test_a_study_of_learned_factors_predicts_alike_in_every_form(
+    metric: str, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(80, 3))
+    target = features[:, 0] * 10.0
+    content = {
+        "model": {"activation": "selu", "input_scaling": True, "parametric_activation": True},
+        "training": {"epochs": 5, "batch_size": 16, "optimizer": "adamw"},
+        "cv": {"folds": 3},
+        "space": {"width": {"choices": [4, 8]}},
+        "search": {"metric": metric, "sampler": "grid", "pruner": "none", "trials": 2},
+        "assessment": {"bootstraps": 100},
+        "final": {"model": "fold_ensemble"},
+    }
+    wanted = target if metric == "rmse" else (target > 0).astype(int)
+    study = selection.run(content, features, wanted, progress=False)
+    ours = study.model()
+    study.export(str(tmp_path / "m"))
+    loaded = load_model(tmp_path / "m")
+    np.testing.assert_array_equal(ours.predict(features), loaded.predict(features))
+    session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"))
+    found = session.run(None, {"features": features})[0]
+    np.testing.assert_allclose(found, ours.outputs(features, {}), rtol=1e-5, atol=1e-5)

@@ -99,6 +99,13 @@ def test_every_activation_and_depth_gives_the_same_outputs(
     assert_equal_to_model(case, case.table)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["numbers", "values"])
+def test_every_parametric_activation_gives_the_same_outputs(name: str, activation: str) -> None:
+    case = make_case(name, activation=activation, widths=(7, 5), is_parametric=True)
+    assert_equal_to_model(case, case.table)
+
+
 @pytest.mark.parametrize("prepare", get_args(Prepare))
 @pytest.mark.parametrize("kind", ["image", "numbers", "holes"])
 def test_every_preparation_gives_the_same_outputs(kind: str, prepare: str) -> None:

@@ -547,3 +547,23 @@ def test_a_regression_has_no_classes_to_weigh_or_smooth(sections: Any, said: str
 def test_losses_that_are_none_are_refused(sections: Any, said: str) -> None:
     (line,) = errors(loss_study("accuracy", **sections))
     assert said in line
+
+
+# What is learned beside weights.
+
+
+def test_learned_factors_are_searched_and_split_buckets() -> None:
+    space = {name: {"choices": [False, True]} for name in LEARNED}
+    spec = parse_study(loss_study("rmse", space=space), "s.toml")
+    assert spec.default == dict.fromkeys(LEARNED, False)
+    kind = spec.setting(dict.fromkeys(LEARNED, True)).kind
+    assert (kind.input_scaling, kind.parametric_activation) == (True, True)
+
+
+def test_a_linear_model_has_no_activation_whose_share_could_be_learned() -> None:
+    model = {"hidden_layers": 0, **dict.fromkeys(LEARNED, True)}
+    kind = parse_study(loss_study("rmse", model=model), "s.toml").setting({}).kind
+    assert (kind.input_scaling, kind.parametric_activation) == (True, False)
+
+
+LEARNED = ("input_scaling", "parametric_activation")

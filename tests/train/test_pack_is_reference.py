@@ -266,3 +266,69 @@ def test_weights_alone_decide_what_a_row_counts() -> None:
         for each in (doubled, weighed)
     ]
     np.testing.assert_allclose(points[1], points[0], rtol=1e-9)
+
+
+# Learned factors of inputs, and learned shares of activations.
+
+LEARNED: dict[str, dict[str, Any]] = {
+    "input scaling": {"input_scaling": True},
+    "parametric activation": {"parametric_activation": True},
+    "both": {"input_scaling": True, "parametric_activation": True},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("part", LEARNED)
+@pytest.mark.parametrize("classes", [3, 0])
+def test_what_is_learned_beside_weights_equals_plain_torch(
+    classes: int, part: str, depth: int, optimizer: str
+) -> None:
+    # Ragged widths, dropout and unused inputs in one bucket, unequal folds.
+    options: dict[str, Any] = {"depth": depth, **LEARNED[part], **OPTIMIZERS[optimizer]}
+    settings = [
+        make_setting(**options),
+        make_setting(widths=[9 - index for index in range(depth)], dropout=0.3, **options),
+        make_setting(features=3, **options),
+    ]
+    assert_equal_to_reference(
+        settings, make_folds(classes=classes, is_shared=False), METRICS[classes]
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_parametric_activation_equals_plain_torch(activation: str, optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": activation,
+        "parametric_activation": True,
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [make_setting(**options), make_setting(widths=[9, 4], dropout=0.3, **options)]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+def test_settings_with_and_without_learned_factors_train_in_one_cohort() -> None:
+    settings = [make_setting(**part) for part in ({}, *LEARNED.values())]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_everything_at_once_equals_plain_torch(optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": "selu",
+        "input_scaling": True,
+        "parametric_activation": True,
+        "schedule": "coslog4",
+        "warmup": 0.1,
+        "dropout_schedule": "flat_cos",
+        "weight_decay_schedule": "flat_cos",
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [
+        make_setting(widths=[9, 4], dropout=0.3, clip_norm=0.5, label_smoothing=0.1, **options),
+        make_setting(clip_norm=2.0, class_weights="balanced", **options),
+    ]
+    assert_equal_to_reference(settings, make_folds(is_shared=False), "cross_entropy")
