@@ -74,7 +74,7 @@ def _index(table: Table) -> Iterator[str]:
 
 def _constant(table: Table) -> Iterator[str]:
     constant = [name for name in table.features if _is_constant(table.values(name))]
-    constant += [name for name in table.section.categorical if _is_one(table.labels(name))]
+    constant += [name for name in table.section.categories if _is_one(table.labels(name))]
     if constant:
         yield f"{_columns(constant)} in every development row"
 
@@ -104,7 +104,7 @@ def _target_itself(table: Table) -> Iterator[str]:
         ]
         same += [
             name
-            for name in table.section.categorical
+            for name in table.section.categories
             if _names_the_classes(table.labels(name).codes, labels)
         ]
     for name in same[:MOST_NAMES]:
@@ -134,7 +134,7 @@ def _names_the_classes(codes: NDArray[np.int64], labels: Labels) -> bool:
 
 def _spellings(table: Table) -> Iterator[str]:
     section = table.section
-    names = [section.groups, *section.categorical]
+    names = [section.groups, *section.categories]
     if table.task == "classification":
         names.insert(0, section.target)
     columns = [(str(name), table.labels(str(name)).names) for name in names if name is not None]

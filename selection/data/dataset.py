@@ -33,8 +33,8 @@ class Dataset:
 
     Shape: features is (N, D), uint8 for images and float64 otherwise, NaN where a value is missing
     and imputed later; categories has (N,) text per categorical column; target is (N,) int64 class
-    indices or float64; groups is (N,) int64. has_indicators means that the study adds an input for
-    each column with missing values.
+    indices or float64; groups is (N,) int64; weights is (N,) float64. has_indicators means that the
+    study adds an input for each column with missing values.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Dataset:
     class_kind: LabelKind = "text"
     category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
     held_out_identities: HeldOutRows | None = None
+    weights: NDArray[np.float64] | None = None
     has_indicators: bool = False
 
     def __len__(self) -> int:
@@ -81,6 +82,7 @@ class Dataset:
             categories={name: column[numbers] for name, column in self.categories.items()},
             target=self.target[numbers],
             groups=None if self.groups is None else self.groups[numbers],
+            weights=None if self.weights is None else self.weights[numbers],
         )
 
 
@@ -123,6 +125,7 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         target=kept.target,
         class_names=kept.class_names,
         groups=kept.groups,
+        weights=kept.weights,
         class_kind=kept.class_kind,
         category_kinds=kept.category_kinds,
         fingerprint=hash_rows(kept),

@@ -149,7 +149,8 @@ class FoldData:
     """Hold all development rows as one fold sees them.
 
     Shape: features is (N, D) and targets (N,), whose order is that of the development rows;
-    training and validation are row numbers. D may differ between folds.
+    training and validation are row numbers. D may differ between folds. weights (N,) are those of
+    rows in a training loss, None if all weigh the same.
     Units: a continuous target is (value - target_mean) / target_std.
     """
 
@@ -162,6 +163,8 @@ class FoldData:
     target_mean: float
     target_std: float
     classes: int
+    class_names: tuple[str, ...] = ()
+    weights: NDArray[np.float64] | None = None
     appended: Appended = Appended()
 
     @property
@@ -208,6 +211,8 @@ def prepare_folds(
                 target_mean=preparation.target_mean,
                 target_std=preparation.target_std,
                 classes=len(dataset.class_names),
+                class_names=dataset.class_names,
+                weights=dataset.weights,
                 appended=preparation.appended,
             )
         )
@@ -223,6 +228,7 @@ def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) 
     Raises: DataError if a column to impute has no value among these rows.
     """
     data = spec.sections.data
+    assert data.prepare is not None, "its recipe has said it"
     width = dataset.features.shape[1]
     fill = np.full(width, np.nan)
     indicators: tuple[int, ...] = ()

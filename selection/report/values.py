@@ -354,14 +354,14 @@ def _spread_columns(point: CurvePoint, column: str, name: str) -> dict[str, floa
 
 
 def _last_mean(point: CurvePoint, column: str) -> dict[str, float | None]:
-    """Return a column of learning curves after the last epoch; nothing if training failed."""
+    """Return a column of learning curves after the epoch that scores; nothing if it failed."""
     # At the top of the file it would load scipy for every command.
     from selection.stats.fit_diagnosis import over_folds
 
     if not point.is_complete:
         return {"mean": None, "standard_error": None}
     return fold_mean_value(
-        over_folds(np.array([fold.curve.column(column)[-1] for fold in point.folds]))
+        over_folds(np.array([fold.scored.column(column)[-1] for fold in point.folds]))
     )
 
 

@@ -15,6 +15,7 @@ from selection.metrics import DEFAULT_METRIC, MetricName
 from selection.study.baselines import BaselineName
 from selection.study.hyperparameters import ModelSection, TrainingSection
 from selection.study.pruners import PrunerName
+from selection.study.recipes import DEFAULT_RECIPE, RecipeName
 from selection.study.run_section import RunSection
 from selection.study.section import Section
 
@@ -60,10 +61,14 @@ class DataSection(Section):
     """
     drop: tuple[str, ...] = Field(default=(), strict=False)
     """Columns to leave out."""
-    categorical: tuple[str, ...] = Field(default=(), strict=False)
-    """Columns to one-hot encode: text, or codes that only name a category."""
+    categorical: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Columns of categories: text, or codes that only name one; left out, the columns of text."""
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
+    weights: str | None = None
+    """Column of the weight of each row in the training of MLPs and baselines, at least 0. It is no
+    feature, and scores stay unweighted.
+    """
     impute: Literal["median"] | None = None
     """How missing numbers are filled; a missing category is then one of its own. Without it a
     missing value is an error.
@@ -78,7 +83,7 @@ class DataSection(Section):
     """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
     with one value in a column.
     """
-    prepare: Prepare = "standardize"
+    prepare: Prepare | None = None
     """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1
     (`scale`), mean 0 and deviation 1 (`standardize`), median 0 and quartile range 1 with values
     clipped smoothly to -3..3 (`robust`), a normal distribution by way of quantiles (`quantile`), or
@@ -90,6 +95,11 @@ class DataSection(Section):
         """Say whether a target of a regression has mean 0 and deviation 1 in training."""
         return self.prepare in ("standardize", "robust", "quantile")
 
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The columns of categories; none as long as they are not known."""
+        return self.categorical or ()
+
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
         if (self.dataset is None) == (self.path is None):
@@ -97,7 +107,7 @@ class DataSection(Section):
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
-            own = ("target", "drop", "categorical", "groups", "delimiter", "missing")
+            own = ("target", "drop", "categorical", "groups", "weights", "delimiter", "missing")
             given = [name for name in own if getattr(self, name)]
             if given:
                 raise ValueError(
@@ -264,6 +274,10 @@ class StudySections(Section):
 
     name: str
     """Name of the study in its database."""
+    recipe: RecipeName = DEFAULT_RECIPE
+    """Where the values come from that the file leaves out: `tabular` is for tables, `book` is plain
+    SGD. `selection run FILE --explain` shows each of them.
+    """
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random number of the study."""
     data: DataSection

@@ -1,8 +1,9 @@
-"""Optimizers with one learning rate, penalty and momentum per member.
+"""Optimizers with one learning rate, penalty, momentum, betas and limit of the norm per member.
 
 Each follows torch.optim step for step; biases are never penalised. torch.optim itself takes one
 learning rate per group of parameters, not per slice of a tensor.
-Source: torch.optim.SGD, Adam, AdamW; Kingma and Ba 2015; Loshchilov and Hutter 2019.
+Source: torch.optim.SGD, Adam, AdamW; Kingma and Ba 2015; Loshchilov and Hutter 2019;
+torch.nn.utils.clip_grad_norm_, Pascanu et al. 2013.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from torch import Tensor
 from selection.study.setting import OptimizerName, Setting
 from selection.train.products import add_gradient, first, gradient_of
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+# What clip_grad_norm_ adds to a norm.
+NORM_EPSILON = 1e-6
 
 
 @dataclass(eq=False)
@@ -28,15 +30,32 @@ class Layer:
 
 
 class Optimizer:
-    """Update members in place. Rates are (M, 1, 1); states are shaped like weights and biases."""
+    """Update members in place. Rates are (M, 1, 1); states are shaped like weights and biases.
+
+    Either all members clip their gradients or none does.
+    """
 
     state_tensors = 0
 
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         self.rate = _per_member([s.learning_rate for s in settings], folds, like)
-        self.penalty = _per_member([s.weight_decay + s.l2 for s in settings], folds, like)
-        self.is_penalised = any(s.weight_decay + s.l2 > 0 for s in settings)
+        self.penalty = _per_member([s.penalty for s in settings], folds, like)
+        self.is_penalised = any(s.penalty > 0 for s in settings)
+        self.limit: Tensor | None = None
+        if settings[0].clip_norm > 0:
+            self.limit = _per_member([s.clip_norm for s in settings], folds, like)
         self.states: list[list[Tensor]] = []
+        # Gradients of weights and biases that wait until those of all layers are known.
+        self._held: list[tuple[int, Layer, Tensor, Tensor]] = []
+
+    @property
+    def moved(self) -> list[Tensor]:
+        """The tensors that follow from learning rate and penalty."""
+        return [self.rate, self.penalty]
+
+    def lines(self, rate: Tensor, penalty: Tensor) -> list[Tensor]:
+        """Return the values of `moved` for other rates and penalties. Shape: any, the same."""
+        return [rate, penalty]
 
     def watch(self, layers: Sequence[Layer]) -> None:
         """Lay out the states of every weight and bias."""
@@ -50,6 +69,8 @@ class Optimizer:
         """Drop all members but these. Shape: (M',) int64."""
         self.rate = self.rate[members]
         self.penalty = self.penalty[members]
+        if self.limit is not None:
+            self.limit = self.limit[members]
         for states in self.states:
             for index, state in enumerate(states):
                 states[index] = state[members]
@@ -64,18 +85,45 @@ class Optimizer:
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        """Take one step with the gradient delta @ (scale * rows)^T.
+        """Take one step with the gradient delta @ (scale * rows)^T, or keep it until end_step.
 
         Shape: delta (M', H, B), rows (M' or F', D, B), scale (M', 1, 1): the first M' members take
         the step.
         """
-        members = delta.size(0)
+        of_weight = gradient_of(_scaled(delta, scale), rows).to(layer.weight.dtype)
+        of_bias = _sum_of_rows(delta, layer.bias)
+        if self.limit is None:
+            self._take(index, layer, of_weight, of_bias)
+        else:
+            self._held.append((index, layer, of_weight, of_bias))
+
+    def end_step(self, seen: Tensor | None) -> None:
+        """Take the step with the gradients that were kept, clipped by the norm of each member's.
+
+        seen marks the inputs of the first layer that a member uses: others do not count.
+        Shape: (M, 1, D).
+        """
+        if self.limit is None:
+            return
+        gradients = [each for held in self._held for each in held[2:]]
+        members = gradients[0].size(0)
+        if seen is not None:
+            gradients[-2].mul_(first(seen, members))  # the first layer comes last
+        factor = _clipping(gradients, first(self.limit, members))
+        for gradient in gradients:
+            gradient.mul_(factor)
+        for held in self._held:
+            self._take(*held)
+        self._held.clear()
+
+    def _take(self, index: int, layer: Layer, of_weight: Tensor, of_bias: Tensor) -> None:
+        """Move one layer along the gradients of its weights and biases, which are overwritten."""
+        members = of_weight.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        gradient = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
         if self.is_penalised:
-            self._penalise(weight, gradient)
-        self._move(weight, gradient, self.states[2 * index])
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
+            self._penalise(weight, of_weight)
+        self._move(weight, of_weight, self.states[2 * index])
+        self._move(bias, of_bias, self.states[2 * index + 1])
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
@@ -93,8 +141,14 @@ class Sgd(Optimizer):
 
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
-        self.shrink = 1.0 - self.rate * self.penalty
-        self.step = -self.rate
+        self.step, self.shrink = self.lines(self.rate, self.penalty)
+
+    @property
+    def moved(self) -> list[Tensor]:
+        return [self.step, self.shrink]
+
+    def lines(self, rate: Tensor, penalty: Tensor) -> list[Tensor]:
+        return [-rate, 1.0 - rate * penalty]
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
@@ -136,7 +190,7 @@ class MomentumSgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if self.is_nesterov:
+        if self.is_nesterov or self.limit is not None:
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
@@ -167,20 +221,26 @@ class Adam(Optimizer):
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
         self.is_decoupled = settings[0].kind.optimizer == "adamw"
+        self.beta1 = _beta([s.beta1 for s in settings], folds, like)
+        self.beta2 = _beta([s.beta2 for s in settings], folds, like)
+        self.epsilon = _shared_or_per_member([s.eps for s in settings], folds, like)
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
+        self.beta1, self.beta2 = self.beta1.keep(members), self.beta2.keep(members)
+        self.epsilon = _kept(self.epsilon, members)
         self.steps = self.steps[members]
         self.first, self.second = self.first[members], self.second[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         members = share.size(0) * trials
         steps = first(self.steps, members).add_(1.0)
-        first(self.first, members).copy_(first(self.rate, members) / (1.0 - BETA_1**steps))
-        first(self.second, members).copy_((1.0 - BETA_2**steps).sqrt())
+        beta1, beta2 = (_of_first(each.exact, members) for each in (self.beta1, self.beta2))
+        first(self.first, members).copy_(first(self.rate, members) / (1.0 - beta1**steps))
+        first(self.second, members).copy_((1.0 - beta2**steps).sqrt())
         return share
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
@@ -193,10 +253,31 @@ class Adam(Optimizer):
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
         mean, square = first(states[0], members), first(states[1], members)
-        mean.lerp_(gradient, 1.0 - BETA_1)
-        square.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
-        spread = square.sqrt().div_(first(self.second, members)).add_(EPSILON)
+        mean.lerp_(gradient, _of_first(self.beta1.rest, members))
+        square.mul_(_of_first(self.beta2.own, members))
+        rest = _of_first(self.beta2.rest, members)
+        if isinstance(rest, float):
+            square.addcmul_(gradient, gradient, value=rest)
+        else:
+            square.addcmul_(gradient * rest, gradient)
+        spread = square.sqrt().div_(first(self.second, members))
+        spread.add_(_of_first(self.epsilon, members))
         parameter.sub_(mean * first(self.first, members) / spread)
+
+
+@dataclass(frozen=True, eq=False)
+class Beta:
+    """Hold one beta of Adam: numbers where all members share it, or tensors (M, 1, 1).
+
+    exact and own are beta, the former in float64, and rest is 1 - beta.
+    """
+
+    exact: float | Tensor
+    own: float | Tensor
+    rest: float | Tensor
+
+    def keep(self, members: Tensor) -> Beta:
+        return Beta(*(_kept(each, members) for each in (self.exact, self.own, self.rest)))
 
 
 def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:
@@ -209,7 +290,18 @@ def optimizer_class(setting: Setting) -> type[Optimizer]:
     name: OptimizerName = setting.kind.optimizer
     if name != "sgd":
         return Adam
-    return MomentumSgd if setting.momentum > 0 else Sgd
+    # Plain SGD has no gradient that could be clipped; without momentum the other is the same.
+    return MomentumSgd if setting.momentum > 0 or setting.clip_norm > 0 else Sgd
+
+
+def _clipping(gradients: Sequence[Tensor], limit: Tensor) -> Tensor:
+    """Return what brings the norm over all gradients of each member down to its limit.
+
+    Shape: gradients (M', ...), limit (M', 1, 1) -> (M', 1, 1).
+    """
+    norms = [torch.linalg.vector_norm(each, dim=(1, 2)) for each in gradients]
+    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0).view(-1, 1, 1)
+    return limit.div(norm.add_(NORM_EPSILON)).clamp_(max=1.0)
 
 
 def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
@@ -219,6 +311,27 @@ def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
 def _sum_of_rows(delta: Tensor, bias: Tensor) -> Tensor:
     """Return the gradient of a bias. Shape: delta (M', H, B) -> (M', H, 1)."""
     return delta.sum(dim=2, keepdim=True, dtype=bias.dtype)
+
+
+def _beta(values: Sequence[float], folds: int, like: Tensor) -> Beta:
+    return Beta(
+        _shared_or_per_member(values, folds, like.new_empty(0, dtype=torch.float64)),
+        _shared_or_per_member(values, folds, like),
+        _shared_or_per_member([1.0 - value for value in values], folds, like),
+    )
+
+
+def _shared_or_per_member(values: Sequence[float], folds: int, like: Tensor) -> float | Tensor:
+    """Return the one value that all members share, which computes faster, or one for each."""
+    return values[0] if len(set(values)) == 1 else _per_member(values, folds, like)
+
+
+def _kept(value: float | Tensor, members: Tensor) -> float | Tensor:
+    return value if isinstance(value, float) else value[members]
+
+
+def _of_first(value: float | Tensor, count: int) -> float | Tensor:
+    return value if isinstance(value, float) else first(value, count)
 
 
 def _per_member(values: Sequence[float], folds: int, like: Tensor) -> Tensor:

@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study = selection.run(
             {
                 "name": "prices",
+                "recipe": "book",  # fills no missing values
                 "data": {"path": "t.csv", "target": "y", "categorical": ["g"]},
                 "cv": {"folds": 2},
                 "space": {"width": 4},
@@ -193,6 +194,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> AnyModel:
         study = selection.run(
             {
                 "name": "filled",
+                "recipe": "book",
                 "data": {**data, "impute": "median", "missing_indicators": True},
                 "cv": {"folds": 2},
                 "training": {"optimizer": "adamw", "epochs": 60, "batch_size": 8},
