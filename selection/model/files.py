@@ -109,6 +109,7 @@ class _Document(_Part):
     class_names: list[str]
     class_kind: LabelKind = "text"
     category_kinds: dict[str, LabelKind] = Field(default_factory=dict)
+    impute: Literal["median"] | None = None
     csv: _Csv = Field(default_factory=_Csv)
     members: list[_Member] = Field(min_length=1)
     weights: _Weights

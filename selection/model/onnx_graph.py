@@ -2,8 +2,9 @@
 
 ALL of onnx. Inputs are "features", (N, D) float64 in the units of the study's table, NaN where a
 value is missing, and one column "category_K", (N, 1), per categorical column: float64 where the
-study's column was one of numbers, bool where it was one of truth values, else text, exactly as in
-the study's table. Outputs are "logits" and "probabilities", or "prediction", float64 in units of
+study's column was one of numbers, bool where it was one of truth values that are never missing,
+else text, exactly as in the study's table; NaN or the empty text where a category is missing.
+Outputs are "logits" and "probabilities", or "prediction", float64 in units of
 the target, and "unknown_categories", (N, 1) int64: how many categories of a row no member knows.
 Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 """
@@ -11,6 +12,7 @@ Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.cells import EXACT_WHOLE
-from selection.data.labels import rounding
+from selection.data.labels import MISSING, rounding
 from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.onnx_scaling import ScalingNodes
@@ -161,13 +163,16 @@ class _Graph:
     def _kind(self, column: str) -> str:
         """Return the type of a categorical column's input.
 
-        Whole numbers that float64 cannot tell apart are compared as text.
+        Whole numbers that float64 cannot tell apart are compared as text, and so are truth values
+        that may be missing.
         """
         names = self.model.known_categories(column)
         match self.model.category_kind(column):
-            case "boolean":
+            case "boolean" if MISSING not in names:
                 return "BOOL"
-            case "number" if all(abs(float(name)) < EXACT_WHOLE for name in names):
+            case "number" if all(
+                abs(_number(name)) < EXACT_WHOLE for name in names if name != MISSING
+            ):
                 return "DOUBLE"
         return "STRING"
 
@@ -178,11 +183,17 @@ class _Graph:
             case "BOOL":
                 known = np.array([[name == "True" for name in names]], dtype=np.bool_)
             case "DOUBLE":
-                kind = rounding([float(name) for name in self.model.known_categories(column)])
-                known = np.array([[float(name) for name in names]], dtype=kind)
+                kind = rounding([_number(name) for name in self.model.known_categories(column)])
+                known = np.array([[_number(name) for name in names]], dtype=kind)
+                unit = f"category_{index}"
                 if kind is np.float32:
-                    rounded = self._cast(f"category_{index}", "FLOAT")
-                    return self._node("Equal", [rounded, self._constant(known)])
+                    unit = self._cast(unit, "FLOAT")
+                is_equal = self._node("Equal", [unit, self._constant(known)])
+                if MISSING not in names:
+                    return is_equal
+                is_missing = self._node("IsNaN", [unit])
+                is_missing = self._node("And", [is_missing, self._constant(np.isnan(known))])
+                return self._node("Or", [is_equal, is_missing])
             case _:
                 known = np.array([list(names)], dtype=object)
         return self._node("Equal", [f"category_{index}", self._constant(known)])
@@ -213,3 +224,8 @@ class _Graph:
         array = np.ascontiguousarray(value)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
+
+
+def _number(name: str) -> float:
+    """Return the number that a category spells, NaN for the one of missing values."""
+    return float(name) if name != MISSING else math.nan

@@ -60,6 +60,7 @@ class Recipe:
     is_image: bool = False
     is_imputed: bool = False
     has_indicators: bool = False
+    has_gaps: bool = False
     categorical: tuple[str, ...] = ()
     widths: tuple[int, ...] = (6,)
     activation: str = "relu"
@@ -92,7 +93,8 @@ class Case:
         table = self.table if table is None else table
         features = table[list(self.dataset.feature_names)].to_numpy(dtype=np.float64)
         return features.copy(), {
-            name: np.array(table[name].tolist(), dtype=object) for name in self.recipe.categorical
+            name: np.array(table[name].fillna("").tolist(), dtype=object)
+            for name in self.recipe.categorical
         }
 
 
@@ -115,6 +117,7 @@ RECIPES = {
     "indicators": Recipe(
         is_imputed=True, has_indicators=True, categorical=("colour",), parts=PARTS
     ),
+    "gaps": Recipe(is_imputed=True, has_gaps=True, categorical=("colour", "site"), parts=PARTS),
     "robust": Recipe(prepare="robust", is_imputed=True, categorical=("colour",)),
     "quantile": Recipe(prepare="quantile", is_imputed=True, categorical=("colour",)),
     "quantile_values": Recipe(classes=(), prepare="quantile", parts=PARTS),
@@ -154,6 +157,9 @@ def make_dataset(recipe: Recipe) -> Dataset:
     colour = rng.choice(["red", "grün", "blue"], size=ROWS).astype(object)
     colour[[0, 20, 40]] = ["only first", "only second", "only third"]
     site = rng.choice(["10", "9", "b"], size=ROWS).astype(object)
+    if recipe.has_gaps:
+        colour[[10, 11, 50]] = ""
+        site[3] = ""  # one member has no such row
     categories = {"colour": colour, "site": site}
     return Dataset(
         name="t",
@@ -189,10 +195,12 @@ def make_table(recipe: Recipe, count: int = 23) -> pd.DataFrame:
     rng = np.random.default_rng(8)
     features = _features(recipe, rng, count)
     columns: dict[str, Any] = {f"x{index}": column for index, column in enumerate(features.T)}
-    values = {
+    values: dict[str, list[str | None]] = {
         "colour": ["grün", "violet", "only first", "only second", "red", "blue"],
         "site": ["10", "9", "b", "never seen", "9.5"],
     }
+    if recipe.has_gaps:
+        values = {name: [None, *known] for name, known in values.items()}
     for name in recipe.categorical:
         columns[name] = list(itertools.islice(itertools.cycle(values[name]), count))
     return pd.DataFrame(columns)
@@ -233,6 +241,8 @@ def make_case(name: str, **changes: Any) -> Case:
             layers = [*(replace(layer, mix=mix) for layer, mix in hidden), layers[-1]]
         members.append(ModelMember(preparation, tuple(layers)))
     facts = make_facts(dataset, recipe.activation)
+    if recipe.is_imputed:
+        facts["impute"] = "median"
     return Case(recipe, dataset, spec, facts, tuple(members), make_table(recipe))
 
 
@@ -316,7 +326,7 @@ def _prepared_by_hand(
     columns += indicators
     for name in case.recipe.categorical:
         known = sorted(set(case.dataset.categories[name][rows]))
-        columns += [[float(value == each) for value in table[name]] for each in known]
+        columns += [[float(value == each) for value in table[name].fillna("")] for each in known]
     return np.array(columns, dtype=np.float64).T
 
 
@@ -655,6 +665,7 @@ def test_a_broken_document_is_refused(
         (("class_names",), []),
         (("class_kind",), "other"),
         (("csv",), {"missing": 3}),
+        (("impute",), "mean"),
         (("activation",), "swish"),
     ],
     ids=str,
@@ -1046,3 +1057,33 @@ def test_a_study_of_learned_factors_predicts_alike_in_every_form(
     session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"))
     found = session.run(None, {"features": features})[0]
     np.testing.assert_allclose(found, ours.outputs(features, {}), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["a study that did not fill", "a study that did"])
+def test_a_missing_category_is_refused_or_unknown_where_no_row_had_one(kind: str) -> None:
+    case = make_case("text")
+    document = {**case.encoded()[0], "impute": "median" if kind.endswith("did") else None}
+    model = make_model(document, case.members)
+    assert isinstance(model, ClassifierModel)
+    table = pd.DataFrame({"colour": ["red", None], "site": ["9", "10"]})
+    if not kind.endswith("did"):
+        with pytest.raises(ValueError, match=r"must not be missing, as in .'colour'"):
+            model.predict(table)
+        return
+    with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as ""'):
+        chances = model.predict_proba(table)
+    violet = table.assign(colour=["red", "violet"])
+    np.testing.assert_array_equal(chances, model.predict_proba(violet))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA, ""])
+def test_a_missing_category_is_one_of_its_own(gap: Any) -> None:
+    case = make_case("gaps", parts=(EVERYTHING,))
+    row = {"x0": [0.5, 0.5], "x1": 110.0, "x2": -5.0, "x3": 1.0, "site": "9"}
+    table = pd.DataFrame({**row, "colour": pd.Series(["red", gap], dtype=object)})
+    chances = case.model.predict_proba(table)
+    assert np.abs(chances[0] - chances[1]).max() > 0.01
+    plain = table.assign(colour=np.array(["red", None], dtype=object))
+    np.testing.assert_array_equal(chances, case.model.predict_proba(plain))
+    assert_close(chances, softmax(by_hand(case, plain)))
