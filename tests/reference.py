@@ -249,7 +249,8 @@ def train(
     model = build(setting, data, seed, dtype)
     optimizer = make_optimizer(setting, model)
     batches = -(-len(data.training) // setting.kind.batch_size)
-    schedules = Schedules(setting, model, optimizer, batches * setting.kind.epochs)
+    epochs = epochs or setting.kind.epochs
+    schedules = Schedules(setting, model, optimizer, batches * epochs)
     features = torch.from_numpy(data.features).to(dtype)
     features = features[:, : setting.seen_inputs(features.shape[1])]
     targets = torch.from_numpy(data.targets)
@@ -260,7 +261,7 @@ def train(
     if not data.classes:
         targets = targets.to(dtype)
     points = []
-    for epoch in range(1, (epochs or setting.kind.epochs) + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         order = training_order(seed, data, epoch)
         seen = []

@@ -276,6 +276,7 @@ class Adam(Optimizer):
         self.beta1 = _beta([s.beta1 for s in settings], folds, like)
         self.beta2 = _beta([s.beta2 for s in settings], folds, like)
         self.epsilon = _shared_or_per_member([s.eps for s in settings], folds, like)
+        self._constants: list[float | Tensor] = []  # of the members that take the current step
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
@@ -293,6 +294,8 @@ class Adam(Optimizer):
         beta1, beta2 = (_of_first(each.exact, members) for each in (self.beta1, self.beta2))
         first(self.first, members).copy_(first(self.rate, members) / (1.0 - beta1**steps))
         first(self.second, members).copy_((1.0 - beta2**steps).sqrt())
+        constants = (self.beta1.rest, self.beta2.own, self.beta2.rest, self.epsilon)
+        self._constants = [_of_first(each, members) for each in constants]
         return share
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
@@ -305,15 +308,14 @@ class Adam(Optimizer):
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
         mean, square = first(states[0], members), first(states[1], members)
-        mean.lerp_(gradient, _of_first(self.beta1.rest, members))
-        square.mul_(_of_first(self.beta2.own, members))
-        rest = _of_first(self.beta2.rest, members)
-        if isinstance(rest, float):
-            square.addcmul_(gradient, gradient, value=rest)
+        rest1, beta2, rest2, epsilon = self._constants
+        mean.lerp_(gradient, rest1)
+        square.mul_(beta2)
+        if isinstance(rest2, float):
+            square.addcmul_(gradient, gradient, value=rest2)
         else:
-            square.addcmul_(gradient * rest, gradient)
-        spread = square.sqrt().div_(first(self.second, members))
-        spread.add_(_of_first(self.epsilon, members))
+            square.addcmul_(gradient * rest2, gradient)
+        spread = square.sqrt().div_(first(self.second, members)).add_(epsilon)
         parameter.sub_(mean * first(self.first, members) / spread)
 
 
