@@ -107,6 +107,7 @@ def test_predictions_are_kept_at_every_epoch_that_competes() -> None:
         assert set(fold.rungs) == {*competing, 1, 2, 7, 13}
         assert long.best_epoch in competing
         at_best = fold.rungs[long.best_epoch or 0]
+        assert fold.outputs is not None
         np.testing.assert_allclose(at_best[:, :-1], fold.outputs, rtol=1e-6)
         for epoch in competing:
             hits = np.mean(fold.rungs[epoch][:, :-1].argmax(axis=1) == fold.rungs[epoch][:, -1])
