@@ -19,6 +19,7 @@ from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
 from selection.study.held_out_result import HeldOutResult
+from selection.study.setting import ClassWeights
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -69,7 +70,8 @@ def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
     kind = setting.kind
     rows = [
         ["hidden layers", " ".join(map(str, setting.widths)) or "none (linear)"],
-        ["activation", kind.activation],
+        ["activation", f"{'parametric ' * kind.parametric_activation}{kind.activation}"],
+        ["input scaling", "learned" if kind.input_scaling else ""],
         ["dropout", " ".join(map(show_value, setting.dropout)) or "none"],
         ["optimizer", kind.optimizer],
         ["learning rate", show_value(setting.learning_rate)],
@@ -79,8 +81,16 @@ def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
         ["batch size", str(kind.batch_size)],
         ["epochs", str(kind.epochs)],
         ["init", kind.init],
+        ["label smoothing", show_value(setting.label_smoothing)],
+        ["class weights", _class_weights(setting.class_weights)],
     ]
-    return [row for row in rows if row[1] != "0"]
+    return [row for row in rows if row[1] not in ("0", "")]
+
+
+def _class_weights(weights: ClassWeights) -> str:
+    if isinstance(weights, str):
+        return "" if weights == "none" else weights
+    return ", ".join(f"{name} {show_value(weight)}" for name, weight in weights)
 
 
 def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
