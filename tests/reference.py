@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,9 +152,89 @@ def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimi
                 nesterov=setting.kind.nesterov,
             )
         case "adam":
-            return torch.optim.Adam(groups, lr=setting.learning_rate)
+            return torch.optim.Adam(groups, **_of_adam(setting))
         case "adamw":
-            return torch.optim.AdamW(groups, lr=setting.learning_rate)
+            return torch.optim.AdamW(groups, **_of_adam(setting))
+
+
+def _of_adam(setting: Setting) -> dict[str, Any]:
+    betas = (setting.beta1, setting.beta2)
+    return {"lr": setting.learning_rate, "betas": betas, "eps": setting.eps}
+
+
+def schedule_factors(name: str, steps: int) -> list[float]:
+    """Return what torch's scheduler of this name multiplies a rate by in each of so many steps."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = make_scheduler(name, optimizer, steps)
+    factors = []
+    for _ in range(steps):
+        factors.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return factors
+
+
+def make_scheduler(
+    name: str, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build the scheduler of torch that is meant, or the formula of a paper where it has none."""
+    schedulers = torch.optim.lr_scheduler
+    match name:
+        case "constant":
+            return schedulers.ConstantLR(optimizer, factor=1.0)
+        case "cosine":
+            return schedulers.CosineAnnealingLR(optimizer, T_max=steps)
+        case "one_cycle":
+            # torch takes the last step at the lowest rate, and the highest rate a step early.
+            rise = (0.3 * steps + 1) / (steps + 1)
+            return schedulers.OneCycleLR(
+                optimizer, 1.0, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
+            )
+        case "step":
+            return schedulers.MultiStepLR(optimizer, [-(-steps // 2), -(-3 * steps // 4)])
+        case "coslog4":
+            return schedulers.LambdaLR(
+                optimizer,
+                lambda step: 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / steps))),
+            )
+        case "flat_cos":
+            return schedulers.LambdaLR(
+                optimizer,
+                lambda step: (
+                    1.0 if 2 * step < steps else 0.5 - 0.5 * math.cos(2 * math.pi * step / steps)
+                ),
+            )
+    raise AssertionError(name)
+
+
+def warm_up_factors(share: float, steps: int) -> list[float]:
+    """Return the factors of a linear warm-up over a share of all steps."""
+    return [min(1.0, (step + 1) / (share * steps)) if share else 1.0 for step in range(steps)]
+
+
+class Schedules:
+    """Set learning rate, weight decay and dropout before each step of one member."""
+
+    def __init__(
+        self, setting: Setting, model: nn.Sequential, optimizer: torch.optim.Optimizer, steps: int
+    ) -> None:
+        self.setting = setting
+        self.groups = optimizer.param_groups
+        self.own = [group["lr"] / setting.learning_rate for group in self.groups]
+        self.drops = [layer for layer in model if isinstance(layer, HashDropout)]
+        self.rate = schedule_factors(setting.schedule, steps)
+        self.warm_up = warm_up_factors(setting.warmup, steps)
+        self.decay = schedule_factors(setting.weight_decay_schedule, steps)
+        self.dropout = schedule_factors(setting.dropout_schedule, steps)
+
+    def set(self, step: int) -> None:
+        rate = self.setting.learning_rate * self.rate[step] * self.warm_up[step]
+        for group, own in zip(self.groups, self.own, strict=True):
+            group["lr"] = rate * own
+        decay = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        self.groups[0]["weight_decay"] = decay
+        for drop, probability in zip(self.drops, self.setting.dropout, strict=True):
+            drop.probability = probability * self.dropout[step]
 
 
 def train(
@@ -167,6 +248,9 @@ def train(
     """Train one member by the book."""
     model = build(setting, data, seed, dtype)
     optimizer = make_optimizer(setting, model)
+    batches = -(-len(data.training) // setting.kind.batch_size)
+    epochs = epochs or setting.kind.epochs
+    schedules = Schedules(setting, model, optimizer, batches * epochs)
     features = torch.from_numpy(data.features).to(dtype)
     features = features[:, : setting.seen_inputs(features.shape[1])]
     targets = torch.from_numpy(data.targets)
@@ -177,15 +261,18 @@ def train(
     if not data.classes:
         targets = targets.to(dtype)
     points = []
-    for epoch in range(1, (epochs or setting.kind.epochs) + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         order = training_order(seed, data, epoch)
         seen = []
         for step, batch in enumerate(order.split(setting.kind.batch_size)):  # type: ignore[no-untyped-call]
             _set_keys(model, data, seed, epoch, step)
+            schedules.set((epoch - 1) * batches + step)
             outputs = model(features[batch])
             optimizer.zero_grad()
             training_loss(setting, data, outputs, targets, batch).backward()  # type: ignore[no-untyped-call]
+            if setting.clip_norm > 0:
+                nn.utils.clip_grad_norm_(model.parameters(), setting.clip_norm)
             optimizer.step()
             seen.append(outputs.detach())
         model.eval()

@@ -251,6 +251,7 @@ def train(
     # training.device names a device of the cluster; baselines and outer folds train on one here.
     device = choose_device("auto" if spec.sections.run.on == "ray" else training.device)
     data = load_study_data(spec, data_folder(), study.frame)
+    spec = data.spec
     check_nested(spec, data)
     for warning in data.facts.warnings:
         warn(f"warning: {warning}")

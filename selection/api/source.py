@@ -110,6 +110,14 @@ def read_arrays(
     return parse_study(content, str(content["name"])), frame
 
 
+def read_content(spec: Source, overrides: Overrides) -> dict[str, Any]:
+    """Return the content of a study as it was given, with its overrides, unchecked.
+
+    Raises: StudyFileError if it cannot be read.
+    """
+    return with_overrides(_content(spec), overrides.by_key, _where(spec))
+
+
 def _time_of(content: Mapping[str, Any]) -> str | None:
     section = content.get("cv")
     time = section.get("time") if isinstance(section, Mapping) else None
@@ -205,6 +213,6 @@ def _without_rows(spec: Source) -> dict[str, Any]:
     if isinstance(spec, Mapping):
         return dict(spec)
     content = read_spec(spec, Overrides()).to_json()
-    names = ("prepare", "impute", "drop", "categorical")
+    names = ("prepare", "impute", "missing_indicators", "drop", "categorical")
     content["data"] = {name: content["data"][name] for name in names}
     return content

@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from selection.data.labels import LabelKind
-from selection.data.prepare import preparation_from_json, preparation_to_json
+from selection.data.prepare import preparation_from_json, preparation_to_json, with_scaling
 from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.study.activations import ActivationName
@@ -32,13 +32,52 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
-class _Preparation(_Part):
-    fill: list[float | None]
+class _Linear(_Part):
+    kind: Literal["linear"]
     center: list[float]
     scale: list[float]
+
+
+class _Robust(_Part):
+    kind: Literal["robust"]
+    center: list[float]
+    scale: list[float | None]
+
+
+class _Quantile(_Part):
+    kind: Literal["quantile"]
+    quantiles: list[list[float]]
+
+
+class _Preparation(_Part):
+    fill: list[float | None]
+    scaling: _Linear | _Robust | _Quantile = Field(discriminator="kind")
     categories: dict[str, list[str]]
     target_mean: float
     target_std: float
+    indicators: list[int] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, value: Any) -> Any:
+        return with_scaling(value) if isinstance(value, dict) else value
+
+    def width(self) -> int:
+        """Return the number of numeric columns.
+
+        Raises: ValueError where the parts are of different ones.
+        """
+        match self.scaling:
+            case _Quantile(quantiles=columns):
+                widths = {len(columns)}
+                counts = set(map(len, columns))
+                if len(counts) > 1 or 0 in counts or any(sorted(each) != each for each in columns):
+                    raise ValueError("quantiles that are not ascending, or not as many in a column")
+            case _Linear(center=center, scale=scale) | _Robust(center=center, scale=scale):
+                widths = {len(center), len(scale)}
+        if widths != {len(self.fill)}:
+            raise ValueError("a preparation of other columns")
+        return len(self.fill)
 
 
 class _Member(_Part):
@@ -70,6 +109,7 @@ class _Document(_Part):
     class_names: list[str]
     class_kind: LabelKind = "text"
     category_kinds: dict[str, LabelKind] = Field(default_factory=dict)
+    impute: Literal["median"] | None = None
     csv: _Csv = Field(default_factory=_Csv)
     members: list[_Member] = Field(min_length=1)
     weights: _Weights
@@ -83,10 +123,12 @@ class _Document(_Part):
                 raise ValueError(f"two {what} of one name")
         for member in self.members:
             own = member.preparation
-            widths = {len(own.fill), len(own.center), len(own.scale), len(self.feature_names)}
-            if len(widths) != 1 or list(own.categories) != self.categorical:
+            width = own.width()
+            if width != len(self.feature_names) or list(own.categories) != self.categorical:
                 raise ValueError("a preparation of other columns")
-            inputs = len(own.center) + sum(map(len, own.categories.values()))
+            if not set(own.indicators) <= set(range(width)):
+                raise ValueError(f"indicators of the columns {own.indicators}")
+            inputs = width + len(own.indicators) + sum(map(len, own.categories.values()))
             if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
                 raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
 

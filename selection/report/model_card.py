@@ -19,6 +19,7 @@ from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
 from selection.study.held_out_result import HeldOutResult
+from selection.study.schedules import DEFAULT_SCHEDULE
 from selection.study.setting import ClassWeights
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
@@ -68,6 +69,7 @@ def _finished(assessment: Assessment) -> str:
 def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
     setting = assessment.spec.setting(trial.params)
     kind = setting.kind
+    betas = () if kind.optimizer == "sgd" else (setting.beta1, setting.beta2)
     rows = [
         ["hidden layers", " ".join(map(str, setting.widths)) or "none (linear)"],
         ["activation", f"{'parametric ' * kind.parametric_activation}{kind.activation}"],
@@ -75,16 +77,22 @@ def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
         ["dropout", " ".join(map(show_value, setting.dropout)) or "none"],
         ["optimizer", kind.optimizer],
         ["learning rate", show_value(setting.learning_rate)],
+        ["schedule of the learning rate", setting.schedule],
+        ["warm-up", show_value(setting.warmup)],
         ["weight decay", show_value(setting.weight_decay)],
         ["l2", show_value(setting.l2)],
+        ["schedule of the weight decay", setting.weight_decay_schedule],
+        ["schedule of the dropout", setting.dropout_schedule],
         ["momentum", show_value(setting.momentum)],
+        ["betas", " ".join(map(show_value, betas))],
+        ["clip norm", show_value(setting.clip_norm)],
         ["batch size", str(kind.batch_size)],
         ["epochs", str(kind.epochs)],
         ["init", kind.init],
         ["label smoothing", show_value(setting.label_smoothing)],
         ["class weights", _class_weights(setting.class_weights)],
     ]
-    return [row for row in rows if row[1] not in ("0", "")]
+    return [row for row in rows if row[1] not in ("", "0", DEFAULT_SCHEDULE)]
 
 
 def _class_weights(weights: ClassWeights) -> str:
@@ -219,7 +227,7 @@ def _data_rows(assessment: Assessment) -> list[list[str]]:
         ["development rows", str(facts.rows)],
         ["held-out rows", str(facts.held_out_rows)],
         ["features", str(facts.features)],
-        ["preparation", data.prepare],
+        ["preparation", str(data.prepare)],
         ["folds", f"{facts.fold_kind}, {len(facts.folds)}"],
         ["data fingerprint", f"`{study.data_fingerprint}`"],
         ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],
@@ -231,6 +239,7 @@ def _model_rows(document: Mapping[str, Any]) -> list[list[str]]:
     return [
         ["kind", document["model"]],
         ["members", str(len(document["members"]))],
+        *_epoch_rows(training),
         ["updates", " ".join(map(str, training["updates"]))],
         ["updates in cross-validation", f"{training['updates_in_cross_validation']:.0f}"],
         *(
@@ -241,6 +250,14 @@ def _model_rows(document: Mapping[str, Any]) -> list[list[str]]:
         ["weights", f"SHA-256 `{document['weights']['sha256']}`"],
         ["versions", ", ".join(f"{name} {own}" for name, own in document["versions"].items())],
     ]
+
+
+def _epoch_rows(training: Mapping[str, Any]) -> list[list[str]]:
+    """Return how long the model was trained, where that is not the setting's epochs."""
+    if "most_epochs" not in training:
+        return []
+    what = f"{training['epochs']} of {training['most_epochs']}, those of the best mean over folds"
+    return [["epochs", what]]
 
 
 def _several(values: Sequence[float | None]) -> str:

@@ -88,6 +88,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "rule": assessment.rule,
         "number": best and best.number,
         "params": best and params_value(best.params),
+        "best_epoch": best and best.best_epoch,
         "metric": assessment.spec.metric,
         "observed": observed,
         "corrected": corrected,
@@ -240,6 +241,7 @@ def trial_value(trial: Trial) -> dict[str, Any]:
         "fold_scores": [_number(score) for score in trial.fold_scores],
         "train_scores": [_number(score) for score in trial.train_scores],
         "epochs": trial.epochs,
+        "best_epoch": trial.best_epoch,
         "seconds": trial.seconds,
         "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
     }
@@ -354,14 +356,14 @@ def _spread_columns(point: CurvePoint, column: str, name: str) -> dict[str, floa
 
 
 def _last_mean(point: CurvePoint, column: str) -> dict[str, float | None]:
-    """Return a column of learning curves after the last epoch; nothing if training failed."""
+    """Return a column of learning curves after the epoch that scores; nothing if it failed."""
     # At the top of the file it would load scipy for every command.
     from selection.stats.fit_diagnosis import over_folds
 
     if not point.is_complete:
         return {"mean": None, "standard_error": None}
     return fold_mean_value(
-        over_folds(np.array([fold.curve.column(column)[-1] for fold in point.folds]))
+        over_folds(np.array([fold.scored.column(column)[-1] for fold in point.folds]))
     )
 
 

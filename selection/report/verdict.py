@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selection.metrics import METRICS
-from selection.report.cells import count_of, show_difference, show_interval, show_number, show_score
+from selection.report.cells import (
+    count_of,
+    show_difference,
+    show_epochs,
+    show_interval,
+    show_number,
+    show_score,
+)
 from selection.stats.selection_rules import RULES
 from selection.study.trial import Trial
 
@@ -133,7 +140,8 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
     )
     lines = [
         corrected,
-        f"{metric}, observed: {show_score(best)} over {len(best.fold_scores)} folds ({label})",
+        f"{metric}, observed: {show_score(best)} over {len(best.fold_scores)} folds"
+        f"{_epoch_of(best)} ({label})",
     ]
     outer = [fold.score for fold in assessment.nested]
     if outer:
@@ -145,6 +153,10 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
             "(the whole procedure, scored on rows it never saw)"
         )
     return lines
+
+
+def _epoch_of(best: Trial) -> str:
+    return "" if best.best_epoch is None else f" after {show_epochs(best)} epochs"
 
 
 def choice_of(correction: Correction) -> str:
@@ -285,7 +297,8 @@ def training_line(result: HeldOutResult) -> str:
     count = len(training.updates)
     what = "refit on all development rows" if result.model == "refit" else f"{count} fold models"
     updates = sum(training.updates) / count
-    return f"model: {what}, {training.epochs} epochs, {updates:.0f} updates"
+    most = "" if training.most_epochs is None else f" of {training.most_epochs}"
+    return f"model: {what}, {training.epochs}{most} epochs, {updates:.0f} updates"
 
 
 def gap_line(result: HeldOutResult) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import numpy as np
 
 from selection.search.pruners import make_pruner, survivors
 from selection.search.standing import Floats, Standing
+from selection.study.best_epoch import has_run_out
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialState
 
@@ -36,6 +37,9 @@ class CohortPruner:
         # By judged epoch, NaN for trials that did not get there. Shape: (1, T).
         self._reached = {epoch: _reached(known, epoch) for epoch in judged}
         self._pruned: set[int] = set()
+        self._patience, self._is_minimised = spec.sections.training.patience, spec.is_minimised
+        # Complete before their last epoch.
+        self._stalled: set[int] = set()
         self._means: list[list[float]] = []  # one per epoch
 
     def decide(self, epoch: int, means: Mapping[int, float]) -> set[int]:
@@ -44,24 +48,37 @@ class CohortPruner:
         means holds the fold mean of every trial that is still training.
         """
         self._means.append([means.get(number, np.nan) for number in self._numbers])
-        if not self._pruner.judges(epoch):
-            return set()
+        out = self._judge(epoch, means) if self._pruner.judges(epoch) else set()
+        self._pruned |= out
+        if self._patience:
+            self._stalled |= self._find_stalled(means.keys() - out)
+        return out
+
+    def _judge(self, epoch: int, means: Mapping[int, float]) -> set[int]:
         kept = survivors(self._pruner, self._standing(epoch, means))[0]
-        out = {
+        return {
             number
             for number, is_kept in zip(self._numbers, kept, strict=True)
             if number in means and not is_kept
         }
-        self._pruned |= out
-        return out
+
+    def _find_stalled(self, living: Set[int]) -> set[int]:
+        """Return which trials their trainer completes after this epoch, out of patience."""
+        curves = zip(self._numbers, self._lengths, zip(*self._means, strict=True), strict=True)
+        return {
+            number
+            for number, length, curve in curves
+            if number in living
+            and has_run_out(curve, length, self._patience, is_minimised=self._is_minimised)
+        }
 
     def _standing(self, epoch: int, means: Mapping[int, float]) -> Standing:
         """Return the one record there is, as one resampling."""
         training = [number in means for number in self._numbers]
         left = [number not in means and number not in self._pruned for number in self._numbers]
         ended = [
-            has_left and length <= epoch
-            for has_left, length in zip(left, self._lengths, strict=True)
+            has_left and (length <= epoch or number in self._stalled)
+            for number, has_left, length in zip(self._numbers, left, self._lengths, strict=True)
         ]
         return Standing(
             epochs=range(1, epoch + 1),

@@ -1,11 +1,12 @@
 """The winner's score corrected for having been chosen: BBC-CV that replays the pruner.
 
 Rows are resampled; the pruner and the rule choose on the drawn rows, and the chosen trial is scored
-on the rows that were not drawn. No model is trained again. A pruned trial competes with its last
-kept predictions: a move of its score under resampling counts by the share of such moves that was
-left at the end in the trials that went on, and its score becomes what theirs did, by a regression.
+on the rows that were not drawn. No model is trained again. Where the best mean chooses the epoch of
+a trial, the drawn rows choose it anew. A pruned trial competes with its last kept predictions: a
+move of its score under resampling counts by the share of such moves that was left at the end in the
+trials that went on, and its score becomes what theirs did, by a regression.
 Source: Tsamardinos, Greasidou, Borboudakis (2018), "Bootstrapping the out-of-sample predictions for
-efficient and accurate cross-validation"; decision 23 for pruned trials.
+efficient and accurate cross-validation"; decision 23 for pruned trials, 34 for epochs.
 """
 
 from __future__ import annotations
@@ -45,8 +46,9 @@ class Rows:
 class Stage:
     """Hold the predictions of the trials that reached one stage: a rung of the pruner, or the end.
 
-    Shape: trials (t,), ascending; predictions (R, t, N) or (R, t, N, C), as scores.reduce_outputs
-    leaves them.
+    At the end a trial may have several columns, one for each epoch that may score it.
+    Shape: trials (t,), that of each column, ascending; predictions (R, t, N) or (R, t, N, C), as
+    scores.reduce_outputs leaves them.
     """
 
     trials: NDArray[np.int64]
@@ -58,16 +60,23 @@ class Draws:
     """Hold the out-of-bag scores of each bootstrap's winner, and of competitors on the same rows.
 
     in_bag are the means over folds of the last predictions of each trial on the drawn rows, whole
-    those on all rows.
-    Shape: chosen (B,), indices of trials; scores (B,); competitors (B,) each; in_bag (B, T); whole
-    (T,); NaN where a score is not defined.
+    those on all rows; a trial that is scored by one of several epochs has a column for each.
+    Shape: chosen (B,), indices of trials; scores (B,); competitors (B,) each; in_bag (B, P), whole
+    (P,) and trials (P,), the trial of each column; NaN where a score is not defined.
     """
 
     chosen: NDArray[np.int64]
     scores: Floats
     competitors: Mapping[str, Floats]
+    trials: NDArray[np.int64]
     in_bag: NDArray[np.float32]
     whole: Floats
+
+    def best_column(self, trial: int, *, is_minimised: bool) -> int:
+        """Return the column of in_bag that scores a trial on all rows; the first of ties."""
+        columns = np.flatnonzero(self.trials == trial)
+        whole = self.whole[columns]
+        return int(columns[whole.argmin() if is_minimised else whole.argmax()])
 
 
 def draw_out_of_bag(
@@ -96,10 +105,10 @@ def draw_out_of_bag(
         record = record or _Record(rows, stages, counts)
         found = record.in_bag(counts)
         chosen = choose(found.rungs, found.end)
-        in_bag.append(found.last.astype(np.float32))  # only their spread matters
+        in_bag.append(found.columns.astype(np.float32))  # only their spread matters
         left_out = counts == 0  # (b, N)
         winners.append(chosen)
-        scores.append(record.out_of_bag(chosen, left_out))
+        scores.append(record.out_of_bag(chosen, found.best, left_out))
         for name, values in others.items():
             beside[name].append(pooled_scores(rows, values, left_out)[:, 0])
     assert record is not None, "there are bootstraps"
@@ -107,6 +116,7 @@ def draw_out_of_bag(
         np.concatenate(winners),
         np.concatenate(scores),
         {name: np.concatenate(draws) for name, draws in beside.items()},
+        record.trials,
         np.concatenate(in_bag),
         record.whole,
     )
@@ -116,12 +126,27 @@ def draw_out_of_bag(
 class _InBag:
     """Hold the scores on the drawn rows, as the pruner and the rule take them.
 
-    Shape: rungs (b, T, S - 1), means over folds; end (b, T, J); last (b, T), means over folds.
+    Shape: rungs (b, T, S - 1), means over folds; end (b, T, J), after the best epoch of these rows;
+    best (b, t), its column at the end; columns (b, P), means over folds of all last predictions.
     """
 
     rungs: Floats
     end: Floats
-    last: Floats
+    best: NDArray[np.int64]
+    columns: Floats
+
+
+@dataclass(frozen=True, eq=False)
+class _Scored:
+    """Hold all scores under some weights, NaN where a trial has no predictions.
+
+    Shape: scores (B, T, S, J), at the end after the best epoch; best (B, t), its column there;
+    ends (B, P'), means over folds of all columns of the end.
+    """
+
+    scores: Floats
+    best: NDArray[np.int64]
+    ends: Floats
 
 
 class _Record:
@@ -132,6 +157,8 @@ class _Record:
 
     def __init__(self, rows: Rows, stages: Sequence[Stage], counts: NDArray[Any]) -> None:
         self._rows, self._stages = rows, stages
+        self._is_minimised = METRICS[rows.metric].is_minimised
+        self._epochs = _Epochs(stages[-1].trials, is_minimised=self._is_minimised)
         trials = 1 + max(int(stage.trials.max(initial=-1)) for stage in stages)
         self._known = np.zeros((trials, len(stages)), dtype=np.bool_)
         for number, stage in enumerate(stages):
@@ -139,66 +166,147 @@ class _Record:
         self._end = len(stages) - 1
         reached = np.where(self._known, np.arange(len(stages)), -1)
         self._last: NDArray[np.int64] = reached.max(axis=1)  # (T,)
+        self._pruned = np.flatnonzero(self._last < self._end)
+        every = np.concatenate([stages[-1].trials, self._pruned])
+        self._order = np.argsort(every, kind="stable")
+        self.trials: NDArray[np.int64] = every[self._order]  # (P,)
         once = np.ones((1, len(rows.targets)), dtype=counts.dtype)
-        self._whole = self._fold_scores(once)  # (1, T, S, J)
-        # The means over folds of each trial's last predictions on all rows, (T,).
-        self.whole = _means(self._whole[0, np.arange(trials), self._last])
+        whole = self._score(once)
+        self._whole = whole.scores  # (1, T, S, J)
+        # The means over folds of the last predictions on all rows, (P,), and by trial, (T,).
+        self.whole = self._columns(whole)[0]
+        self._whole_means = _means(self._whole[0, np.arange(trials), self._last])
+        drawn = self._score(counts)
         self._carried = _carry_over(
-            _means(self._fold_scores(counts)),
+            _means(drawn.scores),
             _means(self._whole)[0],
-            is_minimised=METRICS[rows.metric].is_minimised,
+            is_minimised=self._is_minimised,
+            has_epochs=self._epochs.compete,
         )
+        self._fall = self._optimism(whole.best[0], drawn.best, counts)
 
     def in_bag(self, counts: NDArray[Any]) -> _InBag:
         """Return the scores under the weights of a block of bootstraps. Shape: (b, N)."""
-        scores = self._fold_scores(counts)
-        last_means = _means(scores[:, np.arange(len(self._last)), self._last])
-        for trial in np.flatnonzero(self._last < self._end).tolist():
+        scored = self._score(counts)
+        scores, columns = scored.scores, self._columns(scored)
+        for trial in self._pruned.tolist():
             last = int(self._last[trial])
             whole = self._whole[0, trial, last]  # (J,)
             moves = scores[:, trial, last] - whole
             for stage in range(last + 1, self._end + 1):
                 carry = self._carried[last, stage]
-                scores[:, trial, stage] = whole + self._growth(trial, carry) + carry.share * moves
-        return _InBag(_means(scores[:, :, : self._end]), scores[:, :, self._end], last_means)
+                grown = whole + self._growth(trial, carry) + carry.lift
+                scores[:, trial, stage] = grown + carry.share * moves
+        rungs, end = _means(scores[:, :, : self._end]), scores[:, :, self._end]
+        return _InBag(rungs, end, scored.best, columns)
 
-    def out_of_bag(self, chosen: NDArray[np.int64], left_out: NDArray[np.bool_]) -> Floats:
-        """Return the score of each bootstrap's winner on its rows. Shape: (b,), (b, N) -> (b,)."""
+    def out_of_bag(
+        self, chosen: NDArray[np.int64], best: NDArray[np.int64], left_out: NDArray[np.bool_]
+    ) -> Floats:
+        """Return the score of each bootstrap's winner on its rows.
+
+        best has the column at the end of each trial that is there.
+        Shape: chosen (b,), best (b, t), left_out (b, N) -> (b,).
+        """
         drawn = np.empty(len(chosen))
-        for trial in np.unique(chosen).tolist():
-            lines = chosen == trial
-            stage = int(self._last[trial])
-            found = self._stages[stage]
-            column = int(np.searchsorted(found.trials, trial))
-            predictions = found.predictions[:, [column]]
-            drawn[lines] = pooled_scores(self._rows, predictions, left_out[lines])[:, 0]
+        stages = self._last[chosen]
+        columns = self._epochs.columns_of(chosen, best)
+        for stage in np.unique(stages).tolist():
+            found, lines = self._stages[stage], np.flatnonzero(stages == stage)
             if stage < self._end:
-                carry = self._carried[stage, self._end]
-                once = np.ones((1, len(self._rows.targets)), dtype=np.int16)
-                (whole,) = pooled_scores(self._rows, predictions, once)[:, 0]
-                moves = drawn[lines] - whole
-                drawn[lines] = whole + self._growth(trial, carry) + carry.share * moves
+                columns[lines] = np.searchsorted(found.trials, chosen[lines])
+            for column in np.unique(columns[lines]).tolist():
+                own = lines[columns[lines] == column]
+                predictions = found.predictions[:, [column]]
+                scores = pooled_scores(self._rows, predictions, left_out[own])[:, 0]
+                if stage < self._end:
+                    trial = int(found.trials[column])
+                    scores = self._carried_to_the_end(trial, stage, predictions, scores)
+                drawn[own] = scores
         return drawn
+
+    def _carried_to_the_end(
+        self, trial: int, stage: int, predictions: NDArray[Any], scores: Floats
+    ) -> Floats:
+        """Return what out-of-bag scores of a pruned trial would have become. Shape: (b,)."""
+        carry = self._carried[stage, self._end]
+        once = np.ones((1, len(self._rows.targets)), dtype=np.int16)
+        (whole,) = pooled_scores(self._rows, predictions, once)[:, 0]
+        grown = float(whole) + self._growth(trial, carry) + self._fall
+        carried: Floats = grown + carry.share * (scores - whole)
+        return carried
 
     def _growth(self, trial: int, carry: _Carry) -> float:
         """Return by how much the score of a trial would have changed since its last stage."""
-        score = self.whole[trial]
+        score = self._whole_means[trial]
         return float(carry.score(score) - score)
 
-    def _fold_scores(self, weights: NDArray[Any]) -> Floats:
-        """Return all scores, NaN where a trial has no predictions.
+    def _optimism(
+        self, whole: NDArray[np.int64], best: NDArray[np.int64], counts: NDArray[Any]
+    ) -> float:
+        """Return how the scores of an epoch chosen in-bag lie out-of-bag, to those on the record.
 
-        Shape: (B, N) -> (B, T, S, J).
+        0 where no epochs compete, or nothing is carried to the end.
+        Shape: whole (t,) and best (b, t), the columns of the best epochs; counts (b, N).
         """
-        scores: Floats | None = None
-        for number, stage in enumerate(self._stages):
-            found = fold_scores(self._rows, stage.predictions, weights)  # (B, t, J)
-            if scores is None:
-                shape = (len(weights), *self._known.shape, found.shape[2])
-                scores = np.full(shape, np.nan)
-            scores[:, stage.trials, number] = found
-        assert scores is not None, "there is at least the end"
-        return scores
+        if not self._epochs.compete or not len(self._pruned):
+            return 0.0
+        predictions = self._stages[-1].predictions
+        once = np.ones((1, len(self._rows.targets)), dtype=np.int16)
+        on_record = pooled_scores(self._rows, predictions, once)[0, whole]  # (t,)
+        left_out = pooled_scores(self._rows, predictions, counts == 0)  # (b, P')
+        return float(np.nanmean(np.take_along_axis(left_out, best, axis=1) - on_record))
+
+    def _columns(self, scored: _Scored) -> Floats:
+        """Return the means over folds of all last predictions. Shape: (B, P)."""
+        pruned = _means(scored.scores[:, self._pruned, self._last[self._pruned]])
+        columns: Floats = np.concatenate([scored.ends, pruned], axis=1)[:, self._order]
+        return columns
+
+    def _score(self, weights: NDArray[Any]) -> _Scored:
+        """Return all scores. Shape: (B, N)."""
+        found = [fold_scores(self._rows, each.predictions, weights) for each in self._stages]
+        ends = _means(found[-1])  # (B, P')
+        best = self._epochs.best(ends)  # (B, t)
+        if self._epochs.compete:
+            found[-1] = np.take_along_axis(found[-1], best[:, :, None], axis=1)
+        trials = [*(each.trials for each in self._stages[:-1]), self._epochs.trials]
+        scores = np.full((len(weights), *self._known.shape, found[-1].shape[2]), np.nan)
+        for number, (own, each) in enumerate(zip(trials, found, strict=True)):
+            scores[:, own, number] = each
+        return _Scored(scores, best, ends)
+
+
+class _Epochs:
+    """Choose the epoch of each trial that ended, among the columns of the end.
+
+    Shape: owners (P',), the trial of each column, ascending; trials (t,), those that ended.
+    """
+
+    def __init__(self, owners: NDArray[np.int64], *, is_minimised: bool) -> None:
+        self.trials, self._first, counts = np.unique(owners, return_index=True, return_counts=True)
+        self.compete = len(self.trials) < len(owners)
+        self._is_minimised = is_minimised
+        at = np.arange(counts.max(initial=1))
+        self._is_there = at < counts[:, None]  # (t, L)
+        self._table = np.where(self._is_there, self._first[:, None] + at, 0)
+
+    def best(self, means: Floats) -> NDArray[np.int64]:
+        """Return the best column of each trial; the first of ties. Shape: (B, P') -> (B, t)."""
+        if not self.compete:
+            return np.broadcast_to(self._first, (len(means), len(self._first)))
+        gains = np.where(np.isfinite(means), -means if self._is_minimised else means, -np.inf)
+        of_trial = np.where(self._is_there, gains[:, self._table], -np.inf)  # (B, t, L)
+        best: NDArray[np.int64] = self._first + of_trial.argmax(axis=2)
+        return best
+
+    def columns_of(self, chosen: NDArray[np.int64], best: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the best column of each line's trial, any for one that did not end.
+
+        Shape: chosen (b,), best (b, t) -> (b,).
+        """
+        at = np.minimum(np.searchsorted(self.trials, chosen), len(self.trials) - 1)
+        return best[np.arange(len(chosen)), at].copy()
 
 
 @dataclass(frozen=True)
@@ -206,7 +314,8 @@ class _Carry:
     """Say what a pruned trial's score would have become at a later stage.
 
     share is what is left of a move of its score under resampling; the score on all rows becomes
-    intercept + slope x score, but not better than limit.
+    intercept + slope x score, but not better than limit. lift is what an epoch chosen in-bag gains
+    in-bag on the one chosen on all rows.
     """
 
     share: float
@@ -214,6 +323,7 @@ class _Carry:
     intercept: float
     limit: float
     is_minimised: bool
+    lift: float = 0.0
 
     def score(self, score: Floats) -> Floats:
         """Return scores on all rows as they would have become."""
@@ -222,7 +332,7 @@ class _Carry:
 
 
 def _carry_over(
-    means: Floats, whole: Floats, *, is_minimised: bool
+    means: Floats, whole: Floats, *, is_minimised: bool, has_epochs: bool
 ) -> dict[tuple[int, int], _Carry]:
     """Return what scores become between two stages, as they did for trials that reached both.
 
@@ -230,6 +340,7 @@ def _carry_over(
     trials and bootstraps. slope and intercept are the regression of the later score on the earlier
     one, over trials: that these were chosen by the earlier score does not bias it. With fewer than
     three of them the slope is 1. No trial becomes better than the best that is on record.
+    has_epochs says that the score at the end is that of the best of several epochs.
     Shape: means (B, T, S) in-bag, whole (T, S).
     """
     carried: dict[tuple[int, int], _Carry] = {}
@@ -244,15 +355,16 @@ def _carry_over(
                 continue
             before, after = whole[both, last], whole[both, stage]
             slope = _slope(before - before.mean(), after - after.mean()) if len(both) > 2 else 1.0
-            share = _slope(
-                np.nan_to_num(moves[:, both, last]), np.nan_to_num(moves[:, both, stage])
-            )
+            later = np.nan_to_num(moves[:, both, stage])
+            lift = float(later.mean()) if has_epochs and stage == means.shape[2] - 1 else 0.0
+            share = _slope(np.nan_to_num(moves[:, both, last]), later - lift)
             carried[last, stage] = _Carry(
                 share,
                 slope,
                 float(after.mean() - slope * before.mean()),
                 float(known.min() if is_minimised else known.max()),
                 is_minimised,
+                lift,
             )
     return carried
 

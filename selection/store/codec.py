@@ -74,15 +74,18 @@ def encode_fold(trial_uuid: str, attempt: int, result: FoldResult) -> FoldRow:
     )
 
 
-def decode_fold(row: FoldRow, *, outputs: bool) -> FoldResult:
-    """Return the member of a row; with its predictions, and those at rungs, if outputs is true."""
+def decode_fold(row: FoldRow, *, outputs: bool, best_epoch: int | None = None) -> FoldResult:
+    """Return the member of a row; with its predictions, and those at rungs, if outputs is true.
+
+    best_epoch is that of its trial.
+    """
     predictions: Outputs | None = None
     if outputs and row.outputs is not None:
         predictions = decode_outputs(row.outputs, row.outputs_columns or 0)
     rungs = decode_rungs(row.rungs) if outputs and row.rungs is not None else {}
     curve = decode_curve(row.curve)
     layers = None if row.layers is None else _decode_layers(row.layers, curve)
-    return FoldResult(row.repeat, row.fold, curve, predictions, layers, rungs)
+    return FoldResult(row.repeat, row.fold, curve, predictions, layers, rungs, best_epoch)
 
 
 def encode_outputs(outputs: Outputs) -> bytes:

@@ -75,7 +75,10 @@ class CurvePoints:
         points = []
         for (number, over, value), group in groupby(self._rows.read(query, "curves"), key):
             rows = list(group)
-            folds = tuple(FoldResult(row.repeat, row.fold, decode_curve(row.curve)) for row in rows)
+            folds = tuple(
+                FoldResult(row.repeat, row.fold, decode_curve(row.curve), best_epoch=row.best_epoch)
+                for row in rows
+            )
             points.append(CurvePoint(number, over, json.loads(value), folds, rows[0].reason))
         return sorted(points, key=_order)
 
@@ -100,6 +103,7 @@ class CurvePoints:
                     "fold": fold.fold,
                     "reason": point.reason,
                     "curve": encode_curve(fold.curve),
+                    "best_epoch": fold.best_epoch,
                 }
                 for fold in point.folds
             ]

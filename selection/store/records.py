@@ -209,14 +209,16 @@ class Records:
         """
         with self._database.reading() as connection:
             query = own_rows(study).where(trial_table.c.number == number)
-            if connection.execute(query).first() is None:
+            trial = connection.execute(query).first()
+            if trial is None:
                 raise state_error(study, f"trial {number} must exist", "no such trial")
             rows = read_fold_rows(connection, study, number)
         for row, row_hash in rows:
             if row.row_hash != row_hash:
                 where = f"trial {number}, repeat {row.repeat}, fold {row.fold}"
                 raise damage_error(self._database.address, where)
-        return tuple(decode_fold(row, outputs=outputs) for row, _ in rows)
+        best = trial.best_epoch
+        return tuple(decode_fold(row, outputs=outputs, best_epoch=best) for row, _ in rows)
 
     def elapsed_seconds(self, study: StudyRecord) -> float:
         """Return how long the study's finished cohorts were training."""

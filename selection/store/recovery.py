@@ -102,6 +102,7 @@ def _to_json(number: int, params: Params, result: TrialResult) -> dict[str, Any]
         "reason": result.reason,
         "epochs": result.epochs,
         "seconds": result.seconds,
+        "best_epoch": result.best_epoch,
         "folds": [_row_to_json(row) for row in rows],
     }
 
@@ -124,10 +125,11 @@ def _result(trial: Mapping[str, Any]) -> TrialResult:
     Raises: ValueError if a member is damaged.
     """
     folds = [_row(values) for values in trial["folds"]]
+    best = trial.get("best_epoch")  # not in a file of an earlier version
     return TrialResult(
         state=TrialState(trial["state"]),
         reason=trial["reason"],
-        folds=tuple(decode_fold(row, outputs=True) for row in folds),
+        folds=tuple(decode_fold(row, outputs=True, best_epoch=best) for row in folds),
         epochs=trial["epochs"],
         seconds=trial["seconds"],
     )

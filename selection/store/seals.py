@@ -13,7 +13,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from selection.store.digest import json_hash, row_hash
+from selection.store.digest import json_hash, row_hash, without_later
 from selection.store.optuna_rows import (
     study_user_attrs,
     trial_params,
@@ -101,7 +101,7 @@ def trial_hashes(connection: Connection, condition: sa.ColumnElement[bool]) -> d
     )
     hashes = {}
     for found in connection.execute(query):
-        row = dict(found._mapping)
+        row = without_later(dict(found._mapping))
         trial_id = row.pop("optuna_trial_id")
         for name in ("value", "seconds"):
             row[name] = _number(row[name])

@@ -52,6 +52,7 @@ study_table = sa.Table(
     sa.Column("row_hash", sa.String(64)),
 )
 
+# best_epoch is the epoch that scores the trial, where that is chosen by the best mean over folds.
 trial_table = sa.Table(
     "selection_trial",
     metadata,
@@ -76,6 +77,7 @@ trial_table = sa.Table(
     sa.Column("epochs", sa.Integer, nullable=False),
     sa.Column("seconds", sa.Double),
     sa.Column("row_hash", sa.String(64)),
+    sa.Column("best_epoch", sa.Integer),
     sa.UniqueConstraint("study_uuid", "number"),
     sa.Index(None, "study_uuid", "cohort"),
 )
@@ -177,7 +179,8 @@ model_table = sa.Table(
 
 # One row per fold of each point of a validation or sample-size curve: the setting of the trial of
 # this number, except that over has this value. Where over is "audit" nothing else is changed: a
-# pruned trial was trained to its end, which is this many epochs.
+# pruned trial was trained to its end, which is this many epochs. best_epoch is as in
+# selection_trial.
 curve_table = sa.Table(
     "selection_curve",
     metadata,
@@ -190,6 +193,7 @@ curve_table = sa.Table(
     sa.Column("row_hash", sa.String(64), nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("curve", sa.LargeBinary, nullable=False),
+    sa.Column("best_epoch", sa.Integer),
 )
 
 # What a study's assessment and its pages are based on, but its trials.

@@ -218,6 +218,7 @@ def _trial(row: Any, stored: StoredTrial, study: StudyRecord, scores: Scores) ->
         seconds=row.seconds,
         asked_for=str(stored.user_attrs.get(ASKED_ATTR, "")),
         known_cohorts=_known(stored.user_attrs.get(KNOWN_ATTR)),
+        best_epoch=row.best_epoch,
     )
 
 

@@ -109,7 +109,7 @@ def write_endings(
     """Write how trials ended to Optuna's tables and ours; rows are our rows by number."""
     ends = [ending(rows[n].optuna_trial_id, result) for n, result in results.items()]
     storage.finish_trials(connection, ends)
-    names = ("reason", "epochs", "seconds")
+    names = ("reason", "epochs", "seconds", "best_epoch")
     update = (
         sa.update(trial_table)
         .where(trial_table.c.uuid == sa.bindparam("key"))
@@ -164,7 +164,8 @@ def shown_attrs(result: TrialResult) -> dict[str, Any]:
         for name, number in numbers.items()
         if number is not None and math.isfinite(number)
     }
-    return {**finite, "epochs": result.epochs}
+    best = {} if result.best_epoch is None else {"best_epoch": result.best_epoch}
+    return {**finite, "epochs": result.epochs, **best}
 
 
 def _own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
@@ -174,6 +175,7 @@ def _own_ending(uuid: str, result: TrialResult) -> dict[str, Any]:
         "new_reason": result.reason,
         "new_epochs": result.epochs,
         "new_seconds": result.seconds,
+        "new_best_epoch": result.best_epoch,
     }
 
 

@@ -19,7 +19,8 @@ class TrainingSummary:
 
     updates_in_cross_validation is the mean number of updates that a fold of the same trial took.
     running_loss and running_score are those of the last epoch, None where they are undefined; the
-    models of early versions did not keep them.
+    models of early versions did not keep them. most_epochs is how long the trial might have trained
+    where its epoch was chosen by the best mean over folds, None where it was the last.
     """
 
     rows: tuple[int, ...]
@@ -30,6 +31,7 @@ class TrainingSummary:
     updates_in_cross_validation: float
     running_loss: tuple[float | None, ...] | None = None
     running_score: tuple[float | None, ...] | None = None
+    most_epochs: int | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:

@@ -8,7 +8,7 @@ from selection.errors import ErrorDetail, location_name, show
 from selection.metrics import METRICS
 from selection.study.baselines import baselines_of
 from selection.study.fields import StudySections
-from selection.study.hyperparameters import PER_LAYER_FIELDS
+from selection.study.hyperparameters import CONSTANT_FIELDS, PER_LAYER_FIELDS
 from selection.study.pruners import option_errors
 from selection.study.space import Choices, Range, SearchSpace
 from selection.study.trial import Params
@@ -27,7 +27,9 @@ def rule_errors(
         *_constant_errors(space, constants, where),
         *_optimizer_errors(sections, space, constants, where),
         *_loss_errors(sections, space, constants, where),
+        *_idle_errors(sections, space, constants, where),
         *_layer_errors(sections, space, constants, default, where),
+        *_patience_errors(sections, where),
         *_pruner_errors(sections, where),
         *_rung_errors(sections, space, constants, where),
         *_fold_errors(sections, where),
@@ -43,7 +45,7 @@ def _constant_errors(space: SearchSpace, constants: Params, where: str) -> list[
             "an entry of [space]",
             "Write it under [training].",
         )
-        for name in ("precision", "diagnostics")
+        for name in CONSTANT_FIELDS
         if name in {*space, *constants}
     ]
 
@@ -125,6 +127,34 @@ def _loss_errors(
     ]
 
 
+def _idle_errors(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[ErrorDetail]:
+    """Refuse to search what has no effect on any trial."""
+
+    def is_ever(name: str) -> bool:
+        values = _possible(name, sections, space, constants)
+        parts = (each if isinstance(each, tuple) else (each,) for each in values)
+        return any(isinstance(part, Range) or part > 0 for each in parts for part in each)
+
+    is_sgd = _possible("optimizer", sections, space, constants) == ["sgd"]
+    idle = dict.fromkeys(("beta1", "beta2", "eps") if is_sgd else (), "optimizer adam or adamw")
+    if not is_ever("dropout"):
+        idle["dropout_schedule"] = "dropout"
+    if not is_ever("weight_decay") and not is_ever("l2"):
+        idle["weight_decay_schedule"] = "weight_decay or l2"
+    return [
+        ErrorDetail(
+            location_name(where, ("space", name)),
+            f"{name} needs {needed}",
+            "a search without effect",
+            f"Remove {name}.",
+        )
+        for name, needed in idle.items()
+        if name in space
+    ]
+
+
 def _layer_errors(
     sections: StudySections,
     space: SearchSpace,
@@ -166,6 +196,15 @@ def _depths(
     return {len(width) if isinstance(width, tuple) else 1 for width in widths or [1]}
 
 
+def _patience_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
+    training = sections.training
+    if not training.patience or training.epoch == "best_mean":
+        return []
+    at = location_name(where, ("training", "patience"))
+    rule, hint = 'patience needs epoch = "best_mean"', 'Write epoch = "best_mean", or remove it.'
+    return [ErrorDetail(at, rule, f'epoch = "{training.epoch}"', hint)]
+
+
 def _pruner_errors(sections: StudySections, where: str) -> list[ErrorDetail]:
     search = sections.search
     at = location_name(where, ("search", "pruner_options"))
@@ -178,6 +217,8 @@ def _rung_errors(
     """Refuse a first rung after the last epoch: no trial would ever reach it."""
     search = sections.search
     epochs = _possible("epochs", sections, space, constants)
+    if epochs == [None]:  # the recipe will choose enough of them
+        return []
     most = max(each.high if isinstance(each, Range) else each for each in epochs)
     first = search.pruner_options.get("min_resource", 1)
     if search.pruner not in ("hyperband", "successive_halving") or first <= most:

@@ -85,13 +85,14 @@ class LayerCurves:
 class FoldResult:
     """Hold the result of one member (trial, repeat, fold).
 
-    layers is None unless the study asks for diagnostics.
+    layers is None unless the study asks for diagnostics. best_epoch is the epoch, from 1, whose
+    scores and outputs are the member's, the same for all members of a trial; None is the last.
 
     Shape: outputs is (N_validation, C) float32 logits, (N_validation, 1) float64 predictions in
     units of the target for regression, in the order of the split's validation rows; None unless
     the trial is COMPLETE. rungs has, by epoch, what the metric needs of the predictions at the
-    epochs where the pruner judges: (N_validation,), or (N_validation, C) for a ROC AUC over several
-    classes.
+    epochs where the pruner judges, and at those that compete to be the best: (N_validation,), or
+    (N_validation, C) for a ROC AUC over several classes.
     """
 
     repeat: int
@@ -100,21 +101,27 @@ class FoldResult:
     outputs: Outputs | None = None
     layers: LayerCurves | None = None
     rungs: Mapping[int, NDArray[Any]] = field(default_factory=dict)
+    best_epoch: int | None = None
+
+    @property
+    def scored(self) -> LearningCurve:
+        """The learning curve up to the epoch that scores the member."""
+        return LearningCurve(self.curve.points[: self.best_epoch])
 
     @property
     def score(self) -> float:
-        """The validation score after the last epoch."""
-        return float(self.curve.column("validation_score")[-1])
+        """The validation score after the epoch that scores the member."""
+        return float(self.scored.column("validation_score")[-1])
 
     @property
     def train_score(self) -> float:
-        """The training score in eval mode after the last epoch."""
-        return float(self.curve.column("training_score")[-1])
+        """The training score in eval mode after the epoch that scores the member."""
+        return float(self.scored.column("training_score")[-1])
 
 
 @dataclass(frozen=True, eq=False)
 class TrialResult:
-    """Hold how the training of one trial ended."""
+    """Hold how the training of one trial ended, after so many epochs."""
 
     state: TrialState
     reason: str
@@ -128,9 +135,16 @@ class TrialResult:
         return fold_means([fold.curve for fold in self.folds])
 
     @property
+    def best_epoch(self) -> int | None:
+        """The epoch that scores the trial; None is the last."""
+        return self.folds[0].best_epoch if self.folds else None
+
+    @property
     def value(self) -> float | None:
         """The cross-validated score: the mean over folds; None unless COMPLETE."""
-        return self.fold_means[-1] if self.state is TrialState.COMPLETE else None
+        if self.state is not TrialState.COMPLETE:
+            return None
+        return self.fold_means[(self.best_epoch or 0) - 1]
 
 
 @dataclass(frozen=True)
@@ -139,7 +153,8 @@ class Trial:
 
     asked_for says who asked for its setting: "enqueued", or where a warm start found it; empty for
     the default and for what the sampler proposed. known_cohorts is how many cohorts, from the
-    first on, its pruner knew, and its sampler at most; None means all that had finished.
+    first on, its pruner knew, and its sampler at most; None means all that had finished. epochs is
+    how long it trained; value and scores are those after best_epoch, from 1, None for the last.
     """
 
     number: int
@@ -155,6 +170,7 @@ class Trial:
     seconds: float | None = None
     asked_for: str = ""
     known_cohorts: int | None = None
+    best_epoch: int | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "params", MappingProxyType(dict(self.params)))

@@ -6,7 +6,7 @@ function of (study seed, repeat, fold, epoch) only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -167,9 +167,11 @@ class Minibatch:
 
     Shape: features (F', D, B); wanted (F', C, B); share (F', 1, 1, B) is the weight of a row in
     the mean loss, 1 / rows of the fold in this step unless rows have weights, 0 where a shorter
-    fold is padded; noise[l] (F', H, B) for each hidden layer that is dropped from.
+    fold is padded; noise[l] (F', H, B) for each hidden layer that is dropped from. step is its
+    number in the epoch, or a tensor (1,) that holds it on the device.
     """
 
+    step: int | Tensor
     features: Tensor
     wanted: Tensor
     share: Tensor
@@ -223,6 +225,11 @@ class Epoch:
         """The number of steps, counted from the first, with a full minibatch of every fold."""
         return self.sizes[-1] // self.batch_size
 
+    @property
+    def fold_steps(self) -> list[int]:
+        """The number of steps of each fold."""
+        return [-(-size // self.batch_size) for size in self.sizes]
+
     def load(self, other: Epoch) -> None:
         """Copy another epoch of the same folds into the tensors of this one."""
         pairs = zip(self._tensors(), other._tensors(), strict=True)
@@ -232,6 +239,7 @@ class Epoch:
     def minibatch_at(self, step: Tensor) -> Minibatch:
         """Gather a whole step whose number is on the device. Shape: step (1,) int64."""
         (batch,) = self._gather(
+            [step],
             self._feature_rows.index_select(0, step),
             self._wanted_rows.index_select(0, step),
             self._share.index_select(0, step),
@@ -247,6 +255,7 @@ class Epoch:
         for first, last, folds, size in self._blocks(start):
             span = (slice(first, last), slice(0, folds), slice(0, size))
             block = self._gather(
+                range(first, last),
                 self._feature_rows[span],
                 self._wanted_rows[span],
                 self._share[span],
@@ -278,7 +287,12 @@ class Epoch:
                 first = last
 
     def _gather(
-        self, feature_rows: Tensor, wanted_rows: Tensor, share: Tensor, keys: Tensor
+        self,
+        steps: Iterable[int | Tensor],
+        feature_rows: Tensor,
+        wanted_rows: Tensor,
+        share: Tensor,
+        keys: Tensor,
     ) -> Iterator[Minibatch]:
         """Yield the minibatches of some steps of one shape.
 
@@ -292,9 +306,9 @@ class Epoch:
             for layer, units in enumerate(self.units)
         ]
         shares = share[:, :, None, None]  # (S', F', 1, 1, B)
-        parts = zip(features.mT.unbind(), wanted.unbind(), shares.unbind(), strict=True)
-        for step, part in enumerate(parts):
-            yield Minibatch(*part, tuple(None if each is None else each[step] for each in noises))
+        parts = zip(steps, features.mT.unbind(), wanted.unbind(), shares.unbind(), strict=True)
+        for line, part in enumerate(parts):
+            yield Minibatch(*part, tuple(None if each is None else each[line] for each in noises))
 
     def _by_step(self, rows: Tensor) -> Tensor:
         """Shape: (F, S * B) -> (S, F, B)."""

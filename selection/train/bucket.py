@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,20 +20,13 @@ from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
-from selection.train.dropout import dropped_bias, keep_mask, threshold
+from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
 from selection.train.initial import initial_layer
 from selection.train.loss import TrainingLoss
+from selection.train.moving import Moving, moves_dropout
 from selection.train.optimizer import Layer, make_optimizer
 from selection.train.products import add_product, affine, first
-
-
-@dataclass(frozen=True, eq=False)
-class Drop:
-    """Hold the dropout of one hidden layer. Shape: below (T, 1, 1), scale (M, 1, 1)."""
-
-    below: Tensor
-    scale: Tensor
-    is_used: bool
+from selection.train.schedules import Clock
 
 
 class Bucket:
@@ -142,11 +135,16 @@ class Bucket:
         parametric = Parametric.of(self._function, mix, taken)
         return parametric.outputs, parametric
 
+    def begin_epoch(self, epoch: int, steps: Sequence[int]) -> None:
+        """Work out what moves in an epoch; steps is how many of them each fold takes."""
+        self._moving.begin_epoch(Clock(epoch, self.kind.epochs, tuple(steps)))
+
     def step(self, batch: Minibatch) -> Tensor:
         """Take one step of the members whose fold has rows left; return outputs in train mode.
 
         Shape: (F', T, C, B).
         """
+        self._moving.begin_step(batch.step)
         members = batch.folds * self.trials
         layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
@@ -156,12 +154,12 @@ class Bucket:
             noise = self._noise(index, batch)
             mask = None
             if noise is not None and self.is_zero_below_zero:
-                base = dropped_bias(noise, self._drops[index].below, self._bias(index, members))
+                base = dropped_bias(noise, self._below(index, batch), self._bias(index, members))
                 taken = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
             else:
                 taken = affine(layer.weight, layer.bias, inputs[-1])  # (M', H, B)
                 if noise is not None:
-                    mask = keep_mask(noise, self._drops[index].below).to(self.work)
+                    mask = keep_mask(noise, self._below(index, batch)).to(self.work)
             unit, left = self._activate(taken, layer.mix)
             kept.append(left)
             masks.append(mask)
@@ -177,10 +175,11 @@ class Bucket:
             self.optimizer.update(
                 index, self.layers[index], delta, rows, self._scale(index, members)
             )
-            if index == 0 and self.seen is not None:
-                first(self.layers[0].weight, members).mul_(first(self.seen, members))
             if below is not None:
                 delta = self._pass_back(index - 1, below, kept[index - 1], masks[index - 1])
+        self.optimizer.end_step(self.seen)
+        if self.seen is not None:
+            first(self.layers[0].weight, members).mul_(first(self.seen, members))
         return outputs
 
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
@@ -266,19 +265,20 @@ class Bucket:
         self._loss = TrainingLoss(self.settings, self._data, self.task, self.like)
         self._drops: list[Drop] = []
         folds = len(self.folds)
+        # Folds of unequal sizes are not at the same point of a schedule.
+        lines = folds if any(map(moves_dropout, self.settings)) else 1
         for index in range(self.kind.hidden_layers):
-            chances = [setting.dropout[index] for setting in self.settings]
+            chances = np.array([setting.dropout[index] for setting in self.settings])
+            below = self._on_device(torch.from_numpy(thresholds(chances)))
+            scale = self._on_device(torch.from_numpy(1.0 / (1.0 - chances)))
             self._drops.append(
                 Drop(
-                    self._per_trial([threshold(p) for p in chances]),
-                    self._per_trial([1.0 / (1.0 - p) for p in chances]).repeat(folds, 1, 1),
-                    any(p > 0 for p in chances),
+                    below.view(1, -1, 1, 1).repeat(lines, 1, 1, 1),
+                    scale.view(-1, 1, 1).repeat(folds, 1, 1),
+                    bool((chances > 0).any()),
                 )
             )
-
-    def _per_trial(self, values: Sequence[float]) -> Tensor:
-        column = torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
-        return column.to(self.like.device, self.like.dtype)
+        self._moving = Moving(self.settings, self.optimizer, self._drops)
 
     def cast(self, layers: Sequence[Layer]) -> list[Layer]:
         """Return layers in the number format of their products."""
@@ -307,6 +307,11 @@ class Bucket:
         if index == 0 or not self._drops[index - 1].is_used:
             return None
         return first(self._drops[index - 1].scale, members)
+
+    def _below(self, index: int, batch: Minibatch) -> Tensor:
+        """Return the noise below which a layer's units are dropped. Shape: (1 or F', T, 1, 1)."""
+        below = self._drops[index].below
+        return below if below.size(0) == 1 else first(below, batch.folds)
 
     def _scaled(self, index: int, members: int) -> Layer:
         """Return a layer of the first members with its scales in the weights."""
@@ -340,7 +345,8 @@ class Bucket:
         of_mix = kept.backward(delta)  # (M', H, 1)
         mix = self.layers[index].mix
         assert mix is not None, "a parametric activation has a mix"
-        self.optimizer.update_mix(index, mix, of_mix)
+        members = of_mix.size(0)
+        self.optimizer.move(index, "mix", first(mix, members), of_mix.to(mix.dtype))
         return delta
 
 

@@ -1,8 +1,9 @@
 """Trains one cohort in lockstep: every trial on every fold, epoch by epoch.
 
 After each epoch the caller decides from the fold means which trials continue; diverged, pruned and
-finished trials leave their packs at once. The training of a trial is a pure function of its
-setting, so a pack that ran out of memory can be split and replayed with the same results.
+finished trials leave their packs at once. A trial is scored after its last epoch, or after the one
+with the best mean over folds. The training of a trial is a pure function of its setting, so a pack
+that ran out of memory can be split and replayed with the same results.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ import torch
 from numpy.typing import NDArray
 
 from selection.data.prepare import FoldData
-from selection.metrics import Task
-from selection.study.setting import Precision, Setting
+from selection.metrics import METRICS, Task
+from selection.study.setting import EpochChoice, Precision, Setting
 from selection.study.trial import (
     CURVE_COLUMNS,
     LAYER_COLUMNS,
@@ -32,6 +33,7 @@ from selection.study.trial import (
     mean_over_folds,
 )
 from selection.train.batches import Rows, load_rows
+from selection.train.best_so_far import BestSoFar
 from selection.train.device import (
     count_workers,
     is_out_of_memory,
@@ -54,6 +56,7 @@ Reduce = Callable[[Outputs, NDArray[Any]], NDArray[Any]]
 class RungPredictions:
     """Say after which epochs predictions are kept, and what of them.
 
+    Where the best mean chooses the epoch, those of a complete trial are kept at all candidates too.
     reduce takes the outputs of a member and the targets of its validation rows.
     """
 
@@ -80,6 +83,7 @@ class _Run:
     points: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, 6) per epoch
     layers: list[NDArray[np.float64]] = field(default_factory=list)  # one (F, L, 3) per epoch
     rungs: dict[int, dict[int, NDArray[Any]]] = field(default_factory=dict)  # by fold, by epoch
+    best: BestSoFar | None = None
     result: TrialResult | None = None
 
 
@@ -99,6 +103,8 @@ class Trainer:
         dtype: torch.dtype = torch.float32,
         max_members: int = 0,
         rungs: RungPredictions | None = None,
+        epoch: EpochChoice = "last",
+        patience: int = 0,
     ) -> None:
         work = work_format(precision) if dtype == torch.float32 else dtype
         self.rows: Rows = load_rows(folds, task, device, dtype, work)
@@ -112,20 +118,32 @@ class Trainer:
         self.has_diagnostics = diagnostics
         self.max_members = max_members
         self.rungs = rungs
+        self.epoch: EpochChoice = epoch
+        self.patience = patience
 
     def train(
         self,
         settings: Sequence[Setting],
         decide: Decide = lambda epoch, means: (),
         watch: Watch = lambda news: None,
+        *,
+        stop_after: int | None = None,
     ) -> list[TrialResult]:
         """Train all settings on all folds and return their results in the same order.
 
         decide takes the epoch and the mean validation scores of the trials that are not finished
-        after it, by their index in settings, and returns the indices to prune.
+        after it, by their index in settings, and returns the indices to prune. With stop_after,
+        training ends after so many epochs, as if they were all, and the last one scores.
         """
         with torch_settings(self.precision, self.rows.like.device):
-            return _Cohort(self, settings).train(decide, watch)
+            return _Cohort(self, settings, stop_after).train(decide, watch)
+
+    def follow(self, setting: Setting) -> BestSoFar | None:
+        """Return what chooses the epoch of a trial by its mean; None where the last one scores."""
+        if self.epoch == "last":
+            return None
+        is_minimised = METRICS[self.metric].is_minimised
+        return BestSoFar(setting.kind.epochs, self.patience, is_minimised=is_minimised)
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,9 +172,15 @@ def _train_epoch(pack: Pack, *, has_diagnostics: bool) -> _Block | None:
 
 
 class _Cohort:
-    def __init__(self, trainer: Trainer, settings: Sequence[Setting]) -> None:
+    def __init__(
+        self, trainer: Trainer, settings: Sequence[Setting], stop_after: int | None
+    ) -> None:
         self.trainer = trainer
-        self.runs = [_Run(setting) for setting in settings]
+        self.stop_after = stop_after
+        self.runs = [
+            _Run(setting, best=trainer.follow(setting) if stop_after is None else None)
+            for setting in settings
+        ]
         self.started = time.monotonic()
         self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed)
         self.member_epochs = 0
@@ -168,18 +192,20 @@ class _Cohort:
         ):
             self.packs.build(plan)
         self._fail_too_large()
-        epochs = max((setting.kind.epochs for setting in settings), default=0)
+        epochs = max((self._epochs_of(trial) for trial in range(len(settings))), default=0)
         epoch = 0
         while self.packs.packs:
             epoch += 1
             living = sorted({trial for pack in self.packs.packs for trial in pack.trials})
             self._advance(living, epoch)
             self._fail_unsound(living, epoch)
+            self._keep_best(living, epoch)
             self._finish(living, epoch)
             self._keep_rung(living, epoch)
             means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
             for trial in decide(epoch, means) if means else ():
                 self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
+            self._finish_stalled(living)
             self.packs.keep(frozenset(filter(self._is_living, living)))
             self._fail_too_large()
             watch(self._news(epoch, epochs))
@@ -241,8 +267,36 @@ class _Cohort:
     def _finish(self, living: Sequence[int], epoch: int) -> None:
         """Complete the trials that have trained all their epochs."""
         for trial in filter(self._is_living, living):
-            if self.runs[trial].setting.kind.epochs == epoch:
-                self._end(trial, TrialState.COMPLETE, "", self._outputs(trial))
+            if self._epochs_of(trial) == epoch:
+                self._complete(trial)
+
+    def _finish_stalled(self, living: Sequence[int]) -> None:
+        """Complete the trials whose mean has not improved for as long as the study waits."""
+        for trial in filter(self._is_living, living):
+            best = self.runs[trial].best
+            if best is not None and best.has_run_out:
+                self._complete(trial)
+
+    def _complete(self, trial: int) -> None:
+        best = self.runs[trial].best
+        outputs = self._outputs(trial) if best is None else best.outputs
+        self._end(trial, TrialState.COMPLETE, "", outputs)
+
+    def _epochs_of(self, trial: int) -> int:
+        epochs = self.runs[trial].setting.kind.epochs
+        return epochs if self.stop_after is None else min(epochs, self.stop_after)
+
+    def _keep_best(self, living: Sequence[int], epoch: int) -> None:
+        """Follow the means of the trials whose best epoch scores, and keep what it predicts."""
+        for trial in filter(self._is_living, living):
+            best = self.runs[trial].best
+            if best is None:
+                continue
+            best.learn(self._mean(trial))
+            if best.is_best or (best.is_candidate and self.trainer.rungs is not None):
+                outputs = self._outputs(trial)
+                self._keep_reduced(trial, epoch, outputs)
+                best.outputs = outputs if best.is_best else best.outputs
 
     def _keep_rung(self, living: Sequence[int], epoch: int) -> None:
         """Keep what the metric needs of the predictions of the trials that are not finished."""
@@ -250,10 +304,24 @@ class _Cohort:
         if kept is None or epoch not in kept.epochs:
             return
         for trial in filter(self._is_living, living):
-            for fold, outputs in self._outputs(trial).items():
-                data = self.trainer.rows.folds[fold]
-                reduced = kept.reduce(outputs, data.targets[data.validation])
-                self.runs[trial].rungs.setdefault(fold, {})[epoch] = reduced
+            if epoch not in self.runs[trial].rungs.get(0, {}):
+                self._keep_reduced(trial, epoch, self._outputs(trial))
+
+    def _keep_reduced(self, trial: int, epoch: int, outputs: Mapping[int, Outputs]) -> None:
+        kept = self.trainer.rungs
+        if kept is None:
+            return
+        for fold, each in outputs.items():
+            data = self.trainer.rows.folds[fold]
+            reduced = kept.reduce(each, data.targets[data.validation])
+            self.runs[trial].rungs.setdefault(fold, {})[epoch] = reduced
+
+    def _rungs_of(self, trial: int, fold: int, state: TrialState) -> dict[int, NDArray[Any]]:
+        """Return what is kept of a member: of a trial that is not complete, the rungs alone."""
+        kept, found = self.trainer.rungs, self.runs[trial].rungs.get(fold, {})
+        if state is TrialState.COMPLETE or kept is None:
+            return found
+        return {epoch: reduced for epoch, reduced in found.items() if epoch in kept.epochs}
 
     def _outputs(self, trial: int) -> dict[int, Outputs]:
         """Return one trial's outputs on the validation rows, by fold, in units of the target."""
@@ -286,6 +354,7 @@ class _Cohort:
         outputs: Mapping[int, Outputs] | None = None,
     ) -> None:
         run = self.runs[trial]
+        best = run.best.epoch if run.best is not None and state is TrialState.COMPLETE else None
         points = np.stack(run.points, axis=1) if run.points else None  # (F, T, 6)
         layers = None
         if run.layers and self.trainer.has_diagnostics:
@@ -297,7 +366,8 @@ class _Cohort:
                 LearningCurve(points[index]),
                 outputs[index] if outputs else None,
                 None if layers is None else LayerCurves(layers[index]),
-                run.rungs.get(index, {}),
+                self._rungs_of(trial, index, state),
+                best,
             )
             for index, data in enumerate(self.trainer.rows.folds)
             if points is not None

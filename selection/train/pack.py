@@ -100,6 +100,8 @@ class Pack:
         units = _widest([bucket.dropped_units for bucket in self._buckets])
         epoch = Epoch(self.rows, self.folds, self.seed, self.epoch, self.batch_size, units)
         self._order = epoch.order
+        for bucket in self._buckets:
+            bucket.begin_epoch(self.epoch, epoch.fold_steps)
         done = 0
         if self._graph is not None or self._is_worth_a_graph(epoch):
             done = self._replay(epoch)

@@ -148,7 +148,8 @@ def _plan_group(
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
     for index in indices:
-        key = (settings[index].kind, optimizer_class(settings[index]))
+        setting = settings[index]
+        key = (setting.kind, optimizer_class(setting), setting.clip_norm > 0)
         kinds.setdefault(key, []).append(index)
     buckets = tuple(
         bucket for kind in kinds.values() for bucket in _buckets(kind, settings, rows, folds)

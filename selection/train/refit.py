@@ -61,8 +61,12 @@ def fit_members(
     metric: str,
     seed: int,
     device: torch.device,
+    *,
+    stop_after: int | None = None,
 ) -> list[Fitted]:
     """Train one setting on the training rows of each fold, all folds at once.
+
+    With stop_after, training ends after so many of the setting's epochs.
 
     Raises: DeviceError where memory runs out even for one member.
     """
@@ -70,15 +74,18 @@ def fit_members(
         work = work_format(setting.kind.precision)
         rows = load_rows(folds, task, device, torch.float32, work)
         # If memory runs out, try again with one member at a time.
-        packs = _train_all(setting, rows, metric, seed, 0)
-        packs = packs or _train_all(setting, rows, metric, seed, 1)
+        epochs = setting.kind.epochs if stop_after is None else stop_after
+        packs = _train_all(setting, rows, metric, seed, epochs, 0)
+        packs = packs or _train_all(setting, rows, metric, seed, epochs, 1)
         if packs is None:
             rule, hint = "a final model must fit into memory", "Use a machine with more memory."
             raise DeviceError(ErrorDetail("final model", rule, "too little of it", hint))
-        return _fitted(packs, setting, folds)
+        return _fitted(packs, setting, folds, epochs)
 
 
-def _fitted(packs: Sequence[Pack], setting: Setting, folds: Sequence[FoldData]) -> list[Fitted]:
+def _fitted(
+    packs: Sequence[Pack], setting: Setting, folds: Sequence[FoldData], epochs: int
+) -> list[Fitted]:
     """Return what was trained on each fold, in the order of the folds."""
     fitted: dict[int, Fitted] = {}
     for pack in packs:
@@ -86,7 +93,7 @@ def _fitted(packs: Sequence[Pack], setting: Setting, folds: Sequence[FoldData]) 
             count = len(folds[fold].training)
             batches = math.ceil(count / setting.kind.batch_size)
             layers = tuple(_layer(*parts) for parts in pack.weights_of(line, 0))
-            updates = batches * setting.kind.epochs
+            updates = batches * epochs
             fitted[fold] = Fitted(layers, count, batches, updates, *pack.running(line, 0))
     return [fitted[fold] for fold in range(len(folds))]
 
@@ -101,7 +108,7 @@ def _exported(part: Tensor) -> NDArray[np.float32]:
 
 
 def _train_all(
-    setting: Setting, rows: Rows, metric: str, seed: int, max_members: int
+    setting: Setting, rows: Rows, metric: str, seed: int, epochs: int, max_members: int
 ) -> list[Pack] | None:
     """Train every fold; None if memory ran out."""
     try:
@@ -110,7 +117,7 @@ def _train_all(
             for plan in plan_packs([setting], rows, max_members, count_workers(rows.like.device))
         ]
         with make_workers(rows.like.device) as workers:
-            list(workers.map(lambda pack: _train(pack, setting.kind.epochs), packs))
+            list(workers.map(lambda pack: _train(pack, epochs), packs))
     except RuntimeError as error:
         if is_out_of_memory(error):
             return None

@@ -87,4 +87,4 @@ def audited_trials(
 def _audited(point: CurvePoint) -> AuditedTrial:
     if not point.is_complete:
         return AuditedTrial(point.number, None, point.reason)
-    return AuditedTrial(point.number, fold_means([fold.curve for fold in point.folds])[-1])
+    return AuditedTrial(point.number, fold_means([fold.scored for fold in point.folds])[-1])

@@ -133,6 +133,7 @@ def trial_of(begun: Trial, result: TrialResult) -> Trial:
         fold_means=result.fold_means,
         epochs=result.epochs,
         seconds=result.seconds,
+        best_epoch=result.best_epoch,
     )
 
 

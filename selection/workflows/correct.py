@@ -26,6 +26,7 @@ from selection.stats.selection_rules import choose, simplicity_ranks
 from selection.store.evidence import BaselineFold, RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
+from selection.study.best_epoch import candidate_epochs
 from selection.study.fields import Rule
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
@@ -56,14 +57,34 @@ class Correction:
 
 @dataclass(frozen=True, eq=False)
 class _Candidate:
-    """Hold a setting that may win: its first trial, and the predictions it had, by stage.
+    """Hold a setting that may win: its first trial, and the predictions it had.
 
-    Shape: stages (R, N) or (R, N, C) each, as scores.reduce_outputs leaves them.
+    rungs are by stage; ends are those of a complete trial after each epoch that may score it.
+    Shape: (R, N) or (R, N, C) each, as scores.reduce_outputs leaves them.
     """
 
     trial: Trial
     setting: Setting
-    stages: Mapping[int, NDArray[Any]]
+    rungs: Mapping[int, NDArray[Any]]
+    ends: Sequence[NDArray[Any]]
+
+    @property
+    def epochs(self) -> int:
+        """How long its training would have been, whatever pruned it.
+
+        Out of patience, it was judged after its last epoch like a trial that trains on.
+        """
+        epochs = self.setting.kind.epochs
+        is_stalled = self.trial.state is TrialState.COMPLETE and self.trial.epochs < epochs
+        return self.trial.epochs + 1 if is_stalled else epochs
+
+    @property
+    def scored(self) -> NDArray[Any]:
+        """The predictions that score a complete trial."""
+        best = self.trial.best_epoch
+        if best is None:
+            return self.ends[0]
+        return self.ends[candidate_epochs(self.setting.kind.epochs).index(best)]
 
 
 def correct(
@@ -85,7 +106,7 @@ def correct(
         _candidate(trial, setting, records.curves(study, trial.number, outputs=True), rows, judged)
         for setting, trial in first_trials(spec, trials).items()
     ]
-    candidates = [candidate for candidate in found if candidate.stages]
+    candidates = [candidate for candidate in found if candidate.rungs or candidate.ends]
     left_out = len(found) - len(candidates)
     if len(candidates) < 2:
         return None, None, _why_not(left_out)
@@ -104,7 +125,7 @@ def correct(
     low, high = percentiles(draws.scores, section.level)
     is_pruned = np.array([each.trial.state is TrialState.PRUNED for each in candidates])
     index = [each.setting for each in candidates].index(spec.setting(winner.params))
-    bound = lower_bound(spec, rows, draws, index, candidates[index].stages[len(judged)], seed)
+    bound = lower_bound(spec, rows, draws, index, candidates[index].scored, seed)
     correction = Correction(
         estimate=float(np.nanmean(draws.scores)),
         low=low,
@@ -160,25 +181,35 @@ def _candidate(
     rows: Rows,
     judged: Sequence[int],
 ) -> _Candidate:
-    stages = {
-        stage: _place(rows, [(fold.repeat, fold.fold, fold.rungs[epoch]) for fold in folds])
+    def at(epoch: int) -> NDArray[Any]:
+        return _place(rows, [(fold.repeat, fold.fold, fold.rungs[epoch]) for fold in folds])
+
+    rungs = {
+        stage: at(epoch)
         for stage, epoch in enumerate(judged)
         if folds and all(epoch in fold.rungs for fold in folds)
     }
-    if trial.state is TrialState.COMPLETE:
-        stages[len(judged)] = _reduce(rows, folds)
-    return _Candidate(trial, setting, stages)
+    ends: list[NDArray[Any]] = []
+    if trial.state is TrialState.COMPLETE and trial.best_epoch is None:
+        ends = [_reduce(rows, folds)]
+    elif trial.state is TrialState.COMPLETE:
+        competing = candidate_epochs(setting.kind.epochs)
+        ends = [at(epoch) for epoch in competing if epoch <= trial.epochs]
+    return _Candidate(trial, setting, rungs, ends)
 
 
 def _stages(candidates: Sequence[_Candidate], rungs: int) -> list[Stage]:
     stages = []
-    for stage in range(rungs + 1):
-        reached = [index for index, each in enumerate(candidates) if stage in each.stages]
-        if not reached and stage < rungs:
-            continue
-        tables = [candidates[index].stages[stage] for index in reached]
-        stages.append(Stage(np.array(reached, dtype=np.int64), np.stack(tables, axis=1)))
-    return stages
+    for stage in range(rungs):
+        reached = [index for index, each in enumerate(candidates) if stage in each.rungs]
+        if reached:
+            stages.append(_stage(reached, [candidates[index].rungs[stage] for index in reached]))
+    ends = [(index, table) for index, each in enumerate(candidates) for table in each.ends]
+    return [*stages, _stage([index for index, _ in ends], [table for _, table in ends])]
+
+
+def _stage(trials: Sequence[int], tables: Sequence[NDArray[Any]]) -> Stage:
+    return Stage(np.array(trials, dtype=np.int64), np.stack(tables, axis=1))
 
 
 def _chooser(
@@ -191,14 +222,14 @@ def _chooser(
     reached = [
         epoch
         for stage, epoch in enumerate(judged)
-        if any(stage in each.stages for each in candidates)
+        if any(stage in each.rungs for each in candidates)
     ]
     settings = [each.setting for each in candidates]
     return choice_in_bag(
         spec,
         [each.trial.number for each in candidates],
         [each.trial.cohort for each in candidates],
-        [setting.kind.epochs for setting in settings],
+        [each.epochs for each in candidates],
         reached,
         rule,
         simplicity_ranks(settings, study.facts.inputs, study.facts.outputs),
@@ -236,7 +267,7 @@ def choice_in_bag(
 def lower_bound(
     spec: StudySpec, rows: Rows, draws: Draws, winner: int, predictions: NDArray[Any], seed: int
 ) -> float:
-    """Return the bound of the winner's score, at the level that holds for all candidates.
+    """Return the bound of the winner's score, at the level that holds for all trials and epochs.
 
     winner is its index among the trials of the draws. Shape: predictions (R, N) or (R, N, C).
     """
@@ -244,8 +275,9 @@ def lower_bound(
     sign = -1.0 if metric.is_minimised else 1.0
     level = simultaneous_level(sign * draws.in_bag, sign * draws.whole, section.level)
     if not isinstance(metric.computation, MeanOverRows):
-        deviation = float(np.nanstd(draws.in_bag[:, winner]))
-        return float(draws.whole[winner]) - sign * float(special.ndtri(level)) * deviation
+        column = draws.best_column(winner, is_minimised=metric.is_minimised)
+        deviation = float(np.nanstd(draws.in_bag[:, column]))
+        return float(draws.whole[column]) - sign * float(special.ndtri(level)) * deviation
     is_scored = (rows.folds >= 0).all(axis=0)
     values = row_values(metric.computation.value, predictions, rows.targets).mean(axis=0)[is_scored]
     groups = None if rows.groups is None else rows.groups[is_scored]

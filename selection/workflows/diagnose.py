@@ -18,10 +18,11 @@ from selection.store.curve_points import ROWS, CurvePoint
 from selection.store.evidence import BaselineFold, RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
+from selection.study.best_epoch import candidate_epochs
 from selection.study.hyperparameters import is_number
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
-from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState
+from selection.study.trial import FoldResult, LearningCurve, Trial, TrialState, fold_means
 from selection.workflows.assess import choose_winner
 
 # A trial is held against so many of the best others.
@@ -123,10 +124,10 @@ def diagnose_trial(
     linear = [fold for fold in repository.evidence.baselines(study) if fold.name == "linear"]
     if linear:
         references["the linear baseline"] = baseline_losses(spec, facts, linear)
-    curves = [fold.curve for fold in repository.records.curves(study, trial.number)]
+    folds = repository.records.curves(study, trial.number)
     points = [each for each in repository.curves.points(study) if each.number == trial.number]
-    evidence = _evidence_of_trial(spec, trial, ranked, points)
-    return _diagnose(spec, facts, curves, references, evidence)
+    evidence = _evidence_of_trial(spec, trial, folds, ranked, points)
+    return _diagnose(spec, facts, [fold.scored for fold in folds], references, evidence)
 
 
 def diagnose_points(
@@ -149,24 +150,48 @@ def diagnose_points(
             continue
         own = f"{point.over} = {point.value}"
         references = {name: of_name for name, of_name in losses.items() if name != own}
-        curves = [fold.curve for fold in point.folds]
+        curves = [fold.scored for fold in point.folds]
         evidence = _evidence_of_point(spec, point, points)
         found.append(_diagnose(spec, facts, curves, references, evidence))
     return found
 
 
 def _evidence_of_trial(
-    spec: StudySpec, trial: Trial, complete: Sequence[Trial], points: Sequence[CurvePoint]
+    spec: StudySpec,
+    trial: Trial,
+    folds: Sequence[FoldResult],
+    complete: Sequence[Trial],
+    points: Sequence[CurvePoint],
 ) -> Evidence:
     """Return what the trial's own curves, and trials that differ in one number, say beside it."""
     own = _numbers(spec.setting(trial.params))
     assert trial.value is not None, "a complete trial has a score"
     observed: list[Observation] = []
+    later = _later_epochs(trial, own["epochs"], folds)
+    if later:
+        own["epochs"] = trial.best_epoch or 0
     for name, value in own.items():
-        others = _trials_beside(spec, trial, complete, name) + _scores_over(points, name)
+        if name == "epochs" and later:
+            others = later
+        else:
+            others = _trials_beside(spec, trial, complete, name) + _scores_over(points, name)
         observed += neighbours(name, (value, trial.value), others, is_minimised=spec.is_minimised)
     observed += row_trend(_scores_over(points, ROWS), is_minimised=spec.is_minimised)
     return Evidence(own, observed, spec.is_minimised)
+
+
+def _later_epochs(
+    trial: Trial, epochs: float, folds: Sequence[FoldResult]
+) -> list[tuple[float, float]]:
+    """Return the epochs that lost to a best one before them, each with its mean over folds."""
+    means = fold_means([fold.curve for fold in folds])
+    if trial.best_epoch is None:
+        return []
+    return [
+        (float(epoch), means[epoch - 1])
+        for epoch in candidate_epochs(int(epochs))
+        if trial.best_epoch < epoch <= len(means)
+    ]
 
 
 def _evidence_of_point(
@@ -263,7 +288,7 @@ def _diagnose(
         negligible=negligible_loss(
             spec.task,
             facts.targets,
-            is_standardized=spec.sections.data.prepare == "standardize",
+            is_standardized=spec.sections.data.is_target_standardized,
         ),
         ratio=validation_ratio(cv.folds, is_time_series=cv.kind == "time_series"),
         level=spec.sections.assessment.level,
@@ -272,8 +297,8 @@ def _diagnose(
 
 
 def _losses(folds: Sequence[FoldResult]) -> list[float]:
-    """Return the validation loss of each fold after the last epoch."""
-    return [float(fold.curve.column("validation_loss")[-1]) for fold in folds]
+    """Return the validation loss of each fold after the epoch that scores it."""
+    return [float(fold.scored.column("validation_loss")[-1]) for fold in folds]
 
 
 def _loss(spec: StudySpec, facts: RowFacts, fold: BaselineFold) -> float:
@@ -284,7 +309,7 @@ def _loss(spec: StudySpec, facts: RowFacts, fold: BaselineFold) -> float:
         chosen = log_softmax(fold.outputs)[np.arange(len(targets)), targets.astype(np.int64)]
         return -float(chosen.mean())
     unit = 1.0
-    if spec.sections.data.prepare == "standardize":
+    if spec.sections.data.is_target_standardized:
         training = facts.targets[_is_trained(spec, of_row, is_validated)]
         # As prepared: the std of a constant target is a rounding error, not always 0.
         unit = 1.0 if training.min() == training.max() else float(np.std(training))

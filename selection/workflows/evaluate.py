@@ -262,7 +262,15 @@ def _fit(
     folds = [
         replace(fold, repeat=fold.repeat + repeat) for repeat in range(repeats) for fold in prepared
     ]
-    fitted = fit_members(spec.setting(trial.params), folds, spec.task, spec.metric, tree, device)
+    fitted = fit_members(
+        spec.setting(trial.params),
+        folds,
+        spec.task,
+        spec.metric,
+        tree,
+        device,
+        stop_after=trial.best_epoch,
+    )
     if not all(each.is_finite for each in fitted):
         rule = f"the final model of trial {trial.number} must end with finite weights"
         hint = "Choose another winner, such as by --rule one_standard_error."
@@ -283,7 +291,7 @@ def _make_model(
 ) -> StoredModel:
     setting = spec.setting(trial.params)
     dataset = data.dataset
-    batch, epochs = setting.kind.batch_size, setting.kind.epochs
+    batch, epochs = setting.kind.batch_size, trial.best_epoch or setting.kind.epochs
     per_epoch = [-(-len(split.training) // batch) for split in data.plan.splits]
     facts = {
         "study": study.name,
@@ -299,10 +307,12 @@ def _make_model(
         "class_names": list(dataset.class_names),
         "class_kind": dataset.class_kind,
         "category_kinds": dict(dataset.category_kinds),
+        "impute": spec.sections.data.impute,
         "csv": {name: getattr(spec.sections.data, name) for name in CSV_KEYS},
         "training": {
             "rows": [fitted.rows for _, fitted in members],
             "epochs": epochs,
+            **({} if trial.best_epoch is None else {"most_epochs": setting.kind.epochs}),
             "batch_size": batch,
             "batches_per_epoch": [fitted.batches for _, fitted in members],
             "updates": [fitted.updates for _, fitted in members],

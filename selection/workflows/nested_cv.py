@@ -95,7 +95,9 @@ def _score_outer(outer: _Outer) -> OuterFold:
     if winner is None or winner.value is None:
         raise _no_score(outer, "no complete trial inside")
     setting = spec.setting(winner.params)
-    (result,) = _trainer(outer, outer.dataset, [outer.split]).train([setting])
+    trainer = _trainer(outer, outer.dataset, [outer.split])
+    # The rows that score it choose no epoch.
+    (result,) = trainer.train([setting], stop_after=winner.best_epoch or setting.kind.epochs)
     if result.value is None:
         raise _no_score(outer, f"a winner that {result.reason} outside")
     outer.say(f"nested {outer.label}: {spec.metric} {result.value:.4f}, trial {winner.number}")
@@ -131,9 +133,18 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
 
 def _trainer(outer: _Outer, dataset: Dataset, splits: Sequence[Split]) -> Trainer:
     spec = outer.spec
-    precision = spec.sections.training.precision
+    training = spec.sections.training
     folds = prepare_folds(dataset, splits, spec)
-    return Trainer(folds, spec.task, spec.metric, spec.seed, outer.device, precision=precision)
+    return Trainer(
+        folds,
+        spec.task,
+        spec.metric,
+        spec.seed,
+        outer.device,
+        precision=training.precision,
+        epoch=training.epoch,
+        patience=training.patience,
+    )
 
 
 def _no_score(outer: _Outer, got: str) -> StudyStateError:

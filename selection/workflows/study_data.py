@@ -36,6 +36,7 @@ from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.changes import RECORDED, differences
 from selection.study.data_facts import DataFacts
+from selection.study.recipes import RecipeFacts
 from selection.study.spec import StudySpec, most_features
 from selection.study.trial import Outputs
 from selection.train.device import Device
@@ -72,10 +73,11 @@ def installed_versions() -> dict[str, str]:
 class StudyData:
     """Hold the development rows of a study and their folds.
 
-    frame is the table that a study of arrays was given, held-out rows included; folder is that of
-    fetched data sets.
+    spec is the study with what its recipe says of these rows. frame is the table that a study of
+    arrays was given, held-out rows included; folder is that of fetched data sets.
     """
 
+    spec: StudySpec
     dataset: Dataset
     plan: FoldPlan
     facts: DataFacts
@@ -89,6 +91,7 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
     dataset = load_development(spec, folder, frame)
+    spec = spec.with_rows(_row_facts(spec, dataset))
     _check_features(spec, dataset)
     check_class_weights(spec, dataset)
     check_scale(dataset, spec)
@@ -115,7 +118,13 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
         duplicate_rows=duplicates,
         warnings=tuple(warnings),
     )
-    return StudyData(dataset, plan, facts, frame, folder)
+    return StudyData(spec, dataset, plan, facts, frame, folder)
+
+
+def _row_facts(spec: StudySpec, dataset: Dataset) -> RecipeFacts:
+    is_image = dataset.features.dtype == np.uint8
+    folds = spec.sections.cv.folds
+    return RecipeFacts(len(dataset), folds, is_image, tuple(dataset.categories))
 
 
 def _check_features(spec: StudySpec, dataset: Dataset) -> None:
@@ -233,16 +242,19 @@ def row_facts(data: StudyData) -> RowFacts:
 def make_trainer(spec: StudySpec, data: StudyData, device: Device, max_members: int) -> Trainer:
     """Prepare the folds and bring them to the device."""
     folds = prepare_folds(data.dataset, data.plan.splits, spec)
+    training = spec.sections.training
     return Trainer(
         folds,
         spec.task,
         spec.metric,
         spec.seed,
         device,
-        precision=spec.sections.training.precision,
-        diagnostics=spec.sections.training.diagnostics,
+        precision=training.precision,
+        diagnostics=training.diagnostics,
         max_members=max_members,
         rungs=_rungs(spec),
+        epoch=training.epoch,
+        patience=training.patience,
     )
 
 

@@ -20,8 +20,15 @@ from selection.store.curve_points import ROWS, CurvePoint
 from selection.store.repository import Repository
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
-from selection.study.hyperparameters import PER_LAYER_FIELDS, REAL_FIELDS, WHOLE_FIELDS, space_names
-from selection.study.setting import Setting
+from selection.study.best_epoch import best_epoch
+from selection.study.hyperparameters import (
+    CONSTANT_FIELDS,
+    PER_LAYER_FIELDS,
+    REAL_FIELDS,
+    WHOLE_FIELDS,
+    space_names,
+)
+from selection.study.setting import EpochChoice, Setting
 from selection.study.space_file import checked_value
 from selection.study.spec import StudySpec
 from selection.study.trial import (
@@ -38,7 +45,6 @@ from selection.train.fit import EpochNews, Trainer
 from selection.workflows.study_data import StudyData
 
 Watch = Callable[[EpochNews], None]
-CONSTANT_FIELDS = ("precision", "diagnostics")
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +163,9 @@ def _known(subject: Subject, repository: Repository) -> dict[Scalar, CurvePoint]
 
 def _bare(folds: Sequence[FoldResult]) -> tuple[FoldResult, ...]:
     """Return members without predictions and layers."""
-    return tuple(FoldResult(fold.repeat, fold.fold, fold.curve) for fold in folds)
+    return tuple(
+        FoldResult(fold.repeat, fold.fold, fold.curve, best_epoch=fold.best_epoch) for fold in folds
+    )
 
 
 def _trace_settings(
@@ -189,7 +197,8 @@ def _trace_settings(
     if waiting:
         data = subject.data
         whole = prepare_folds(data.dataset, data.plan.splits, subject.spec)
-        trainer = _make_trainer(subject, whole, device)
+        training = subject.spec.sections.training
+        trainer = _make_trainer(subject, whole, device, training.epoch, training.patience)
         trained = trainer.train([settings[value] for value in waiting], watch=watch)
         results |= dict(zip(waiting, trained, strict=True))
     return results
@@ -252,7 +261,8 @@ def _train_sizes(
 ) -> dict[Scalar, TrialResult]:
     """Train one setting on subsets of several sizes as one pack; one that fails fails alone."""
     subsets = _subsets(subject, sizes, most)
-    trainer = _make_trainer(subject, subsets, device)
+    # Each size has an epoch of its own: it is chosen once all have trained to the end.
+    trainer = _make_trainer(subject, subsets, device, "last", 0)
     (result,) = trainer.train([setting], watch=watch)
     count = len(subject.data.plan.splits)
     if result.state is not TrialState.COMPLETE and len(sizes) > 1:
@@ -262,9 +272,18 @@ def _train_sizes(
         return alone
     members = _in_units_of_whole_folds(subject, subsets, result.folds)
     return {
-        size: replace(result, folds=members[index * count : (index + 1) * count])
+        size: _at_best(subject, replace(result, folds=members[index * count : (index + 1) * count]))
         for index, size in enumerate(sizes)
     }
+
+
+def _at_best(subject: Subject, result: TrialResult) -> TrialResult:
+    """Return a result as the study scores it: after the last epoch, or the one of the best mean."""
+    is_complete = result.state is TrialState.COMPLETE
+    if subject.spec.sections.training.epoch == "last" or not is_complete:
+        return result
+    best = best_epoch(result.fold_means, result.epochs, is_minimised=subject.spec.is_minimised)
+    return replace(result, folds=tuple(replace(fold, best_epoch=best) for fold in result.folds))
 
 
 def _in_units_of_whole_folds(
@@ -305,11 +324,21 @@ def _subsets(subject: Subject, sizes: Sequence[int], most: int) -> list[FoldData
     ]
 
 
-def _make_trainer(subject: Subject, folds: Sequence[FoldData], device: Device) -> Trainer:
+def _make_trainer(
+    subject: Subject, folds: Sequence[FoldData], device: Device, epoch: EpochChoice, patience: int
+) -> Trainer:
     """Return a trainer that asks for no diagnostics of layers: curves have no use for them."""
     spec = subject.spec
-    precision = spec.sections.training.precision
-    return Trainer(folds, spec.task, spec.metric, spec.seed, device, precision=precision)
+    return Trainer(
+        folds,
+        spec.task,
+        spec.metric,
+        spec.seed,
+        device,
+        precision=spec.sections.training.precision,
+        epoch=epoch,
+        patience=patience,
+    )
 
 
 def _refusal(subject: Subject, rule: str, got: str, hint: str) -> StudyStateError:

@@ -102,6 +102,25 @@ def test_every_study_of_the_repository_is_accepted(path: Path) -> None:
         ),
         (study(space={"l2": {"low": 0.0, "high": 0.1}}), ["l2 belongs to adam"]),
         (study(training={"nesterov": True}), ["nesterov needs momentum"]),
+        (
+            study(space={"beta2": {"low": 0.9, "high": 0.99}}),
+            ["[space] beta2", "beta2 needs optimizer adam or adamw", "Remove beta2."],
+        ),
+        (
+            study(space={"dropout_schedule": {"choices": ["constant", "step"]}, "dropout": [0]}),
+            ["[space] dropout_schedule", "dropout_schedule needs dropout"],
+        ),
+        (
+            study(space={"weight_decay_schedule": {"choices": ["constant", "cosine"]}}),
+            ["weight_decay_schedule needs weight_decay or l2"],
+        ),
+        (study(training={"schedule": "cosin"}), ["[training] schedule", '"cosin"', "cosine"]),
+        (study(training={"schedule": ["step"]}), ['{ choices = ["step"] } in [space]']),
+        (study(space={"schedule": {"low": 0, "high": 1}}), ["[space] schedule", "choices"]),
+        (study(training={"warmup": 1.5}), ["[training] warmup", "1.5"]),
+        (study(training={"beta1": 1.0}), ["[training] beta1", "less than 1"]),
+        (study(training={"eps": 0.0}), ["[training] eps", "greater than or equal to"]),
+        (study(training={"clip_norm": -1}), ["[training] clip_norm", "-1"]),
         (study(seed=-1), ["seed"]),
         (study(data={"held_out": {"colum": "p", "value": 1}}), ["colum"]),
         (study(search="x"), ["must be a section"]),
@@ -262,6 +281,63 @@ def test_fields_without_effect_do_not_tell_settings_apart() -> None:
     assert spec.setting(deep) != spec.setting(deep | {"width": 9})
     adam = deep | {"optimizer": "adam"}
     assert spec.setting(adam) == spec.setting(adam | {"weight_decay": 0.1})
+
+
+def test_constants_of_adam_and_idle_schedules_do_not_tell_settings_apart() -> None:
+    spec = parse_study(
+        study(
+            training={"eps": 1e-6},
+            space={
+                "optimizer": {"choices": ["sgd", "adamw"]},
+                "beta1": {"low": 0.5, "high": 0.9},
+                "beta2": {"low": 0.9, "high": 0.999},
+                "dropout": {"low": 0.0, "high": 0.5},
+                "dropout_schedule": {"choices": ["constant", "flat_cos"]},
+                "weight_decay": {"low": 0.0, "high": 0.5},
+                "weight_decay_schedule": {"choices": ["constant", "flat_cos"]},
+            },
+        ),
+        "s.toml",
+    )
+    base: dict[str, Any] = {
+        "optimizer": "sgd",
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "dropout": 0.0,
+        "dropout_schedule": "constant",
+        "weight_decay": 0.0,
+        "weight_decay_schedule": "constant",
+    }
+
+    def same(before: dict[str, Any], **changed: Any) -> bool:
+        return spec.setting(base | before) == spec.setting(base | before | changed)
+
+    assert same({}, beta1=0.5, beta2=0.9)
+    assert not same({"optimizer": "adamw"}, beta1=0.5)
+    assert spec.setting(base | {"optimizer": "adamw"}).eps == 1e-6
+    assert same({}, dropout_schedule="flat_cos", weight_decay_schedule="flat_cos")
+    assert not same({"dropout": 0.1}, dropout_schedule="flat_cos")
+    assert not same({"weight_decay": 0.1}, weight_decay_schedule="flat_cos")
+
+
+def test_nothing_moves_and_nothing_is_clipped_unless_the_file_says_so() -> None:
+    plain = parse_study(study(), "s.toml")
+    values: dict[str, tuple[Any, Any]] = {
+        "schedule": ("constant", "coslog4"),
+        "warmup": (0.0, 0.1),
+        "clip_norm": (0.0, 2.0),
+        "beta1": (0.9, 0.5),
+        "beta2": (0.999, 0.9),
+        "eps": (1e-8, 1e-5),
+        "weight_decay_schedule": ("constant", "step"),
+        "dropout_schedule": ("constant", "cosine"),
+    }
+    written = {name: value for name, (_, value) in values.items()} | {"optimizer": "adam"}
+    space = {"l2": 0.1, "dropout": 0.2}
+    full = parse_study(study(training=written, space=space, search={"trials": 1}), "s.toml")
+    before, after = (each.setting(each.default) for each in (plain, full))
+    for name, expected in values.items():
+        assert (getattr(before, name), getattr(after, name)) == expected
 
 
 def test_the_default_may_lie_outside_and_has_a_nearest_point_inside() -> None:

@@ -173,6 +173,20 @@ def test_a_captured_step_stays_on_the_gpu_and_finds_its_tensors_where_they_were(
     }
 
 
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_schedules_and_clipping_stay_on_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str, clip_norm: float
+) -> None:
+    moving = {"schedule": "coslog4", "warmup": 0.1, "weight_decay_schedule": "cosine"}
+    settings = ragged(
+        2, dropout_schedule="flat_cos", clip_norm=clip_norm, **moving, **OPTIMIZERS[optimizer]
+    )
+    constants = zip(settings, (0.8, 0.9, 0.7), strict=True)
+    settings = [replace(each, beta1=beta, beta2=beta, eps=1.0 - beta) for each, beta in constants]
+    train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
+
+
 @pytest.mark.parametrize("metric", CLASS_METRICS + NUMBER_METRICS)
 def test_metrics_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
     folds = make_folds(classes=3 if metric in CLASS_METRICS else 0)

@@ -312,3 +312,23 @@ def test_every_parametric_activation_equals_plain_torch(activation: str, optimiz
 def test_settings_with_and_without_learned_factors_train_in_one_cohort() -> None:
     settings = [make_setting(**part) for part in ({}, *LEARNED.values())]
     assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_everything_at_once_equals_plain_torch(optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": "selu",
+        "input_scaling": True,
+        "parametric_activation": True,
+        "schedule": "coslog4",
+        "warmup": 0.1,
+        "dropout_schedule": "flat_cos",
+        "weight_decay_schedule": "flat_cos",
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [
+        make_setting(widths=[9, 4], dropout=0.3, clip_norm=0.5, label_smoothing=0.1, **options),
+        make_setting(clip_norm=2.0, class_weights="balanced", **options),
+    ]
+    assert_equal_to_reference(settings, make_folds(is_shared=False), "cross_entropy")

@@ -130,7 +130,7 @@ def layer_means(folds: Sequence[FoldResult], column: str) -> NDArray[np.float64]
 
 
 def _last(point: CurvePoint, column: str) -> FoldMean:
-    return over_folds(np.array([fold.curve.column(column)[-1] for fold in point.folds]))
+    return over_folds(np.array([fold.scored.column(column)[-1] for fold in point.folds]))
 
 
 def _log_axis(title: str, numbers: NDArray[np.float64]) -> Trace:
