@@ -328,7 +328,12 @@ def test_reports_say_which_epoch_it_was(bench: Bench, capsys: pytest.CaptureFixt
 
 def test_a_winner_that_peaked_early_needs_no_more_epochs(bench: Bench) -> None:
     space = {"epochs": {"low": 8, "high": 40}, "learning_rate": {"low": 0.3, "high": 1.0}}
-    search: dict[str, Any] = {"default": {"epochs": 40}, "pruner": "none", "pruner_options": {}, "trials": 2}
+    search: dict[str, Any] = {
+        "default": {"epochs": 40},
+        "pruner": "none",
+        "pruner_options": {},
+        "trials": 2,
+    }
     study, _ = bench.procedure(spec_of(space=space, **search))
     assessment = bench.assess(study)
     default = assessment.default
