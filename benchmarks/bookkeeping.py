@@ -170,6 +170,7 @@ def _spec(name: str) -> StudySpec:
     return parse_study(
         {
             "name": name,
+            "recipe": "book",
             "data": {"dataset": "digits", "held_out": 0.2},
             "cv": {"folds": FOLDS},
             "space": {

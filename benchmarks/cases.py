@@ -101,6 +101,7 @@ def spec_of(case: Case, **search: Any) -> StudySpec:
     return parse_study(
         {
             "name": case.name,
+            "recipe": "book",
             "seed": case.seed,
             "data": {"dataset": case.dataset, "held_out": case.held_out, "prepare": case.prepare},
             "cv": {"folds": FOLDS, "kind": "stratified"},

@@ -135,7 +135,7 @@ def make_data(spec: StudySpec, rows: int, features: int, levels: int = 256) -> S
         duplicate_rows=0,
         warnings=(),
     )
-    return StudyData(dataset, plan, facts)
+    return StudyData(spec, dataset, plan, facts)
 
 
 def make_folds(data: StudyData, spec: StudySpec) -> tuple[FoldData, ...]:
@@ -187,6 +187,7 @@ def _spec(
     return parse_study(
         {
             "name": name,
+            "recipe": "book",
             "seed": SEED,
             "data": data,
             "cv": {"folds": FOLDS},

@@ -51,6 +51,7 @@ class Table:
         return parse_study(
             {
                 "name": f"honesty-{seed}",
+                "recipe": "book",
                 "seed": seed,
                 "data": data,
                 "cv": {"folds": FOLDS},

@@ -61,6 +61,7 @@ class World:
         return parse_study(
             {
                 "name": "world",
+                "recipe": "book",
                 "data": {"path": "none.csv", "target": "y"},
                 "cv": {"folds": FOLDS, "kind": "time_series" if self.is_time else "kfold"},
                 "training": {"epochs": EPOCHS},

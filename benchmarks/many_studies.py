@@ -28,6 +28,7 @@ from tests.serve.serve_bench import open_server
 
 SPEC = {
     "name": "many",
+    "recipe": "book",
     "data": {"dataset": "iris"},
     "training": {"epochs": 2},
     "space": {"width": {"choices": [4, 8]}},

@@ -48,6 +48,7 @@ SPACE = {
 }
 SWEEP = """
 name = "sweep"
+recipe = "book"
 [data]
 dataset = "digits"
 [cv]
@@ -97,6 +98,7 @@ def fill(url: str, trials: int, folder: Path) -> None:
     """Make a study of so many complete trials."""
     content = {
         "name": "many",
+        "recipe": "book",
         "data": {"dataset": "iris"},
         "cv": {"folds": FOLDS},
         "training": {"epochs": EPOCHS},

@@ -94,6 +94,7 @@ def study_of(table: Table, sampler: str, seed: int) -> StudySpec:
     return parse_study(
         {
             "name": "table",
+            "recipe": "book",
             "seed": seed,
             "data": {"dataset": "iris"},
             "training": {"optimizer": "adam"},

@@ -102,6 +102,7 @@ def content_of(path: Path) -> dict[str, Any]:
     """Return a study of a table."""
     return {
         "name": "scale",
+        "recipe": "book",
         "data": {"path": str(path), "target": "y"},
         "cv": {"folds": 2},
         "training": {"epochs": 1, "batch_size": 4096},

@@ -284,6 +284,7 @@ def spec_of(shape: Shape, cohorts: int, sampler: str) -> StudySpec:
     return parse_study(
         {
             "name": "scale_driver",
+            "recipe": "book",
             "data": {"dataset": "digits"},
             "cv": {"folds": FOLDS},
             "training": {"epochs": shape.epochs},

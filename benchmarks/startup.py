@@ -16,6 +16,7 @@ from benchmarks.ratios import verdict
 
 STUDY = """
 name = "startup"
+recipe = "book"
 [data]
 dataset = "iris"
 [cv]

@@ -236,6 +236,7 @@ def _spec(trials: int, sampler: str, pruner: str, cohort: int = COHORT) -> Study
     return parse_study(
         {
             "name": "sweep_cost",
+            "recipe": "book",
             "data": {"dataset": "digits"},
             "cv": {"folds": FOLDS},
             "training": {"epochs": EPOCHS},

@@ -28,6 +28,7 @@ from selection.store.repository import open_repository
 
 STUDY = """
 name = "{name}"
+recipe = "book"
 [data]
 dataset = "digits"
 prepare = "scale"

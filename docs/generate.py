@@ -25,14 +25,13 @@ import selection
 from selection.cli.main import app
 from selection.metrics import METRICS
 from selection.study.fields import HeldOutColumn, ProvenanceSection, StudySections
-from selection.study.hyperparameters import SPACE_SECTIONS, OwnSpaceFields
+from selection.study.hyperparameters import CONSTANT_FIELDS, SPACE_SECTIONS, OwnSpaceFields
 from selection.study.pruners import OPTIONS
+from selection.study.schedules import SCHEDULES
 
 DOCS = Path(__file__).parent
 SOURCE = Path(selection.__file__).parent
 HELP_COLUMNS = "100"
-# Hyperparameters share their sections with two keys that all trials of a study have in common.
-NOT_SEARCHABLE = ("precision", "diagnostics")
 # The words of JSON Schema for what a study file holds.
 TYPES = {
     "string": "text",
@@ -42,6 +41,14 @@ TYPES = {
     "object": "table",
 }
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
+
+
+def schedules() -> str:
+    """Return a table of the schedules."""
+    rows = [_row(f"`{name}`", meaning) for name, meaning in SCHEDULES.items()]
+    return "\n".join(
+        [_row("schedule", "factor in the course of the training"), _row("---", "---"), *rows]
+    )
 
 
 def study_keys() -> str:
@@ -86,7 +93,7 @@ def _key_row(section: type[BaseModel], name: str, schema: Mapping[str, Any]) -> 
         if field.is_required()
         else _default(field.get_default(call_default_factory=True))
     )
-    searchable = ["" if name in NOT_SEARCHABLE else "yes"] if section in SPACE_SECTIONS else []
+    searchable = ["" if name in CONSTANT_FIELDS else "yes"] if section in SPACE_SECTIONS else []
     meaning = " ".join(str(field.description).split())
     return _row(f"`{name}`", _type(schema), default, *searchable, meaning)
 
@@ -316,6 +323,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "study keys": study_keys,
     "metrics": metrics,
     "pruner options": pruner_options,
+    "schedules": schedules,
     "commands": commands,
     "public names": public_names,
     "imports": imports,

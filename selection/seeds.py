@@ -25,6 +25,7 @@ Purpose = Literal[
     "subset",
     "audit",
     "baselines",
+    "embedding",
 ]
 
 

@@ -11,6 +11,7 @@ from typing import Any
 
 STUDY = """
 name = "small"
+recipe = "book"
 [data]
 {data}
 [cv]

@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from selection.cli.main import main
+from selection.study import recipes
 from selection.workflows import boosting_baseline, linear_baseline
 from tests.command_line import Cli, Outcome
 from tests.postgres_server import throw_away_server
@@ -34,6 +35,13 @@ def _short_baselines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
     if request.node.get_closest_marker("whole_baselines") is None:
         monkeypatch.setattr(boosting_baseline, "ITERATIONS", 3)
         monkeypatch.setattr(linear_baseline, "PENALTIES", (1e1, 1e0))
+
+
+@pytest.fixture(autouse=True)
+def _book_recipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most tests name the few values that they are about, and train for a few epochs."""
+    if request.node.get_closest_marker("usual_recipe") is None:
+        monkeypatch.setattr(recipes, "DEFAULT_RECIPE", "book")
 
 
 @pytest.fixture(scope="session")

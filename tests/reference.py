@@ -6,23 +6,53 @@ the study's values; dropout noise is written again in NumPy, scores come from sc
 
 from __future__ import annotations
 
+import copy
 import itertools
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import sklearn.metrics as oracle
 import torch
 from numpy.typing import NDArray
+from sklearn.utils.class_weight import compute_class_weight
 from torch import Tensor, nn
 
 from selection.data.prepare import FoldData
+from selection.study import activations
 from selection.study.setting import Setting
 from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
 from selection.train.initial import initial_layer
 
-# nn.GELU under the name "gelu", and so on.
-ACTIVATIONS = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
+# nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
+_MODULES = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
+ACTIVATIONS = {name: _MODULES[name.replace("_", "")] for name in activations.ACTIVATIONS}
+
+
+class Scale(nn.Module):
+    """Multiply each input by a learned factor."""
+
+    def __init__(self, inputs: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(inputs, dtype=dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factor
+
+
+class Parametric(nn.Module):
+    """Apply a learned share of an activation."""
+
+    def __init__(self, activation: nn.Module, units: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.activation = activation
+        self.factor = nn.Parameter(torch.ones(units, dtype=dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        bent: Tensor = self.activation(inputs)
+        return inputs + self.factor * (bent - inputs)
 
 
 class HashDropout(nn.Module):
@@ -69,7 +99,7 @@ class Reference:
 def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn.Sequential:
     """Stack the layers of one MLP with their initial weights."""
     sizes = [setting.seen_inputs(data.features.shape[1]), *setting.widths, data.classes or 1]
-    layers: list[nn.Module] = []
+    layers: list[nn.Module] = [Scale(sizes[0], dtype)] if setting.kind.input_scaling else []
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         weight, bias = initial_layer(
@@ -87,7 +117,10 @@ def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn
             linear.bias.copy_(bias)
         layers.append(linear)
         if index < len(setting.widths):
-            layers += [ACTIVATIONS[setting.kind.activation](), HashDropout(setting.dropout[index])]
+            activation = ACTIVATIONS[setting.kind.activation]()
+            if setting.kind.parametric_activation:
+                activation = Parametric(activation, fan_out, dtype)
+            layers += [activation, HashDropout(setting.dropout[index])]
     return nn.Sequential(*layers)
 
 
@@ -100,6 +133,15 @@ def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimi
             "weight_decay": setting.weight_decay + setting.l2,
         },
         {"params": [linear.bias for linear in linears], "weight_decay": 0.0},
+        *(
+            {
+                "params": [layer.factor],
+                "weight_decay": 0.0,
+                "lr": setting.learning_rate * (6.0 if isinstance(layer, Scale) else 0.1),
+            }
+            for layer in model
+            if isinstance(layer, Scale | Parametric)
+        ),
     ]
     match setting.kind.optimizer:
         case "sgd":
@@ -110,9 +152,89 @@ def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimi
                 nesterov=setting.kind.nesterov,
             )
         case "adam":
-            return torch.optim.Adam(groups, lr=setting.learning_rate)
+            return torch.optim.Adam(groups, **_of_adam(setting))
         case "adamw":
-            return torch.optim.AdamW(groups, lr=setting.learning_rate)
+            return torch.optim.AdamW(groups, **_of_adam(setting))
+
+
+def _of_adam(setting: Setting) -> dict[str, Any]:
+    betas = (setting.beta1, setting.beta2)
+    return {"lr": setting.learning_rate, "betas": betas, "eps": setting.eps}
+
+
+def schedule_factors(name: str, steps: int) -> list[float]:
+    """Return what torch's scheduler of this name multiplies a rate by in each of so many steps."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0)
+    scheduler = make_scheduler(name, optimizer, steps)
+    factors = []
+    for _ in range(steps):
+        factors.append(float(optimizer.param_groups[0]["lr"]))
+        optimizer.step()
+        scheduler.step()
+    return factors
+
+
+def make_scheduler(
+    name: str, optimizer: torch.optim.Optimizer, steps: int
+) -> torch.optim.lr_scheduler.LRScheduler:
+    """Build the scheduler of torch that is meant, or the formula of a paper where it has none."""
+    schedulers = torch.optim.lr_scheduler
+    match name:
+        case "constant":
+            return schedulers.ConstantLR(optimizer, factor=1.0)
+        case "cosine":
+            return schedulers.CosineAnnealingLR(optimizer, T_max=steps)
+        case "one_cycle":
+            # torch takes the last step at the lowest rate, and the highest rate a step early.
+            rise = (0.3 * steps + 1) / (steps + 1)
+            return schedulers.OneCycleLR(
+                optimizer, 1.0, total_steps=steps + 1, pct_start=rise, cycle_momentum=False
+            )
+        case "step":
+            return schedulers.MultiStepLR(optimizer, [-(-steps // 2), -(-3 * steps // 4)])
+        case "coslog4":
+            return schedulers.LambdaLR(
+                optimizer,
+                lambda step: 0.5 * (1 - math.cos(2 * math.pi * math.log2(1 + 15 * step / steps))),
+            )
+        case "flat_cos":
+            return schedulers.LambdaLR(
+                optimizer,
+                lambda step: (
+                    1.0 if 2 * step < steps else 0.5 - 0.5 * math.cos(2 * math.pi * step / steps)
+                ),
+            )
+    raise AssertionError(name)
+
+
+def warm_up_factors(share: float, steps: int) -> list[float]:
+    """Return the factors of a linear warm-up over a share of all steps."""
+    return [min(1.0, (step + 1) / (share * steps)) if share else 1.0 for step in range(steps)]
+
+
+class Schedules:
+    """Set learning rate, weight decay and dropout before each step of one member."""
+
+    def __init__(
+        self, setting: Setting, model: nn.Sequential, optimizer: torch.optim.Optimizer, steps: int
+    ) -> None:
+        self.setting = setting
+        self.groups = optimizer.param_groups
+        self.own = [group["lr"] / setting.learning_rate for group in self.groups]
+        self.drops = [layer for layer in model if isinstance(layer, HashDropout)]
+        self.rate = schedule_factors(setting.schedule, steps)
+        self.warm_up = warm_up_factors(setting.warmup, steps)
+        self.decay = schedule_factors(setting.weight_decay_schedule, steps)
+        self.dropout = schedule_factors(setting.dropout_schedule, steps)
+
+    def set(self, step: int) -> None:
+        rate = self.setting.learning_rate * self.rate[step] * self.warm_up[step]
+        for group, own in zip(self.groups, self.own, strict=True):
+            group["lr"] = rate * own
+        decay = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        self.groups[0]["weight_decay"] = decay
+        for drop, probability in zip(self.drops, self.setting.dropout, strict=True):
+            drop.probability = probability * self.dropout[step]
 
 
 def train(
@@ -126,6 +248,9 @@ def train(
     """Train one member by the book."""
     model = build(setting, data, seed, dtype)
     optimizer = make_optimizer(setting, model)
+    batches = -(-len(data.training) // setting.kind.batch_size)
+    epochs = epochs or setting.kind.epochs
+    schedules = Schedules(setting, model, optimizer, batches * epochs)
     features = torch.from_numpy(data.features).to(dtype)
     features = features[:, : setting.seen_inputs(features.shape[1])]
     targets = torch.from_numpy(data.targets)
@@ -136,15 +261,18 @@ def train(
     if not data.classes:
         targets = targets.to(dtype)
     points = []
-    for epoch in range(1, (epochs or setting.kind.epochs) + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         order = training_order(seed, data, epoch)
         seen = []
         for step, batch in enumerate(order.split(setting.kind.batch_size)):  # type: ignore[no-untyped-call]
             _set_keys(model, data, seed, epoch, step)
+            schedules.set((epoch - 1) * batches + step)
             outputs = model(features[batch])
             optimizer.zero_grad()
-            _loss(outputs, targets[batch]).backward()  # type: ignore[no-untyped-call]
+            training_loss(setting, data, outputs, targets, batch).backward()  # type: ignore[no-untyped-call]
+            if setting.clip_norm > 0:
+                nn.utils.clip_grad_norm_(model.parameters(), setting.clip_norm)
             optimizer.step()
             seen.append(outputs.detach())
         model.eval()
@@ -166,8 +294,21 @@ def train(
     return Reference(np.array(points), layers, outputs, model)
 
 
+def folded(model: nn.Sequential) -> nn.Sequential:
+    """Return the same function with the factors of the inputs in the first weights."""
+    if not isinstance(model[0], Scale):
+        return model
+    scale, linear, *rest = copy.deepcopy(model)
+    assert isinstance(scale, Scale)
+    assert isinstance(linear, nn.Linear)
+    with torch.no_grad():
+        linear.weight *= scale.factor
+    return nn.Sequential(linear, *rest)
+
+
 def layer_numbers(model: nn.Sequential, features: Tensor, targets: Tensor) -> NDArray[np.float64]:
     """Return gradient norm, weight norm and share of dead ReLU units of each layer."""
+    model = folded(model)
     model.zero_grad()
     outputs = features
     units = []
@@ -196,6 +337,40 @@ def _set_keys(model: nn.Sequential, data: FoldData, seed: int, epoch: int, step:
 def _gradient(linear: nn.Linear) -> torch.Tensor:
     assert linear.weight.grad is not None
     return linear.weight.grad
+
+
+def training_loss(
+    setting: Setting, data: FoldData, outputs: Tensor, targets: Tensor, batch: Tensor
+) -> Tensor:
+    """Return the loss that is trained: row by row by torch, averaged by the weights of the rows."""
+    wanted = targets[batch]
+    of_rows = torch.ones(len(batch), dtype=outputs.dtype)
+    if data.weights is not None:
+        of_rows = torch.from_numpy(data.weights)[batch].to(outputs.dtype)
+    if not data.classes:
+        losses = nn.functional.mse_loss(outputs[:, 0], wanted, reduction="none")
+        return (of_rows * losses).sum() / of_rows.sum()
+    of_classes = _class_weights(setting, data)
+    weight = None if of_classes is None else torch.from_numpy(of_classes).to(outputs.dtype)
+    options: Any = {"weight": weight, "label_smoothing": setting.label_smoothing}
+    if data.weights is None:
+        return nn.functional.cross_entropy(outputs, wanted, **options)
+    losses = nn.functional.cross_entropy(outputs, wanted, reduction="none", **options)
+    total = of_rows if weight is None else of_rows * weight[wanted]
+    return (of_rows * losses).sum() / total.sum()
+
+
+def _class_weights(setting: Setting, data: FoldData) -> NDArray[np.float64] | None:
+    """Ask scikit-learn; a class that no training row has is never asked for."""
+    if setting.class_weights == "none":
+        return None
+    names = np.arange(data.classes)
+    if setting.class_weights == "balanced":
+        found: NDArray[np.float64] = compute_class_weight(
+            "balanced", classes=names, y=data.targets[data.training]
+        )
+        return found
+    return np.array([dict(setting.class_weights)[name] for name in data.class_names])
 
 
 def _loss(outputs: Tensor, targets: Tensor) -> Tensor:

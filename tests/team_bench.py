@@ -23,6 +23,7 @@ TRIALS, COHORT = 8, 2
 # Cohorts that train for seconds, under leases that outlast a slow start.
 STUDY = f"""
 name = "team"
+recipe = "book"
 [data]
 dataset = "digits"
 prepare = "scale"

@@ -1,4 +1,4 @@
-"""The registries of metrics and activations: one entry each, and the only place of each name."""
+"""The registries of metrics, activations, schedules: one entry each, the only place of a name."""
 
 from __future__ import annotations
 
@@ -16,12 +16,14 @@ import selection
 from selection.metrics import METRICS, MeanOverClasses, metrics_of
 from selection.stats.scores import reduce_outputs, weighted_scores
 from selection.study.activations import ACTIVATIONS
-from selection.train import metrics
+from selection.study.schedules import SCHEDULES
+from selection.train import metrics, schedules
 from selection.train.activations import FUNCTIONS
 
 SOURCE = Path(selection.__file__).parent
 METRIC_FILES = {"metrics.py"}
 ACTIVATION_FILES = {"study/activations.py", "train/activations.py"}
+SCHEDULE_FILES = {"study/schedules.py", "train/schedules.py"}
 
 
 def spellings(names: set[str]) -> set[tuple[str, str]]:
@@ -54,6 +56,15 @@ def test_an_activation_is_spelled_in_its_two_registries_alone() -> None:
 
 def test_every_activation_has_its_functions() -> None:
     assert list(FUNCTIONS) == list(ACTIVATIONS)
+
+
+def test_a_schedule_is_spelled_in_its_two_registries_alone() -> None:
+    names = set(SCHEDULES) - {"constant", "step"}  # which are English words
+    assert {file for file, _ in spellings(names)} == SCHEDULE_FILES
+
+
+def test_every_schedule_has_its_function() -> None:
+    assert list(schedules.FUNCTIONS) == list(SCHEDULES)
 
 
 def example(metric: str, seed: int = 3) -> tuple[Any, Any]:

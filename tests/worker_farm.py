@@ -33,6 +33,7 @@ def farm_spec(trials: int = 24, cohort: int = 4, **search: Any) -> StudySpec:
     """Return a study that the farm's workers can run."""
     content = {
         "name": "farm",
+        "recipe": "book",
         "data": {"dataset": "digits"},
         "cv": {"folds": FOLDS},
         "training": {"epochs": EPOCHS},

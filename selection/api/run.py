@@ -65,6 +65,7 @@ def run(
     *,
     groups: Any = None,
     held_out: Any = None,
+    sample_weight: Any = None,
     storage: str | None = None,
     device: DeviceName = "auto",
     on: RunsOn | None = None,
@@ -84,7 +85,8 @@ def run(
     spec is the path of a study file, its content as a dict, or a StudySpec. With X and y the rows
     are those arrays, paired by position; without a name or storage, such a study is deleted
     together with its Study object. held_out is the fraction of the rows to hold out, or True for
-    each row that is held out. storage is a database URL; the default is the SELECTION_STORAGE
+    each row that is held out. sample_weight weighs rows in training; scores stay unweighted.
+    storage is a database URL; the default is the SELECTION_STORAGE
     variable, or selection.db here. What weakens the answer is in study.warnings.
 
     name, seed, trials and overrides take the place of what spec says; the keys of overrides are
@@ -100,7 +102,7 @@ def run(
     An interrupt gives the running cohort back. In an interactive session (a notebook) the Study
     that has been trained so far is returned; elsewhere KeyboardInterrupt is raised.
 
-    Shape: X is (N, D), an array or a DataFrame; y, groups and a mask are (N,).
+    Shape: X is (N, D), an array or a DataFrame; y, groups, sample_weight and a mask are (N,).
 
     Raises: SelectionError, in one of its kinds, for anything that a user can fix.
 
@@ -133,10 +135,10 @@ def run(
     given = Overrides(overrides or {}, name, seed, trials, run_keys)
     frame: pd.DataFrame | None = None
     if X is None:
-        refuse_without_rows(y=y, groups=groups, held_out=held_out)
+        refuse_without_rows(y=y, groups=groups, held_out=held_out, sample_weight=sample_weight)
         checked = read_spec(spec, given)
     else:
-        checked, frame = read_arrays(spec, given, X, y, groups, held_out)
+        checked, frame = read_arrays(spec, given, X, y, groups, held_out, sample_weight)
     folder: TemporaryFolder | None = None
     if frame is not None and not is_named(spec, given):
         if storage is not None:
@@ -164,12 +166,13 @@ def open_study(
     *,
     groups: Any = None,
     held_out: Any = None,
+    sample_weight: Any = None,
     storage: str | None = None,
 ) -> Study:
     """Open a study by name; without one, the study that began last.
 
-    A study of arrays needs the same X, y, groups and held_out again to evaluate, to export a model
-    or to trace a curve.
+    A study of arrays needs the same X, y, groups, held_out and sample_weight again to evaluate, to
+    export a model or to trace a curve.
 
     Raises: StorageError if the database cannot be opened; StudyStateError if it has no such study.
 
@@ -189,13 +192,13 @@ def open_study(
     with open_repository(url) as repository:
         record = repository.newest_study() if name is None else repository.study(name)
     if X is None:
-        refuse_without_rows(y=y, groups=groups, held_out=held_out)
+        refuse_without_rows(y=y, groups=groups, held_out=held_out, sample_weight=sample_weight)
         return Study(record.name, url)
     from selection.data.arrays import table_from_arrays
 
     check_target(y)
     stated = {name: record.spec_json["data"][name] for name in ("drop", "categorical")}
-    frame, _ = table_from_arrays(X, y, groups, held_out, stated)
+    frame, _ = table_from_arrays(X, y, groups, held_out, stated, sample_weight=sample_weight)
     return Study(record.name, url, frame=frame)
 
 
@@ -248,6 +251,7 @@ def train(
     # training.device names a device of the cluster; baselines and outer folds train on one here.
     device = choose_device("auto" if spec.sections.run.on == "ray" else training.device)
     data = load_study_data(spec, data_folder(), study.frame)
+    spec = data.spec
     check_nested(spec, data)
     for warning in data.facts.warnings:
         warn(f"warning: {warning}")

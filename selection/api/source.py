@@ -87,7 +87,13 @@ def read_spec(spec: Source, overrides: Overrides) -> StudySpec:
 
 
 def read_arrays(
-    spec: Source, overrides: Overrides, X: Any, y: Any, groups: Any, held_out: Any
+    spec: Source,
+    overrides: Overrides,
+    X: Any,
+    y: Any,
+    groups: Any,
+    held_out: Any,
+    sample_weight: Any = None,
 ) -> tuple[StudySpec, pd.DataFrame]:
     """Return a checked study of arrays, and the table of its arrays.
 
@@ -98,10 +104,18 @@ def read_arrays(
     check_target(y)
     content = with_overrides(_without_rows(spec), overrides.by_key, _where(spec))
     frame, section = table_from_arrays(
-        X, y, groups, held_out, content.get("data"), _time_of(content)
+        X, y, groups, held_out, content.get("data"), _time_of(content), sample_weight
     )
     content = {"name": DEFAULT_NAME, **content, "data": section}
     return parse_study(content, str(content["name"])), frame
+
+
+def read_content(spec: Source, overrides: Overrides) -> dict[str, Any]:
+    """Return the content of a study as it was given, with its overrides, unchecked.
+
+    Raises: StudyFileError if it cannot be read.
+    """
+    return with_overrides(_content(spec), overrides.by_key, _where(spec))
 
 
 def _time_of(content: Mapping[str, Any]) -> str | None:
@@ -199,6 +213,6 @@ def _without_rows(spec: Source) -> dict[str, Any]:
     if isinstance(spec, Mapping):
         return dict(spec)
     content = read_spec(spec, Overrides()).to_json()
-    names = ("prepare", "impute", "drop", "categorical")
+    names = ("prepare", "impute", "missing_indicators", "drop", "categorical")
     content["data"] = {name: content["data"][name] for name in names}
     return content

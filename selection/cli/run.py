@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -22,7 +23,9 @@ from selection.cli.options import (
 from selection.errors import ErrorDetail, StudyFileError, show
 
 if TYPE_CHECKING:
+    from selection.api.source import Overrides
     from selection.report.study_view import StudyView
+    from selection.study.spec import StudySpec
     from selection.workflows.assess import Assessment
 
 PackMembers = Annotated[
@@ -71,6 +74,10 @@ def run(
     device: Device = DeviceOption.AUTO,
     pack_members: PackMembers = 0,
     lease: LeaseSeconds = 30.0,
+    is_explained: Annotated[
+        bool,
+        typer.Option("--explain", help="Print where each value comes from, and train nothing."),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Run a study, or go on with it; a finished one only prints its result.
@@ -94,6 +101,9 @@ def run(
     }
     overrides = Overrides(read_pairs(values or ()), name, seed, trials, run_keys)
     spec = read_spec(file, overrides)
+    if is_explained:
+        _explain(file, overrides, spec, as_json=as_json)
+        return
     study = Study(spec.name, storage)
     spec = with_trials_on_record(spec, overrides, study.secret_url, say)
     training = Training(device.value, pack_members, lease)
@@ -128,6 +138,23 @@ def worker(
     with SweepView(spec.metric, is_minimised=spec.is_minimised) as view:
         work(name, storage, training, view, _lag(lag))
     print_plain(f"study {name} takes no more trials; selection run FILE trains its baselines")
+
+
+def _explain(file: Path, overrides: Overrides, spec: StudySpec, *, as_json: bool) -> None:
+    """Print what trials depend on and where it comes from; the rows are read."""
+    from selection.api.source import read_content
+    from selection.data.sources import data_folder
+    from selection.report.terminal.explained import print_explained
+    from selection.report.terminal.text import make_console
+    from selection.study.explained import explain
+    from selection.workflows.study_data import load_study_data
+
+    data = load_study_data(spec, data_folder())
+    values = explain(read_content(file, overrides), spec, data.spec)
+    if as_json:
+        print_json([asdict(each) for each in values])
+    else:
+        print_explained(make_console(), values, spec.sections.recipe, data.facts.rows)
 
 
 def _lag(text: str | None) -> int | Literal["free"] | None:

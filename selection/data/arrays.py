@@ -28,6 +28,7 @@ def table_from_arrays(
     held_out: Any = None,
     section: Mapping[str, Any] | None = None,
     time: str | None = None,
+    sample_weight: Any = None,
 ) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Return one frame of all columns, and the [data] section that says what each of them is.
 
@@ -35,13 +36,13 @@ def table_from_arrays(
     section holds what else the study says of its rows, such as prepare or impute; time is the
     column that orders them.
 
-    Shape: X is (N, D); y, groups and a mask are (N,).
+    Shape: X is (N, D); y, groups, sample_weight and a mask are (N,).
 
     Raises: DataError if they do not fit together.
     """
     frame = _features(X)
     stated = dict(section or {})
-    taken = ("dataset", "path", "target", "groups")
+    taken = ("dataset", "path", "target", "groups", "weights")
     known = [name for name in taken if name in stated]
     if held_out is not None and stated.get("held_out") is not None:
         known.append("held_out")
@@ -56,6 +57,8 @@ def table_from_arrays(
     stated["target"] = _add(frame, y, "target", "y")
     if groups is not None:
         stated["groups"] = _add(frame, groups, "groups", "groups")
+    if sample_weight is not None:
+        stated["weights"] = _add(frame, sample_weight, "weights", "sample_weight")
     if isinstance(held_out, Real) and not isinstance(held_out, bool | np.bool_):
         stated["held_out"] = float(held_out)
     elif held_out is not None:

@@ -33,7 +33,8 @@ class Dataset:
 
     Shape: features is (N, D), uint8 for images and float64 otherwise, NaN where a value is missing
     and imputed later; categories has (N,) text per categorical column; target is (N,) int64 class
-    indices or float64; groups is (N,) int64.
+    indices or float64; groups is (N,) int64; weights is (N,) float64. has_indicators means that the
+    study adds an input for each column with missing values.
     """
 
     name: str
@@ -51,6 +52,8 @@ class Dataset:
     class_kind: LabelKind = "text"
     category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
     held_out_identities: HeldOutRows | None = None
+    weights: NDArray[np.float64] | None = None
+    has_indicators: bool = False
 
     def __len__(self) -> int:
         return len(self.target)
@@ -58,8 +61,10 @@ class Dataset:
     @property
     def inputs(self) -> int:
         """The number of columns that an MLP sees of these rows, one per category included."""
-        known = sum(len(set(column)) for column in self.categories.values())
-        return int(self.features.shape[1]) + known
+        count = int(self.features.shape[1])
+        if self.has_indicators:
+            count += int(np.isnan(self.features).any(axis=0).sum())
+        return count + sum(len(set(column)) for column in self.categories.values())
 
     @property
     def class_counts(self) -> dict[str, int]:
@@ -77,6 +82,7 @@ class Dataset:
             categories={name: column[numbers] for name, column in self.categories.items()},
             target=self.target[numbers],
             groups=None if self.groups is None else self.groups[numbers],
+            weights=None if self.weights is None else self.weights[numbers],
         )
 
 
@@ -119,6 +125,7 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         target=kept.target,
         class_names=kept.class_names,
         groups=kept.groups,
+        weights=kept.weights,
         class_kind=kept.class_kind,
         category_kinds=kept.category_kinds,
         fingerprint=hash_rows(kept),
@@ -126,4 +133,5 @@ def load_development(spec: StudySpec, folder: Path, frame: pd.DataFrame | None =
         held_out_rows=len(parts.held_out) or data_set_info(kept.name).held_out_rows,
         held_out_identities=parts.held_out_rows,
         warnings=warnings,
+        has_indicators=spec.sections.data.missing_indicators,
     )

@@ -20,6 +20,7 @@ from selection.errors import ErrorDetail, show
 
 # Squares of larger numbers come near the end of float64, and nothing measured is as large.
 LARGEST = 1e100
+DECIMAL_COMMA = r"[+-]?\d+,\d+"
 FEATURE_HINT = "Add the column to categorical or to drop, correct the value, or list it in missing."
 
 
@@ -49,7 +50,7 @@ class Numbers:
         if self.unreadable:
             row, text = self.unreadable[0]
             got = f"{show(text)} in row {row + 1}"
-            if hint == FEATURE_HINT and re.fullmatch(r"[+-]?\d+,\d+", text):
+            if hint == FEATURE_HINT and re.fullmatch(DECIMAL_COMMA, text):
                 hint = 'If the comma is a decimal one, write decimal = "," in [data].'
             return [ErrorDetail(where, "a numeric column must be free of text", got, hint)]
         with np.errstate(invalid="ignore"):

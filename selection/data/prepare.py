@@ -1,13 +1,15 @@
 """Features and targets as the trainer wants them, with constants of the training rows only.
 
-Order: imputed, scaled, then one-hot columns appended. Fitted in float64, cast at the end.
-Source: scikit-learn's SimpleImputer, MinMaxScaler, StandardScaler and OneHotEncoder.
+Order: numbers, imputed and scaled; indicators of those that were missing; one-hot columns.
+Fitted in float64, cast at the end.
+Source: scikit-learn's SimpleImputer, MissingIndicator and OneHotEncoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,15 @@ from numpy.typing import DTypeLike, NDArray
 
 from selection.data.dataset import Dataset
 from selection.data.folds import Split
+from selection.data.scaling import (
+    Linear,
+    Scaling,
+    fit_scaling,
+    identity,
+    mean_and_std,
+    scaling_from_json,
+    scaling_to_json,
+)
 from selection.errors import DataError, ErrorDetail, show
 from selection.study.spec import StudySpec
 
@@ -22,21 +33,40 @@ PIXEL_RANGE = 255.0
 CHUNK_ROWS = 4096
 
 
+@dataclass(frozen=True)
+class Appended:
+    """Count the prepared columns behind the numeric ones: indicators, then one block for each
+    categorical column, of one column for each category that it knows.
+    """
+
+    indicators: int = 0
+    categories: tuple[int, ...] = ()
+
+    @property
+    def width(self) -> int:
+        return self.indicators + sum(self.categories)
+
+
 @dataclass(frozen=True, eq=False)
 class Preparation:
     """Hold the constants fitted on some rows.
 
-    Shape: fill, center and scale are (D,) over the numeric columns; categories has the known
-    values of each categorical column.
-    Units: prepared = (value, or fill where missing, - center) / scale.
+    Shape: fill is (D,) over the numeric columns, NaN where nothing is filled; scaling is of as
+    many; indicators has (I,) places of numeric columns, those with an indicator;
+    categories has the known values of each categorical column.
     """
 
     fill: NDArray[np.float64]
-    center: NDArray[np.float64]
-    scale: NDArray[np.float64]
+    scaling: Scaling
     categories: Mapping[str, tuple[str, ...]]
     target_mean: float = 0.0
     target_std: float = 1.0
+    indicators: tuple[int, ...] = ()
+
+    @property
+    def appended(self) -> Appended:
+        """The columns that stand behind the numeric ones."""
+        return Appended(len(self.indicators), tuple(map(len, self.categories.values())))
 
     def apply(
         self,
@@ -46,17 +76,20 @@ class Preparation:
     ) -> NDArray[np.floating[Any]]:
         """Return features prepared with these constants; an unknown category is all zeros.
 
-        Shape: (N, D) to (N, D + number of known categories), C-contiguous.
+        Shape: (N, D) to (N, D + I + number of known categories), C-contiguous.
         """
         count, width = features.shape
-        known = sum(len(values) for values in self.categories.values())
-        prepared = np.empty((count, width + known), dtype=dtype)
+        column = width + len(self.indicators)
+        prepared = np.empty((count, width + self.appended.width), dtype=dtype)
         for start in range(0, count, CHUNK_ROWS):  # in chunks: float64 images would fill memory
             block = features[start : start + CHUNK_ROWS].astype(np.float64)
-            np.copyto(block, self.fill, where=np.isnan(block))
+            is_missing = np.isnan(block)
+            prepared[start : start + CHUNK_ROWS, width:column] = is_missing[
+                :, list(self.indicators)
+            ]
+            np.copyto(block, self.fill, where=is_missing)
             with np.errstate(over="ignore"):  # what float32 cannot hold becomes infinite
-                prepared[start : start + CHUNK_ROWS, :width] = (block - self.center) / self.scale
-        column = width
+                prepared[start : start + CHUNK_ROWS, :width] = self.scaling.apply(block)
         for name, values in self.categories.items():
             for value in values:
                 prepared[:, column] = categories[name] == value
@@ -75,27 +108,40 @@ def preparation_to_json(preparation: Preparation) -> dict[str, Any]:
     fill = [None if np.isnan(value) else value for value in preparation.fill.tolist()]
     return {
         "fill": fill,
-        "center": preparation.center.tolist(),
-        "scale": preparation.scale.tolist(),
+        "scaling": scaling_to_json(preparation.scaling),
         "categories": {name: list(values) for name, values in preparation.categories.items()},
         "target_mean": preparation.target_mean,
         "target_std": preparation.target_std,
+        "indicators": list(preparation.indicators),
     }
 
 
 def preparation_from_json(value: Mapping[str, Any]) -> Preparation:
-    """Return the constants that preparation_to_json wrote.
+    """Return the constants that preparation_to_json wrote, in this version or an earlier one.
 
     Raises: KeyError, TypeError or ValueError where the JSON is not such.
     """
+    value = with_scaling(value)
     return Preparation(
         fill=np.array([np.nan if each is None else each for each in value["fill"]], dtype=float),
-        center=np.array(value["center"], dtype=np.float64),
-        scale=np.array(value["scale"], dtype=np.float64),
+        scaling=scaling_from_json(value["scaling"]),
         categories={name: tuple(values) for name, values in value["categories"].items()},
         target_mean=float(value["target_mean"]),
         target_std=float(value["target_std"]),
+        indicators=tuple(value.get("indicators", ())),
     )
+
+
+def with_scaling(value: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the JSON of a preparation with its scaling in one place.
+
+    Earlier versions, whose scaling was always linear, wrote center and scale beside fill.
+    """
+    if "scaling" in value or "center" not in value:
+        return value
+    others = {name: each for name, each in value.items() if name not in ("center", "scale")}
+    linear = {"kind": "linear", "center": value["center"], "scale": value.get("scale")}
+    return {**others, "scaling": linear}
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +149,8 @@ class FoldData:
     """Hold all development rows as one fold sees them.
 
     Shape: features is (N, D) and targets (N,), whose order is that of the development rows;
-    training and validation are row numbers. D may differ between folds.
+    training and validation are row numbers. D may differ between folds. weights (N,) are those of
+    rows in a training loss, None if all weigh the same.
     Units: a continuous target is (value - target_mean) / target_std.
     """
 
@@ -116,6 +163,25 @@ class FoldData:
     target_mean: float
     target_std: float
     classes: int
+    class_names: tuple[str, ...] = ()
+    weights: NDArray[np.float64] | None = None
+    appended: Appended = Appended()
+
+    @property
+    def numeric(self) -> int:
+        """The number of numeric columns: the first ones, and the only ones that are scaled."""
+        return int(self.features.shape[1]) - self.appended.width
+
+    @property
+    def indicators(self) -> slice:
+        """The columns that say which numbers were missing."""
+        return slice(self.numeric, self.numeric + self.appended.indicators)
+
+    @property
+    def blocks(self) -> tuple[slice, ...]:
+        """The one-hot columns of each categorical column."""
+        ends = list(accumulate(self.appended.categories, initial=self.indicators.stop))
+        return tuple(slice(start, stop) for start, stop in pairwise(ends))
 
 
 def prepare_folds(
@@ -145,6 +211,9 @@ def prepare_folds(
                 target_mean=preparation.target_mean,
                 target_std=preparation.target_std,
                 classes=len(dataset.class_names),
+                class_names=dataset.class_names,
+                weights=dataset.weights,
+                appended=preparation.appended,
             )
         )
     return tuple(folds)
@@ -153,32 +222,39 @@ def prepare_folds(
 def fit_preparation(dataset: Dataset, rows: NDArray[np.int64], spec: StudySpec) -> Preparation:
     """Fit the constants of a study's preparation on some development rows.
 
+    A column has an indicator where one of these rows lacks its value, as a category is known where
+    one of them has it: weights of an input that never varies in training would stay random.
+
     Raises: DataError if a column to impute has no value among these rows.
     """
     data = spec.sections.data
+    assert data.prepare is not None, "its recipe has said it"
     width = dataset.features.shape[1]
-    fill, center, scale = np.full(width, np.nan), np.zeros(width), np.ones(width)
+    fill = np.full(width, np.nan)
+    indicators: tuple[int, ...] = ()
+    scaling: Scaling = identity(width)
     if _is_image(dataset) and data.prepare == "scale":
-        scale[:] = PIXEL_RANGE
+        scaling = Linear(np.zeros(width), np.full(width, PIXEL_RANGE))
     elif data.prepare != "none" or data.impute is not None:
         values = dataset.features[rows].astype(np.float64, order="C")  # (N_training, D)
         if data.impute == "median":
             fill = _medians(values, dataset)
+            if data.missing_indicators:
+                indicators = tuple(np.flatnonzero(np.isnan(values).any(axis=0)).tolist())
             np.copyto(values, fill, where=np.isnan(values))
-        center, scale = _center_and_scale(values, data.prepare)
+        scaling = fit_scaling(values, data.prepare)
     target_mean, target_std = 0.0, 1.0
-    if dataset.task == "regression" and data.prepare == "standardize":
-        mean, std = _center_and_scale(dataset.target[rows].reshape(-1, 1), data.prepare)
-        target_mean, target_std = float(mean[0]), float(std[0])
+    if dataset.task == "regression" and data.is_target_standardized:
+        target_mean, target_std = mean_and_std(dataset.target[rows])
     return Preparation(
         fill=fill,
-        center=center,
-        scale=scale,
+        scaling=scaling,
         categories={
             name: tuple(sorted(set(column[rows]))) for name, column in dataset.categories.items()
         },
         target_mean=target_mean,
         target_std=target_std,
+        indicators=indicators,
     )
 
 
@@ -203,22 +279,3 @@ def _medians(values: NDArray[np.float64], dataset: Dataset) -> NDArray[np.float6
         raise DataError(ErrorDetail(dataset.name, rule, got, "Drop these columns."))
     medians: NDArray[np.float64] = np.nanmedian(values, axis=0)
     return medians
-
-
-def _center_and_scale(
-    values: NDArray[np.float64], prepare: str
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Return what to subtract and what to divide by; a constant column is divided by 1."""
-    width = values.shape[1]
-    if prepare == "none":
-        return np.zeros(width), np.ones(width)
-    low, high = values.min(axis=0), values.max(axis=0)
-    # Powers of two are exact, and squares of what is left neither overflow nor vanish.
-    _, exponent = np.frexp(np.maximum(np.abs(low), np.abs(high)))
-    unit = np.ldexp(1.0, exponent)
-    if prepare == "scale":
-        center, scale = low, (high / unit - low / unit) * unit
-    else:
-        center, scale = (values / unit).mean(axis=0) * unit, (values / unit).std(axis=0) * unit
-    # The std of a constant column is a rounding error, not always 0.
-    return center, np.where(high == low, 1.0, scale)

@@ -33,7 +33,7 @@ class Rows:
 
     Shape: features is (N, D), uint8 for images and float64 for tables, NaN where a value is
     missing; categories has (N,) text per categorical column; target is (N,) int64 class indices
-    or float64; groups is (N,) int64.
+    or float64; groups is (N,) int64; weights is (N,) float64.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Rows:
     target: NDArray[Any]
     class_names: tuple[str, ...]
     groups: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
     class_kind: LabelKind = "text"
     category_kinds: Mapping[str, LabelKind] = field(default_factory=dict)
 
@@ -66,6 +67,7 @@ class Rows:
             target=self.target[numbers],
             class_names=self.class_names,
             groups=None if self.groups is None else self.groups[numbers],
+            weights=None if self.weights is None else self.weights[numbers],
             class_kind=self.class_kind,
             category_kinds=self.category_kinds,
         )
@@ -100,11 +102,11 @@ class RowKeys:
 
 
 def hash_rows(rows: Rows) -> str:
-    """Return the SHA-256 of columns, values, target, groups and their order, not of the name."""
+    """Return the SHA-256 of all that a study uses of these rows, in their order."""
     columns = {name: column.tolist() for name, column in rows.categories.items()}
     header = [rows.task, rows.feature_names, rows.class_names, list(columns)]
     digest = hashlib.sha256(json.dumps(header).encode())
-    for array in (rows.features, rows.target, rows.groups):
+    for array in (rows.features, rows.target, rows.groups, rows.weights):
         if array is not None:
             kind = array.dtype.newbyteorder("<")
             digest.update(f"{kind.str}{array.shape}".encode())

@@ -47,7 +47,7 @@ def _feature_errors(dataset: Dataset, preparation: Preparation) -> list[ErrorDet
     for index, name in enumerate(dataset.feature_names):
         values = dataset.features[:, index]
         values = values[~np.isnan(values)]
-        scaled = (values - preparation.center[index]) / preparation.scale[index]
+        scaled = preparation.scaling.column(index).apply(values[:, None])[:, 0]
         if _is_flattened(values, scaled):
             errors.append(_error(f"{dataset.name}: column {shown_name(name)}", values))
     return errors

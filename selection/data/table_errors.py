@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from selection.data.cells import number_in
 from selection.data.columns import Columns
 from selection.data.labels import Labels
+from selection.data.numbers import Numbers
 from selection.errors import DataError, ErrorDetail, show, shown_name
 from selection.metrics import metrics_of
 from selection.study.fields import DataSection
@@ -22,6 +23,7 @@ MOST_CLASSES = 20
 LEAST_ROWS_OF_A_CLASS = 3
 TARGET_RULE = "the target must have no missing values"
 FILL = "Fill the values, or remove their rows or columns."
+WEIGHTS_HINT = "Correct the value, or name another column."
 IMPUTE = 'Write impute = "median", drop the columns, or fill them.'
 
 
@@ -51,12 +53,15 @@ def missing_errors(
     """Return which columns have missing values that may have none, and which words were so read."""
     checks: list[tuple[str, Sequence[str | None], str]] = [
         (TARGET_RULE, [section.target], FILL),
-        ("categorical columns must have no missing values", section.categorical, FILL),
         ("groups must have no missing values", [section.groups], FILL),
+        ("weights must have no missing values", [section.weights], FILL),
         ("time must have no missing values", [time], FILL),
     ]
     if section.impute is None:
-        checks.append(("features must have no missing values", numeric, IMPUTE))
+        checks += [
+            ("categorical columns must have no missing values", section.categories, IMPUTE),
+            ("features must have no missing values", numeric, IMPUTE),
+        ]
     errors = []
     for rule, names, hint in checks:
         broken = [(name, _missing(columns, name)) for name in names if name is not None]
@@ -96,6 +101,15 @@ def _missing(columns: Columns, name: str) -> int:
 def _words(columns: Columns, name: str) -> dict[str, int]:
     found = columns.labels[name] if name in columns.labels else columns.numbers[name]
     return dict(found.words)
+
+
+def negative_errors(column: Numbers, where: str) -> list[ErrorDetail]:
+    """Refuse the first weight below 0."""
+    negative = np.flatnonzero(column.values < 0)
+    if not len(negative):
+        return []
+    got = f"{column.values[negative[0]]:g} in row {negative[0] + 1}"
+    return [ErrorDetail(where, "weights must be at least 0", got, WEIGHTS_HINT)]
 
 
 def class_errors(labels: Labels, where: str) -> list[ErrorDetail]:

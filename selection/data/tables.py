@@ -6,6 +6,7 @@ anything is trained. Every broken column is named. Nothing is scaled, filled or 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,15 +20,17 @@ from selection.data.arrays import IN_MEMORY
 from selection.data.columns import Columns, Header, Use, collect
 from selection.data.csv_file import CsvFormat
 from selection.data.labels import UNKNOWN, LabelKind, Labels, match_names, rows_with
-from selection.data.numbers import Numbers
+from selection.data.numbers import DECIMAL_COMMA, Numbers
 from selection.data.row_hashes import RowHashes
 from selection.data.rows import RowKeys, Rows
 from selection.data.table_errors import (
+    WEIGHTS_HINT,
     check_two_classes,
     class_errors,
     empty_table,
     identifier_errors,
     missing_errors,
+    negative_errors,
     raise_all,
     target_hint,
     time_ranks,
@@ -111,7 +114,7 @@ class Table:
             features[:, index] = self.values(name)
             if release:
                 del self.columns.numbers[name]
-        categories = {name: self.labels(name) for name in section.categorical}
+        categories = {name: self.labels(name) for name in section.categories}
         target, classes = self._target(class_names)
         return Rows(
             name=self.where,
@@ -122,6 +125,7 @@ class Table:
             target=target,
             class_names=classes,
             groups=None if section.groups is None else self.labels(section.groups).groups(),
+            weights=None if section.weights is None else self.values(section.weights),
             class_kind=self._class_kind(),
             category_kinds={name: column.kind for name, column in categories.items()},
         )
@@ -196,18 +200,38 @@ def open_table(
     Raises: DataError if it cannot be read, or names are unknown, doubled or used twice, or with
     every column that has a broken cell.
     """
+    names, columns = _read(section, task, frame, time)
+    if section.categorical is None:
+        words = tuple(name for name in _numeric(names, section, time) if _is_words(columns, name))
+        section = section.model_copy(update={"categorical": words})
+        if words:
+            names, columns = _read(section, task, frame, time)
+    numeric = _numeric(names, section, time)
+    if not columns.count:
+        raise DataError(empty_table(str(section.path)))
+    _check_cells(columns, section, task, numeric, time)
+    return Table(columns, section, task, _order(columns, str(section.path), time), time)
+
+
+def _read(
+    section: DataSection, task: Task, frame: pd.DataFrame | None, time: str | None
+) -> tuple[Sequence[str], Columns]:
+    """Return the names of a table's columns, and all of them by the study's use."""
     source = _open_source(section, frame)
     names = source.names({str(section.target)})
     _check_names(names, section, time)
     numeric = _numeric(names, section, time)
     uses = _uses(names, section, task, numeric, time)
-    seen = frozenset({str(section.target), *section.categorical, *numeric})
+    seen = frozenset({str(section.target), *section.categories, *numeric})
     header = Header(tuple(names), uses, source.kinds(), seen)
-    columns = collect(header, source.batches(), source.form, with_hashes=True)
-    if not columns.count:
-        raise DataError(empty_table(str(section.path)))
-    _check_cells(columns, section, task, numeric, time)
-    return Table(columns, section, task, _order(columns, str(section.path), time), time)
+    return names, collect(header, source.batches(), source.form, with_hashes=True)
+
+
+def _is_words(columns: Columns, name: str) -> bool:
+    """Say whether most values of a column are words, and so are categories."""
+    column = columns.numbers[name]
+    words = sum(re.fullmatch(DECIMAL_COMMA, text) is None for _, text in column.unreadable)
+    return 2 * words > len(column) - column.missing
 
 
 def read_columns(
@@ -257,8 +281,8 @@ def _open_source(section: DataSection, frame: pd.DataFrame | None) -> FileSource
 
 def _numeric(names: Iterable[str], section: DataSection, time: str | None) -> tuple[str, ...]:
     held_out = section.held_out.column if isinstance(section.held_out, HeldOutColumn) else None
-    others = {section.target, section.groups, time, held_out}
-    unused = {*others, *section.drop, *section.categorical}
+    others = {section.target, section.groups, section.weights, time, held_out}
+    unused = {*others, *section.drop, *section.categories}
     return tuple(name for name in names if name not in unused)
 
 
@@ -271,10 +295,10 @@ def _uses(
 ) -> tuple[Use, ...]:
     """Return what each column is read as; those a study leaves out are hashed only."""
     held_out = section.held_out.column if isinstance(section.held_out, HeldOutColumn) else None
-    labels = {section.groups, time, held_out, *section.categorical}
+    labels = {section.groups, time, held_out, *section.categories}
     if task == "classification":
         labels.add(section.target)
-    numbers = {*numeric, section.target}
+    numbers = {*numeric, section.target, section.weights}
     return tuple(
         "labels" if name in labels else "numbers" if name in numbers else "other" for name in names
     )
@@ -295,8 +319,9 @@ def _check_names(names: Sequence[str], section: DataSection, time: str | None) -
     if len(set(names)) < len(names):
         _check_doubled(names, where, set(names))
     uses = [("target", section.target), ("groups", section.groups), ("time", time)]
+    uses.append(("weights", section.weights))
     uses += [("drop", name) for name in section.drop]
-    uses += [("categorical", name) for name in section.categorical]
+    uses += [("categorical", name) for name in section.categories]
     if isinstance(section.held_out, HeldOutColumn):
         uses.append(("held_out", section.held_out.column))
     known = set(names)
@@ -338,13 +363,15 @@ def _check_cells(
         at = f"{where}: column {shown_name(name)}"
         if name == target:
             errors += column.errors(at, target_hint())
+        elif name == section.weights:
+            errors += column.errors(at, WEIGHTS_HINT) or negative_errors(column, at)
         else:
             errors += column.errors(at)
     if task == "classification":
         errors += class_errors(columns.labels[target], f"{where}: column {shown_name(target)}")
-    for name in section.categorical:
+    for name in section.categories:
         errors += identifier_errors(columns.labels[name], f"{where}: column {shown_name(name)}")
-    if not numeric and not section.categorical:
+    if not numeric and not section.categories:
         rule = "the table needs a feature"
         errors.append(ErrorDetail(where, rule, "a target alone", "Drop fewer columns."))
     raise_all(errors)

@@ -10,13 +10,13 @@ import json
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from selection.data.labels import LabelKind
-from selection.data.prepare import preparation_from_json, preparation_to_json
+from selection.data.prepare import preparation_from_json, preparation_to_json, with_scaling
 from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.study.activations import ActivationName
@@ -32,13 +32,52 @@ class _Part(BaseModel):
     model_config = ConfigDict(extra="allow", allow_inf_nan=False)
 
 
-class _Preparation(_Part):
-    fill: list[float | None]
+class _Linear(_Part):
+    kind: Literal["linear"]
     center: list[float]
     scale: list[float]
+
+
+class _Robust(_Part):
+    kind: Literal["robust"]
+    center: list[float]
+    scale: list[float | None]
+
+
+class _Quantile(_Part):
+    kind: Literal["quantile"]
+    quantiles: list[list[float]]
+
+
+class _Preparation(_Part):
+    fill: list[float | None]
+    scaling: _Linear | _Robust | _Quantile = Field(discriminator="kind")
     categories: dict[str, list[str]]
     target_mean: float
     target_std: float
+    indicators: list[int] = Field(default_factory=list)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_any_version(cls, value: Any) -> Any:
+        return with_scaling(value) if isinstance(value, dict) else value
+
+    def width(self) -> int:
+        """Return the number of numeric columns.
+
+        Raises: ValueError where the parts are of different ones.
+        """
+        match self.scaling:
+            case _Quantile(quantiles=columns):
+                widths = {len(columns)}
+                counts = set(map(len, columns))
+                if len(counts) > 1 or 0 in counts or any(sorted(each) != each for each in columns):
+                    raise ValueError("quantiles that are not ascending, or not as many in a column")
+            case _Linear(center=center, scale=scale) | _Robust(center=center, scale=scale):
+                widths = {len(center), len(scale)}
+        if widths != {len(self.fill)}:
+            raise ValueError("a preparation of other columns")
+        return len(self.fill)
 
 
 class _Member(_Part):
@@ -64,11 +103,13 @@ class _Document(_Part):
 
     study: str
     activation: ActivationName
+    parametric_activation: bool = False
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]
     class_kind: LabelKind = "text"
     category_kinds: dict[str, LabelKind] = Field(default_factory=dict)
+    impute: Literal["median"] | None = None
     csv: _Csv = Field(default_factory=_Csv)
     members: list[_Member] = Field(min_length=1)
     weights: _Weights
@@ -82,10 +123,12 @@ class _Document(_Part):
                 raise ValueError(f"two {what} of one name")
         for member in self.members:
             own = member.preparation
-            widths = {len(own.fill), len(own.center), len(own.scale), len(self.feature_names)}
-            if len(widths) != 1 or list(own.categories) != self.categorical:
+            width = own.width()
+            if width != len(self.feature_names) or list(own.categories) != self.categorical:
                 raise ValueError("a preparation of other columns")
-            inputs = len(own.center) + sum(map(len, own.categories.values()))
+            if not set(own.indicators) <= set(range(width)):
+                raise ValueError(f"indicators of the columns {own.indicators}")
+            inputs = width + len(own.indicators) + sum(map(len, own.categories.values()))
             if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
                 raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
 
@@ -95,10 +138,12 @@ def encode_model(
 ) -> tuple[dict[str, Any], bytes]:
     """Return the document and the safetensors file of a model; facts are what else it says."""
     weights = encode_weights([member.layers for member in members], {"format": FORMAT})
+    is_parametric = any(layer.mix is not None for member in members for layer in member.layers)
     document = {
         "format": FORMAT,
         "version": VERSION,
         **facts,
+        **({"parametric_activation": True} if is_parametric else {}),
         "members": [
             {"sizes": _sizes(member), "preparation": preparation_to_json(member.preparation)}
             for member in members
@@ -123,7 +168,11 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
         checked.check()
         if sha256(weights).hexdigest() != checked.weights.sha256:
             raise ValueError(f"other bytes in {WEIGHTS_FILE} than the document says")
-        layers = decode_weights(weights, [len(member.sizes) - 1 for member in checked.members])
+        layers = decode_weights(
+            weights,
+            [len(member.sizes) - 1 for member in checked.members],
+            is_parametric=checked.parametric_activation,
+        )
         members = [
             ModelMember(preparation_from_json(member["preparation"]), tuple(own))
             for member, own in zip(document["members"], layers, strict=True)
@@ -179,8 +228,9 @@ def _sizes(member: ModelMember) -> list[int]:
 
 def _check_shapes(member: ModelMember, sizes: Sequence[int]) -> None:
     for layer, fan_in, fan_out in zip(member.layers, sizes, sizes[1:], strict=False):
-        if not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
+        if not all(np.isfinite(part).all() for part in layer.parts.values()):
             raise ValueError("weights that are not finite")
-        if layer.weight.shape != (fan_out, fan_in) or layer.bias.shape != (fan_out,):
-            got = f"{layer.weight.shape} and {layer.bias.shape}"
+        shapes = {name: part.shape for name, part in layer.parts.items()}
+        if shapes != {**dict.fromkeys(shapes, (fan_out,)), "weight": (fan_out, fan_in)}:
+            got = " and ".join(map(str, shapes.values()))
             raise ValueError(f"weights of sizes {list(sizes)} are needed, but got {got}")

@@ -2,8 +2,9 @@
 
 ALL of onnx. Inputs are "features", (N, D) float64 in the units of the study's table, NaN where a
 value is missing, and one column "category_K", (N, 1), per categorical column: float64 where the
-study's column was one of numbers, bool where it was one of truth values, else text, exactly as in
-the study's table. Outputs are "logits" and "probabilities", or "prediction", float64 in units of
+study's column was one of numbers, bool where it was one of truth values that are never missing,
+else text, exactly as in the study's table; NaN or the empty text where a category is missing.
+Outputs are "logits" and "probabilities", or "prediction", float64 in units of
 the target, and "unknown_categories", (N, 1) int64: how many categories of a row no member knows.
 Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 """
@@ -11,6 +12,7 @@ Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,9 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.cells import EXACT_WHOLE
-from selection.data.labels import rounding
+from selection.data.labels import MISSING, rounding
 from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
+from selection.model.onnx_scaling import ScalingNodes
 from selection.study.activations import ACTIVATIONS, Formula
 
 OPSET, IR_VERSION = 19, 9
@@ -120,8 +123,14 @@ class _Graph:
             weight, bias = self._constant(layer.weight), self._constant(layer.bias)
             unit = self._node("Gemm", [unit, weight, bias], transB=1)  # (N, H)
             if depth < len(member.layers) - 1:
-                unit = self._apply(activation, unit)
+                bent = self._apply(activation, unit)
+                unit = bent if layer.mix is None else self._mix(unit, bent, layer.mix)
         return unit
+
+    def _mix(self, unit: str, bent: str, mix: NDArray[np.float32]) -> str:
+        """Add the nodes of unit + mix * (bent - unit) and return the name of its outputs."""
+        difference = self._node("Sub", [bent, unit])
+        return self._node("Add", [unit, self._node("Mul", [self._constant(mix), difference])])
 
     def _apply(self, formula: Formula, unit: str) -> str:
         """Add the nodes of an activation and return the name of its outputs."""
@@ -135,18 +144,18 @@ class _Graph:
     def _prepare(self, member: ModelMember) -> str:
         preparation = member.preparation
         parts = []
-        if len(preparation.center):
+        if preparation.scaling.width:
             unit = "features"
             if not np.isnan(preparation.fill).all():
+                is_missing = self._node("IsNaN", [unit])
                 fill = self._constant(preparation.fill[None])
-                unit = self._node("Where", [self._node("IsNaN", [unit]), fill, unit])
-            # onnxruntime takes a small enough center for 0; powers of two are exact.
-            power = np.where(_is_usual(preparation.scale), 1.0, _power_of_two(preparation.scale))
-            if (power != 1.0).any():
-                unit = self._node("Div", [unit, self._constant(power[None])])
-            unit = self._node("Sub", [unit, self._constant(preparation.center[None] / power)])
-            unit = self._node("Div", [unit, self._constant(preparation.scale[None] / power)])
+                unit = self._node("Where", [is_missing, fill, unit])
+            unit = ScalingNodes(self._node, self._constant).add(preparation.scaling, unit)
             parts.append(self._cast(unit, "FLOAT"))
+            if preparation.indicators:
+                places = self._constant(np.array(preparation.indicators, dtype=np.int64))
+                shown = self._node("Gather", [is_missing, places], axis=1)  # (N, I)
+                parts.append(self._cast(shown, "FLOAT"))
         for index, (name, values) in enumerate(preparation.categories.items()):
             parts.append(self._cast(self._equal(index, name, values), "FLOAT"))
         return parts[0] if len(parts) == 1 else self._node("Concat", parts, axis=1)
@@ -154,13 +163,16 @@ class _Graph:
     def _kind(self, column: str) -> str:
         """Return the type of a categorical column's input.
 
-        Whole numbers that float64 cannot tell apart are compared as text.
+        Whole numbers that float64 cannot tell apart are compared as text, and so are truth values
+        that may be missing.
         """
         names = self.model.known_categories(column)
         match self.model.category_kind(column):
-            case "boolean":
+            case "boolean" if MISSING not in names:
                 return "BOOL"
-            case "number" if all(abs(float(name)) < EXACT_WHOLE for name in names):
+            case "number" if all(
+                abs(_number(name)) < EXACT_WHOLE for name in names if name != MISSING
+            ):
                 return "DOUBLE"
         return "STRING"
 
@@ -171,11 +183,17 @@ class _Graph:
             case "BOOL":
                 known = np.array([[name == "True" for name in names]], dtype=np.bool_)
             case "DOUBLE":
-                kind = rounding([float(name) for name in self.model.known_categories(column)])
-                known = np.array([[float(name) for name in names]], dtype=kind)
+                kind = rounding([_number(name) for name in self.model.known_categories(column)])
+                known = np.array([[_number(name) for name in names]], dtype=kind)
+                unit = f"category_{index}"
                 if kind is np.float32:
-                    rounded = self._cast(f"category_{index}", "FLOAT")
-                    return self._node("Equal", [rounded, self._constant(known)])
+                    unit = self._cast(unit, "FLOAT")
+                is_equal = self._node("Equal", [unit, self._constant(known)])
+                if MISSING not in names:
+                    return is_equal
+                is_missing = self._node("IsNaN", [unit])
+                is_missing = self._node("And", [is_missing, self._constant(np.isnan(known))])
+                return self._node("Or", [is_equal, is_missing])
             case _:
                 known = np.array([list(names)], dtype=object)
         return self._node("Equal", [f"category_{index}", self._constant(known)])
@@ -208,10 +226,6 @@ class _Graph:
         return name
 
 
-def _is_usual(scale: NDArray[np.float64]) -> NDArray[np.bool_]:
-    return (scale > 1e-20) & (scale < 1e20)
-
-
-def _power_of_two(scale: NDArray[np.float64]) -> NDArray[np.float64]:
-    powers: NDArray[np.float64] = np.ldexp(1.0, np.frexp(scale)[1])
-    return powers
+def _number(name: str) -> float:
+    """Return the number that a category spells, NaN for the one of missing values."""
+    return float(name) if name != MISSING else math.nan

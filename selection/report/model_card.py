@@ -19,6 +19,7 @@ from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
 from selection.study.held_out_result import HeldOutResult
+from selection.study.schedules import DEFAULT_SCHEDULE
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -67,20 +68,27 @@ def _finished(assessment: Assessment) -> str:
 def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
     setting = assessment.spec.setting(trial.params)
     kind = setting.kind
+    betas = () if kind.optimizer == "sgd" else (setting.beta1, setting.beta2)
     rows = [
         ["hidden layers", " ".join(map(str, setting.widths)) or "none (linear)"],
         ["activation", kind.activation],
         ["dropout", " ".join(map(show_value, setting.dropout)) or "none"],
         ["optimizer", kind.optimizer],
         ["learning rate", show_value(setting.learning_rate)],
+        ["schedule of the learning rate", setting.schedule],
+        ["warm-up", show_value(setting.warmup)],
         ["weight decay", show_value(setting.weight_decay)],
         ["l2", show_value(setting.l2)],
+        ["schedule of the weight decay", setting.weight_decay_schedule],
+        ["schedule of the dropout", setting.dropout_schedule],
         ["momentum", show_value(setting.momentum)],
+        ["betas", " ".join(map(show_value, betas))],
+        ["clip norm", show_value(setting.clip_norm)],
         ["batch size", str(kind.batch_size)],
         ["epochs", str(kind.epochs)],
         ["init", kind.init],
     ]
-    return [row for row in rows if row[1] != "0"]
+    return [row for row in rows if row[1] not in ("", "0", DEFAULT_SCHEDULE)]
 
 
 def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
@@ -209,7 +217,7 @@ def _data_rows(assessment: Assessment) -> list[list[str]]:
         ["development rows", str(facts.rows)],
         ["held-out rows", str(facts.held_out_rows)],
         ["features", str(facts.features)],
-        ["preparation", data.prepare],
+        ["preparation", str(data.prepare)],
         ["folds", f"{facts.fold_kind}, {len(facts.folds)}"],
         ["data fingerprint", f"`{study.data_fingerprint}`"],
         ["held-out fingerprint", f"`{study.held_out_fingerprint}`"],

@@ -49,7 +49,8 @@ class StudyRecord:
 
     @cached_property
     def _spec(self) -> StudySpec:
-        return parse_study(dict(self.spec_json), self.name)
+        # A study that began before there were recipes has every value of the one of then.
+        return parse_study({"recipe": "book", **self.spec_json}, self.name)
 
     @cached_property
     def space(self) -> SearchSpace:

@@ -38,6 +38,15 @@ ACTIVATIONS: Mapping[str, Activation] = MappingProxyType(
         "gelu": Activation(
             ("Mul", ("Mul", "x", 0.5), ("Add", ("Erf", ("Mul", "x", math.sqrt(0.5))), 1.0))
         ),
+        # Source: Klambauer et al. (2017); the operator's constants are those of the paper.
+        "selu": Activation(("Selu", "x")),
+        # Source: Misra (2019), x tanh(log(1 + exp(x))).
+        "mish": Activation(("Mul", "x", ("Tanh", ("Softplus", "x")))),
+        # Source: Elfwing et al. (2017), x / (1 + exp(-x)).
+        "silu": Activation(("Mul", "x", ("Sigmoid", "x"))),
+        # As in torch, and as the operators have it, the slope is 0.01 and alpha is 1.
+        "leaky_relu": Activation(("LeakyRelu", "x")),
+        "elu": Activation(("Elu", "x")),
     }
 )
 DEFAULT_ACTIVATION = "relu"

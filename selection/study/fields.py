@@ -15,6 +15,7 @@ from selection.metrics import DEFAULT_METRIC, MetricName
 from selection.study.baselines import BaselineName
 from selection.study.hyperparameters import ModelSection, TrainingSection
 from selection.study.pruners import PrunerName
+from selection.study.recipes import DEFAULT_RECIPE, RecipeName
 from selection.study.run_section import RunSection
 from selection.study.section import Section
 
@@ -25,6 +26,7 @@ CSV_KEYS = ("delimiter", "decimal", "encoding", "missing")
 
 Rule = Literal["best", "one_standard_error"]
 FinalModel = Literal["refit", "fold_ensemble"]
+Prepare = Literal["scale", "standardize", "robust", "quantile", "none"]
 
 
 class HeldOutColumn(Section):
@@ -59,22 +61,44 @@ class DataSection(Section):
     """
     drop: tuple[str, ...] = Field(default=(), strict=False)
     """Columns to leave out."""
-    categorical: tuple[str, ...] = Field(default=(), strict=False)
-    """Columns to one-hot encode: text, or codes that only name a category."""
+    categorical: tuple[str, ...] | None = Field(default=None, strict=False)
+    """Columns of categories: text, or codes that only name one; left out, the columns of text."""
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
+    weights: str | None = None
+    """Column of the weight of each row in the training of MLPs and baselines, at least 0. It is no
+    feature, and scores stay unweighted.
+    """
     impute: Literal["median"] | None = None
-    """How missing numbers are filled; without it a missing number is an error."""
+    """How missing numbers are filled; a missing category is then one of its own. Without it a
+    missing value is an error.
+    """
+    missing_indicators: bool = False
+    """Also tell the MLP which numbers were missing, by an input of 0 or 1 for each numeric column
+    with a missing value among the training rows of a fold; needs `impute`.
+    """
     held_out: (
         Literal["official"] | Annotated[float, Field(gt=0.0, lt=1.0)] | HeldOutColumn | None
     ) = None
     """Rows held out: the official part of a data set, a fraction (0.2 if left out), or the rows
     with one value in a column.
     """
-    prepare: Literal["scale", "standardize", "none"] = "standardize"
-    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1, mean 0
-    and deviation 1, or none.
+    prepare: Prepare | None = None
+    """Feature scaling, fitted on the training rows of each fold: pixels or columns to 0..1
+    (`scale`), mean 0 and deviation 1 (`standardize`), median 0 and quartile range 1 with values
+    clipped smoothly to -3..3 (`robust`), a normal distribution by way of quantiles (`quantile`), or
+    none. `standardize`, `robust` and `quantile` standardize a regression's target as well.
     """
+
+    @property
+    def is_target_standardized(self) -> bool:
+        """Say whether a target of a regression has mean 0 and deviation 1 in training."""
+        return self.prepare in ("standardize", "robust", "quantile")
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The columns of categories; none as long as they are not known."""
+        return self.categorical or ()
 
     @model_validator(mode="after")
     def _one_source(self) -> DataSection:
@@ -83,12 +107,18 @@ class DataSection(Section):
         if self.path is not None and self.target is None:
             raise ValueError("path needs target, the name of the column to predict")
         if self.path is None:
-            own = ("target", "drop", "categorical", "groups", "delimiter", "missing")
+            own = ("target", "drop", "categorical", "groups", "weights", "delimiter", "missing")
             given = [name for name in own if getattr(self, name)]
             if given:
                 raise ValueError(
                     f"{', '.join(given)} belongs to path; a named data set has its own"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _indicated_is_filled(self) -> DataSection:
+        if self.missing_indicators and self.impute is None:
+            raise ValueError('missing_indicators needs impute = "median"')
         return self
 
     @model_validator(mode="after")
@@ -244,6 +274,10 @@ class StudySections(Section):
 
     name: str
     """Name of the study in its database."""
+    recipe: RecipeName = DEFAULT_RECIPE
+    """Where the values come from that the file leaves out: `tabular` is for tables, `book` is plain
+    SGD. `selection run FILE --explain` shows each of them.
+    """
     seed: int = Field(default=0, ge=0, lt=2**63)
     """Seed of every random number of the study."""
     data: DataSection

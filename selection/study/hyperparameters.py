@@ -6,13 +6,16 @@ Each may be a constant, or be searched in [space]. What a trial does with them i
 from __future__ import annotations
 
 import math
-from typing import Annotated, TypeGuard
+from typing import Annotated, Literal, TypeGuard
 
 from pydantic import Field
 
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
+from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 from selection.study.section import Section
 from selection.study.setting import EpochChoice, Init, OptimizerName, Precision
+
+Weight = Annotated[float, Field(gt=0.0)]
 
 
 class ModelSection(Section):
@@ -24,6 +27,14 @@ class ModelSection(Section):
     """Number of hidden layers; left out, the length of `width`."""
     activation: ActivationName = DEFAULT_ACTIVATION
     """Activation function of the hidden layers."""
+    parametric_activation: bool = False
+    """Let each hidden unit learn how much of the activation f it applies: x + a (f(x) - x), where a
+    begins at 1 and learns at a tenth of the learning rate.
+    """
+    input_scaling: bool = False
+    """Learn a factor of each input, which begins at 1, at 6 times the learning rate; it becomes
+    part of the weights.
+    """
     init: Init = "default"
     """Initial weights; `default` is that of torch's Linear."""
     std: float = Field(default=0.01, gt=0.0)
@@ -39,9 +50,29 @@ class TrainingSection(Section):
     """Momentum of SGD."""
     nesterov: bool = False
     """Use Nesterov momentum; needs `momentum`."""
-    batch_size: int = Field(default=256, ge=1)
+    beta1: float = Field(default=0.9, ge=0.0, lt=1.0)
+    """Decay of the running mean of gradients in Adam and AdamW."""
+    beta2: float = Field(default=0.999, ge=0.0, lt=1.0)
+    """Decay of the running mean of squared gradients in Adam and AdamW."""
+    eps: float = Field(default=1e-8, ge=1e-30)
+    """What Adam and AdamW add to the root of the mean square, to not divide by 0."""
+    clip_norm: float = Field(default=0.0, ge=0.0)
+    """Largest norm of all gradients of one MLP in a step; longer ones are scaled down to it, and 0
+    never scales.
+    """
+    schedule: ScheduleName = DEFAULT_SCHEDULE
+    """What the learning rate is multiplied by in the course of the training."""
+    warmup: float = Field(default=0.0, ge=0.0, le=1.0)
+    """Share of all steps in which a factor beside the schedule rises to 1: with W such steps it is
+    1/W in the first, 2/W in the second.
+    """
+    dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
+    """What the dropout probabilities are multiplied by."""
+    weight_decay_schedule: ScheduleName = DEFAULT_SCHEDULE
+    """What `weight_decay` or `l2` is multiplied by."""
+    batch_size: int | None = Field(default=None, ge=1)
     """Rows in a minibatch."""
-    epochs: int = Field(default=10, ge=1)
+    epochs: int | None = Field(default=None, ge=1)
     """Passes over the training rows; with `epoch = "best_mean"`, at most."""
     epoch: EpochChoice = "last"
     """Epoch that scores a trial and that its final model is trained to: the last, or the one with
@@ -50,6 +81,15 @@ class TrainingSection(Section):
     patience: int = Field(default=0, ge=0)
     """Epochs without a better mean over folds after which a trial ends; 0 means never. Needs
     `epoch = "best_mean"`.
+    """
+    label_smoothing: float = Field(default=0.0, ge=0.0, lt=1.0)
+    """Share of each label that is spread evenly over all classes in the training loss; reported
+    losses have none.
+    """
+    class_weights: Literal["none", "balanced"] | dict[str, Weight] = "none"
+    """Weights of the classes in the training loss: `balanced` gives each class the same weight in
+    all, a table weighs classes by name (1 if left out; in this section only). Scores stay
+    unweighted.
     """
     precision: Precision = "float32"
     """Number format of matrix products; `tf32` matters on a GPU only."""
@@ -99,7 +139,10 @@ class OwnSpaceFields(Section):
 
 SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, TrainingSection)
 WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
-REAL_FIELDS = ("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum")
+REAL_FIELDS = (
+    *("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum"),
+    *("beta1", "beta2", "eps", "clip_norm", "warmup", "label_smoothing"),
+)
 PER_LAYER_FIELDS = ("width", "dropout")
 # All trials of a study have the same.
 CONSTANT_FIELDS = ("precision", "diagnostics", "epoch", "patience")

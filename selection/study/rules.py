@@ -26,6 +26,8 @@ def rule_errors(
         *_search_errors(sections, space, where),
         *_constant_errors(space, constants, where),
         *_optimizer_errors(sections, space, constants, where),
+        *_loss_errors(sections, space, constants, where),
+        *_idle_errors(sections, space, constants, where),
         *_layer_errors(sections, space, constants, default, where),
         *_patience_errors(sections, where),
         *_pruner_errors(sections, where),
@@ -106,6 +108,53 @@ def _optimizer_errors(
     return errors
 
 
+def _loss_errors(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[ErrorDetail]:
+    """Refuse what only the loss of a classification has."""
+    metric = sections.search.metric
+    if METRICS[metric].task == "classification":
+        return []
+    return [
+        ErrorDetail(
+            location_name(where, ("space" if name in {*space, *constants} else "training", name)),
+            f"{name} needs a metric of classification",
+            show(metric),
+            "Remove it.",
+        )
+        for name, off in (("label_smoothing", 0.0), ("class_weights", "none"))
+        if _possible(name, sections, space, constants) != [off]
+    ]
+
+
+def _idle_errors(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[ErrorDetail]:
+    """Refuse to search what has no effect on any trial."""
+
+    def is_ever(name: str) -> bool:
+        values = _possible(name, sections, space, constants)
+        parts = (each if isinstance(each, tuple) else (each,) for each in values)
+        return any(isinstance(part, Range) or part > 0 for each in parts for part in each)
+
+    is_sgd = _possible("optimizer", sections, space, constants) == ["sgd"]
+    idle = dict.fromkeys(("beta1", "beta2", "eps") if is_sgd else (), "optimizer adam or adamw")
+    if not is_ever("dropout"):
+        idle["dropout_schedule"] = "dropout"
+    if not is_ever("weight_decay") and not is_ever("l2"):
+        idle["weight_decay_schedule"] = "weight_decay or l2"
+    return [
+        ErrorDetail(
+            location_name(where, ("space", name)),
+            f"{name} needs {needed}",
+            "a search without effect",
+            f"Remove {name}.",
+        )
+        for name, needed in idle.items()
+        if name in space
+    ]
+
+
 def _layer_errors(
     sections: StudySections,
     space: SearchSpace,
@@ -168,6 +217,8 @@ def _rung_errors(
     """Refuse a first rung after the last epoch: no trial would ever reach it."""
     search = sections.search
     epochs = _possible("epochs", sections, space, constants)
+    if epochs == [None]:  # the recipe will choose enough of them
+        return []
     most = max(each.high if isinstance(each, Range) else each for each in epochs)
     first = search.pruner_options.get("min_resource", 1)
     if search.pruner not in ("hyperband", "successive_halving") or first <= most:

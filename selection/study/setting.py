@@ -11,16 +11,24 @@ from dataclasses import dataclass
 from typing import Literal
 
 from selection.study.activations import ActivationName
+from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 
 Init = Literal["default", "normal", "xavier_uniform", "xavier_normal"]
 OptimizerName = Literal["sgd", "adam", "adamw"]
 Precision = Literal["float32", "tf32", "bfloat16"]
+NumericEmbedding = Literal["none", "pl", "pbld"]
+# By the name of the class, where a study gives a table.
+ClassWeights = Literal["none", "balanced"] | tuple[tuple[str, float], ...]
 EpochChoice = Literal["last", "best_mean"]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """Hold what all members of one pack must have in common."""
+    """Hold what all members of one bucket must have in common.
+
+    input_scaling is a factor of each input that is learned, parametric_activation the share of the
+    activation that each hidden unit learns to apply.
+    """
 
     hidden_layers: int
     activation: ActivationName
@@ -30,6 +38,8 @@ class Kind:
     batch_size: int
     epochs: int
     precision: Precision
+    input_scaling: bool = False
+    parametric_activation: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,9 @@ class Setting:
 
     Units: weight_decay is lambda of L + lambda/2 ||w||^2 (sgd) or the decoupled decay (adamw);
     l2 is the penalty that adam adds to the gradient. Biases are never decayed. features is the
-    number of inputs that are used, counted from the first; 0 means all.
+    number of inputs that are used, counted from the first; 0 means all. clip_norm limits the norm
+    of all gradients of the MLP; 0 is no limit. warmup is a share of all steps. label_smoothing
+    and class_weights belong to the loss that is trained, never to one that is reported.
     """
 
     kind: Kind
@@ -50,6 +62,21 @@ class Setting:
     momentum: float
     init_std: float
     features: int = 0
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+    clip_norm: float = 0.0
+    schedule: ScheduleName = DEFAULT_SCHEDULE
+    warmup: float = 0.0
+    dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
+    weight_decay_schedule: ScheduleName = DEFAULT_SCHEDULE
+    label_smoothing: float = 0.0
+    class_weights: ClassWeights = "none"
+
+    @property
+    def penalty(self) -> float:
+        """The weight decay or the l2, of which an optimizer has one."""
+        return self.weight_decay + self.l2
 
     def seen_inputs(self, inputs: int) -> int:
         """Return how many of the given number of inputs this MLP uses."""

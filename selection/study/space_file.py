@@ -63,6 +63,9 @@ def checked_value(name: str, value: Any, at: str) -> Value:
     Raises: StudyFileError if it breaks the rule of that hyperparameter.
     """
     section = section_of(name)
+    if isinstance(value, Mapping):
+        rule = f"a table of {name} must be that of all trials"
+        raise StudyFileError(ErrorDetail(at, rule, show(value), "Write it under [training]."))
     try:
         return value_from_json(getattr(section.model_validate({name: value}), name))
     except ValidationError as error:

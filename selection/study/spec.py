@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +26,10 @@ from selection.metrics import METRICS, Task
 from selection.study.activations import DEFAULT_ACTIVATION
 from selection.study.fields import StudySections
 from selection.study.hyperparameters import section_of, space_names
+from selection.study.recipes import RecipeFacts, fill_in, fill_in_rows, usual_values
 from selection.study.rules import rule_errors
-from selection.study.setting import Kind, Setting
+from selection.study.schedules import DEFAULT_SCHEDULE
+from selection.study.setting import ClassWeights, Kind, Setting
 from selection.study.space import SearchSpace, most_of, nearest_inside
 from selection.study.space_file import read_space, wrong_value
 from selection.study.toml_text import read_toml, refuse_deep
@@ -83,6 +86,15 @@ class StudySpec:
         text = json.dumps(self.to_json(), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
+    def with_rows(self, facts: RecipeFacts) -> StudySpec:
+        """Return the study with what its recipe says of these rows.
+
+        Raises: StudyFileError where that breaks a rule of the study.
+        """
+        content = self.to_json()
+        filled = fill_in_rows(content, facts)
+        return self if filled == content else parse_study(filled, self.name)
+
     def setting(self, params: Params) -> Setting:
         """Return the setting that params and the constants of the file give.
 
@@ -103,8 +115,10 @@ class StudySpec:
             batch_size=values["batch_size"],
             epochs=values["epochs"],
             precision=values["precision"],
+            input_scaling=values["input_scaling"],
+            parametric_activation=bool(values["parametric_activation"] and widths),
         )
-        return Setting(
+        setting = Setting(
             kind=kind,
             widths=widths,
             dropout=dropout,
@@ -114,7 +128,13 @@ class StudySpec:
             momentum=float(momentum),
             init_std=float(values["std"]) if init == "normal" else 0.0,
             features=values["features"] or 0,
+            clip_norm=float(values["clip_norm"]),
+            schedule=values["schedule"],
+            warmup=float(values["warmup"]),
+            label_smoothing=float(values["label_smoothing"]),
+            class_weights=_class_weights(values["class_weights"]),
         )
+        return replace(setting, **_betas(values), **_other_schedules(values, setting))
 
 
 class _Values:
@@ -131,6 +151,24 @@ class _Values:
         if name == "learning_rate":
             return usual_learning_rate(self["optimizer"])
         return section_value(self._sections, name)
+
+
+def _betas(values: _Values) -> dict[str, Any]:
+    """Return the constants of Adam; SGD has none and keeps their defaults."""
+    if values["optimizer"] == "sgd":
+        return {}
+    return {name: float(values[name]) for name in ("beta1", "beta2", "eps")}
+
+
+def _other_schedules(values: _Values, setting: Setting) -> dict[str, Any]:
+    """Return the schedules of dropout and penalty, where there is any to move."""
+    has_dropout, has_penalty = any(setting.dropout), setting.penalty > 0
+    return {
+        "dropout_schedule": values["dropout_schedule"] if has_dropout else DEFAULT_SCHEDULE,
+        "weight_decay_schedule": (
+            values["weight_decay_schedule"] if has_penalty else DEFAULT_SCHEDULE
+        ),
+    }
 
 
 def value_of(spec: StudySpec, params: Params, name: str) -> Any:
@@ -166,6 +204,14 @@ def usual_learning_rate(optimizer: str) -> float:
     return 0.1 if optimizer == "sgd" else 0.001
 
 
+def _class_weights(value: Any) -> ClassWeights:
+    """Return the weights of classes as a setting holds them; equal tables are equal."""
+    if not isinstance(value, Mapping):
+        weights: ClassWeights = value
+        return weights
+    return tuple((name, float(value[name])) for name in sorted(value)) or "none"
+
+
 def _layers(values: _Values) -> tuple[tuple[int, ...], tuple[float, ...]]:
     width, depth, dropout = values["width"], values["hidden_layers"], values["dropout"]
     if depth is None:
@@ -184,11 +230,12 @@ def read_study(path: Path) -> StudySpec:
 
 
 def parse_study(content: dict[str, Any], where: str) -> StudySpec:
-    """Check the content of a study file.
+    """Check the content of a study file, with what its recipe fills in before rows are read.
 
     Raises: StudyFileError with all errors.
     """
     refuse_deep(content, where)
+    content = fill_in(content)
     errors: list[ErrorDetail] = []
     sections: StudySections | None = None
     try:
@@ -228,14 +275,17 @@ def _read_default(
             errors.append(error)
         else:
             given[name] = tuple(value) if isinstance(value, list) else value
-    usual = {name: section_value(sections, name) for name in space}
+    recipe = usual_values(sections.recipe)
+    usual = {name: recipe.get(name, section_value(sections, name)) for name in space}
     if "hidden_layers" in space and usual["hidden_layers"] is None:
         usual["hidden_layers"] = 1
     if "features" in space and usual["features"] is None:
         usual["features"] = most_of(space["features"])
     if "learning_rate" in space:
         optimizer = given.get("optimizer") or constants.get("optimizer") or usual.get("optimizer")
-        usual["learning_rate"] = usual_learning_rate(str(optimizer or sections.training.optimizer))
+        optimizer = str(optimizer or sections.training.optimizer)
+        if "learning_rate" not in recipe or optimizer != recipe["optimizer"]:
+            usual["learning_rate"] = usual_learning_rate(optimizer)
     default = {
         name: given.get(name, dimension.nearest(usual[name])) for name, dimension in space.items()
     }

@@ -6,7 +6,7 @@ function of (study seed, repeat, fold, epoch) only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,8 @@ BLOCK_BYTES = 2**20
 # After each epoch as many training rows as validation rows are scored, evenly spread, and at least
 # this many.
 SCORED_ROWS = 512
+# A minibatch that weighs nothing is divided by it: every share is 0.
+LEAST_WEIGHT = torch.finfo(torch.float64).tiny
 # Rows that are coded at once: codes take eight bytes each until they are cast.
 CODED_ROWS = 8192
 
@@ -163,11 +165,13 @@ def training_order(seed: int, fold: FoldData, epoch: int) -> Tensor:
 class Minibatch:
     """Hold one step's rows of the first F' folds; those without rows left take no step.
 
-    Shape: features (F', D, B); wanted (F', C, B); share (F', 1, 1, B) is 1 / rows of the fold in
-    this step, 0 where a shorter fold is padded; noise[l] (F', H, B) for each hidden layer that is
-    dropped from.
+    Shape: features (F', D, B); wanted (F', C, B); share (F', 1, 1, B) is the weight of a row in
+    the mean loss, 1 / rows of the fold in this step unless rows have weights, 0 where a shorter
+    fold is padded; noise[l] (F', H, B) for each hidden layer that is dropped from. step is its
+    number in the epoch, or a tensor (1,) that holds it on the device.
     """
 
+    step: int | Tensor
     features: Tensor
     wanted: Tensor
     share: Tensor
@@ -203,7 +207,8 @@ class Epoch:
         real = torch.zeros(len(folds), self.steps * batch_size, dtype=torch.float64)
         for line, fold in enumerate(folds):
             order[line, : self.sizes[line]] = training_order(seed, rows.folds[fold], epoch)
-            real[line, : self.sizes[line]] = 1.0
+            rows_in_order = order[line, : self.sizes[line]]
+            real[line, : self.sizes[line]] = _weights(rows.folds[fold], rows_in_order)
         device = rows.like.device
         self.order = order.to(device)
         self._feature_rows = self._by_step(
@@ -211,7 +216,7 @@ class Epoch:
         )
         self._wanted_rows = self._by_step(self.order + _column(rows.wanted.starts, folds, device))
         real = self._by_step(real)
-        share = real / real.sum(dim=2, keepdim=True).clamp_(min=1.0)
+        share = real / real.sum(dim=2, keepdim=True).clamp_(min=LEAST_WEIGHT)
         self._share = share.to(device, rows.like.dtype)
         self._keys = self._noise_keys(folds, seed, epoch)
 
@@ -219,6 +224,11 @@ class Epoch:
     def whole_steps(self) -> int:
         """The number of steps, counted from the first, with a full minibatch of every fold."""
         return self.sizes[-1] // self.batch_size
+
+    @property
+    def fold_steps(self) -> list[int]:
+        """The number of steps of each fold."""
+        return [-(-size // self.batch_size) for size in self.sizes]
 
     def load(self, other: Epoch) -> None:
         """Copy another epoch of the same folds into the tensors of this one."""
@@ -229,6 +239,7 @@ class Epoch:
     def minibatch_at(self, step: Tensor) -> Minibatch:
         """Gather a whole step whose number is on the device. Shape: step (1,) int64."""
         (batch,) = self._gather(
+            [step],
             self._feature_rows.index_select(0, step),
             self._wanted_rows.index_select(0, step),
             self._share.index_select(0, step),
@@ -244,6 +255,7 @@ class Epoch:
         for first, last, folds, size in self._blocks(start):
             span = (slice(first, last), slice(0, folds), slice(0, size))
             block = self._gather(
+                range(first, last),
                 self._feature_rows[span],
                 self._wanted_rows[span],
                 self._share[span],
@@ -275,7 +287,12 @@ class Epoch:
                 first = last
 
     def _gather(
-        self, feature_rows: Tensor, wanted_rows: Tensor, share: Tensor, keys: Tensor
+        self,
+        steps: Iterable[int | Tensor],
+        feature_rows: Tensor,
+        wanted_rows: Tensor,
+        share: Tensor,
+        keys: Tensor,
     ) -> Iterator[Minibatch]:
         """Yield the minibatches of some steps of one shape.
 
@@ -289,9 +306,9 @@ class Epoch:
             for layer, units in enumerate(self.units)
         ]
         shares = share[:, :, None, None]  # (S', F', 1, 1, B)
-        parts = zip(features.mT.unbind(), wanted.unbind(), shares.unbind(), strict=True)
-        for step, part in enumerate(parts):
-            yield Minibatch(*part, tuple(None if each is None else each[step] for each in noises))
+        parts = zip(steps, features.mT.unbind(), wanted.unbind(), shares.unbind(), strict=True)
+        for line, part in enumerate(parts):
+            yield Minibatch(*part, tuple(None if each is None else each[line] for each in noises))
 
     def _by_step(self, rows: Tensor) -> Tensor:
         """Shape: (F, S * B) -> (S, F, B)."""
@@ -311,6 +328,11 @@ class Epoch:
                     dtype=torch.int32,
                 )
         return keys.to(self.rows.like.device)
+
+
+def _weights(fold: FoldData, rows: Tensor) -> Tensor | float:
+    """Return the weight of some rows in the training loss. Shape: (B,) -> (B,)."""
+    return 1.0 if fold.weights is None else torch.from_numpy(fold.weights)[rows]
 
 
 def _column(starts: Sequence[int], folds: Sequence[int], device: torch.device) -> Tensor:

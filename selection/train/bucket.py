@@ -11,28 +11,22 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
-from selection.train.activations import FUNCTIONS
+from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
-from selection.train.dropout import dropped_bias, keep_mask, threshold
+from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
 from selection.train.initial import initial_layer
+from selection.train.loss import TrainingLoss
+from selection.train.moving import Moving, moves_dropout
 from selection.train.optimizer import Layer, make_optimizer
 from selection.train.products import add_product, affine, first
-
-
-@dataclass(frozen=True, eq=False)
-class Drop:
-    """Hold the dropout of one hidden layer. Shape: below (T, 1, 1), scale (M, 1, 1)."""
-
-    below: Tensor
-    scale: Tensor
-    is_used: bool
+from selection.train.schedules import Clock
 
 
 class Bucket:
@@ -46,12 +40,13 @@ class Bucket:
     ) -> None:
         self.settings = list(settings)
         self.kind = settings[0].kind
-        self.activation = ACTIVATIONS[self.kind.activation]
+        self._activation = ACTIVATIONS[self.kind.activation]
         self._function = FUNCTIONS[self.kind.activation]
         self.folds = list(folds)
         self.like = rows.like
         self.work = rows.work
         self.task = rows.task
+        self._data = [rows.folds[fold] for fold in folds]
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
         self.optimizer.watch(self.layers)
@@ -60,6 +55,11 @@ class Bucket:
     @property
     def trials(self) -> int:
         return len(self.settings)
+
+    @property
+    def is_zero_below_zero(self) -> bool:
+        """Whether every negative input of a hidden unit gives exactly 0."""
+        return self._activation.is_zero_below_zero and not self.kind.parametric_activation
 
     @property
     def dropped_units(self) -> list[int]:
@@ -77,20 +77,29 @@ class Bucket:
         for layer in self.layers:
             layer.weight = layer.weight[index]
             layer.bias = layer.bias[index]
+            layer.scale = None if layer.scale is None else layer.scale[index]
+            layer.mix = None if layer.mix is None else layer.mix[index]
         self.optimizer.keep(index)
         self._lay_out()
 
-    def weights_of(self, line: int, trial: int, fan_in: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers at their true shapes, without padding.
+    def weights_of(
+        self, line: int, trial: int, fan_in: int
+    ) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return one member's layers at their true shapes, without padding: weight, bias, mix.
 
-        Shape: (fan_out, fan_in) and (fan_out,) per layer.
+        Shape: (fan_out, fan_in), (fan_out,) and (fan_out,) per layer.
         """
-        member = line * self.trials + trial
         outputs = self.layers[-1].weight.shape[1]
         sizes = [fan_in, *self.settings[trial].widths, outputs]
         return [
-            (layer.weight[member, :after, :before], layer.bias[member, :after, 0])
-            for layer, (before, after) in zip(self.layers, itertools.pairwise(sizes), strict=True)
+            (
+                layer.weight[trial, :after, :before],
+                layer.bias[trial, :after, 0],
+                None if layer.mix is None else layer.mix[trial, :after, 0],
+            )
+            for layer, (before, after) in zip(
+                self.layers_of(line), itertools.pairwise(sizes), strict=True
+            )
         ]
 
     def cast_fold(self, line: int) -> list[Layer]:
@@ -98,9 +107,9 @@ class Bucket:
         return self.cast(self.layers_of(line))
 
     def layers_of(self, line: int) -> list[Layer]:
-        """Return the layers of one fold's members."""
+        """Return the layers of one fold's members; the scale of inputs is in the weights."""
         span = slice(line * self.trials, (line + 1) * self.trials)
-        return [Layer(layer.weight[span], layer.bias[span]) for layer in self.layers]
+        return [_folded(layer, span) for layer in self.layers]
 
     def forward(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
         """Return the outputs of one fold's members in eval mode.
@@ -116,37 +125,49 @@ class Bucket:
         """Yield each hidden layer's units in eval mode. Shape: (1, D, B) -> (T, H, B)."""
         unit = features
         for layer in layers[:-1]:
-            unit = self._function.forward(affine(layer.weight, layer.bias, unit))
+            unit, _ = self._activate(affine(layer.weight, layer.bias, unit), layer.mix)
             yield unit
+
+    def _activate(self, taken: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor | Parametric]:
+        """Return hidden units, and what the way back needs; taken may be overwritten."""
+        if mix is None:
+            return self._function.forward(taken), taken
+        parametric = Parametric.of(self._function, mix, taken)
+        return parametric.outputs, parametric
+
+    def begin_epoch(self, epoch: int, steps: Sequence[int]) -> None:
+        """Work out what moves in an epoch; steps is how many of them each fold takes."""
+        self._moving.begin_epoch(Clock(epoch, self.kind.epochs, tuple(steps)))
 
     def step(self, batch: Minibatch) -> Tensor:
         """Take one step of the members whose fold has rows left; return outputs in train mode.
 
         Shape: (F', T, C, B).
         """
+        self._moving.begin_step(batch.step)
         members = batch.folds * self.trials
         layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
         inputs: list[Tensor] = [batch.features]
-        kept: list[Tensor] = []
+        kept: list[Tensor | Parametric] = []
         masks: list[Tensor | None] = []
         for index, layer in enumerate(layers[:-1]):
             noise = self._noise(index, batch)
             mask = None
-            if noise is not None and self.activation.is_zero_below_zero:
-                base = dropped_bias(noise, self._drops[index].below, self._bias(index, members))
+            if noise is not None and self.is_zero_below_zero:
+                base = dropped_bias(noise, self._below(index, batch), self._bias(index, members))
                 taken = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
             else:
                 taken = affine(layer.weight, layer.bias, inputs[-1])  # (M', H, B)
                 if noise is not None:
-                    mask = keep_mask(noise, self._drops[index].below).to(self.work)
-            unit = self._function.forward(taken)
-            kept.append(taken)
+                    mask = keep_mask(noise, self._below(index, batch)).to(self.work)
+            unit, left = self._activate(taken, layer.mix)
+            kept.append(left)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
         outputs = self.outputs(layers[-1], inputs[-1])  # (M', C, B)
         outputs = outputs.view(batch.folds, self.trials, *outputs.shape[1:])
         factor = self.optimizer.begin_step(batch.share, self.trials)
-        delta = self._output_gradient(outputs, batch.wanted, factor)  # (M', C, B)
+        delta = self._loss.gradient(outputs, batch.wanted, batch.share, factor)  # (M', C, B)
         for index in range(self.kind.hidden_layers, -1, -1):
             rows = inputs[index].to(delta.dtype)
             # The gradient below is taken before the weights move.
@@ -154,10 +175,11 @@ class Bucket:
             self.optimizer.update(
                 index, self.layers[index], delta, rows, self._scale(index, members)
             )
-            if index == 0 and self.seen is not None:
-                first(self.layers[0].weight, members).mul_(first(self.seen, members))
             if below is not None:
-                delta = self._pass_back(below, kept[index - 1], masks[index - 1])
+                delta = self._pass_back(index - 1, below, kept[index - 1], masks[index - 1])
+        self.optimizer.end_step(self.seen)
+        if self.seen is not None:
+            first(self.layers[0].weight, members).mul_(first(self.seen, members))
         return outputs
 
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
@@ -173,8 +195,29 @@ class Bucket:
             for line, fold in enumerate(self.folds):
                 span = slice(line * self.trials, (line + 1) * self.trials)
                 self._draw(index, rows, fold, seed, Layer(weight[span], bias[span]))
-            layers.append(Layer(weight, bias))
+            layers.append(
+                Layer(
+                    weight,
+                    bias,
+                    self._initial_scale(index, fan_in),
+                    self._initial_mix(index, fan_out),
+                )
+            )
         return layers
+
+    def _initial_scale(self, index: int, inputs: int) -> Tensor | None:
+        """Return the factors of the inputs. Shape: (M, 1, D)."""
+        if index > 0 or not self.kind.input_scaling:
+            return None
+        return self.like.new_ones(len(self.folds) * self.trials, 1, inputs)
+
+    def _initial_mix(self, index: int, units: int) -> Tensor | None:
+        """Return the shares of the activation: 1, and 0 for padded units. Shape: (M, H, 1)."""
+        if index == self.kind.hidden_layers or not self.kind.parametric_activation:
+            return None
+        widths = torch.tensor([setting.widths[index] for setting in self.settings])
+        mix = torch.arange(units).view(1, -1, 1) < widths.view(-1, 1, 1)  # (T, H, 1)
+        return mix.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
 
     def _draw(self, index: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
         """Fill the true part of one layer of one fold; trials of one shape share one draw.
@@ -202,8 +245,10 @@ class Bucket:
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
     def _padding(self, index: int) -> float:
-        """Return the bias that makes padded units exactly 0."""
-        return self.activation.zero_input if index < self.kind.hidden_layers else 0.0
+        """Return the bias that makes padded units exactly 0, as their mix of 0 does anyway."""
+        if index == self.kind.hidden_layers or self.kind.parametric_activation:
+            return 0.0
+        return self._activation.zero_input
 
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive.
@@ -217,28 +262,35 @@ class Bucket:
         if min(limits) < width:
             seen = torch.arange(width) < torch.tensor(limits).view(-1, 1, 1)  # (T, 1, D)
             self.seen = seen.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
+        self._loss = TrainingLoss(self.settings, self._data, self.task, self.like)
         self._drops: list[Drop] = []
         folds = len(self.folds)
+        # Folds of unequal sizes are not at the same point of a schedule.
+        lines = folds if any(map(moves_dropout, self.settings)) else 1
         for index in range(self.kind.hidden_layers):
-            chances = [setting.dropout[index] for setting in self.settings]
+            chances = np.array([setting.dropout[index] for setting in self.settings])
+            below = self._on_device(torch.from_numpy(thresholds(chances)))
+            scale = self._on_device(torch.from_numpy(1.0 / (1.0 - chances)))
             self._drops.append(
                 Drop(
-                    self._per_trial([threshold(p) for p in chances]),
-                    self._per_trial([1.0 / (1.0 - p) for p in chances]).repeat(folds, 1, 1),
-                    any(p > 0 for p in chances),
+                    below.view(1, -1, 1, 1).repeat(lines, 1, 1, 1),
+                    scale.view(-1, 1, 1).repeat(folds, 1, 1),
+                    bool((chances > 0).any()),
                 )
             )
-
-    def _per_trial(self, values: Sequence[float]) -> Tensor:
-        column = torch.tensor(values, dtype=torch.float64).view(-1, 1, 1)
-        return column.to(self.like.device, self.like.dtype)
+        self._moving = Moving(self.settings, self.optimizer, self._drops)
 
     def cast(self, layers: Sequence[Layer]) -> list[Layer]:
         """Return layers in the number format of their products."""
         if self.work == self.like.dtype:
             return list(layers)
         hidden = [
-            Layer(layer.weight.to(self.work), layer.bias.to(self.work)) for layer in layers[:-1]
+            Layer(
+                layer.weight.to(self.work),
+                layer.bias.to(self.work),
+                mix=None if layer.mix is None else layer.mix.to(self.work),
+            )
+            for layer in layers[:-1]
         ]
         return [*hidden, layers[-1]]
 
@@ -256,11 +308,21 @@ class Bucket:
             return None
         return first(self._drops[index - 1].scale, members)
 
+    def _below(self, index: int, batch: Minibatch) -> Tensor:
+        """Return the noise below which a layer's units are dropped. Shape: (1 or F', T, 1, 1)."""
+        below = self._drops[index].below
+        return below if below.size(0) == 1 else first(below, batch.folds)
+
     def _scaled(self, index: int, members: int) -> Layer:
-        """Return a layer of the first members as dropout sees it."""
+        """Return a layer of the first members with its scales in the weights."""
         layer, scale = self.layers[index], self._scale(index, members)
         weight = first(layer.weight, members)
-        return Layer(weight if scale is None else weight * scale, self._bias(index, members))
+        if scale is not None:
+            weight = weight * scale
+        if layer.scale is not None:
+            weight = weight * first(layer.scale, members)
+        mix = None if layer.mix is None else first(layer.mix, members)
+        return Layer(weight, self._bias(index, members), mix=mix)
 
     def _bias(self, index: int, members: int) -> Tensor:
         return first(self.layers[index].bias, members)
@@ -271,23 +333,29 @@ class Bucket:
         units = self.layers[index].weight.size(1)
         return noise if noise is None or noise.size(1) == units else noise[:, :units]
 
-    def _output_gradient(self, outputs: Tensor, wanted: Tensor, factor: Tensor) -> Tensor:
-        """Return the gradient of each member's mean loss, times a factor.
-
-        Shape: outputs (F', T, C, B), wanted (F', C, B), factor (F', T or 1, 1, B) -> (M', C, B).
-        """
-        if self.task == "regression":
-            gradient = (outputs - wanted.unsqueeze(1)).mul_(2.0)
-        else:
-            gradient = torch.softmax(outputs, dim=2).sub_(wanted.unsqueeze(1))
-        return gradient.mul_(factor).flatten(0, 1)
-
-    def _pass_back(self, delta: Tensor, kept: Tensor, mask: Tensor | None) -> Tensor:
+    def _pass_back(
+        self, index: int, delta: Tensor, kept: Tensor | Parametric, mask: Tensor | None
+    ) -> Tensor:
         """Take a gradient back through dropout and activation, in place. Shape: (M', H, B)."""
         if mask is not None:
             delta.mul_(mask)
-        self._function.backward(delta, kept)
+        if not isinstance(kept, Parametric):
+            self._function.backward(delta, kept)
+            return delta
+        of_mix = kept.backward(delta)  # (M', H, 1)
+        mix = self.layers[index].mix
+        assert mix is not None, "a parametric activation has a mix"
+        members = of_mix.size(0)
+        self.optimizer.move(index, "mix", first(mix, members), of_mix.to(mix.dtype))
         return delta
+
+
+def _folded(layer: Layer, members: slice) -> Layer:
+    """Return a layer of some members, with the scale of its inputs in the weights."""
+    weight = layer.weight[members]
+    if layer.scale is not None:
+        weight = weight * layer.scale[members]
+    return Layer(weight, layer.bias[members], mix=None if layer.mix is None else layer.mix[members])
 
 
 def _below(weight: Tensor, delta: Tensor) -> Tensor:

@@ -9,7 +9,11 @@ shift and a product over each pair; products wrap around and shifts keep the sig
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from selection.seeds import seed_for
@@ -22,6 +26,18 @@ SECOND_FACTOR = 0xC2B2AE35 - 2**32
 PAIR_FACTOR = 0x846CA68B - 2**32
 # Noise lies on a grid so coarse that noise - threshold is far below 0 or far above 1.
 GRID = 2.0**40
+
+
+@dataclass(frozen=True, eq=False)
+class Drop:
+    """Hold the dropout of one hidden layer.
+
+    Shape: below (1, T, 1, 1), or (F, T, 1, 1) where it differs by fold, scale (M, 1, 1).
+    """
+
+    below: Tensor
+    scale: Tensor
+    is_used: bool
 
 
 def dropout_key(seed: int, repeat: int, fold: int, layer: int, epoch: int, step: int) -> int:
@@ -46,15 +62,16 @@ def noise(keys: Tensor, rows: int, units: int) -> Tensor:
     return word.to(torch.float32).mul_(GRID)
 
 
-def threshold(probability: float) -> float:
+def thresholds(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the noise below which a unit is dropped, half-way between two points of the grid."""
-    return (min(round(probability * 2**23), 2**23 - 1) - 2**22 - 0.5) * GRID
+    points = np.minimum(np.round(probabilities * 2**23), 2**23 - 1)
+    return np.asarray((points - 2**22 - 0.5) * GRID)
 
 
 def keep_mask(noise: Tensor, below: Tensor) -> Tensor:
     """Return 1 for units that are kept and 0 for those that are dropped.
 
-    Shape: noise (F, H, B), below (T, 1, 1) -> (F * T, H, B).
+    Shape: noise (F, H, B), below (1 or F, T, 1, 1) -> (F * T, H, B).
     """
     mask = noise.unsqueeze(1) - below
     return mask.clamp_(0.0, 1.0).view(-1, *noise.shape[1:])
@@ -64,7 +81,7 @@ def dropped_bias(noise: Tensor, below: Tensor, bias: Tensor) -> Tensor:
     """Return the bias of units that are kept, and one far below 0 for those that are dropped.
 
     An activation that is 0 below 0 then drops them at no extra cost, forward and backward.
-    Shape: noise (F, H, B), below (T, 1, 1), bias (F * T, H, 1) -> (F * T, H, B).
+    Shape: noise (F, H, B), below (1 or F, T, 1, 1), bias (F * T, H, 1) -> (F * T, H, B).
     """
     margin = noise.unsqueeze(1) - below
     own = bias.view(*margin.shape[:3], 1)

@@ -7,10 +7,11 @@ Source: D2L section 5.4 (vanishing gradients); Glorot and Bengio (2010).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from selection.study.activations import ACTIVATIONS
 from selection.train import metrics
 from selection.train.batches import Rows, take_features
 from selection.train.bucket import Bucket
@@ -27,7 +28,7 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
     Shape: (T, L, 3) float64.
     """
     layers = [
-        Layer(layer.weight.detach().requires_grad_(), layer.bias)
+        replace(layer, weight=layer.weight.detach().requires_grad_())
         for layer in bucket.layers_of(line)
     ]
     alive = _backward(bucket, layers, rows, fold)
@@ -82,7 +83,7 @@ def _norm(weight: Tensor) -> Tensor:
 def _dead_shares(bucket: Bucket, alive: list[Tensor]) -> Tensor:
     """Return the share of units that are never active. Shape: (L, T) float64."""
     shares = torch.full((len(alive) + 1, bucket.trials), torch.nan, dtype=torch.float64)
-    if ACTIVATIONS[bucket.kind.activation].is_zero_below_zero:
+    if bucket.is_zero_below_zero:
         widths = [setting.widths for setting in bucket.settings]
         for position, (fires, true) in enumerate(
             zip(alive, zip(*widths, strict=True), strict=True)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch.nn.functional import linear
 
 from selection.study.activations import ActivationName
-from selection.train.activations import FUNCTIONS
+from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.weights import LayerWeights
 
 BLOCK_ROWS = 4096
@@ -25,19 +25,18 @@ def predict(
     layers: Sequence[LayerWeights], activation: ActivationName, features: NDArray[np.float32]
 ) -> NDArray[np.float32]:
     """Return the outputs of one MLP. Shape: (N, D) -> (N, C)."""
-    pairs = [
-        (torch.from_numpy(layer.weight).double(), torch.from_numpy(layer.bias).double())
-        for layer in layers
-    ]
+    parts = [[torch.from_numpy(part).double() for part in layer.parts.values()] for layer in layers]
     blocks = [np.empty((0, len(layers[-1].bias)), dtype=np.float32)]
-    activate = FUNCTIONS[activation].forward
+    function = FUNCTIONS[activation]
     with torch.inference_mode():
         for first in range(0, len(features), BLOCK_ROWS):
             unit = torch.from_numpy(features[first : first + BLOCK_ROWS])
-            for index, (weight, bias) in enumerate(pairs):
+            for index, (weight, bias, *mix) in enumerate(parts):
                 unit = linear(unit.double(), weight, bias)  # (B, H)
-                if index < len(pairs) - 1:
-                    unit = activate(unit)
+                if mix:
+                    unit = Parametric.of(function, mix[0], unit).outputs
+                elif index < len(parts) - 1:
+                    unit = function.forward(unit)
                 unit = unit.float()
             blocks.append(unit.numpy())
     return np.concatenate(blocks)

@@ -1,8 +1,9 @@
-"""Optimizers with one learning rate, penalty and momentum per member.
+"""Optimizers with one learning rate, penalty, momentum, betas and limit of the norm per member.
 
 Each follows torch.optim step for step; biases are never penalised. torch.optim itself takes one
 learning rate per group of parameters, not per slice of a tensor.
-Source: torch.optim.SGD, Adam, AdamW; Kingma and Ba 2015; Loshchilov and Hutter 2019.
+Source: torch.optim.SGD, Adam, AdamW; Kingma and Ba 2015; Loshchilov and Hutter 2019;
+torch.nn.utils.clip_grad_norm_, Pascanu et al. 2013.
 """
 
 from __future__ import annotations
@@ -16,43 +17,89 @@ from torch import Tensor
 from selection.study.setting import OptimizerName, Setting
 from selection.train.products import add_gradient, first, gradient_of
 
-BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-8
+# What clip_grad_norm_ adds to a norm.
+NORM_EPSILON = 1e-6
+# Factors of the learning rate for the scale of inputs and the mix of a parametric activation.
+# Source: Holzmueller et al. (2024), RealMLP, table A.1.
+SCALE_RATE, MIX_RATE = 6.0, 0.1
 
 
 @dataclass(eq=False)
 class Layer:
-    """Hold one layer of all members. Shape: weight (M, H, D), bias (M, H, 1)."""
+    """Hold one layer of all members; scale and mix where their kind has them.
+
+    scale multiplies the inputs of the layer, mix is the share of the activation behind it.
+    Shape: weight (M, H, D), bias (M, H, 1), scale (M, 1, D), mix (M, H, 1).
+    """
 
     weight: Tensor
     bias: Tensor
+    scale: Tensor | None = None
+    mix: Tensor | None = None
+
+
+@dataclass(eq=False)
+class Learned:
+    """Hold what a parameter needs to be moved: its states, its factor on the rate, its penalty."""
+
+    states: list[Tensor]
+    rate: float = 1.0
+    is_penalised: bool = False
 
 
 class Optimizer:
-    """Update members in place. Rates are (M, 1, 1); states are shaped like weights and biases."""
+    """Update members in place. Rates are (M, 1, 1); states are shaped like weights and biases.
+
+    Either all members clip their gradients or none does.
+    """
 
     state_tensors = 0
 
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         self.rate = _per_member([s.learning_rate for s in settings], folds, like)
-        self.penalty = _per_member([s.weight_decay + s.l2 for s in settings], folds, like)
-        self.is_penalised = any(s.weight_decay + s.l2 > 0 for s in settings)
-        self.states: list[list[Tensor]] = []
+        self.penalty = _per_member([s.penalty for s in settings], folds, like)
+        self.is_penalised = any(s.penalty > 0 for s in settings)
+        self.limit: Tensor | None = None
+        if settings[0].clip_norm > 0:
+            self.limit = _per_member([s.clip_norm for s in settings], folds, like)
+        # By layer and name.
+        self._learned: dict[tuple[int, str], Learned] = {}
+        # Parameters and gradients that wait until the gradients of all are known.
+        self._held: list[tuple[Learned, Tensor, Tensor]] = []
+
+    @property
+    def moved(self) -> list[Tensor]:
+        """The tensors that follow from learning rate and penalty."""
+        return [self.rate, self.penalty]
+
+    def lines(self, rate: Tensor, penalty: Tensor) -> list[Tensor]:
+        """Return the values of `moved` for other rates and penalties. Shape: any, the same."""
+        return [rate, penalty]
 
     def watch(self, layers: Sequence[Layer]) -> None:
-        """Lay out the states of every weight and bias."""
-        self.states = [
-            [torch.zeros_like(parameter) for _ in range(self.state_tensors)]
-            for layer in layers
-            for parameter in (layer.weight, layer.bias)
-        ]
+        """Lay out the states of every parameter."""
+        for index, layer in enumerate(layers):
+            self._watch(index, "weight", layer.weight, is_penalised=True)
+            self._watch(index, "bias", layer.bias)
+            if layer.scale is not None:
+                self._watch(index, "scale", layer.scale, SCALE_RATE)
+            if layer.mix is not None:
+                self._watch(index, "mix", layer.mix, MIX_RATE)
+
+    def _watch(
+        self, index: int, name: str, value: Tensor, rate: float = 1.0, *, is_penalised: bool = False
+    ) -> None:
+        states = [torch.zeros_like(value) for _ in range(self.state_tensors)]
+        self._learned[index, name] = Learned(states, rate, is_penalised)
 
     def keep(self, members: Tensor) -> None:
         """Drop all members but these. Shape: (M',) int64."""
         self.rate = self.rate[members]
         self.penalty = self.penalty[members]
-        for states in self.states:
-            for index, state in enumerate(states):
-                states[index] = state[members]
+        if self.limit is not None:
+            self.limit = self.limit[members]
+        for learned in self._learned.values():
+            learned.states = [state[members] for state in learned.states]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         """Prepare one step; return what the gradient of each row's outputs is multiplied by.
@@ -64,18 +111,62 @@ class Optimizer:
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        """Take one step with the gradient delta @ (scale * rows)^T.
+        """Take one step with the gradient delta @ (scale * rows)^T, or keep it until end_step.
 
         Shape: delta (M', H, B), rows (M' or F', D, B), scale (M', 1, 1): the first M' members take
         the step.
         """
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        gradient = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
-        if self.is_penalised:
-            self._penalise(weight, gradient)
-        self._move(weight, gradient, self.states[2 * index])
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
+        of_weight = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
+        self.move(index, "bias", bias, _sum_of_rows(delta, bias))
+        if layer.scale is not None:
+            # Of the product of weight and scale so far: each has the other as its factor.
+            factor = first(layer.scale, members)
+            of_scale = (of_weight * weight).sum(dim=1, keepdim=True)  # (M', 1, D)
+            of_weight.mul_(factor)
+            self.move(index, "scale", factor, of_scale)
+        self.move(index, "weight", weight, of_weight)
+
+    def move(self, index: int, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a parameter of the first M' members, or keep its gradient until end_step.
+
+        The gradient is overwritten. Shape: (M', ...) each.
+        """
+        learned = self._learned[index, name]
+        if self.limit is None:
+            self._take(learned, parameter, gradient)
+        else:
+            self._held.append((learned, parameter, gradient))
+
+    def end_step(self, seen: Tensor | None) -> None:
+        """Take the step with the gradients that were kept, clipped by the norm of each member's.
+
+        seen marks the inputs of the first layer that a member uses: others do not count.
+        Shape: (M, 1, D).
+        """
+        if self.limit is None:
+            return
+        gradients = [gradient for _, _, gradient in self._held]
+        for learned, _, gradient in self._held:
+            if seen is not None and learned is self._learned[0, "weight"]:
+                gradient.mul_(first(seen, gradient.size(0)))
+        factor = _clipping(gradients, first(self.limit, gradients[0].size(0)))
+        for held in self._held:
+            held[2].mul_(factor)
+            self._take(*held)
+        self._held.clear()
+
+    def _take(self, learned: Learned, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a parameter along its gradient."""
+        if learned.is_penalised and self.is_penalised:
+            self._penalise(parameter, gradient)
+        if learned.rate == 1.0:
+            self._move(parameter, gradient, learned.states)
+            return
+        step = torch.zeros_like(parameter)
+        self._move(step, gradient, learned.states)
+        parameter.add_(step, alpha=learned.rate)
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
@@ -93,8 +184,14 @@ class Sgd(Optimizer):
 
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
-        self.shrink = 1.0 - self.rate * self.penalty
-        self.step = -self.rate
+        self.step, self.shrink = self.lines(self.rate, self.penalty)
+
+    @property
+    def moved(self) -> list[Tensor]:
+        return [self.step, self.shrink]
+
+    def lines(self, rate: Tensor, penalty: Tensor) -> list[Tensor]:
+        return [-rate, 1.0 - rate * penalty]
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
@@ -108,12 +205,21 @@ class Sgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
+        if layer.scale is not None:
+            super().update(index, layer, delta, rows, scale)
+            return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         if self.is_penalised:
             weight.mul_(first(self.shrink, members))
         add_gradient(weight, _scaled(delta, scale), rows)
         bias.add_(_sum_of_rows(delta, bias))
+
+    def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
+        weight.mul_(first(self.shrink, weight.size(0)))
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        parameter.add_(gradient)
 
 
 class MomentumSgd(Optimizer):
@@ -136,12 +242,12 @@ class MomentumSgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if self.is_nesterov:
+        if self.is_nesterov or self.limit is not None or layer.scale is not None:
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        velocity = first(self.states[2 * index][0], members)
+        velocity = first(self._learned[index, "weight"].states[0], members)
         if self.shared is None:
             velocity.mul_(first(self.momentum, members))
         keep = 1.0 if self.shared is None else self.shared
@@ -149,7 +255,7 @@ class MomentumSgd(Optimizer):
         if self.is_penalised:
             self._penalise(weight, velocity)
         weight.addcmul_(velocity, -first(self.rate, members))
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
+        self.move(index, "bias", bias, _sum_of_rows(delta, bias))
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
@@ -167,20 +273,29 @@ class Adam(Optimizer):
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
         self.is_decoupled = settings[0].kind.optimizer == "adamw"
+        self.beta1 = _beta([s.beta1 for s in settings], folds, like)
+        self.beta2 = _beta([s.beta2 for s in settings], folds, like)
+        self.epsilon = _shared_or_per_member([s.eps for s in settings], folds, like)
+        self._constants: list[float | Tensor] = []  # of the members that take the current step
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
+        self.beta1, self.beta2 = self.beta1.keep(members), self.beta2.keep(members)
+        self.epsilon = _kept(self.epsilon, members)
         self.steps = self.steps[members]
         self.first, self.second = self.first[members], self.second[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         members = share.size(0) * trials
         steps = first(self.steps, members).add_(1.0)
-        first(self.first, members).copy_(first(self.rate, members) / (1.0 - BETA_1**steps))
-        first(self.second, members).copy_((1.0 - BETA_2**steps).sqrt())
+        beta1, beta2 = (_of_first(each.exact, members) for each in (self.beta1, self.beta2))
+        first(self.first, members).copy_(first(self.rate, members) / (1.0 - beta1**steps))
+        first(self.second, members).copy_((1.0 - beta2**steps).sqrt())
+        constants = (self.beta1.rest, self.beta2.own, self.beta2.rest, self.epsilon)
+        self._constants = [_of_first(each, members) for each in constants]
         return share
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
@@ -193,10 +308,30 @@ class Adam(Optimizer):
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
         mean, square = first(states[0], members), first(states[1], members)
-        mean.lerp_(gradient, 1.0 - BETA_1)
-        square.mul_(BETA_2).addcmul_(gradient, gradient, value=1.0 - BETA_2)
-        spread = square.sqrt().div_(first(self.second, members)).add_(EPSILON)
+        rest1, beta2, rest2, epsilon = self._constants
+        mean.lerp_(gradient, rest1)
+        square.mul_(beta2)
+        if isinstance(rest2, float):
+            square.addcmul_(gradient, gradient, value=rest2)
+        else:
+            square.addcmul_(gradient * rest2, gradient)
+        spread = square.sqrt().div_(first(self.second, members)).add_(epsilon)
         parameter.sub_(mean * first(self.first, members) / spread)
+
+
+@dataclass(frozen=True, eq=False)
+class Beta:
+    """Hold one beta of Adam: numbers where all members share it, or tensors (M, 1, 1).
+
+    exact and own are beta, the former in float64, and rest is 1 - beta.
+    """
+
+    exact: float | Tensor
+    own: float | Tensor
+    rest: float | Tensor
+
+    def keep(self, members: Tensor) -> Beta:
+        return Beta(*(_kept(each, members) for each in (self.exact, self.own, self.rest)))
 
 
 def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:
@@ -209,7 +344,18 @@ def optimizer_class(setting: Setting) -> type[Optimizer]:
     name: OptimizerName = setting.kind.optimizer
     if name != "sgd":
         return Adam
-    return MomentumSgd if setting.momentum > 0 else Sgd
+    # Plain SGD has no gradient that could be clipped; without momentum the other is the same.
+    return MomentumSgd if setting.momentum > 0 or setting.clip_norm > 0 else Sgd
+
+
+def _clipping(gradients: Sequence[Tensor], limit: Tensor) -> Tensor:
+    """Return what brings the norm over all gradients of each member down to its limit.
+
+    Shape: gradients (M', ...), limit (M', 1, 1) -> (M', 1, 1).
+    """
+    norms = [torch.linalg.vector_norm(each, dim=(1, 2)) for each in gradients]
+    norm = torch.linalg.vector_norm(torch.stack(norms), dim=0).view(-1, 1, 1)
+    return limit.div(norm.add_(NORM_EPSILON)).clamp_(max=1.0)
 
 
 def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
@@ -219,6 +365,27 @@ def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
 def _sum_of_rows(delta: Tensor, bias: Tensor) -> Tensor:
     """Return the gradient of a bias. Shape: delta (M', H, B) -> (M', H, 1)."""
     return delta.sum(dim=2, keepdim=True, dtype=bias.dtype)
+
+
+def _beta(values: Sequence[float], folds: int, like: Tensor) -> Beta:
+    return Beta(
+        _shared_or_per_member(values, folds, like.new_empty(0, dtype=torch.float64)),
+        _shared_or_per_member(values, folds, like),
+        _shared_or_per_member([1.0 - value for value in values], folds, like),
+    )
+
+
+def _shared_or_per_member(values: Sequence[float], folds: int, like: Tensor) -> float | Tensor:
+    """Return the one value that all members share, which computes faster, or one for each."""
+    return values[0] if len(set(values)) == 1 else _per_member(values, folds, like)
+
+
+def _kept(value: float | Tensor, members: Tensor) -> float | Tensor:
+    return value if isinstance(value, float) else value[members]
+
+
+def _of_first(value: float | Tensor, count: int) -> float | Tensor:
+    return value if isinstance(value, float) else first(value, count)
 
 
 def _per_member(values: Sequence[float], folds: int, like: Tensor) -> Tensor:

@@ -100,6 +100,8 @@ class Pack:
         units = _widest([bucket.dropped_units for bucket in self._buckets])
         epoch = Epoch(self.rows, self.folds, self.seed, self.epoch, self.batch_size, units)
         self._order = epoch.order
+        for bucket in self._buckets:
+            bucket.begin_epoch(self.epoch, epoch.fold_steps)
         done = 0
         if self._graph is not None or self._is_worth_a_graph(epoch):
             done = self._replay(epoch)
@@ -210,8 +212,8 @@ class Pack:
         loss, score = self._running_columns(line)
         return float(loss[column]), float(score[column])
 
-    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers. Shape: (fan_out, fan_in) and (fan_out,) per layer."""
+    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return one member's weight, bias and mix of each layer, see Bucket.weights_of."""
         fan_in = self.rows.fan_in[self.folds[line]]
         for bucket, span in self._spans():
             if span.start <= column < span.stop:

@@ -148,7 +148,8 @@ def _plan_group(
     folds = max(1, min(folds, len(rows.folds)))
     kinds: dict[object, list[int]] = {}
     for index in indices:
-        key = (settings[index].kind, optimizer_class(settings[index]))
+        setting = settings[index]
+        key = (setting.kind, optimizer_class(setting), setting.clip_norm > 0)
         kinds.setdefault(key, []).append(index)
     buckets = tuple(
         bucket for kind in kinds.values() for bucket in _buckets(kind, settings, rows, folds)
@@ -201,8 +202,11 @@ def _memory_members(settings: Sequence[Setting], rows: Rows) -> int:
 def _member_bytes(setting: Setting, rows: Rows) -> int:
     evaluated = EVALUATION_ROWS[rows.like.device.type]
     weights = padded_weights([setting], rows) * (2 + optimizer_class(setting).state_tensors)
+    if setting.kind.input_scaling:
+        weights += _weights(setting.widths[:1], rows)
     batch = max(4 * min(setting.kind.batch_size, rows.count), evaluated)
-    step = batch * (sum(setting.widths) + rows.outputs)
+    tensors = 3 if setting.kind.parametric_activation else 1
+    step = batch * (tensors * sum(setting.widths) + rows.outputs)
     kept = 3 * rows.count * rows.outputs
     return rows.like.element_size() * (weights + step + kept)
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from selection.data.prepare import FoldData
@@ -49,8 +50,7 @@ class Fitted:
     @property
     def is_finite(self) -> bool:
         return all(
-            np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()
-            for layer in self.layers
+            np.isfinite(part).all() for layer in self.layers for part in layer.parts.values()
         )
 
 
@@ -92,14 +92,19 @@ def _fitted(
         for line, fold in enumerate(pack.folds):
             count = len(folds[fold].training)
             batches = math.ceil(count / setting.kind.batch_size)
-            layers = tuple(_layer(weight, bias) for weight, bias in pack.weights_of(line, 0))
+            layers = tuple(_layer(*parts) for parts in pack.weights_of(line, 0))
             updates = batches * epochs
             fitted[fold] = Fitted(layers, count, batches, updates, *pack.running(line, 0))
     return [fitted[fold] for fold in range(len(folds))]
 
 
-def _layer(weight: Tensor, bias: Tensor) -> LayerWeights:
-    return LayerWeights(weight.float().cpu().numpy().copy(), bias.float().cpu().numpy().copy())
+def _layer(weight: Tensor, bias: Tensor, mix: Tensor | None) -> LayerWeights:
+    return LayerWeights(_exported(weight), _exported(bias), None if mix is None else _exported(mix))
+
+
+def _exported(part: Tensor) -> NDArray[np.float32]:
+    exported: NDArray[np.float32] = part.float().cpu().numpy().copy()
+    return exported
 
 
 def _train_all(

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor
 
 from selection.data.prepare import FoldData
+from selection.workflows.baseline_weights import training_weights
 from selection.workflows.log_probabilities import log_probabilities
 
 ITERATIONS = 100
@@ -27,7 +28,7 @@ def fit_boosting(fold: FoldData, seed: int) -> NDArray[np.floating[Any]]:
     unseen = fold.features[fold.validation]
     kind = HistGradientBoostingClassifier if fold.classes else HistGradientBoostingRegressor
     model = kind(max_iter=ITERATIONS, early_stopping=False, random_state=seed)
-    model.fit(rows, targets)
+    model.fit(rows, targets, sample_weight=training_weights(fold))
     if fold.classes:
         return log_probabilities(model, unseen, fold.classes)
     predicted: NDArray[np.floating[Any]] = model.predict(unseen)

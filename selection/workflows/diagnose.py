@@ -288,7 +288,7 @@ def _diagnose(
         negligible=negligible_loss(
             spec.task,
             facts.targets,
-            is_standardized=spec.sections.data.prepare == "standardize",
+            is_standardized=spec.sections.data.is_target_standardized,
         ),
         ratio=validation_ratio(cv.folds, is_time_series=cv.kind == "time_series"),
         level=spec.sections.assessment.level,
@@ -309,7 +309,7 @@ def _loss(spec: StudySpec, facts: RowFacts, fold: BaselineFold) -> float:
         chosen = log_softmax(fold.outputs)[np.arange(len(targets)), targets.astype(np.int64)]
         return -float(chosen.mean())
     unit = 1.0
-    if spec.sections.data.prepare == "standardize":
+    if spec.sections.data.is_target_standardized:
         training = facts.targets[_is_trained(spec, of_row, is_validated)]
         # As prepared: the std of a constant target is a rounding error, not always 0.
         unit = 1.0 if training.min() == training.max() else float(np.std(training))

@@ -20,6 +20,7 @@ from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold, TimeSeri
 from sklearn.preprocessing import StandardScaler
 
 from selection.data.prepare import FoldData
+from selection.workflows.baseline_weights import training_weights
 from selection.workflows.log_probabilities import log_probabilities
 
 # Strongest first. Weaker ones are tried while the weakest so far is the best, but not for classes:
@@ -65,11 +66,18 @@ def fit_linear(
         is_classes=fold.classes > 0,
         is_time_series=is_time_series,
     )
-    penalty = _choose_penalty(rows[chosen], targets[chosen], splits, fold.classes)
+    weights = training_weights(fold)
+    penalty = _choose_penalty(
+        rows[chosen],
+        targets[chosen],
+        None if weights is None else weights[chosen],
+        splits,
+        fold.classes,
+    )
     values = len(training) * rows.shape[1] * max(fold.classes, 1)
     most = min(MOST_ITERATIONS, max(FEWEST_ITERATIONS, int(MOST_VALUES / values)))
     outputs, is_converged = _predict(
-        rows, targets, fold.features[fold.validation], fold.classes, penalty, most
+        rows, targets, weights, fold.features[fold.validation], fold.classes, penalty, most
     )
     return LinearFit(outputs, penalty, is_converged)
 
@@ -106,21 +114,33 @@ def _splits(
 def _choose_penalty(
     rows: NDArray[Any],
     targets: NDArray[Any],
+    weights: NDArray[np.float64] | None,
     splits: Sequence[tuple[NDArray[np.int64], NDArray[np.int64]]],
     classes: int,
 ) -> float:
-    """Return the penalty with the least mean loss over splits of the rows, of equals the weaker."""
+    """Return the penalty with the least mean loss over splits of the rows, of equals the weaker.
+
+    weights count for fits, not for losses.
+    """
 
     def mean_loss(penalty: float) -> float:
         losses = []
         for inside, outside in usable:
             outputs, _ = _predict(
-                rows[inside], targets[inside], rows[outside], classes, penalty, FEWEST_ITERATIONS
+                rows[inside],
+                targets[inside],
+                None if weights is None else weights[inside],
+                rows[outside],
+                classes,
+                penalty,
+                FEWEST_ITERATIONS,
             )
             losses.append(_loss(outputs, targets[outside], classes))
         return float(np.mean(losses))
 
     usable = [split for split in splits if not classes or len(np.unique(targets[split[0]])) > 1]
+    if weights is not None:
+        usable = [split for split in usable if weights[split[0]].any()]
     if not usable:
         return USUAL
     losses = {penalty: mean_loss(penalty) for penalty in PENALTIES}
@@ -144,6 +164,7 @@ def _loss(outputs: NDArray[Any], targets: NDArray[Any], classes: int) -> float:
 def _predict(
     rows: NDArray[Any],
     targets: NDArray[Any],
+    weights: NDArray[np.float64] | None,
     unseen: NDArray[Any],
     classes: int,
     penalty: float,
@@ -154,10 +175,11 @@ def _predict(
     inside, outside = scaler.transform(rows), scaler.transform(unseen)
     if not classes:
         # The other solvers lose digits, and warn, where there are more inputs than rows.
-        ridge = Ridge(alpha=penalty, solver="svd").fit(inside, targets.astype(np.float64))
+        ridge = Ridge(alpha=penalty, solver="svd")
+        ridge.fit(inside, targets.astype(np.float64), sample_weight=weights)
         return ridge.predict(outside)[:, None], True
     model = LogisticRegression(C=1.0 / penalty, max_iter=iterations)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(inside, targets)
+        model.fit(inside, targets, sample_weight=weights)
     return log_probabilities(model, outside, classes), int(model.n_iter_.max()) < iterations

@@ -36,10 +36,12 @@ from selection.store.records import Records
 from selection.store.study_record import StudyRecord
 from selection.study.changes import RECORDED, differences
 from selection.study.data_facts import DataFacts
+from selection.study.recipes import RecipeFacts
 from selection.study.spec import StudySpec, most_features
 from selection.study.trial import Outputs
 from selection.train.device import Device
 from selection.train.fit import RungPredictions, Trainer
+from selection.workflows.loss_checks import check_class_weights, check_weights, smoothing_warnings
 from selection.workflows.warm_start import warm_start
 
 # No trial depends on these: a table may lie elsewhere and be written otherwise, as long as its
@@ -71,10 +73,11 @@ def installed_versions() -> dict[str, str]:
 class StudyData:
     """Hold the development rows of a study and their folds.
 
-    frame is the table that a study of arrays was given, held-out rows included; folder is that of
-    fetched data sets.
+    spec is the study with what its recipe says of these rows. frame is the table that a study of
+    arrays was given, held-out rows included; folder is that of fetched data sets.
     """
 
+    spec: StudySpec
     dataset: Dataset
     plan: FoldPlan
     facts: DataFacts
@@ -88,11 +91,15 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
     Raises: DataError if the rows cannot be had or break a rule of the study.
     """
     dataset = load_development(spec, folder, frame)
+    spec = spec.with_rows(_row_facts(spec, dataset))
     _check_features(spec, dataset)
+    check_class_weights(spec, dataset)
     check_scale(dataset, spec)
     plan = make_splits(dataset, spec)
+    check_weights(spec, dataset, plan)
     folds = [fold_identity(split) for split in plan.splits]
     warnings = [*dataset.warnings, *plan.warnings, *_provenance_warnings(spec, dataset, folds)]
+    warnings += smoothing_warnings(spec)
     duplicates = duplicate_rows_across_folds(dataset, plan.splits)
     if duplicates:
         warnings.append(
@@ -111,7 +118,13 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
         duplicate_rows=duplicates,
         warnings=tuple(warnings),
     )
-    return StudyData(dataset, plan, facts, frame, folder)
+    return StudyData(spec, dataset, plan, facts, frame, folder)
+
+
+def _row_facts(spec: StudySpec, dataset: Dataset) -> RecipeFacts:
+    is_image = dataset.features.dtype == np.uint8
+    folds = spec.sections.cv.folds
+    return RecipeFacts(len(dataset), folds, is_image, tuple(dataset.categories))
 
 
 def _check_features(spec: StudySpec, dataset: Dataset) -> None:

@@ -192,3 +192,26 @@ def test_long_labels_and_float32_labels_come_back() -> None:
     for odd in (rows.astype(complex), [["1_0", "2"]], np.ma.masked_array(rows)):
         with pytest.raises(ValueError, match="features must"):
             model.predict(odd)
+
+
+def test_weights_of_rows_belong_to_the_rows() -> None:
+    target = list("xyxyxyxy")
+    weights = np.arange(8.0)
+    frame, section = table_from_arrays(
+        FRAME.rename(columns={"size": "weights"}), target, sample_weight=weights
+    )
+    assert section["weights"] == "weights_"
+    assert frame["weights_"].tolist() == weights.tolist()
+    values = np.arange(8.0)[:, None]
+    prints = set()
+    for given in (weights, weights + 1.0, None):
+        frame, section = table_from_arrays(values, target, sample_weight=given)
+        dataset = load_development(make_spec(section), Path("nowhere"), frame)
+        assert dataset.feature_names == ("feature_0",)
+        prints.add(dataset.fingerprint)
+        if given is not None:
+            assert dataset.weights is not None
+            assert dataset.weights.tolist() == given[dataset.features[:, 0].astype(int)].tolist()
+    assert len(prints) == 3
+    with pytest.raises(DataError, match="leave to the arguments"):
+        table_from_arrays(values, target, section={"weights": "w"})

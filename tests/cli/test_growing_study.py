@@ -13,6 +13,7 @@ from tests.command_line import Cli
 
 STUDY = """
 name = "more"
+recipe = "book"
 seed = 1
 [data]
 path = "t.csv"

@@ -9,6 +9,7 @@ from tests.command_line import Cli
 NAMES = ("\x1b[2Jred", "\x1b]0;title\x07green")
 STUDY = """
 name = "hostile"
+recipe = "book"
 [data]
 path = "t.csv"
 target = "y"

@@ -13,6 +13,7 @@ from tests.command_line import Cli
 
 STUDY = """
 name = {name}
+recipe = "book"
 [data]
 dataset = "iris"
 held_out = 0.2

@@ -9,17 +9,40 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
+from sklearn.impute import MissingIndicator, SimpleImputer
+from sklearn.pipeline import FunctionTransformer, make_pipeline
+from sklearn.preprocessing import (
+    MinMaxScaler,
+    OneHotEncoder,
+    QuantileTransformer,
+    RobustScaler,
+    StandardScaler,
+)
 
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
-from selection.data.prepare import FoldData, fit_preparation, prepare_folds
-from selection.errors import DataError
+from selection.data.prepare import (
+    Appended,
+    FoldData,
+    fit_preparation,
+    preparation_from_json,
+    preparation_to_json,
+    prepare_folds,
+)
+from selection.data.scaling import Linear, fit_scaling, scaling_to_json
+from selection.errors import DataError, StudyFileError
 from selection.study.spec import StudySpec
 
 Study = Callable[..., StudySpec]
 COLOURS = ("red", "green", "blue")
+SCALERS = {
+    "standardize": StandardScaler(),
+    "scale": MinMaxScaler(),
+    "robust": make_pipeline(
+        RobustScaler(), FunctionTransformer(lambda values: values / np.hypot(1.0, values / 3.0))
+    ),
+    "quantile": QuantileTransformer(n_quantiles=10, output_distribution="normal"),
+}
 
 
 def dataset_of(features: NDArray[Any], target: NDArray[Any], colours: bool = False) -> Dataset:
@@ -68,15 +91,15 @@ def prepared(
     return prepare_folds(dataset, make_splits(dataset, spec).splits, spec, dtype)
 
 
-@pytest.mark.parametrize(
-    ("prepare", "scaler"), [("standardize", StandardScaler()), ("scale", MinMaxScaler())]
-)
+@pytest.mark.parametrize("prepare", SCALERS)
 def test_scalers_are_fitted_on_training_rows(
-    study: Study, numbers: NDArray[np.float64], prepare: str, scaler: Any
+    study: Study, numbers: NDArray[np.float64], prepare: str
 ) -> None:
-    for fold in prepared(study, dataset_of(numbers, CLASSES), prepare):
-        expected = scaler.fit(numbers[fold.training]).transform(numbers)
-        np.testing.assert_allclose(fold.features, expected, atol=1e-12)
+    # Of a constant column scikit-learn's quantiles make their least score.
+    columns = numbers[:, :3] if prepare == "quantile" else numbers
+    for fold in prepared(study, dataset_of(columns, CLASSES), prepare):
+        expected = SCALERS[prepare].fit(columns[fold.training]).transform(columns)
+        np.testing.assert_allclose(fold.features, expected, atol=1e-9)
 
 
 def test_none_leaves_features_alone(study: Study, numbers: NDArray[np.float64]) -> None:
@@ -85,16 +108,17 @@ def test_none_leaves_features_alone(study: Study, numbers: NDArray[np.float64]) 
     assert all(fold.features is folds[0].features for fold in folds)
 
 
-@pytest.mark.parametrize("prepare", ["standardize", "scale", "none"])
+@pytest.mark.parametrize("prepare", [*SCALERS, "none"])
 def test_medians_of_training_rows_fill_holes(
     study: Study, holes: NDArray[np.float64], prepare: str
 ) -> None:
     for fold in prepared(study, dataset_of(holes, CLASSES), prepare, impute="median"):
         imputer = SimpleImputer(strategy="median").fit(holes[fold.training])
         expected = imputer.transform(holes)
-        if prepare != "none":
-            scaler = StandardScaler() if prepare == "standardize" else MinMaxScaler()
-            expected = scaler.fit(expected[fold.training]).transform(expected)
+        if prepare == "quantile":
+            expected = fit_scaling(expected[fold.training], "quantile").apply(expected)
+        elif prepare != "none":
+            expected = SCALERS[prepare].fit(expected[fold.training]).transform(expected)
         np.testing.assert_allclose(fold.features, expected, atol=1e-12)
 
 
@@ -112,6 +136,73 @@ def test_categories_of_training_rows_become_columns(
             StandardScaler().fit(numbers[fold.training]).transform(numbers),
             atol=1e-12,
         )
+
+
+def test_missing_numbers_of_training_columns_have_an_indicator(
+    study: Study, holes: NDArray[np.float64]
+) -> None:
+    """As scikit-learn's MissingIndicator has it."""
+    dataset = dataset_of(holes, CLASSES, colours=True)
+    options = {"impute": "median", "missing_indicators": True}
+    widths = set()
+    for fold in prepared(study, dataset, "robust", **options):
+        oracle = MissingIndicator(error_on_new=False).fit(holes[fold.training])
+        expected = oracle.transform(holes)
+        widths.add(expected.shape[1])
+        np.testing.assert_array_equal(fold.features[:, fold.indicators], expected)
+        assert fold.indicators == slice(5, 5 + expected.shape[1])
+        plain = prepared(study, dataset, "robust", impute="median")[fold.fold].features
+        np.testing.assert_array_equal(
+            np.delete(fold.features, fold.indicators, axis=1), plain, strict=True
+        )
+    assert widths == {4, 5}, "one column has one hole, which one fold does not train on"
+    assert replace(dataset, has_indicators=True).inputs == 5 + 5 + 3
+    assert dataset.inputs == 5 + 3
+
+
+def test_no_column_is_indicated_where_nothing_is_missing(
+    study: Study, numbers: NDArray[np.float64]
+) -> None:
+    options = {"impute": "median", "missing_indicators": True}
+    for fold in prepared(study, dataset_of(numbers, CLASSES), "standardize", **options):
+        assert fold.features.shape == (50, 5)
+    pixels = np.random.default_rng(0).integers(0, 256, size=(50, 9), dtype=np.uint8)
+    assert replace(dataset_of(pixels, CLASSES), has_indicators=True).inputs == 9
+    for fold in prepared(study, dataset_of(pixels, CLASSES), "scale", **options):
+        assert (fold.numeric, fold.indicators) == (9, slice(9, 9))
+
+
+def test_indicators_need_filled_numbers(study: Study) -> None:
+    data = {"path": "t.csv", "target": "y", "missing_indicators": True}
+    with pytest.raises(StudyFileError, match="missing_indicators needs impute"):
+        study(data)
+    study({**data, "impute": "median"})
+
+
+def test_a_fold_says_what_each_of_its_columns_is(study: Study, holes: NDArray[np.float64]) -> None:
+    dataset = dataset_of(holes, CLASSES, colours=True)
+    dataset.categories["colour"][7] = "mauve"
+    sizes = np.array(["small", "large"], dtype=object)[np.arange(50) // 25]
+    dataset = replace(dataset, categories={**dataset.categories, "size": sizes})
+    options = {"impute": "median", "missing_indicators": True}
+    for fold in prepared(study, dataset, "quantile", **options):
+        colours = 3 + (7 in fold.training)
+        shown = fold.appended.indicators
+        assert fold.appended == Appended(shown, (colours, 2))
+        assert fold.numeric == 5
+        assert fold.indicators == slice(5, 5 + shown)
+        colour, size = fold.blocks
+        assert colour == slice(5 + shown, 5 + shown + colours)
+        assert size == slice(colour.stop, fold.features.shape[1])
+        assert (fold.features[:, size].sum(axis=1) == 1).all()
+        np.testing.assert_array_equal(fold.features[:, size][:, 1], sizes == "small")
+        is_known = dataset.categories["colour"] != "mauve"
+        assert (fold.features[is_known, colour].sum(axis=1) == 1).all()
+    for fold in prepared(study, dataset_of(np.empty((50, 0)), CLASSES, colours=True), "robust"):
+        assert (fold.numeric, fold.indicators) == (0, slice(0, 0))
+        assert fold.blocks == (slice(0, 3),)
+    fold = prepared(study, dataset_of(np.ones((50, 2)), CLASSES), "none")[0]
+    assert (fold.numeric, fold.indicators, fold.blocks) == (2, slice(2, 2), ())
 
 
 def test_category_unknown_in_training_is_all_zeros(
@@ -149,10 +240,11 @@ def test_rows_beyond_one_chunk_are_prepared(study: Study) -> None:
     np.testing.assert_allclose(fold.features, expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("prepare", ["standardize", "robust", "quantile"])
 def test_continuous_target_is_standardised_by_training_rows(
-    study: Study, numbers: NDArray[np.float64]
+    study: Study, numbers: NDArray[np.float64], prepare: str
 ) -> None:
-    for fold in prepared(study, dataset_of(numbers, VALUES), "standardize"):
+    for fold in prepared(study, dataset_of(numbers, VALUES), prepare):
         assert fold.target_mean == pytest.approx(VALUES[fold.training].mean(), rel=1e-14)
         assert fold.target_std == pytest.approx(VALUES[fold.training].std(), rel=1e-12)
         again = fold.targets * fold.target_std + fold.target_mean
@@ -188,7 +280,7 @@ def test_arrays_are_contiguous_and_of_the_type_asked(
         assert fold.classes == 2
 
 
-@pytest.mark.parametrize("prepare", ["standardize", "scale"])
+@pytest.mark.parametrize("prepare", SCALERS)
 def test_validation_rows_leak_nothing(
     study: Study, holes: NDArray[np.float64], prepare: str
 ) -> None:
@@ -205,8 +297,8 @@ def test_validation_rows_leak_nothing(
             dataset, features=features, target=target, categories={"colour": colours}
         )
         clean, dirty = (fit_preparation(d, split.training, spec) for d in (dataset, poisoned))
-        for name in ("fill", "center", "scale"):
-            np.testing.assert_array_equal(getattr(clean, name), getattr(dirty, name))
+        np.testing.assert_array_equal(clean.fill, dirty.fill)
+        assert scaling_to_json(clean.scaling) == scaling_to_json(dirty.scaling)
         assert clean.categories == dirty.categories
         assert (clean.target_mean, clean.target_std) == (dirty.target_mean, dirty.target_std)
         # The rows that are trained on come out the same, bit by bit.
@@ -248,3 +340,15 @@ def test_table_of_categories_alone(study: Study) -> None:
     for fold in prepared(study, dataset, "standardize"):
         assert fold.features.shape == (50, 3)
         np.testing.assert_array_equal(fold.features.sum(axis=1), np.ones(50))
+
+
+def test_constants_of_an_earlier_version_are_read(study: Study, holes: NDArray[np.float64]) -> None:
+    """Their center and scale stood beside fill."""
+    spec = study({"path": "t.csv", "target": "y", "impute": "median"})
+    preparation = fit_preparation(dataset_of(holes, CLASSES), np.arange(50), spec)
+    value = preparation_to_json(preparation)
+    assert isinstance(preparation.scaling, Linear)
+    value |= {name: value["scaling"][name] for name in ("center", "scale")}
+    del value["scaling"]
+    again = preparation_from_json(value)
+    np.testing.assert_array_equal(again.apply(holes, {}), preparation.apply(holes, {}))

@@ -111,3 +111,34 @@ def test_rows_that_are_not_prepared_must_fit_float32(
 )
 def test_sparse_and_skewed_columns_are_no_error(study: Study, table: Table, values: Any) -> None:
     check(study, table(frame_of(values)))
+
+
+@pytest.mark.parametrize("prepare", ["robust", "quantile"])
+def test_far_cells_are_no_error_where_they_are_clipped(
+    study: Study, table: Table, prepare: str
+) -> None:
+    values = np.r_[NORMAL[4:], [1e30] * 4]
+    _, prepared = check(study, table(frame_of(values)), prepare=prepare)
+    assert len(np.unique(prepared[:, 0])) > 30
+    assert np.abs(prepared).max() < 6.0
+
+
+@pytest.mark.parametrize("prepare", ["robust", "quantile"])
+@pytest.mark.parametrize(
+    "values", [np.r_[np.zeros(49), 1.0], np.exp(12 * NORMAL), np.full(50, 3.0), 1.7e12 + NORMAL]
+)
+def test_sparse_skewed_and_far_columns_are_no_error_otherwise_scaled(
+    study: Study, table: Table, values: Any, prepare: str
+) -> None:
+    check(study, table(frame_of(values)), prepare=prepare)
+
+
+def test_what_clipping_flattens_is_still_refused(study: Study, table: Table) -> None:
+    values = np.r_[np.arange(49.0) % 2 * (np.arange(49) < 10), 1e60]  # all quartiles are 0
+    with pytest.raises(DataError, match="float32 must tell most of its values"):
+        check(
+            study,
+            table(frame_of(values)),
+            prepare="robust",
+            held_out={"column": "b", "value": float(NORMAL[20])},
+        )

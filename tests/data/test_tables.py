@@ -246,9 +246,23 @@ def test_missing_elsewhere_is_refused_even_with_impute(study: Study, table: Tabl
     lines = refusal(study, path, impute="median", categorical=["c"], groups="g")
     assert [line.split(": ")[1].split(". ")[0] for line in lines] == [
         "the target must have no missing values, but got y (1)",
-        "categorical columns must have no missing values, but got c (1)",
         "groups must have no missing values, but got g (1)",
     ]
+
+
+def test_a_missing_category_is_one_of_its_own_with_impute_alone(study: Study, table: Table) -> None:
+    path = table("a,c,d,y\n1,x,1,u\n2,,,v\n3,NA,2,v\n4,z,2,u\n")
+    assert refusal(study, path, categorical=["c", "d"]) == [
+        f"{path}: categorical columns must have no missing values, but got c (2), d (1): "
+        '"NA" 1 rows were read as missing. '
+        'Write impute = "median", drop the columns, or fill them. '
+        'If such words are values, write missing = [""] in [data].'
+    ]
+    rows = read(study, path, categorical=["c", "d"], impute="median")
+    assert rows.categories["c"].tolist() == ["x", "", "", "z"]
+    assert rows.categories["d"].tolist() == ["1", "", "2", "2"]
+    named = read(study, path, categorical=["c", "d"], impute="median", missing=[""])
+    assert named.categories["c"].tolist() == ["x", "", "NA", "z"]
 
 
 def test_infinity_is_refused(study: Study, table: Table) -> None:
@@ -332,3 +346,43 @@ def test_a_table_that_is_released_gives_its_features_away(
     whole, given = (open_table(spec.sections.data, spec.task) for _ in range(2))
     np.testing.assert_array_equal(whole.rows().features, given.rows(release=True).features)
     assert set(given.columns.numbers) == set()
+
+
+# Weights of rows.
+
+
+def test_weights_are_read_and_are_no_feature(study: Study, table: Table) -> None:
+    rows = read(study, table("a,w,y\n1,0,u\n3,2.5,v\n5,1,u\n"), weights="w")
+    assert rows.feature_names == ("a",)
+    assert rows.weights is not None
+    assert rows.weights.tolist() == [0.0, 2.5, 1.0]
+    assert rows.take(np.array([1])).weights == [2.5]
+    assert read(study, table(PLAIN)).weights is None
+
+
+def test_other_weights_are_other_rows(study: Study, table: Table) -> None:
+    texts = ["a,w,y\n1,1,u\n3,2,v\n", "a,w,y\n1,1,u\n3,3,v\n"]
+    hashes = {hash_rows(read(study, table(text), weights="w")) for text in texts}
+    assert len(hashes) == 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "said"),
+    [
+        ("-1", "weights must be at least 0, but got -1 in row 2"),
+        ("", "weights must have no missing values, but got w (1)"),
+        ("much", 'a numeric column must be free of text, but got "much" in row 2'),
+    ],
+)
+def test_weights_that_are_none_are_refused(
+    study: Study, table: Table, cell: str, said: str
+) -> None:
+    path = table(f"a,w,y\n1,0,u\n3,{cell},v\n5,1,u\n")
+    (line,) = refusal(study, path, weights="w")
+    assert said in line
+
+
+def test_weights_must_be_a_column_of_their_own(study: Study, table: Table) -> None:
+    path = table(PLAIN)
+    assert "weights must name a column" in refusal(study, path, weights="w")[0]
+    assert "as target and weights" in refusal(study, path, weights="y")[0]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ import selection
 from selection.data.dataset import Dataset
 from selection.data.folds import Split
 from selection.data.prepare import fit_preparation, prepare_folds
+from selection.data.scaling import scaling_to_json
 from selection.errors import ExportError
 from selection.model.estimator import (
     AnyModel,
@@ -57,9 +59,12 @@ class Recipe:
     columns: int = 4
     is_image: bool = False
     is_imputed: bool = False
+    has_indicators: bool = False
+    has_gaps: bool = False
     categorical: tuple[str, ...] = ()
     widths: tuple[int, ...] = (6,)
     activation: str = "relu"
+    is_parametric: bool = False
     parts: tuple[NDArray[np.int64], ...] = (EVERYTHING,)
 
 
@@ -88,7 +93,8 @@ class Case:
         table = self.table if table is None else table
         features = table[list(self.dataset.feature_names)].to_numpy(dtype=np.float64)
         return features.copy(), {
-            name: np.array(table[name].tolist(), dtype=object) for name in self.recipe.categorical
+            name: np.array(table[name].fillna("").tolist(), dtype=object)
+            for name in self.recipe.categorical
         }
 
 
@@ -108,21 +114,29 @@ RECIPES = {
     "text": Recipe(classes=("no", "yes"), columns=0, categorical=("colour", "site"), widths=()),
     "linear": Recipe(prepare="scale", widths=()),
     "raw_values": Recipe(classes=(), prepare="none", is_imputed=True, widths=()),
+    "indicators": Recipe(
+        is_imputed=True, has_indicators=True, categorical=("colour",), parts=PARTS
+    ),
+    "gaps": Recipe(is_imputed=True, has_gaps=True, categorical=("colour", "site"), parts=PARTS),
+    "robust": Recipe(prepare="robust", is_imputed=True, categorical=("colour",)),
+    "quantile": Recipe(prepare="quantile", is_imputed=True, categorical=("colour",)),
+    "quantile_values": Recipe(classes=(), prepare="quantile", parts=PARTS),
     "class_ensemble": Recipe(is_imputed=True, categorical=("colour",), parts=PARTS),
+    "parametric": Recipe(widths=(7, 5), activation="mish", is_parametric=True, parts=PARTS),
     "value_ensemble": Recipe(classes=(), categorical=("colour",), widths=(5, 4), parts=PARTS),
 }
 CLASSIFIERS = [name for name, recipe in RECIPES.items() if recipe.classes]
 
 
 def make_spec(recipe: Recipe, **sections: Any) -> StudySpec:
-    data = {
+    data: dict[str, Any] = {
         "path": "t.csv",
         "target": "y",
         "prepare": recipe.prepare,
         "categorical": list(recipe.categorical),
     }
     if recipe.is_imputed:
-        data["impute"] = "median"
+        data |= {"impute": "median", "missing_indicators": recipe.has_indicators}
     metric = "accuracy" if recipe.classes else "rmse"
     search = {"metric": metric, "trials": 1}
     return parse_study({"name": "oaks", "data": data, "search": search, **sections}, "s.toml")
@@ -143,6 +157,9 @@ def make_dataset(recipe: Recipe) -> Dataset:
     colour = rng.choice(["red", "grün", "blue"], size=ROWS).astype(object)
     colour[[0, 20, 40]] = ["only first", "only second", "only third"]
     site = rng.choice(["10", "9", "b"], size=ROWS).astype(object)
+    if recipe.has_gaps:
+        colour[[10, 11, 50]] = ""
+        site[3] = ""  # one member has no such row
     categories = {"colour": colour, "site": site}
     return Dataset(
         name="t",
@@ -166,6 +183,10 @@ def _features(recipe: Recipe, rng: np.random.Generator, count: int) -> NDArray[A
     values = rng.normal(centers, scales, size=(count, 4))[:, : recipe.columns]
     if recipe.is_imputed:
         values[rng.random(values.shape) < 0.2] = np.nan
+        if recipe.has_indicators:
+            # Two columns that are not missing: for every member, and for the first of three.
+            values[:, 3] = np.nan_to_num(values[:, 3])
+            values[20:, 1] = np.nan_to_num(values[20:, 1])
     return values
 
 
@@ -174,10 +195,12 @@ def make_table(recipe: Recipe, count: int = 23) -> pd.DataFrame:
     rng = np.random.default_rng(8)
     features = _features(recipe, rng, count)
     columns: dict[str, Any] = {f"x{index}": column for index, column in enumerate(features.T)}
-    values = {
+    values: dict[str, list[str | None]] = {
         "colour": ["grün", "violet", "only first", "only second", "red", "blue"],
         "site": ["10", "9", "b", "never seen", "9.5"],
     }
+    if recipe.has_gaps:
+        values = {name: [None, *known] for name, known in values.items()}
     for name in recipe.categorical:
         columns[name] = list(itertools.islice(itertools.cycle(values[name]), count))
     return pd.DataFrame(columns)
@@ -203,8 +226,8 @@ def make_case(name: str, **changes: Any) -> Case:
     members = []
     for rows in recipe.parts:
         preparation = fit_preparation(dataset, rows, spec)
-        known = sum(len(values) for values in preparation.categories.values())
-        sizes = [recipe.columns + known, *recipe.widths, len(recipe.classes) or 1]
+        inputs = recipe.columns + preparation.appended.width
+        sizes = [inputs, *recipe.widths, len(recipe.classes) or 1]
         layers = [
             LayerWeights(
                 (gain * rng.normal(size=(fan_out, fan_in)) / np.sqrt(fan_in)).astype(np.float32),
@@ -212,8 +235,14 @@ def make_case(name: str, **changes: Any) -> Case:
             )
             for fan_in, fan_out in itertools.pairwise(sizes)
         ]
+        if recipe.is_parametric:
+            mixes = [rng.normal(1.0, 0.5, size=width).astype(np.float32) for width in recipe.widths]
+            hidden = zip(layers[:-1], mixes, strict=True)
+            layers = [*(replace(layer, mix=mix) for layer, mix in hidden), layers[-1]]
         members.append(ModelMember(preparation, tuple(layers)))
     facts = make_facts(dataset, recipe.activation)
+    if recipe.is_imputed:
+        facts["impute"] = "median"
     return Case(recipe, dataset, spec, facts, tuple(members), make_table(recipe))
 
 
@@ -246,6 +275,7 @@ def _member_by_hand(
     for index, layer in enumerate(layers):
         unit = unit @ layer.weight.T.astype(np.float64) + layer.bias
         if index < len(layers) - 1:
+            straight = unit
             match case.recipe.activation:
                 case "relu":
                     unit = np.where(unit > 0, unit, 0.0)
@@ -256,7 +286,9 @@ def _member_by_hand(
                 case other:
                     torch_unit = getattr(torch.nn.functional, other)(torch.from_numpy(unit))
                     unit = torch_unit.numpy()
-    if not case.recipe.classes and case.recipe.prepare == "standardize":
+            if layer.mix is not None:
+                unit = straight + layer.mix.astype(np.float64) * (unit - straight)
+    if not case.recipe.classes and case.recipe.prepare not in ("scale", "none"):
         target = case.dataset.target[rows]
         unit = unit * target.std() + target.mean()
     return unit
@@ -266,24 +298,48 @@ def _prepared_by_hand(
     case: Case, rows: NDArray[np.int64], table: pd.DataFrame
 ) -> NDArray[np.float64]:
     columns: list[Any] = []
+    indicators: list[Any] = []
     for index, name in enumerate(case.dataset.feature_names):
         seen = case.dataset.features[rows, index].astype(np.float64)
         values = table[name].to_numpy(dtype=np.float64)
+        if case.recipe.has_indicators and np.isnan(seen).any():
+            indicators.append(np.where(np.isnan(values), 1.0, 0.0))
         if case.recipe.is_imputed:
             median = np.median(seen[~np.isnan(seen)])
             seen, values = (np.where(np.isnan(each), median, each) for each in (seen, values))
         match case.recipe.prepare:
             case "standardize":
                 values = (values - seen.mean()) / seen.std()
+            case "robust":
+                lower, middle, upper = np.quantile(seen, [0.25, 0.5, 0.75])
+                if upper == lower:
+                    upper, lower = seen.max() / 2, seen.min() / 2
+                scaled = (values - middle) / (upper - lower) if upper > lower else 0.0 * values
+                values = scaled / np.hypot(1.0, scaled / 3.0)
+            case "quantile":
+                values = _scores_by_hand(seen, values)
             case "scale" if case.recipe.is_image:
                 values = values / 255.0
             case "scale":
                 values = (values - seen.min()) / (seen.max() - seen.min())
         columns.append(values)
+    columns += indicators
     for name in case.recipe.categorical:
         known = sorted(set(case.dataset.categories[name][rows]))
-        columns += [[float(value == each) for value in table[name]] for each in known]
+        columns += [[float(value == each) for value in table[name].fillna("")] for each in known]
     return np.array(columns, dtype=np.float64).T
+
+
+def _scores_by_hand(seen: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return normal scores of levels between ten quantiles; equal ones have their mean level."""
+    if seen.min() == seen.max():
+        return np.zeros_like(values)
+    quantiles = np.quantile(seen, np.arange(10) / 9)
+    knots = np.unique(quantiles)
+    levels = np.array([np.flatnonzero(quantiles == knot).mean() / 9 for knot in knots])
+    levels[0], levels[-1] = 0.0, 1.0
+    found = np.clip(np.interp(values, knots, levels), 1e-7, 1.0 - 1e-7)
+    return np.array([NormalDist().inv_cdf(level) for level in found])
 
 
 def assert_close(ours: NDArray[Any], truth: NDArray[Any]) -> None:
@@ -407,9 +463,10 @@ def test_a_model_returns_from_text_bit_for_bit(name: str) -> None:
     before, after = case.model.outputs(*case.inputs()), again.outputs(*case.inputs())
     assert before.tobytes() == after.tobytes()
     for member, other in zip(case.members, again.members, strict=True):
-        for field in ("fill", "center", "scale"):
-            kept = getattr(other.preparation, field)
-            assert kept.tobytes() == getattr(member.preparation, field).tobytes(), field
+        assert other.preparation.fill.tobytes() == member.preparation.fill.tobytes()
+        kept = scaling_to_json(other.preparation.scaling)
+        assert kept == scaling_to_json(member.preparation.scaling)
+        assert other.preparation.indicators == member.preparation.indicators
         assert other.preparation.categories == member.preparation.categories
         assert np.isnan(other.preparation.fill).all() == (not case.recipe.is_imputed)
 
@@ -429,6 +486,19 @@ def test_a_model_is_loaded_from_a_folder(name: str, tmp_path: Path) -> None:
     np.testing.assert_array_equal(model.predict(case.table), case.model.predict(case.table))
     assert load_model(str(tmp_path / "m")).document == model.document
     assert repr(model) == repr(case.model)
+
+
+def test_a_model_of_an_earlier_version_is_loaded(tmp_path: Path) -> None:
+    """Its preparation had center and scale beside fill."""
+    case = make_case("holes")
+    document, weights = case.encoded()
+    preparation = document["members"][0]["preparation"]
+    scaling = preparation.pop("scaling")
+    preparation |= {"center": scaling["center"], "scale": scaling["scale"]}
+    model = load_model(write(tmp_path / "m", document, weights))
+    np.testing.assert_array_equal(model.predict(case.table), case.model.predict(case.table))
+    preparation["center"] = "zero"
+    assert "a model must be whole" in refusal(write(tmp_path / "m", document, weights))
 
 
 def refusal(folder: Path) -> str:
@@ -557,7 +627,9 @@ PREPARATION = (*MEMBER, "preparation")
         (("members",), None),
         (("weights",), "model.safetensors"),
         (PREPARATION, []),
-        ((*PREPARATION, "center"), "zero"),
+        ((*PREPARATION, "scaling"), []),
+        ((*PREPARATION, "scaling", "center"), "zero"),
+        ((*PREPARATION, "scaling", "kind"), "cube"),
         ((*PREPARATION, "target_std"), None),
     ],
     ids=str,
@@ -579,8 +651,13 @@ def test_a_broken_document_is_refused(
         ((*MEMBER, "sizes"), [4, 6]),
         ((*PREPARATION, "categories"), []),
         ((*PREPARATION, "categories"), {"colour": ["red"]}),
-        ((*PREPARATION, "center"), [0.0]),
+        ((*PREPARATION, "scaling", "center"), [0.0]),
+        ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[0.0, 1.0]]}),
+        ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[1.0, 0.0]] * 4}),
+        ((*PREPARATION, "scaling"), {"kind": "quantile", "quantiles": [[]] * 4}),
         ((*PREPARATION, "fill"), [None, None]),
+        ((*PREPARATION, "indicators"), [0]),
+        ((*PREPARATION, "indicators"), [4]),
         (("feature_names",), ["x0", "x1"]),
         (("feature_names",), ["x0", "x0", "x2", "x3"]),
         (("class_names",), ["ash", "birch"]),
@@ -588,6 +665,7 @@ def test_a_broken_document_is_refused(
         (("class_names",), []),
         (("class_kind",), "other"),
         (("csv",), {"missing": 3}),
+        (("impute",), "mean"),
         (("activation",), "swish"),
     ],
     ids=str,
@@ -933,3 +1011,79 @@ def test_unknown_categories_are_warned_of() -> None:
     model.predict(known)
     with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as "violet"'):
         model.predict(known.assign(colour=["red", "violet"]))
+
+
+# Learned factors.
+
+
+def test_a_document_says_that_activations_are_parametric_only_where_they_are() -> None:
+    assert make_case("parametric").encoded()[0]["parametric_activation"] is True
+    assert "parametric_activation" not in make_case("numbers").encoded()[0]
+
+
+def test_weights_of_another_kind_than_the_document_says_are_refused() -> None:
+    document, weights = make_case("parametric").encoded()
+    plain = {name: each for name, each in document.items() if name != "parametric_activation"}
+    with pytest.raises(ExportError, match="a model must be whole"):
+        decode_model(plain, weights, "here")
+    document, weights = make_case("numbers").encoded()
+    with pytest.raises(ExportError, match="a model must be whole"):
+        decode_model({**document, "parametric_activation": True}, weights, "here")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "rmse"])
+def test_a_study_of_learned_factors_predicts_alike_in_every_form(
+    metric: str, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(80, 3))
+    target = features[:, 0] * 10.0
+    content = {
+        "model": {"activation": "selu", "input_scaling": True, "parametric_activation": True},
+        "training": {"epochs": 5, "batch_size": 16, "optimizer": "adamw"},
+        "cv": {"folds": 3},
+        "space": {"width": {"choices": [4, 8]}},
+        "search": {"metric": metric, "sampler": "grid", "pruner": "none", "trials": 2},
+        "assessment": {"bootstraps": 100},
+        "final": {"model": "fold_ensemble"},
+    }
+    wanted = target if metric == "rmse" else (target > 0).astype(int)
+    study = selection.run(content, features, wanted, progress=False)
+    ours = study.model()
+    study.export(str(tmp_path / "m"))
+    loaded = load_model(tmp_path / "m")
+    np.testing.assert_array_equal(ours.predict(features), loaded.predict(features))
+    session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"))
+    found = session.run(None, {"features": features})[0]
+    np.testing.assert_allclose(found, ours.outputs(features, {}), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["a study that did not fill", "a study that did"])
+def test_a_missing_category_is_refused_or_unknown_where_no_row_had_one(kind: str) -> None:
+    case = make_case("text")
+    document = {**case.encoded()[0], "impute": "median" if kind.endswith("did") else None}
+    model = make_model(document, case.members)
+    assert isinstance(model, ClassifierModel)
+    table = pd.DataFrame({"colour": ["red", None], "site": ["9", "10"]})
+    if not kind.endswith("did"):
+        with pytest.raises(ValueError, match=r"must not be missing, as in .'colour'"):
+            model.predict(table)
+        return
+    with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as ""'):
+        chances = model.predict_proba(table)
+    violet = table.assign(colour=["red", "violet"])
+    np.testing.assert_array_equal(chances, model.predict_proba(violet))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA, ""])
+def test_a_missing_category_is_one_of_its_own(gap: Any) -> None:
+    case = make_case("gaps", parts=(EVERYTHING,))
+    row = {"x0": [0.5, 0.5], "x1": 110.0, "x2": -5.0, "x3": 1.0, "site": "9"}
+    table = pd.DataFrame({**row, "colour": pd.Series(["red", gap], dtype=object)})
+    chances = case.model.predict_proba(table)
+    assert np.abs(chances[0] - chances[1]).max() > 0.01
+    plain = table.assign(colour=np.array(["red", None], dtype=object))
+    np.testing.assert_array_equal(chances, case.model.predict_proba(plain))
+    assert_close(chances, softmax(by_hand(case, plain)))

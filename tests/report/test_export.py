@@ -103,6 +103,8 @@ def test_other_rows_than_the_trial_was_chosen_on_are_reported(cli: Cli) -> None:
         {"activation": {"choices": ["tanh", "sigmoid"]}, "init": "normal", "std": 0.1},
         {"batch_size": {"choices": [16, 32]}, "epochs": {"choices": [1, 2]}},
         {"features": {"low": 1, "high": 4}},
+        {"optimizer": {"choices": ["adamw", "sgd"]}, "beta2": {"low": 0.9, "high": 0.99}},
+        {"schedule": {"choices": ["coslog4", "step"]}, "warmup": {"low": 0.0, "high": 0.5}},
         {"features": 2, "width": {"low": 2, "high": 8}},
     ],
 )

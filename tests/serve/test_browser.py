@@ -25,6 +25,7 @@ pytestmark = [
 
 STUDY = """
 name = {name}
+recipe = "book"
 [data]
 dataset = "digits"
 [cv]

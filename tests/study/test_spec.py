@@ -102,6 +102,25 @@ def test_every_study_of_the_repository_is_accepted(path: Path) -> None:
         ),
         (study(space={"l2": {"low": 0.0, "high": 0.1}}), ["l2 belongs to adam"]),
         (study(training={"nesterov": True}), ["nesterov needs momentum"]),
+        (
+            study(space={"beta2": {"low": 0.9, "high": 0.99}}),
+            ["[space] beta2", "beta2 needs optimizer adam or adamw", "Remove beta2."],
+        ),
+        (
+            study(space={"dropout_schedule": {"choices": ["constant", "step"]}, "dropout": [0]}),
+            ["[space] dropout_schedule", "dropout_schedule needs dropout"],
+        ),
+        (
+            study(space={"weight_decay_schedule": {"choices": ["constant", "cosine"]}}),
+            ["weight_decay_schedule needs weight_decay or l2"],
+        ),
+        (study(training={"schedule": "cosin"}), ["[training] schedule", '"cosin"', "cosine"]),
+        (study(training={"schedule": ["step"]}), ['{ choices = ["step"] } in [space]']),
+        (study(space={"schedule": {"low": 0, "high": 1}}), ["[space] schedule", "choices"]),
+        (study(training={"warmup": 1.5}), ["[training] warmup", "1.5"]),
+        (study(training={"beta1": 1.0}), ["[training] beta1", "less than 1"]),
+        (study(training={"eps": 0.0}), ["[training] eps", "greater than or equal to"]),
+        (study(training={"clip_norm": -1}), ["[training] clip_norm", "-1"]),
         (study(seed=-1), ["seed"]),
         (study(data={"held_out": {"colum": "p", "value": 1}}), ["colum"]),
         (study(search="x"), ["must be a section"]),
@@ -264,6 +283,63 @@ def test_fields_without_effect_do_not_tell_settings_apart() -> None:
     assert spec.setting(adam) == spec.setting(adam | {"weight_decay": 0.1})
 
 
+def test_constants_of_adam_and_idle_schedules_do_not_tell_settings_apart() -> None:
+    spec = parse_study(
+        study(
+            training={"eps": 1e-6},
+            space={
+                "optimizer": {"choices": ["sgd", "adamw"]},
+                "beta1": {"low": 0.5, "high": 0.9},
+                "beta2": {"low": 0.9, "high": 0.999},
+                "dropout": {"low": 0.0, "high": 0.5},
+                "dropout_schedule": {"choices": ["constant", "flat_cos"]},
+                "weight_decay": {"low": 0.0, "high": 0.5},
+                "weight_decay_schedule": {"choices": ["constant", "flat_cos"]},
+            },
+        ),
+        "s.toml",
+    )
+    base: dict[str, Any] = {
+        "optimizer": "sgd",
+        "beta1": 0.9,
+        "beta2": 0.95,
+        "dropout": 0.0,
+        "dropout_schedule": "constant",
+        "weight_decay": 0.0,
+        "weight_decay_schedule": "constant",
+    }
+
+    def same(before: dict[str, Any], **changed: Any) -> bool:
+        return spec.setting(base | before) == spec.setting(base | before | changed)
+
+    assert same({}, beta1=0.5, beta2=0.9)
+    assert not same({"optimizer": "adamw"}, beta1=0.5)
+    assert spec.setting(base | {"optimizer": "adamw"}).eps == 1e-6
+    assert same({}, dropout_schedule="flat_cos", weight_decay_schedule="flat_cos")
+    assert not same({"dropout": 0.1}, dropout_schedule="flat_cos")
+    assert not same({"weight_decay": 0.1}, weight_decay_schedule="flat_cos")
+
+
+def test_nothing_moves_and_nothing_is_clipped_unless_the_file_says_so() -> None:
+    plain = parse_study(study(), "s.toml")
+    values: dict[str, tuple[Any, Any]] = {
+        "schedule": ("constant", "coslog4"),
+        "warmup": (0.0, 0.1),
+        "clip_norm": (0.0, 2.0),
+        "beta1": (0.9, 0.5),
+        "beta2": (0.999, 0.9),
+        "eps": (1e-8, 1e-5),
+        "weight_decay_schedule": ("constant", "step"),
+        "dropout_schedule": ("constant", "cosine"),
+    }
+    written = {name: value for name, (_, value) in values.items()} | {"optimizer": "adam"}
+    space = {"l2": 0.1, "dropout": 0.2}
+    full = parse_study(study(training=written, space=space, search={"trials": 1}), "s.toml")
+    before, after = (each.setting(each.default) for each in (plain, full))
+    for name, expected in values.items():
+        assert (getattr(before, name), getattr(after, name)) == expected
+
+
 def test_the_default_may_lie_outside_and_has_a_nearest_point_inside() -> None:
     space = {"decay": Range(1e-6, 1e-2, log=True), "width": Range(4, 8, integer=True)}
     params = {"decay": 0.0, "width": 6}
@@ -398,3 +474,96 @@ def test_fingerprint_and_differences_see_every_change() -> None:
 def test_the_metric_gives_task_and_direction(metric: str, task: str, is_minimised: bool) -> None:
     spec = parse_study(study(search={"metric": metric}), "s.toml")
     assert (spec.task, spec.is_minimised) == (task, is_minimised)
+
+
+# The loss that is trained.
+
+
+def loss_study(metric: str, **sections: Any) -> dict[str, Any]:
+    return {
+        "name": "s",
+        "data": {"path": "t.csv", "target": "y"},
+        "search": {"metric": metric, "trials": 1},
+        **sections,
+    }
+
+
+def test_losses_are_searched_trial_by_trial() -> None:
+    space = {
+        "label_smoothing": {"low": 0.0, "high": 0.2},
+        "class_weights": {"choices": ["none", "balanced"]},
+    }
+    spec = parse_study(loss_study("accuracy", space=space), "s.toml")
+    assert spec.default == {"label_smoothing": 0.0, "class_weights": "none"}
+    setting = spec.setting({"label_smoothing": 0.1, "class_weights": "balanced"})
+    assert (setting.label_smoothing, setting.class_weights) == (0.1, "balanced")
+    assert setting.kind == spec.setting(spec.default).kind, "members of both pack together"
+
+
+def test_a_table_of_class_weights_is_one_setting_in_any_order() -> None:
+    settings = []
+    for table in ({"a": 2, "b": 0.5}, {"b": 0.5, "a": 2.0}):
+        spec = parse_study(loss_study("accuracy", training={"class_weights": table}), "s.toml")
+        settings.append(spec.setting({}))
+    assert settings[0] == settings[1]
+    assert settings[0].class_weights == (("a", 2.0), ("b", 0.5))
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        (
+            {"training": {"label_smoothing": 0.1}},
+            "[training] label_smoothing: label_smoothing needs a metric of classification",
+        ),
+        (
+            {"space": {"label_smoothing": {"low": 0.0, "high": 0.1}}},
+            "[space] label_smoothing: label_smoothing needs a metric of classification",
+        ),
+        (
+            {"training": {"class_weights": "balanced"}},
+            "[training] class_weights: class_weights needs a metric of classification",
+        ),
+    ],
+)
+def test_a_regression_has_no_classes_to_weigh_or_smooth(sections: Any, said: str) -> None:
+    (line,) = errors(loss_study("rmse", **sections))
+    assert said in line
+    parse_study(loss_study("accuracy", **sections), "s.toml")
+
+
+@pytest.mark.parametrize(
+    ("sections", "said"),
+    [
+        ({"training": {"class_weights": {"a": 0.0}}}, "must be greater than 0"),
+        ({"training": {"class_weights": "even"}}, "must be one of"),
+        ({"training": {"label_smoothing": 1.0}}, "must be less than 1"),
+        (
+            {"space": {"class_weights": {"choices": [{"a": 1.0}, "none"]}}},
+            "a table of class_weights must be that of all trials",
+        ),
+    ],
+)
+def test_losses_that_are_none_are_refused(sections: Any, said: str) -> None:
+    (line,) = errors(loss_study("accuracy", **sections))
+    assert said in line
+
+
+# What is learned beside weights.
+
+
+def test_learned_factors_are_searched_and_split_buckets() -> None:
+    space = {name: {"choices": [False, True]} for name in LEARNED}
+    spec = parse_study(loss_study("rmse", space=space), "s.toml")
+    assert spec.default == dict.fromkeys(LEARNED, False)
+    kind = spec.setting(dict.fromkeys(LEARNED, True)).kind
+    assert (kind.input_scaling, kind.parametric_activation) == (True, True)
+
+
+def test_a_linear_model_has_no_activation_whose_share_could_be_learned() -> None:
+    model = {"hidden_layers": 0, **dict.fromkeys(LEARNED, True)}
+    kind = parse_study(loss_study("rmse", model=model), "s.toml").setting({}).kind
+    assert (kind.input_scaling, kind.parametric_activation) == (True, False)
+
+
+LEARNED = ("input_scaling", "parametric_activation")

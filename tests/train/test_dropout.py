@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 
-from selection.train.dropout import GRID, dropout_key, dropped_bias, keep_mask, noise, threshold
+from selection.train.dropout import GRID, dropout_key, dropped_bias, keep_mask, noise, thresholds
 
 
 def words(
@@ -58,7 +59,7 @@ def test_noise_does_not_depend_on_how_much_is_asked_for() -> None:
 @pytest.mark.parametrize("probability", [0.0, 0.1, 0.5, 0.9, 0.999])
 def test_the_kept_share_is_one_minus_the_probability(probability: float) -> None:
     keys = torch.tensor([dropout_key(7, 0, fold, 0, 1, 0) for fold in range(8)], dtype=torch.int32)
-    below = torch.tensor([threshold(probability)]).view(1, 1, 1)
+    below = torch.from_numpy(thresholds(np.array([probability]))).float().view(1, 1, 1, 1)
     mask = keep_mask(noise(keys, 256, 512), below)
     assert ((mask == 0.0) | (mask == 1.0)).all()
     bias = torch.linspace(-1.0, 1.0, 8 * 512).view(8, 512, 1)

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -171,6 +173,20 @@ def test_a_captured_step_stays_on_the_gpu_and_finds_its_tensors_where_they_were(
     }
 
 
+@pytest.mark.parametrize("clip_norm", [0.0, 0.5])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_schedules_and_clipping_stay_on_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str, clip_norm: float
+) -> None:
+    moving = {"schedule": "coslog4", "warmup": 0.1, "weight_decay_schedule": "cosine"}
+    settings = ragged(
+        2, dropout_schedule="flat_cos", clip_norm=clip_norm, **moving, **OPTIMIZERS[optimizer]
+    )
+    constants = zip(settings, (0.8, 0.9, 0.7), strict=True)
+    settings = [replace(each, beta1=beta, beta2=beta, eps=1.0 - beta) for each, beta in constants]
+    train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
+
+
 @pytest.mark.parametrize("metric", CLASS_METRICS + NUMBER_METRICS)
 def test_metrics_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch, metric: str) -> None:
     folds = make_folds(classes=3 if metric in CLASS_METRICS else 0)
@@ -211,6 +227,30 @@ def test_a_graph_is_captured_where_enough_is_left_to_do(
 
 def test_members_that_see_other_inputs_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     settings = [make_setting(widths=[9], batch_size=BATCH, features=count) for count in (0, 2, 5)]
+    train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_losses_that_differ_stay_on_the_gpu(
+    monkeypatch: pytest.MonkeyPatch, optimizer: str
+) -> None:
+    losses: list[dict[str, Any]] = [
+        {},
+        {"class_weights": "balanced", "label_smoothing": 0.1},
+        {"label_smoothing": 0.2},
+    ]
+    settings = [
+        make_setting(widths=[9], batch_size=BATCH, **loss, **OPTIMIZERS[optimizer])
+        for loss in losses
+    ]
+    folds = [replace(fold, weights=np.arange(103.0)) for fold in make_folds()]
+    train_pack(load(monkeypatch, folds), settings, "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_learned_factors_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    learned = {"input_scaling": True, "parametric_activation": True, "activation": "mish"}
+    settings = ragged(2, **learned, **OPTIMIZERS[optimizer])
     train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
 
 

@@ -165,3 +165,170 @@ def test_settings_of_different_kinds_train_in_one_cohort() -> None:
         make_setting(depth=0),
     ]
     assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+# What is trained: label smoothing and weights.
+
+TABLE = (("a", 2.0), ("b", 0.5), ("c", 3.0))
+
+
+def make_losses(**options: Any) -> list[Setting]:
+    """Return members of one bucket whose losses differ."""
+    return [
+        make_setting(depth=2, widths=widths, dropout=dropout, **loss, **options)
+        for widths, dropout, loss in (
+            ([5, 6], 0.0, {}),
+            ([9, 4], 0.3, {"label_smoothing": 0.2}),
+            ([6, 6], 0.1, {"class_weights": "balanced"}),
+            ([7, 3], 0.0, {"class_weights": "balanced", "label_smoothing": 0.4}),
+            ([5, 8], 0.0, {"class_weights": TABLE, "label_smoothing": 0.1}),
+        )
+    ]
+
+
+def make_skewed_folds(classes: int, *, has_weights: bool) -> list[FoldData]:
+    """Return unequal folds; most rows are of the first class, and some rows weigh nothing."""
+    weights = np.array([0.0, 0.5, 1.0, 7.0])[np.random.default_rng(4).integers(0, 4, 103)]
+    made = make_folds(classes=classes, is_shared=False)
+    if classes:
+        skewed = np.where(np.arange(103) % 3 == 0, made[0].targets, 0)
+        made = [dataclasses.replace(fold, targets=skewed) for fold in made]
+    return [
+        dataclasses.replace(
+            fold, class_names=tuple("abc"[:classes]), weights=weights if has_weights else None
+        )
+        for fold in made
+    ]
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("has_weights", [False, True])
+def test_losses_that_differ_in_one_bucket_equal_plain_torch(
+    has_weights: bool, optimizer: str
+) -> None:
+    settings = make_losses(**OPTIMIZERS[optimizer])
+    assert_equal_to_reference(settings, make_skewed_folds(3, has_weights=has_weights), "accuracy")
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.3])
+def test_label_smoothing_alone_equals_plain_torch(smoothing: float) -> None:
+    settings = [make_setting(label_smoothing=each) for each in (0.1, smoothing)]
+    assert_equal_to_reference(settings, make_folds(classes=2), "roc_auc")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_weights_of_rows_in_a_regression_equal_plain_torch(optimizer: str) -> None:
+    settings = [make_setting(depth=depth, **OPTIMIZERS[optimizer]) for depth in (0, 1)]
+    assert_equal_to_reference(settings, make_skewed_folds(0, has_weights=True), "rmse")
+
+
+@pytest.mark.parametrize("own", range(5))
+def test_a_member_trains_alike_beside_any_losses(own: int) -> None:
+    """Bit by bit, at one shape of the pack."""
+    folds = make_skewed_folds(3, has_weights=True)
+    alike = [dataclasses.replace(each, widths=(6, 6)) for each in make_losses()]
+    beside = Trainer(folds, "classification", "accuracy", SEED, torch.device("cpu")).train(alike)
+    alone = Trainer(folds, "classification", "accuracy", SEED, torch.device("cpu")).train(
+        [alike[own]] * 5
+    )
+    for one, other in zip(beside[own].folds, alone[own].folds, strict=True):
+        assert one.curve.points.tobytes() == other.curve.points.tobytes()
+
+
+def test_a_minibatch_that_weighs_nothing_leaves_no_nan() -> None:
+    (fold, *_) = make_folds(folds=2)
+    weights = np.zeros(103)
+    weights[fold.training[0]] = 1.0
+    weighed = dataclasses.replace(fold, weights=weights)
+    for loss in ({}, {"label_smoothing": 0.2}, {"class_weights": "balanced"}):
+        setting = make_setting(batch_size=8, epochs=1, **loss)
+        (result,) = Trainer(
+            [weighed], "classification", "accuracy", SEED, torch.device("cpu")
+        ).train([setting])
+        assert result.state is TrialState.COMPLETE, result.reason
+
+
+def test_weights_alone_decide_what_a_row_counts() -> None:
+    """Rows of weight 2 are trained as if they were there twice, however large the unit is."""
+    folds = make_folds(folds=2)
+    doubled = [
+        dataclasses.replace(fold, training=np.repeat(fold.training, 1 + fold.training % 2))
+        for fold in folds
+    ]
+    weights = np.where(np.arange(103) % 2 == 1, 2e6, 1e6)
+    weighed = [dataclasses.replace(fold, weights=weights) for fold in folds]
+    setting = make_setting(batch_size=1000)
+    points = [
+        Trainer(each, "classification", "accuracy", SEED, torch.device("cpu"), dtype=torch.float64)
+        .train([setting])[0]
+        .folds[0]
+        .curve.column("validation_loss")
+        for each in (doubled, weighed)
+    ]
+    np.testing.assert_allclose(points[1], points[0], rtol=1e-9)
+
+
+# Learned factors of inputs, and learned shares of activations.
+
+LEARNED: dict[str, dict[str, Any]] = {
+    "input scaling": {"input_scaling": True},
+    "parametric activation": {"parametric_activation": True},
+    "both": {"input_scaling": True, "parametric_activation": True},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("part", LEARNED)
+@pytest.mark.parametrize("classes", [3, 0])
+def test_what_is_learned_beside_weights_equals_plain_torch(
+    classes: int, part: str, depth: int, optimizer: str
+) -> None:
+    # Ragged widths, dropout and unused inputs in one bucket, unequal folds.
+    options: dict[str, Any] = {"depth": depth, **LEARNED[part], **OPTIMIZERS[optimizer]}
+    settings = [
+        make_setting(**options),
+        make_setting(widths=[9 - index for index in range(depth)], dropout=0.3, **options),
+        make_setting(features=3, **options),
+    ]
+    assert_equal_to_reference(
+        settings, make_folds(classes=classes, is_shared=False), METRICS[classes]
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_parametric_activation_equals_plain_torch(activation: str, optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": activation,
+        "parametric_activation": True,
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [make_setting(**options), make_setting(widths=[9, 4], dropout=0.3, **options)]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+def test_settings_with_and_without_learned_factors_train_in_one_cohort() -> None:
+    settings = [make_setting(**part) for part in ({}, *LEARNED.values())]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_everything_at_once_equals_plain_torch(optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": "selu",
+        "input_scaling": True,
+        "parametric_activation": True,
+        "schedule": "coslog4",
+        "warmup": 0.1,
+        "dropout_schedule": "flat_cos",
+        "weight_decay_schedule": "flat_cos",
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [
+        make_setting(widths=[9, 4], dropout=0.3, clip_norm=0.5, label_smoothing=0.1, **options),
+        make_setting(clip_norm=2.0, class_weights="balanced", **options),
+    ]
+    assert_equal_to_reference(settings, make_folds(is_shared=False), "cross_entropy")

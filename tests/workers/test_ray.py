@@ -34,6 +34,7 @@ from tests.record_content import record_content
 TRIALS = 42
 STUDY = f"""
 name = "ray"
+recipe = "book"
 [data]
 dataset = "digits"
 held_out = 0.2

@@ -35,6 +35,7 @@ from selection.study.baselines import (
 from selection.study.data_facts import DataFacts
 from selection.study.spec import StudySpec, parse_study
 from selection.workflows.baselines import score_baseline
+from selection.workflows.boosting_baseline import fit_boosting
 from selection.workflows.linear_baseline import fit_linear
 from selection.workflows.study_data import StudyData, load_study_data
 from tests.sweep_bench import Bench
@@ -469,3 +470,51 @@ def test_a_study_without_a_complete_trial_is_compared_with_nothing(bench: Bench)
             baselines_of("regression")
         )
         assert bench.assess(study).baselines == {}
+
+
+# Weights of rows.
+
+
+@pytest.mark.parametrize("classes", [2, 0])
+@pytest.mark.parametrize("unit", [1.0, 1e-6])
+def test_baselines_fit_the_weights_and_not_their_unit(classes: int, unit: float) -> None:
+    generator = np.random.default_rng(5)
+    features = generator.normal(size=(300, 4))
+    signal = features[:, 0] + generator.normal(size=300)
+    targets: Any = (signal > 0).astype(np.int64) if classes else signal
+    weights = generator.integers(0, 3, 300).astype(np.float64)
+    plain = fold_of(features, targets, classes, 200)
+    weighed = replace(plain, weights=unit * weights)
+    linear = fit_linear(weighed, None, 0, is_time_series=False)
+    scaler = StandardScaler().fit(plain.features[:200])
+    inside, outside = (
+        scaler.transform(plain.features[part]) for part in (plain.training, plain.validation)
+    )
+    shares = weights[:200] / weights[:200].mean()
+    model = LogisticRegression(C=1 / linear.penalty) if classes else Ridge(alpha=linear.penalty)
+    model.fit(inside, targets[:200], sample_weight=shares)
+    if classes:
+        np.testing.assert_allclose(np.exp(linear.outputs), model.predict_proba(outside), atol=5e-3)
+    else:
+        np.testing.assert_allclose(linear.outputs[:, 0], model.predict(outside), rtol=1e-4)
+    kind = HistGradientBoostingClassifier if classes else HistGradientBoostingRegressor
+    boosted = kind(max_iter=100, early_stopping=False, random_state=0)
+    boosted.fit(plain.features[:200], targets[:200], sample_weight=shares)
+    found = fit_boosting(weighed, 0)
+    if classes:
+        chances = boosted.predict_proba(plain.features[200:])
+        np.testing.assert_allclose(np.exp(found), chances, rtol=1e-6)
+    else:
+        np.testing.assert_allclose(found[:, 0], boosted.predict(plain.features[200:]))
+    assert not np.allclose(found, fit_boosting(plain, 0))
+
+
+@pytest.mark.parametrize("classes", [2, 0])
+def test_baselines_bear_rows_of_which_few_weigh_anything(classes: int) -> None:
+    features = np.arange(60.0).reshape(-1, 2)
+    targets: Any = np.arange(30) % 2 if classes else features[:, 0]
+    weights = np.zeros(30)
+    weights[3] = 1.0
+    fold = replace(fold_of(features, targets, classes, 20), weights=weights)
+    assert np.isfinite(fit_linear(fold, None, 0, is_time_series=False).outputs).all()
+    assert np.isfinite(fit_boosting(fold, 0)).all()

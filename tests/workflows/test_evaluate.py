@@ -40,6 +40,7 @@ from tests.sweep_bench import ALONE, Bench, make_spec
 
 STUDY = """
 name = "{name}"
+recipe = "book"
 [data]
 path = "t.csv"
 target = "y"

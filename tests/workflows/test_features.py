@@ -70,6 +70,27 @@ def test_each_category_is_an_input(bench: Bench) -> None:
         load_study_data(spec, bench.folder)
 
 
+def test_each_indicator_of_missing_numbers_is_an_input(bench: Bench) -> None:
+    frame = pd.DataFrame({"a": np.arange(40.0), "b": np.arange(40.0) ** 2, "c": list("xyzx") * 10})
+    frame["y"] = frame["a"] % 7
+    frame.loc[::3, "b"] = np.nan
+    frame.to_csv(bench.folder / "t.csv", index=False)
+    data: dict[str, Any] = {"path": str(bench.folder / "t.csv"), "target": "y"}
+    data |= {
+        "categorical": ["c"],
+        "impute": "median",
+        "missing_indicators": True,
+        "prepare": "robust",
+    }
+    sections: dict[str, Any] = {"data": data, "model": {"features": 6}}
+    loaded = load_study_data(make_spec(sections, metric="rmse"), bench.folder)
+    assert (loaded.dataset.inputs, loaded.facts.inputs, loaded.facts.features) == (6, 6, 3)
+    with pytest.raises(DataError, match="at most the 6 inputs"):
+        load_study_data(
+            make_spec({**sections, "model": {"features": 7}}, metric="rmse"), bench.folder
+        )
+
+
 def test_diagnostics_may_be_switched_on_later_and_features_may_not(bench: Bench) -> None:
     training = {"epochs": 3, "batch_size": 16}
     spec = make_spec({"training": training, "model": {"features": 2}}, trials=4, pruner="none",

@@ -18,6 +18,7 @@ from tests.command_line import finish, start
 
 STUDY = """
 name = "killed"
+recipe = "book"
 [data]
 dataset = "digits"
 prepare = "scale"

@@ -35,7 +35,7 @@ def nested_spec(**search: Any) -> StudySpec:
 def sweep_on(bench: Bench, dataset: Dataset) -> list[Trial]:
     """Run the ordinary recorded sweep on a part of the rows."""
     spec = make_spec(trials=6, cohort=3)
-    data = StudyData(dataset, make_splits(dataset, spec), FACTS)
+    data = StudyData(spec, dataset, make_splits(dataset, spec), FACTS)
     study = bench.records.create_study(spec, "d", "h", data.facts, {"versions": {}})
     trainer = make_trainer(spec, data, choose_device("cpu"), 0)
     run_sweep(spec, study, bench.repository, trainer, ALONE, bench.view())
@@ -68,7 +68,9 @@ def test_the_inner_sweep_never_sees_the_outer_rows(bench: Bench, other_bench: Be
     garbage = data.dataset.features.copy()
     garbage[data.plan.splits[0].validation] = 1e6
 
-    spoilt = StudyData(dataclasses.replace(data.dataset, features=garbage), data.plan, data.facts)
+    spoilt = StudyData(
+        data.spec, dataclasses.replace(data.dataset, features=garbage), data.plan, data.facts
+    )
     other = other_bench.records.create_study(spec, "d", "h", data.facts, {"versions": {}})
     nested.score_procedure(
         spec, spoilt, other, other_bench.evidence, choose_device("cpu"), lambda line: None

@@ -19,6 +19,7 @@ pytestmark = pytest.mark.slow
 
 STUDY = """
 name = "s"
+recipe = "book"
 [data]
 dataset = "digits"
 [cv]

@@ -266,6 +266,8 @@ def test_widths_per_layer_keep_their_number_of_layers(bench: Bench) -> None:
         ({"optimizer": "adam"}, "momentum", [0.0, 0.5, 0.9]),
         ({"optimizer": "adam"}, "weight_decay", [0.0, 0.1]),
         ({}, "l2", [0.0, 0.1]),
+        ({}, "beta2", [0.9, 0.99]),
+        ({}, "dropout_schedule", ["constant", "cosine"]),
         ({}, "std", [0.1, 0.2]),
         ({}, "nesterov", [False, True]),
     ],

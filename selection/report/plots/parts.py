@@ -188,7 +188,7 @@ def loss_title(spec: StudySpec) -> str:
     """Return the name of the loss and its unit."""
     if spec.task == "classification":
         return "cross-entropy loss (nats)"
-    is_scaled = spec.sections.data.prepare == "standardize"
+    is_scaled = spec.sections.data.is_target_standardized
     return f"squared error ({'standardised target' if is_scaled else 'target²'})"
 
 

@@ -1,0 +1,33 @@
+"""Prints the values that trials depend on, each with where it comes from."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from rich.console import Console
+
+from selection.errors import show
+from selection.report.terminal.layout import ShownColumn, print_columns
+from selection.study.explained import ExplainedValue
+
+
+def print_explained(
+    console: Console, values: Sequence[ExplainedValue], recipe: str, rows: int
+) -> None:
+    """Print a table; rows is the number of development rows."""
+    origins = {
+        "file": "file",
+        "recipe": f"recipe {recipe}",
+        "rows": f"recipe {recipe}, for {rows:,} rows",
+        "default": "default",
+    }
+    columns = [
+        ShownColumn("section", [f"[{each.section}]" for each in values], is_text=True),
+        ShownColumn("key", [each.key for each in values], is_text=True),
+        ShownColumn("value", [show(each.value) for each in values], is_text=True),
+        ShownColumn("from", [origins[each.origin] for each in values], is_text=True),
+    ]
+    pairs = itertools.pairwise(values)
+    borders = [row for row, (above, own) in enumerate(pairs, 1) if above.section != own.section]
+    print_columns(console, columns, sections=borders)
