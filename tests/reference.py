@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,8 @@ from selection.study import activations
 from selection.study.setting import Setting
 from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
+from selection.train.embeddings import initial_embedding
+from selection.train.first_layer import initial_table
 from selection.train.initial import initial_layer
 
 # nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
@@ -96,10 +99,82 @@ class Reference:
     model: nn.Sequential
 
 
-def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn.Sequential:
-    """Stack the layers of one MLP with their initial weights."""
+class Embeddings(nn.Module):
+    """Replace categorical columns of many categories by 8 numbers, and add waves of the numbers."""
+
+    def __init__(
+        self, setting: Setting, data: FoldData, columns: Sequence[int], seed: int, dtype: Any
+    ) -> None:
+        super().__init__()
+        self.kind = setting.kind.numeric_embedding
+        self.numeric = data.numeric if self.kind != "none" else 0
+        self.blocks = [data.blocks[column] for column in columns]
+        self.tables = nn.ParameterList(
+            initial_table(block.stop - block.start, seed, data.repeat, data.fold, column).to(dtype)
+            for column, block in zip(columns, self.blocks, strict=True)
+        )
+        self.waves = nn.ParameterDict()
+        if self.numeric:
+            drawn = initial_embedding(
+                self.kind, [setting.embedding_scale], self.numeric, seed, data.repeat, data.fold
+            )
+            named = drawn.tensors().items()
+            self.waves.update({name: nn.Parameter(each[0].to(dtype)) for name, each in named})
+        kept = set(range(data.features.shape[1]))
+        kept -= {column for block in self.blocks for column in range(block.start, block.stop)}
+        if self.kind == "pl":
+            kept -= set(range(self.numeric))
+        self.kept = sorted(kept)
+        self.width = len(kept) + 8 * len(self.blocks)
+        self.width += self.numeric * {"none": 0, "pl": 4, "pbld": 3}[self.kind]
+
+    def waves_with(self, names: Sequence[str]) -> list[nn.Parameter]:
+        return [self.waves[name] for name in names if name in self.waves]
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = [features[:, self.kept]]
+        for block, table in zip(self.blocks, self.tables, strict=True):
+            parts.append(features[:, block] @ table)
+        for column in range(self.numeric):
+            angles = 2 * math.pi * features[:, column, None] * self.waves["frequency"][column]
+            if self.kind == "pbld":
+                waves = torch.cos(angles + self.waves["phase"][column])
+            else:
+                waves = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+            weight, bias = self.waves["waves"], self.waves["wave_bias"][:, 0]
+            count = len(bias) // self.numeric
+            own = slice(column * count, (column + 1) * count)
+            parts.append(nn.functional.linear(waves, weight[own], bias[own]))
+        return torch.cat(parts, dim=1)
+
+
+def embedded(folds: Sequence[FoldData]) -> list[int]:
+    """Return which categorical columns have more than 8 categories in some fold."""
+    sizes = [[block.stop - block.start for block in fold.blocks] for fold in folds]
+    most = [max(of_folds) for of_folds in zip(*sizes, strict=True)]
+    return [column for column, size in enumerate(most) if size > 8]
+
+
+def build(
+    setting: Setting,
+    data: FoldData,
+    seed: int,
+    dtype: torch.dtype,
+    folds: Sequence[FoldData] = (),
+) -> nn.Sequential:
+    """Stack the layers of one MLP with their initial weights.
+
+    folds say which categorical columns have many categories; without them, this fold does.
+    """
     sizes = [setting.seen_inputs(data.features.shape[1]), *setting.widths, data.classes or 1]
-    layers: list[nn.Module] = [Scale(sizes[0], dtype)] if setting.kind.input_scaling else []
+    layers: list[nn.Module] = []
+    if setting.kind.numeric_embedding != "none" or setting.kind.category_embedding:
+        columns = embedded(folds or [data]) if setting.kind.category_embedding else []
+        embeddings = Embeddings(setting, data, columns, seed, dtype)
+        sizes[0] = embeddings.width
+        layers.append(embeddings)
+    if setting.kind.input_scaling:
+        layers.append(Scale(sizes[0], dtype))
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         weight, bias = initial_layer(
@@ -127,7 +202,7 @@ def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn
 def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimizer:
     """Put weights and biases into groups of their own: only weights are penalised."""
     linears = [layer for layer in model if isinstance(layer, nn.Linear)]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {
             "params": [linear.weight for linear in linears],
             "weight_decay": setting.weight_decay + setting.l2,
@@ -143,6 +218,10 @@ def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimi
             if isinstance(layer, Scale | Parametric)
         ),
     ]
+    for layer in model:
+        if isinstance(layer, Embeddings):
+            groups[0]["params"] += [*layer.tables, *layer.waves_with(["waves"])]
+            groups[1]["params"] += layer.waves_with(["frequency", "phase", "wave_bias"])
     match setting.kind.optimizer:
         case "sgd":
             return torch.optim.SGD(
@@ -244,9 +323,10 @@ def train(
     seed: int,
     dtype: torch.dtype = torch.float64,
     epochs: int | None = None,
+    folds: Sequence[FoldData] = (),
 ) -> Reference:
     """Train one member by the book."""
-    model = build(setting, data, seed, dtype)
+    model = build(setting, data, seed, dtype, folds)
     optimizer = make_optimizer(setting, model)
     batches = -(-len(data.training) // setting.kind.batch_size)
     epochs = epochs or setting.kind.epochs
@@ -296,14 +376,13 @@ def train(
 
 def folded(model: nn.Sequential) -> nn.Sequential:
     """Return the same function with the factors of the inputs in the first weights."""
-    if not isinstance(model[0], Scale):
-        return model
-    scale, linear, *rest = copy.deepcopy(model)
-    assert isinstance(scale, Scale)
-    assert isinstance(linear, nn.Linear)
-    with torch.no_grad():
-        linear.weight *= scale.factor
-    return nn.Sequential(linear, *rest)
+    layers = list(copy.deepcopy(model))
+    for scale, linear in itertools.pairwise(layers):
+        if isinstance(scale, Scale):
+            assert isinstance(linear, nn.Linear)
+            with torch.no_grad():
+                linear.weight *= scale.factor
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, Scale)))
 
 
 def layer_numbers(model: nn.Sequential, features: Tensor, targets: Tensor) -> NDArray[np.float64]:

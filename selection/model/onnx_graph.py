@@ -25,6 +25,7 @@ from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.onnx_scaling import ScalingNodes
 from selection.study.activations import ACTIVATIONS, Formula
+from selection.train.weights import WaveWeights
 
 OPSET, IR_VERSION = 19, 9
 METADATA = ("study", "trial", "feature_names", "categorical", "category_kinds", "class_names")
@@ -119,6 +120,8 @@ class _Graph:
         """Add one MLP behind its preparation and return the name of its outputs."""
         activation = ACTIVATIONS[self.model.document["activation"]].onnx
         unit = self._prepare(member)
+        if (waves := member.layers[0].waves) is not None:
+            unit = self._with_waves(unit, waves)
         for depth, layer in enumerate(member.layers):
             weight, bias = self._constant(layer.weight), self._constant(layer.bias)
             unit = self._node("Gemm", [unit, weight, bias], transB=1)  # (N, H)
@@ -126,6 +129,36 @@ class _Graph:
                 bent = self._apply(activation, unit)
                 unit = bent if layer.mix is None else self._mix(unit, bent, layer.mix)
         return unit
+
+    def _with_waves(self, unit: str, waves: WaveWeights) -> str:
+        """Add the nodes of embedded numbers and return the name of a first layer's inputs.
+
+        Shape: (N, D) -> (N, E).
+        """
+        numbers, axis = len(waves.frequency), self._integers(2)
+        ends = [self._integers(0), self._integers(numbers), self._integers(1)]
+        values = self._node("Unsqueeze", [self._node("Slice", [unit, *ends]), axis])  # (N, n, 1)
+        turns = self._constant(np.float32(2.0 * math.pi) * waves.frequency)
+        angles = self._node("Mul", [values, turns])  # (N, n, K)
+        if waves.phase is not None:
+            angles = self._node("Add", [angles, self._constant(waves.phase)])
+        shown = [self._node("Cos", [angles])]
+        if waves.phase is None:
+            shown = [self._node("Concat", [*shown, self._node("Sin", [angles])], axis=2)]
+        by_column = self._node("Transpose", shown, perm=[1, 0, 2])  # (n, N, 16)
+        weights = waves.waves.reshape(numbers, -1, waves.waves.shape[1]).transpose(0, 2, 1)
+        own = self._node("MatMul", [by_column, self._constant(weights)])  # (n, N, J)
+        own = self._node("Transpose", [own], perm=[1, 0, 2])
+        own = self._node("Reshape", [own, self._integers(-1, len(waves.wave_bias))])
+        own = self._node("Add", [own, self._constant(waves.wave_bias)])
+        kept = unit
+        if waves.phase is None:
+            ends = [self._integers(numbers), self._integers(2**31 - 1), self._integers(1)]
+            kept = self._node("Slice", [unit, *ends])
+        return self._node("Concat", [kept, own], axis=1)
+
+    def _integers(self, *values: int) -> str:
+        return self._constant(np.array(values, dtype=np.int64))
 
     def _mix(self, unit: str, bent: str, mix: NDArray[np.float32]) -> str:
         """Add the nodes of unit + mix * (bent - unit) and return the name of its outputs."""

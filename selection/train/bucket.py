@@ -21,6 +21,8 @@ from selection.study.setting import Setting
 from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
+from selection.train.embeddings import Embedded, Embedding
+from selection.train.first_layer import FirstLayer, is_embedded
 from selection.train.initial import initial_layer
 from selection.train.loss import TrainingLoss
 from selection.train.moving import Moving, moves_dropout
@@ -47,6 +49,9 @@ class Bucket:
         self.work = rows.work
         self.task = rows.task
         self._data = [rows.folds[fold] for fold in folds]
+        self.embeddings: FirstLayer | None = None
+        if is_embedded(self.kind, rows):
+            self.embeddings = FirstLayer(settings, rows, folds, seed)
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
         self.optimizer.watch(self.layers)
@@ -79,6 +84,8 @@ class Bucket:
             layer.bias = layer.bias[index]
             layer.scale = None if layer.scale is None else layer.scale[index]
             layer.mix = None if layer.mix is None else layer.mix[index]
+        if self.embeddings is not None:
+            self.embeddings.keep(index, self.trials)
         self.optimizer.keep(index)
         self._lay_out()
 
@@ -91,16 +98,25 @@ class Bucket:
         """
         outputs = self.layers[-1].weight.shape[1]
         sizes = [fan_in, *self.settings[trial].widths, outputs]
-        return [
-            (
-                layer.weight[trial, :after, :before],
-                layer.bias[trial, :after, 0],
-                None if layer.mix is None else layer.mix[trial, :after, 0],
-            )
-            for layer, (before, after) in zip(
-                self.layers_of(line), itertools.pairwise(sizes), strict=True
-            )
-        ]
+        parts = []
+        for layer, (before, after) in zip(
+            self.layers_of(line), itertools.pairwise(sizes), strict=True
+        ):
+            weight = layer.weight[trial, :after]
+            if layer.embeddings is None:
+                weight = weight[:, :before]
+            else:
+                weight = layer.embeddings.exported(weight, line)
+            mix = None if layer.mix is None else layer.mix[trial, :after, 0]
+            parts.append((weight, layer.bias[trial, :after, 0], mix))
+        return parts
+
+    def waves_of(self, line: int, trial: int) -> Embedding | None:
+        """Return the embedding of one member's numbers, if it has one."""
+        if self.embeddings is None or self.embeddings.numbers is None:
+            return None
+        member = line * self.trials + trial
+        return self.embeddings.numbers.part(slice(member, member + 1))
 
     def cast_fold(self, line: int) -> list[Layer]:
         """Return the layers of one fold's members in the number format of their products."""
@@ -109,21 +125,32 @@ class Bucket:
     def layers_of(self, line: int) -> list[Layer]:
         """Return the layers of one fold's members; the scale of inputs is in the weights."""
         span = slice(line * self.trials, (line + 1) * self.trials)
-        return [_folded(layer, span) for layer in self.layers]
+        layers = [_folded(layer, span) for layer in self.layers]
+        if self.embeddings is not None:
+            layers[0].weight = self.embeddings.expand(layers[0].weight, line)
+        return layers
 
-    def forward(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
+    def forward(self, layers: Sequence[Layer], features: Tensor, line: int) -> Tensor:
         """Return the outputs of one fold's members in eval mode.
 
         Shape: features (1, D, B) -> (T, C, B).
         """
-        unit = features
-        for hidden in self.hidden_units(layers, features):
+        unit = self.inputs(features, line)
+        for hidden in self.hidden_units(layers, unit):
             unit = hidden
         return self.outputs(layers[-1], unit)
 
-    def hidden_units(self, layers: Sequence[Layer], features: Tensor) -> Iterator[Tensor]:
-        """Yield each hidden layer's units in eval mode. Shape: (1, D, B) -> (T, H, B)."""
-        unit = features
+    def inputs(self, features: Tensor, line: int) -> Tensor:
+        """Return what the first layer of one fold's members is given.
+
+        Shape: (1, D, B) -> (1, D, B), or (T, E, B) where numbers are embedded.
+        """
+        embedded = None if self.embeddings is None else self.embeddings.embed(features, line)
+        return features if embedded is None else embedded.inputs.to(self.work)
+
+    def hidden_units(self, layers: Sequence[Layer], inputs: Tensor) -> Iterator[Tensor]:
+        """Yield each hidden layer's units in eval mode. Shape: as inputs() gives -> (T, H, B)."""
+        unit = inputs
         for layer in layers[:-1]:
             unit, _ = self._activate(affine(layer.weight, layer.bias, unit), layer.mix)
             yield unit
@@ -147,7 +174,8 @@ class Bucket:
         self._moving.begin_step(batch.step)
         members = batch.folds * self.trials
         layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
-        inputs: list[Tensor] = [batch.features]
+        embedded = None if self.embeddings is None else self.embeddings.embed(batch.features)
+        inputs = [batch.features if embedded is None else embedded.inputs.to(self.work)]
         kept: list[Tensor | Parametric] = []
         masks: list[Tensor | None] = []
         for index, layer in enumerate(layers[:-1]):
@@ -172,6 +200,8 @@ class Bucket:
             rows = inputs[index].to(delta.dtype)
             # The gradient below is taken before the weights move.
             below = _below(layers[index].weight, delta).to(self.work) if index > 0 else None
+            if index == 0 and embedded is not None:
+                self._move_waves(embedded, batch.features, layers[0].weight, delta)
             self.optimizer.update(
                 index, self.layers[index], delta, rows, self._scale(index, members)
             )
@@ -182,11 +212,24 @@ class Bucket:
             first(self.layers[0].weight, members).mul_(first(self.seen, members))
         return outputs
 
+    def _move_waves(
+        self, embedded: Embedded, features: Tensor, weight: Tensor, delta: Tensor
+    ) -> None:
+        """Move the embedding of numbers. Shape: weight (M', H, E), delta (M', H, B)."""
+        assert self.embeddings is not None, "it has embedded them"
+        assert self.embeddings.numbers is not None, "it has embedded them"
+        own = weight[:, :, -self.embeddings.waves :].to(self.like.dtype)
+        of_waves = torch.bmm(own.mT, delta.to(self.like.dtype))
+        gradients = self.embeddings.wave_gradients(embedded, features, of_waves)
+        for name, value in self.embeddings.numbers.tensors().items():
+            self.optimizer.move(0, name, first(value, delta.size(0)), gradients[name])
+
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
         """Lay out the weights of every member at its true shape, padded with zeros."""
         depth = self.kind.hidden_layers
         widest = [max(setting.widths[index] for setting in self.settings) for index in range(depth)]
-        sizes = [rows.width, *widest, rows.outputs]
+        width = rows.width if self.embeddings is None else self.embeddings.width
+        sizes = [width, *widest, rows.outputs]
         members = len(self.folds) * self.trials
         layers = []
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
@@ -201,6 +244,7 @@ class Bucket:
                     bias,
                     self._initial_scale(index, fan_in),
                     self._initial_mix(index, fan_out),
+                    self.embeddings if index == 0 else None,
                 )
             )
         return layers
@@ -225,9 +269,10 @@ class Bucket:
         Each draw is copied to the device once and broadcast there, which is faster on a GPU.
         """
         data = rows.folds[fold]
+        line = self.folds.index(fold)
         same_shape: dict[tuple[int, int, float], list[int]] = {}
         for trial, setting in enumerate(self.settings):
-            sizes = [setting.seen_inputs(rows.fan_in[fold]), *setting.widths, rows.outputs]
+            sizes = [self._inputs_of(setting, rows, fold), *setting.widths, rows.outputs]
             key = (sizes[index], sizes[index + 1], setting.init_std)
             same_shape.setdefault(key, []).append(trial)
         for (fan_in, fan_out, std), trials in same_shape.items():
@@ -236,9 +281,20 @@ class Bucket:
             )
             weight, bias = self._on_device(weight.T), self._on_device(bias)
             # One broadcast if all trials share the draw; else a loop, faster than a list.
+            inputs = slice(fan_in) if index > 0 else self._columns(line, fan_in)
             for part in [slice(None)] if len(trials) == self.trials else trials:
-                layer.weight[part, :fan_out, :fan_in] = weight
+                layer.weight[part, :fan_out, inputs] = weight
                 layer.bias[part, :fan_out, 0] = bias
+
+    def _inputs_of(self, setting: Setting, rows: Rows, fold: int) -> int:
+        """Return the number of inputs of the first layer of one member."""
+        if self.embeddings is None:
+            return setting.seen_inputs(rows.fan_in[fold])
+        return len(self.embeddings.columns(self.folds.index(fold)))
+
+    def _columns(self, line: int, fan_in: int) -> slice | Tensor:
+        """Return which inputs of the first layer one fold's members have."""
+        return slice(fan_in) if self.embeddings is None else self.embeddings.columns(line)
 
     def _on_device(self, drawn: Tensor) -> Tensor:
         """Round on the CPU, so that all devices start from the same weights, and copy."""
@@ -256,6 +312,7 @@ class Bucket:
         seen marks the inputs that a member uses; None if all members use all of them.
         Shape: (M, 1, D).
         """
+        # Where features are embedded, all of them are seen.
         width = self.layers[0].weight.shape[2]
         limits = [setting.seen_inputs(width) for setting in self.settings]
         self.seen: Tensor | None = None
@@ -321,6 +378,8 @@ class Bucket:
             weight = weight * scale
         if layer.scale is not None:
             weight = weight * first(layer.scale, members)
+        if layer.embeddings is not None:
+            weight = layer.embeddings.expand(weight)
         mix = None if layer.mix is None else first(layer.mix, members)
         return Layer(weight, self._bias(index, members), mix=mix)
 
@@ -355,7 +414,8 @@ def _folded(layer: Layer, members: slice) -> Layer:
     weight = layer.weight[members]
     if layer.scale is not None:
         weight = weight * layer.scale[members]
-    return Layer(weight, layer.bias[members], mix=None if layer.mix is None else layer.mix[members])
+    mix = None if layer.mix is None else layer.mix[members]
+    return Layer(weight, layer.bias[members], mix=mix, embeddings=layer.embeddings)
 
 
 def _below(weight: Tensor, delta: Tensor) -> Tensor:

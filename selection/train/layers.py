@@ -19,7 +19,7 @@ from selection.train.optimizer import Layer
 from selection.train.plan import EVALUATION_ROWS
 
 
-def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
+def layer_numbers(bucket: Bucket, line: int, rows: Rows) -> Tensor:
     """Return the columns of LAYER_COLUMNS for each layer of one fold's members.
 
     The gradient is that of the mean loss without the penalty, with respect to the weights of the
@@ -31,7 +31,7 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
         replace(layer, weight=layer.weight.detach().requires_grad_())
         for layer in bucket.layers_of(line)
     ]
-    alive = _backward(bucket, layers, rows, fold)
+    alive = _backward(bucket, layers, rows, line)
     numbers = torch.stack(
         [
             torch.stack(
@@ -45,17 +45,18 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
     return numbers.transpose(0, 1)
 
 
-def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, fold: int) -> list[Tensor]:
+def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, line: int) -> list[Tensor]:
     """Leave the gradient of the mean loss in the weights; return which units are ever active.
 
     Shape: (T, H) of each hidden layer.
     """
+    fold = bucket.folds[line]
     index = rows.scored[fold]
     alive = [layer.bias.new_zeros(layer.bias.shape[:2], dtype=torch.bool) for layer in layers[:-1]]
     for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
         with torch.enable_grad():
             cast = bucket.cast(layers)
-            unit = take_features(rows, fold, part)
+            unit = bucket.inputs(take_features(rows, fold, part), line)
             for position, hidden in enumerate(bucket.hidden_units(cast, unit)):
                 unit = hidden
                 alive[position] |= (unit.detach() > 0).any(dim=2)

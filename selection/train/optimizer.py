@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from selection.study.setting import OptimizerName, Setting
+from selection.train.first_layer import FirstLayer
 from selection.train.products import add_gradient, first, gradient_of
 
 # What clip_grad_norm_ adds to a norm.
@@ -27,7 +28,7 @@ SCALE_RATE, MIX_RATE = 6.0, 0.1
 
 @dataclass(eq=False)
 class Layer:
-    """Hold one layer of all members; scale and mix where their kind has them.
+    """Hold one layer of all members; scale, mix and embeddings where their kind has them.
 
     scale multiplies the inputs of the layer, mix is the share of the activation behind it.
     Shape: weight (M, H, D), bias (M, H, 1), scale (M, 1, D), mix (M, H, 1).
@@ -37,6 +38,7 @@ class Layer:
     bias: Tensor
     scale: Tensor | None = None
     mix: Tensor | None = None
+    embeddings: FirstLayer | None = None
 
 
 @dataclass(eq=False)
@@ -86,6 +88,9 @@ class Optimizer:
                 self._watch(index, "scale", layer.scale, SCALE_RATE)
             if layer.mix is not None:
                 self._watch(index, "mix", layer.mix, MIX_RATE)
+            if layer.embeddings is not None:
+                for name, value in layer.embeddings.learned().items():
+                    self._watch(index, name, value, is_penalised=name in layer.embeddings.decayed)
 
     def _watch(
         self, index: int, name: str, value: Tensor, rate: float = 1.0, *, is_penalised: bool = False
@@ -121,9 +126,15 @@ class Optimizer:
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         of_weight = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
         self.move(index, "bias", bias, _sum_of_rows(delta, bias))
-        if layer.scale is not None:
+        factor = None if layer.scale is None else first(layer.scale, members)
+        if layer.embeddings is not None:
+            own = weight if factor is None else weight * factor
+            of_weight, of_tables = layer.embeddings.collect(of_weight, own)
+            for name, gradient in of_tables.items():
+                table = layer.embeddings.tables[name]
+                self.move(index, name, first(table, members), gradient)
+        if factor is not None:
             # Of the product of weight and scale so far: each has the other as its factor.
-            factor = first(layer.scale, members)
             of_scale = (of_weight * weight).sum(dim=1, keepdim=True)  # (M', 1, D)
             of_weight.mul_(factor)
             self.move(index, "scale", factor, of_scale)
@@ -206,7 +217,7 @@ class Sgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if layer.scale is not None:
+        if layer.scale is not None or layer.embeddings is not None:
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
@@ -243,7 +254,12 @@ class MomentumSgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if self.is_nesterov or self.limit is not None or layer.scale is not None:
+        if (
+            self.is_nesterov
+            or self.limit is not None
+            or layer.scale is not None
+            or layer.embeddings is not None
+        ):
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -27,10 +27,11 @@ from selection.train.device import (
     torch_settings,
     work_format,
 )
+from selection.train.embeddings import Embedding
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
-from selection.train.weights import LayerWeights
+from selection.train.weights import LayerWeights, WaveWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,14 +93,23 @@ def _fitted(
         for line, fold in enumerate(pack.folds):
             count = len(folds[fold].training)
             batches = math.ceil(count / setting.kind.batch_size)
-            layers = tuple(_layer(*parts) for parts in pack.weights_of(line, 0))
+            layers = [_layer(*parts) for parts in pack.weights_of(line, 0)]
+            layers[0] = replace(layers[0], waves=_waves(pack.waves_of(line, 0)))
             updates = batches * epochs
-            fitted[fold] = Fitted(layers, count, batches, updates, *pack.running(line, 0))
+            fitted[fold] = Fitted(tuple(layers), count, batches, updates, *pack.running(line, 0))
     return [fitted[fold] for fold in range(len(folds))]
 
 
 def _layer(weight: Tensor, bias: Tensor, mix: Tensor | None) -> LayerWeights:
     return LayerWeights(_exported(weight), _exported(bias), None if mix is None else _exported(mix))
+
+
+def _waves(embedding: Embedding | None) -> WaveWeights | None:
+    """Return the embedding of one member as arrays."""
+    if embedding is None:
+        return None
+    parts = {name: _exported(part[0]) for name, part in embedding.tensors().items()}
+    return WaveWeights(**{**parts, "wave_bias": parts["wave_bias"][:, 0]})
 
 
 def _exported(part: Tensor) -> NDArray[np.float32]:

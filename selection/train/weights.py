@@ -1,26 +1,42 @@
 """Weights as safetensors and back: numbers and their shapes, no executable content.
 
 Does not need torch. Names are member_M.layer_L.weight (out, in), member_M.layer_L.bias (out), and
-member_M.layer_L.mix (out) where a parametric activation follows.
+member_M.layer_L.mix (out) where a parametric activation follows; where numbers are embedded, layer
+0 has frequency, phase, waves and wave_bias as well.
 Source: the safetensors format, version 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from selection.study.setting import NumericEmbedding
+
 Members = Sequence[Sequence["LayerWeights"]]
 
 
 @dataclass(frozen=True, eq=False)
+class WaveWeights:
+    """Hold the embedding of the n numeric columns of one MLP; phase is None for "pl".
+
+    Shape: frequency and phase (n, K), waves (n * J, 16), wave_bias (n * J,), float32.
+    """
+
+    frequency: NDArray[np.float32]
+    waves: NDArray[np.float32]
+    wave_bias: NDArray[np.float32]
+    phase: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class LayerWeights:
-    """Hold one linear layer, and the shares of a parametric activation behind it.
+    """Hold one linear layer, what makes its inputs, and the shares of an activation behind it.
 
     Shape: weight (H, D), bias (H,) and mix (H,), float32.
     """
@@ -28,11 +44,13 @@ class LayerWeights:
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
     mix: NDArray[np.float32] | None = None
+    waves: WaveWeights | None = None
 
     @property
     def parts(self) -> dict[str, NDArray[np.float32]]:
         """The arrays of this layer by name."""
-        parts = {"weight": self.weight, "bias": self.bias, "mix": self.mix}
+        own = {"weight": self.weight, "bias": self.bias, "mix": self.mix}
+        parts = own | ({} if self.waves is None else vars(self.waves))
         return {name: part for name, part in parts.items() if part is not None}
 
 
@@ -47,26 +65,29 @@ def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
 
 
 def decode_weights(
-    content: bytes, depths: Sequence[int], *, is_parametric: bool = False
+    content: bytes,
+    depths: Sequence[int],
+    *,
+    is_parametric: bool = False,
+    numeric_embedding: NumericEmbedding = "none",
 ) -> list[list[LayerWeights]]:
     """Return the members of a safetensors file, given the number of layers of each.
 
     Raises: ValueError if the file is damaged, lacks a tensor or has an extra one.
     """
     try:
-        tensors = load(content)
-        members = [
-            [
-                LayerWeights(
-                    **{
-                        name: tensors[f"member_{index}.layer_{layer}.{name}"].astype(np.float32)
-                        for name in _parts(is_parametric=is_parametric and layer < depth - 1)
-                    }
-                )
-                for layer in range(depth)
-            ]
-            for index, depth in enumerate(depths)
-        ]
+        tensors = {name: part.astype(np.float32) for name, part in load(content).items()}
+        members = []
+        for index, depth in enumerate(depths):
+            mixes = ["mix"] if is_parametric else []
+            named = [[f"member_{index}.layer_{layer}.", *mixes] for layer in range(depth - 1)]
+            named.append([f"member_{index}.layer_{depth - 1}."])
+            layers = [_layer(tensors, start, names) for start, *names in named]
+            waves = _WAVES[numeric_embedding]
+            if waves:
+                own = {name: tensors[f"member_{index}.layer_0.{name}"] for name in waves}
+                layers[0] = replace(layers[0], waves=WaveWeights(**own))
+            members.append(layers)
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from None
     count = sum(len(layer.parts) for layers in members for layer in layers)
@@ -75,5 +96,15 @@ def decode_weights(
     return members
 
 
-def _parts(*, is_parametric: bool) -> tuple[str, ...]:
-    return ("weight", "bias", "mix") if is_parametric else ("weight", "bias")
+_WAVES: Mapping[NumericEmbedding, tuple[str, ...]] = {
+    "none": (),
+    "pl": ("frequency", "waves", "wave_bias"),
+    "pbld": ("frequency", "waves", "wave_bias", "phase"),
+}
+
+
+def _layer(
+    tensors: Mapping[str, NDArray[np.float32]], start: str, more: Sequence[str]
+) -> LayerWeights:
+    weight, bias, *mix = (tensors[start + name] for name in ("weight", "bias", *more))
+    return LayerWeights(weight, bias, mix[0] if mix else None)

@@ -567,3 +567,20 @@ def test_a_linear_model_has_no_activation_whose_share_could_be_learned() -> None
 
 
 LEARNED = ("input_scaling", "parametric_activation")
+
+
+@pytest.mark.parametrize("key", [{"numeric_embedding": "pbld"}, {"category_embedding": True}])
+def test_embeddings_see_all_features(key: dict[str, Any]) -> None:
+    (error,) = errors(study(model={"features": 2, **key}))
+    (name,) = key
+    assert f"[model] {name}: {name} embeds whole columns and needs all features" in error
+
+
+def test_the_scale_of_waves_is_searched_where_there_may_be_some() -> None:
+    scale = {"embedding_scale": {"low": 0.05, "high": 0.5, "log": True}}
+    (error,) = errors(study(space=scale))
+    assert "embedding_scale needs numeric_embedding pl or pbld" in error
+    searched = {"numeric_embedding": {"choices": ["none", "pbld"]}, **scale}
+    spec = parse_study(study(space=searched), "s.toml")
+    params = {"numeric_embedding": "none", "embedding_scale": 0.2}
+    assert spec.setting(params) == spec.setting({**params, "embedding_scale": 0.1})
