@@ -213,7 +213,8 @@ def test_what_pruning_cost_is_the_best_mean_too(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", ["refit", "fold_ensemble"])
 def test_the_final_model_trains_as_many_epochs_as_the_best(bench: Bench, kind: str) -> None:
-    spec = spec_of({"final": {"model": kind}})
+    training = spec_of().to_json()["training"] | {"schedule": "cosine"}  # of the whole training
+    spec = spec_of({"final": {"model": kind}, "training": without_none(training)})
     study, data = bench.procedure(spec)
     assessment = bench.assess(study)
     trial = next(t for t in complete(assessment.trials) if (t.best_epoch or 0) < t.epochs)
