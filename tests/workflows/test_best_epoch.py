@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from selection.model.estimator import make_model
@@ -82,6 +83,10 @@ def test_the_record_holds_the_score_of_the_best_epoch(bench: Bench) -> None:
     assert any(trial.best_epoch != trial.epochs for trial in complete(trials))
     assert any(trial.epochs < EPOCHS for trial in complete(trials)), "patience ran out"
     assert examine(bench.database) == []
+    shown = optuna.load_study(study_name="iris", storage=str(bench.database.url)).trials
+    assert [trial.user_attrs.get("best_epoch") for trial in shown] == [
+        trial.best_epoch for trial in trials
+    ]
 
 
 def test_an_interrupted_study_ends_with_the_same_trials(bench: Bench, other_bench: Bench) -> None:
