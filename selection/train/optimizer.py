@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -265,6 +266,48 @@ class MomentumSgd(Optimizer):
         parameter.addcmul_(direction, -first(self.rate, members))
 
 
+class Constants(NamedTuple):
+    """Hold the constants of Adam: numbers where all members share them, or tensors (M, 1, 1).
+
+    exact1 and exact2 are both betas in float64; rest1 and rest2 are 1 - beta.
+    """
+
+    exact1: float | Tensor
+    exact2: float | Tensor
+    rest1: float | Tensor
+    beta2: float | Tensor
+    rest2: float | Tensor
+    epsilon: float | Tensor
+
+    @property
+    def are_shared(self) -> bool:
+        return not any(isinstance(each, Tensor) for each in self)
+
+    def of(self, members: Tensor | slice) -> Constants:
+        """Return the constants of some of the members."""
+        parts = (each[members] if isinstance(each, Tensor) else each for each in self)
+        return Constants(*parts)
+
+
+def make_constants(settings: Sequence[Setting], folds: int, like: Tensor) -> Constants:
+    """Return the constants of these settings."""
+
+    def spread(values: Sequence[float], like: Tensor = like) -> float | Tensor:
+        # A number that all members share computes faster.
+        return values[0] if len(set(values)) == 1 else _per_member(values, folds, like)
+
+    beta1, beta2 = [s.beta1 for s in settings], [s.beta2 for s in settings]
+    exact = like.new_empty(0, dtype=torch.float64)
+    return Constants(
+        exact1=spread(beta1, exact),
+        exact2=spread(beta2, exact),
+        rest1=spread([1.0 - beta for beta in beta1]),
+        beta2=spread(beta2),
+        rest2=spread([1.0 - beta for beta in beta2]),
+        epsilon=spread([s.eps for s in settings]),
+    )
+
+
 class Adam(Optimizer):
     """Adam; its penalty is l2 in the gradient. As AdamW, the decay is decoupled from it."""
 
@@ -273,29 +316,26 @@ class Adam(Optimizer):
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
         self.is_decoupled = settings[0].kind.optimizer == "adamw"
-        self.beta1 = _beta([s.beta1 for s in settings], folds, like)
-        self.beta2 = _beta([s.beta2 for s in settings], folds, like)
-        self.epsilon = _shared_or_per_member([s.eps for s in settings], folds, like)
-        self._constants: list[float | Tensor] = []  # of the members that take the current step
+        self.constants = self._now = make_constants(settings, folds, like)
+        self._is_shared = self.constants.are_shared
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
-        self.beta1, self.beta2 = self.beta1.keep(members), self.beta2.keep(members)
-        self.epsilon = _kept(self.epsilon, members)
+        self.constants = self._now = self.constants.of(members)
         self.steps = self.steps[members]
         self.first, self.second = self.first[members], self.second[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         members = share.size(0) * trials
         steps = first(self.steps, members).add_(1.0)
-        beta1, beta2 = (_of_first(each.exact, members) for each in (self.beta1, self.beta2))
+        if not self._is_shared:
+            self._now = self.constants.of(slice(members))
+        beta1, beta2 = self._now.exact1, self._now.exact2
         first(self.first, members).copy_(first(self.rate, members) / (1.0 - beta1**steps))
         first(self.second, members).copy_((1.0 - beta2**steps).sqrt())
-        constants = (self.beta1.rest, self.beta2.own, self.beta2.rest, self.epsilon)
-        self._constants = [_of_first(each, members) for each in constants]
         return share
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
@@ -308,7 +348,7 @@ class Adam(Optimizer):
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
         mean, square = first(states[0], members), first(states[1], members)
-        rest1, beta2, rest2, epsilon = self._constants
+        _, _, rest1, beta2, rest2, epsilon = self._now
         mean.lerp_(gradient, rest1)
         square.mul_(beta2)
         if isinstance(rest2, float):
@@ -317,21 +357,6 @@ class Adam(Optimizer):
             square.addcmul_(gradient * rest2, gradient)
         spread = square.sqrt().div_(first(self.second, members)).add_(epsilon)
         parameter.sub_(mean * first(self.first, members) / spread)
-
-
-@dataclass(frozen=True, eq=False)
-class Beta:
-    """Hold one beta of Adam: numbers where all members share it, or tensors (M, 1, 1).
-
-    exact and own are beta, the former in float64, and rest is 1 - beta.
-    """
-
-    exact: float | Tensor
-    own: float | Tensor
-    rest: float | Tensor
-
-    def keep(self, members: Tensor) -> Beta:
-        return Beta(*(_kept(each, members) for each in (self.exact, self.own, self.rest)))
 
 
 def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:
@@ -365,27 +390,6 @@ def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
 def _sum_of_rows(delta: Tensor, bias: Tensor) -> Tensor:
     """Return the gradient of a bias. Shape: delta (M', H, B) -> (M', H, 1)."""
     return delta.sum(dim=2, keepdim=True, dtype=bias.dtype)
-
-
-def _beta(values: Sequence[float], folds: int, like: Tensor) -> Beta:
-    return Beta(
-        _shared_or_per_member(values, folds, like.new_empty(0, dtype=torch.float64)),
-        _shared_or_per_member(values, folds, like),
-        _shared_or_per_member([1.0 - value for value in values], folds, like),
-    )
-
-
-def _shared_or_per_member(values: Sequence[float], folds: int, like: Tensor) -> float | Tensor:
-    """Return the one value that all members share, which computes faster, or one for each."""
-    return values[0] if len(set(values)) == 1 else _per_member(values, folds, like)
-
-
-def _kept(value: float | Tensor, members: Tensor) -> float | Tensor:
-    return value if isinstance(value, float) else value[members]
-
-
-def _of_first(value: float | Tensor, count: int) -> float | Tensor:
-    return value if isinstance(value, float) else first(value, count)
 
 
 def _per_member(values: Sequence[float], folds: int, like: Tensor) -> Tensor:
