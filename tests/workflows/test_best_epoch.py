@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import optuna
 import pytest
 
 from selection.model.estimator import make_model
@@ -82,6 +83,10 @@ def test_the_record_holds_the_score_of_the_best_epoch(bench: Bench) -> None:
     assert any(trial.best_epoch != trial.epochs for trial in complete(trials))
     assert any(trial.epochs < EPOCHS for trial in complete(trials)), "patience ran out"
     assert examine(bench.database) == []
+    shown = optuna.load_study(study_name="iris", storage=str(bench.database.url)).trials
+    assert [trial.user_attrs.get("best_epoch") for trial in shown] == [
+        trial.best_epoch for trial in trials
+    ]
 
 
 def test_an_interrupted_study_ends_with_the_same_trials(bench: Bench, other_bench: Bench) -> None:
@@ -213,7 +218,8 @@ def test_what_pruning_cost_is_the_best_mean_too(bench: Bench) -> None:
 
 @pytest.mark.parametrize("kind", ["refit", "fold_ensemble"])
 def test_the_final_model_trains_as_many_epochs_as_the_best(bench: Bench, kind: str) -> None:
-    spec = spec_of({"final": {"model": kind}})
+    training = spec_of().to_json()["training"] | {"schedule": "cosine"}  # of the whole training
+    spec = spec_of({"final": {"model": kind}, "training": without_none(training)})
     study, data = bench.procedure(spec)
     assessment = bench.assess(study)
     trial = next(t for t in complete(assessment.trials) if (t.best_epoch or 0) < t.epochs)
