@@ -14,7 +14,7 @@ from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.course import change_line, departure_lines
 from selection.report.terminal.readable import readable
 from selection.report.values import held_out_value
-from selection.report.verdict import baseline_interval, bound_of, choice_of, openings
+from selection.report.verdict import baseline_interval, bound_of, choice_of, openings, seeds_text
 from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
@@ -137,9 +137,7 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
         )
         if len(result.seeds) > 1:
             shown = " ".join(f"{score:.4f}" for score in result.seeds)
-            rows.append(
-                ["held out, by seed", shown, "", "the same setting trained from several seeds"]
-            )
+            rows.append(["held out, by seed", shown, "", seeds_text(result)])
     return rows
 
 

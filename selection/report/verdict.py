@@ -295,10 +295,20 @@ def training_line(result: HeldOutResult) -> str:
     """Say what the final model is and how long it was trained."""
     training = result.training
     count = len(training.updates)
-    what = "refit on all development rows" if result.model == "refit" else f"{count} fold models"
+    what = {
+        "refit": "refit on all development rows",
+        "refit_ensemble": f"mean of {count} refits on all development rows",
+    }.get(result.model, f"{count} fold models")
     updates = sum(training.updates) / count
     most = "" if training.most_epochs is None else f" of {training.most_epochs}"
     return f"model: {what}, {training.epochs}{most} epochs, {updates:.0f} updates"
+
+
+def seeds_text(result: HeldOutResult) -> str:
+    """Say what the scores by seed are of."""
+    if result.model == "refit_ensemble":
+        return f"each of its {len(result.seeds)} seeds alone"
+    return f"the same setting from {len(result.seeds)} seeds"
 
 
 def gap_line(result: HeldOutResult) -> str:

@@ -25,7 +25,9 @@ MAX_NAME_CHARACTERS = 512
 CSV_KEYS = ("delimiter", "decimal", "encoding", "missing")
 
 Rule = Literal["best", "one_standard_error"]
-FinalModel = Literal["refit", "fold_ensemble"]
+FinalModel = Literal["refit", "refit_ensemble", "fold_ensemble"]
+# How many refits a refit_ensemble averages where the file does not say.
+ENSEMBLE_SEEDS = 5
 Prepare = Literal["scale", "standardize", "robust", "quantile", "none"]
 
 
@@ -245,9 +247,20 @@ class FinalSection(Section):
     """Say what is made of the winner before it meets the held-out set."""
 
     model: FinalModel = "refit"
-    """Final model: one MLP refitted on all development rows, or the mean of the fold models."""
+    """Final model: one MLP refitted on all development rows, the mean of several such refits, or
+    the mean of the fold models.
+    """
     seeds: int = Field(default=1, ge=1)
-    """How often the final model is trained, to show the spread; the first one counts."""
+    """How often the final model is trained, from other seeds. A `refit_ensemble` is their mean, and
+    has 5 if this is left out; elsewhere they show the spread, and the first one counts.
+    """
+
+    @model_validator(mode="before")
+    @classmethod
+    def _several_seeds(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("model") == "refit_ensemble":
+            return {"seeds": ENSEMBLE_SEEDS, **values}
+        return values
 
 
 class ProvenanceSection(Section):

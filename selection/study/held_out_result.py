@@ -73,9 +73,9 @@ class HeldOutResult:
     """Hold the held-out score of trial number of a study, with what stands beside it.
 
     low and high bound the score at level, None for rows of one group; seeds are the scores of the
-    same setting trained from other seeds, the first is score; evaluations counts the openings up to
-    this one; gap is score less the corrected estimate. A classification has classes, a regression
-    has scores by the name of their metric.
+    same setting trained from single seeds, of which the first is score unless the model averages
+    them; evaluations counts the openings up to this one; gap is score less the corrected estimate.
+    A classification has classes, a regression has scores by the name of their metric.
     """
 
     study: str

@@ -23,7 +23,7 @@ from selection.data.prepare import fit_preparation, prepare_folds
 from selection.data.rows import Rows
 from selection.errors import DataError, ErrorDetail, SelectionError, StorageError, StudyStateError
 from selection.metrics import METRICS, metrics_of
-from selection.model.estimator import AnyModel, ModelMember
+from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.model.files import decode_model, encode_model
 from selection.seeds import seed_for
 from selection.stats.classes import calibration, class_scores, confusion
@@ -115,7 +115,8 @@ def evaluate(
     try:
         rows = open_held_out(spec, data.dataset, folder, data.frame)
         outputs = _outputs(study, models, rows)
-        result = _result(assessment, winner, models[0], rows, outputs)
+        by_seed = _outputs(study, seed_models(models[0]), rows) or outputs
+        result = _result(assessment, winner, models[0], rows, outputs[0], by_seed)
     except BaseException as error:  # such as Ctrl-C: nobody has seen a score
         _give_back(ledger, study, evaluation, error, say)
         raise
@@ -155,7 +156,7 @@ def _sooner(study: StudyRecord, ledger: Ledger) -> SelectionError:
 
 
 def _outputs(study: StudyRecord, models: Sequence[AnyModel], rows: Rows) -> list[Outputs]:
-    """Return what each seed's model says of the held-out rows."""
+    """Return what each model says of the held-out rows."""
     try:
         return [model.outputs(rows.features, rows.categories) for model in models]
     except ValueError as error:
@@ -169,37 +170,39 @@ def _result(
     winner: Trial,
     model: AnyModel,
     rows: Rows,
-    outputs: Sequence[Outputs],
+    outputs: Outputs,
+    by_seed: Sequence[Outputs],
 ) -> HeldOutResult:
-    """Return what `evaluate` prints and the ledger keeps."""
+    """Return what `evaluate` prints and the ledger keeps; by_seed is what single seeds say."""
     spec, corrected = assessment.spec, assessment.correction
-    scores = [_score(spec.metric, each, rows.target) for each in outputs]
-    if not np.isfinite(scores).all():
+    score = _score(spec.metric, outputs, rows.target)
+    seeds = tuple(_score(spec.metric, each, rows.target) for each in by_seed)
+    if not np.isfinite([score, *seeds]).all():
         rule = f"{spec.metric} must be defined on the held-out rows"
         hint = "Hold out rows of every class, in a study of another name."
         raise DataError(ErrorDetail(f"study {spec.name}", rule, "no number", hint))
-    low, high = _interval(spec, outputs[0], rows)
+    low, high = _interval(spec, outputs, rows)
     is_regression = spec.task == "regression"
     return HeldOutResult(
         study=assessment.study.name,
         number=winner.number,
         metric=spec.metric,
-        score=scores[0],
+        score=score,
         low=low,
         high=high,
         level=spec.sections.assessment.level,
         rows=len(rows),
-        seeds=tuple(scores),
+        seeds=seeds,
         evaluations=sum(each.result is not None for each in assessment.evaluations) + 1,
         corrected_estimate=None if corrected is None else corrected.estimate,
-        gap=None if corrected is None else scores[0] - corrected.estimate,
+        gap=None if corrected is None else score - corrected.estimate,
         corrected_interval=None if corrected is None else (corrected.low, corrected.high),
         rule=assessment.rule,
         model=model.document["model"],
         training=TrainingSummary.from_json(model.document["training"]),
-        classes=None if is_regression else _class_report(outputs[0], rows),
-        scores=_regression_scores(outputs[0], rows) if is_regression else None,
-        against=_against_earlier(spec, assessment.evaluations, winner, outputs[0], rows),
+        classes=None if is_regression else _class_report(outputs, rows),
+        scores=_regression_scores(outputs, rows) if is_regression else None,
+        against=_against_earlier(spec, assessment.evaluations, winner, outputs, rows),
     )
 
 
@@ -213,7 +216,8 @@ def final_models(
 ) -> list[AnyModel]:
     """Return the final models of a trial, one per seed, made now or earlier.
 
-    The first is the one that is scored and exported; the others show what the seed does.
+    The first is the one that is scored and exported; the others show what the seed does. A
+    refit_ensemble is one model with a member per seed.
 
     Raises: StudyStateError where training diverges.
     """
@@ -230,19 +234,26 @@ def final_models(
     ]
 
 
+def seed_models(model: AnyModel) -> list[AnyModel]:
+    """Return the refits that a refit_ensemble averages as models of their own; none of others."""
+    if model.document["model"] != "refit_ensemble":
+        return []
+    return [make_model(model.document, [member]) for member in model.members]
+
+
 def _train_members(
     spec: StudySpec, data: StudyData, trial: Trial, device: Device
 ) -> list[list[tuple[ModelMember, Fitted]]]:
     """Return the members of each seed's model."""
     final = spec.sections.final
-    if final.model == "refit":
+    if final.model != "fold_ensemble":
         everything = np.arange(len(data.dataset), dtype=np.int64)
         whole = Split(0, 0, everything, everything[:0])
         # Seeds differ as repeats do, and train side by side.
         members = _fit(
             spec, data, trial, [whole], final.seeds, seed_for(spec.seed, "final"), device
         )
-        return [[member] for member in members]
+        return [members] if final.model == "refit_ensemble" else [[each] for each in members]
     trees = [spec.seed, *(seed_for(spec.seed, "final", seed) for seed in range(1, final.seeds))]
     return [_fit(spec, data, trial, data.plan.splits, 1, tree, device) for tree in trees]
 

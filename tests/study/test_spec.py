@@ -476,6 +476,24 @@ def test_the_metric_gives_task_and_direction(metric: str, task: str, is_minimise
     assert (spec.task, spec.is_minimised) == (task, is_minimised)
 
 
+@pytest.mark.parametrize(
+    ("final", "seeds"),
+    [
+        ({}, 1),
+        ({"model": "fold_ensemble"}, 1),
+        ({"model": "refit_ensemble"}, 5),
+        ({"model": "refit_ensemble", "seeds": 2}, 2),
+    ],
+)
+def test_an_ensemble_of_refits_has_five_of_them_unless_the_file_says_otherwise(
+    final: dict[str, Any], seeds: int
+) -> None:
+    content = {"name": "s", "data": {"dataset": "iris"}, "search": {"trials": 1}, "final": final}
+    spec = parse_study(content, "s.toml")
+    assert spec.sections.final.seeds == seeds
+    assert spec.to_json()["final"]["seeds"] == seeds
+
+
 # The loss that is trained.
 
 

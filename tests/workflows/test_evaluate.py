@@ -20,6 +20,7 @@ from selection.data import held_out
 from selection.data.dataset import load_development
 from selection.data.rows import Rows
 from selection.errors import DataError, ErrorDetail, RefusedError, StudyStateError
+from selection.model.files import decode_model, load_model
 from selection.report.verdict import held_out_lines
 from selection.seeds import seed_for
 from selection.stats.intervals import bootstrap_counts, wilson
@@ -607,6 +608,45 @@ def test_seeds_show_the_spread_and_the_first_is_scored(cli: Cli, write: Write) -
     assert value["seeds"][0] == value["score"]
     assert len(set(value["seeds"])) > 1
     assert "the same setting from 3 seeds" in cli("evaluate", "s").out
+
+
+def test_a_refit_ensemble_is_the_mean_of_the_refits_of_each_seed(bench: Bench) -> None:
+    several = make_spec({"final": {"seeds": 3}}, pruner="none", pruner_options={})
+    averaged = make_spec(
+        {"final": {"model": "refit_ensemble", "seeds": 3}}, pruner="none", pruner_options={}
+    )
+    study, data = bench.procedure(several)
+    features = data.dataset.features
+    winner = bench.assess(study).winner
+    assert winner is not None
+    device = choose_device("cpu")
+    refits = final.final_models(study, several, data, winner, bench.evidence, device)
+    made = final._train_members(averaged, data, winner, device)
+    (stored,) = [final._make_model(study, averaged, data, winner, 0, members) for members in made]
+    model = decode_model(stored.document, stored.weights, "here")
+    chances = [np.exp(log_softmax(refit.outputs(features, {}))) for refit in refits]
+    np.testing.assert_allclose(
+        np.exp(log_softmax(model.outputs(features, {}))), np.mean(chances, axis=0), atol=1e-6
+    )
+    alone = [each.outputs(features, {}) for each in final.seed_models(model)]
+    np.testing.assert_array_equal(alone, [refit.outputs(features, {}) for refit in refits])
+
+
+def test_an_evaluated_refit_ensemble_shows_its_seeds_beside_its_score(
+    cli: Cli, write: Write
+) -> None:
+    cli("run", write(extra='[final]\nmodel = "refit_ensemble"'))
+    value = cli("evaluate", "s", "--json").json
+    assert value["model"] == "refit_ensemble"
+    assert len(value["seeds"]) == 5
+    assert len(value["training"]["updates"]) == 5
+    said = cli("evaluate", "s").out
+    assert "each of its 5 seeds alone: " in said
+    assert "model: mean of 5 refits on all development rows, 8 epochs" in said
+    cli("export", "s", "--to", "out")
+    assert "each of its 5 seeds alone" in Path("out/MODEL_CARD.md").read_text()
+    model = load_model("out")
+    assert len(model.members) == 5
 
 
 def test_an_ensemble_is_the_very_fold_models_of_the_record(bench: Bench) -> None:

@@ -18,6 +18,7 @@ from selection.report.verdict import (
     against_line,
     gap_line,
     held_out_lines,
+    seeds_text,
     training_line,
     winner_lines,
 )
@@ -69,7 +70,7 @@ def evaluation(console: Console, result: HeldOutResult, evaluations: Sequence[Ev
     )
     if len(result.seeds) > 1:
         scores = " ".join(show_number(score) for score in result.seeds)
-        say(console, f"the same setting from {len(result.seeds)} seeds: {scores}")
+        say(console, f"{seeds_text(result)}: {scores}")
     say(console, gap_line(result))
     say(console, training_line(result))
     _print_details(console, result)
