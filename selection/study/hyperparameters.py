@@ -74,8 +74,8 @@ class TrainingSection(Section):
     schedule: ScheduleName = DEFAULT_SCHEDULE
     """What the learning rate is multiplied by in the course of the training."""
     warmup: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of all steps in which a factor beside the schedule rises to 1: with W such steps it is
-    1/W in the first, 2/W in the second.
+    """Share of all steps in which the learning rate warms up: with W such steps it is multiplied by
+    1/W in the first, 2/W in the second and so on, on top of its schedule.
     """
     dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
     """What the dropout probabilities are multiplied by."""
