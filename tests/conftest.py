@@ -22,7 +22,6 @@ from tests.postgres_server import throw_away_server
 from tests.sweep_bench import Bench
 from tests.worker_farm import Farm, open_farm
 
-
 # Most tests name the few values that they are about, and train for a few epochs. Studies of modules
 # are parsed before any fixture.
 USUAL_RECIPE, recipes.DEFAULT_RECIPE = recipes.DEFAULT_RECIPE, "book"
