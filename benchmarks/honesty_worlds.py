@@ -2,7 +2,8 @@
 
 A trial has a true quality at every rung and at the end. What it gets right is partly common to all
 trials (the row is easy or hard) and partly its own; its own part moves slowly from rung to rung.
-The pruner, the rule and the correction are the product's.
+At the end several epochs may compete to score it: the best mean over folds chooses. The pruner, the
+rule and the correction are the product's.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from selection.search import judged_epochs, replay_pruner
 from selection.stats.bbc_cv import Draws, Rows, Stage, draw_out_of_bag, fold_scores
 from selection.stats.intervals import length_of_runs, percentiles
 from selection.stats.scores import Floats
+from selection.study.best_epoch import best_epoch, has_run_out
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec, parse_study
 from selection.workflows.correct import choice_in_bag, lower_bound, survivors_in_bag
@@ -35,7 +37,8 @@ class World:
     are at chance; a regression has errors of standard deviation 1.5 minus that. steady is the
     correlation of a trial's own part between neighbouring rungs, common the share of the variance
     that all trials have in common. Rows come in units of this many: groups, or neighbours in time;
-    half of a trial's own part is that of the unit.
+    half of a trial's own part is that of the unit. epochs compete at the end; a trial ends early
+    after patience of them without a better mean. With a signal, each differs a little in quality.
     """
 
     name: str
@@ -49,6 +52,8 @@ class World:
     common: float = 0.4
     unit: int = 1
     is_time: bool = False
+    epochs: int = 1
+    patience: int = 0
 
     def spec(self) -> StudySpec:
         """Return the study file whose pruner and rule choose."""
@@ -77,12 +82,14 @@ class World:
 class Verdict:
     """Hold what one simulated study said, and the truth about its winner.
 
-    survivors is the estimate that corrects for the choice among complete trials alone.
+    survivors is the estimate that corrects for the choice among complete trials alone, given_epochs
+    the one that takes the best epoch of each trial as given.
     """
 
     truth: float
     observed: float
     survivors: float
+    given_epochs: float
     corrected: float
     low: float
     high: float
@@ -93,23 +100,28 @@ class Verdict:
 
 @dataclass(frozen=True, eq=False)
 class _Study:
-    """Hold one study of a world. Shape: qualities (S, T)."""
+    """Hold one study of a world. Shape: qualities (S - 1, T) at the rungs, ends (E, T)."""
 
     world: World
     spec: StudySpec
     judged: tuple[int, ...]
     qualities: Floats
+    ends: Floats
     generator: np.random.Generator
 
     def predictions(self, rows: int, trials: NDArray[np.int64]) -> NDArray[Any]:
-        """Return hits, or errors for a regression, on fresh rows. Shape: (S, t, N)."""
+        """Return hits, or errors for a regression, on fresh rows, at rungs and ends.
+
+        Shape: (S - 1 + E, t, N).
+        """
         world, draw = self.world, self.generator
         unit = np.arange(rows) // world.unit
         units = int(unit[-1]) + 1
         easy = draw.normal(size=units)[unit]
         stages = []
         own = np.zeros((len(trials), rows))
-        for stage in range(len(self.qualities)):
+        qualities = np.concatenate([self.qualities, self.ends])
+        for stage in range(len(qualities)):
             fresh = draw.normal(size=(len(trials), rows))
             if world.unit > 1:
                 fresh += draw.normal(size=(len(trials), units))[:, unit]
@@ -117,7 +129,7 @@ class _Study:
             weight = world.steady if stage else 0.0
             own = weight * own + np.sqrt(1 - weight**2) * fresh
             latent = np.sqrt(world.common) * easy + np.sqrt(1 - world.common) * own
-            quality = self.qualities[stage, trials, None]
+            quality = qualities[stage, trials, None]
             hits = latent < special.ndtri(quality)
             stages.append(hits if world.metric == "accuracy" else latent * (1.5 - quality))
         return np.stack(stages)
@@ -138,36 +150,65 @@ def simulate(world: World, spec: StudySpec, seed: int, bootstraps: int) -> Verdi
     """Draw one study, let it prune and choose, correct it, and look the truth up."""
     generator = np.random.default_rng(seed)
     judged = judged_epochs(spec)
-    study = _Study(world, spec, judged, _qualities(world, len(judged) + 1, generator), generator)
+    qualities = _qualities(world, len(judged) + 1, generator)
+    ends = _ends(world, qualities[-1], generator)
+    study = _Study(world, spec, judged, qualities[:-1], ends, generator)
     everyone = np.arange(world.trials)
-    table = study.predictions(world.rows, everyone)  # (S, T, N)
+    table = study.predictions(world.rows, everyone)  # (S - 1 + E, T, N)
     rows = _rows(world, generator)
     once = np.ones((1, world.rows), dtype=np.int16)
-    scores = np.stack([fold_scores(rows, stage[None], once)[0] for stage in table])  # (S, T, J)
-    reached = _reached(study, scores[:-1].mean(axis=2))
-    ended = np.flatnonzero(reached == len(judged))
-    stages = [
-        Stage(np.flatnonzero(reached >= stage), table[None, stage, reached >= stage])
-        for stage in range(len(judged) + 1)
-    ]
+    scores = np.stack([fold_scores(rows, stage[None], once)[0] for stage in table])
+    rungs = len(judged)
+    reached = _reached(study, scores[:rungs].mean(axis=2))
+    ended = np.flatnonzero(reached == rungs)
+    epochs, best = _epochs(study, scores[rungs:].mean(axis=2))
+    of_best = scores[rungs + best, everyone]  # (T, J)
     choose_complete = study.choice((), ended)
-    (chosen,) = choose_complete(np.empty((1, len(ended), 0)), scores[-1:, ended])
+    (chosen,) = choose_complete(np.empty((1, len(ended), 0)), of_best[None, ended])
     winner = int(ended[chosen])
-    draws = draw_out_of_bag(rows, stages, study.choice(judged, everyone), bootstraps, seed)
-    complete_alone = [Stage(np.arange(len(ended)), stages[-1].predictions)]
-    alone = draw_out_of_bag(rows, complete_alone, choose_complete, bootstraps, seed)
+    pairs = np.array([(trial, epoch) for trial in ended for epoch in range(epochs[trial])])
+    at_rungs = [
+        Stage(np.flatnonzero(reached >= stage), table[None, stage, reached >= stage])
+        for stage in range(rungs)
+    ]
+    end = Stage(pairs[:, 0], table[None, rungs + pairs[:, 1], pairs[:, 0]])
+    given = Stage(ended, table[None, rungs + best[ended], ended])
+    choice = study.choice(judged, everyone)
+    draws = draw_out_of_bag(rows, [*at_rungs, end], choice, bootstraps, seed)
+    with_epochs = draw_out_of_bag(rows, [*at_rungs, given], choice, bootstraps, seed)
+    complete_alone = Stage(np.searchsorted(ended, end.trials), end.predictions)
+    alone = draw_out_of_bag(rows, [complete_alone], choose_complete, bootstraps, seed)
     low, high = percentiles(draws.scores, 0.95)
+    predictions = table[None, rungs + best[winner], winner]
     return Verdict(
-        truth=_truth(study, winner),
-        observed=float(scores[-1, winner].mean()),
+        truth=_truth(study, winner, int(best[winner])),
+        observed=float(of_best[winner].mean()),
         survivors=float(np.nanmean(alone.scores)),
+        given_epochs=float(np.nanmean(with_epochs.scores)),
         corrected=float(np.nanmean(draws.scores)),
         low=low,
         high=high,
-        bound=lower_bound(spec, rows, draws, winner, table[None, -1, winner], seed),
-        pruned_wins=_pruned_wins(draws, reached < len(judged)),
+        bound=lower_bound(spec, rows, draws, winner, predictions, seed),
+        pruned_wins=_pruned_wins(draws, reached < rungs),
         complete=len(ended),
     )
+
+
+def _epochs(study: _Study, means: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return how many of the last epochs each trial trains, and the index of the best.
+
+    Shape: (E, T) -> (T,) and (T,).
+    """
+    most, trials = means.shape
+    rule = {"is_minimised": study.spec.is_minimised}
+    epochs, best = np.full(trials, most), np.zeros(trials, dtype=np.int64)
+    for trial, curve in enumerate(means.T.tolist()):
+        for count in range(1, most):
+            if has_run_out(curve[:count], most, study.world.patience, **rule):
+                epochs[trial] = count
+                break
+        best[trial] = best_epoch(curve[: epochs[trial]], most, **rule) - 1
+    return epochs, best
 
 
 def _qualities(world: World, stages: int, generator: np.random.Generator) -> Floats:
@@ -179,6 +220,14 @@ def _qualities(world: World, stages: int, generator: np.random.Generator) -> Flo
     shares = np.linspace(0.5, 1.0, stages)[:, None]
     wander = generator.normal(0.0, 0.03, size=(stages, world.trials)) * (1 - shares)
     return np.clip(0.5 + shares * (final - 0.5) + wander, 0.02, 0.98)
+
+
+def _ends(world: World, final: Floats, generator: np.random.Generator) -> Floats:
+    """Return true qualities at the epochs that compete. Shape: (T,) -> (E, T)."""
+    if world.quality is None or world.epochs == 1:
+        return np.tile(final, (world.epochs, 1))
+    wander = generator.normal(0.0, 0.02, size=(world.epochs, world.trials))
+    return np.clip(final + wander, 0.02, 0.98)
 
 
 def _rows(world: World, generator: np.random.Generator) -> Rows:
@@ -205,9 +254,9 @@ def _reached(study: _Study, means: Floats) -> NDArray[np.int64]:
     return reached
 
 
-def _truth(study: _Study, winner: int) -> float:
+def _truth(study: _Study, winner: int, epoch: int) -> float:
     """Return the winner's score on rows that nobody chose by."""
-    (values,) = study.predictions(TRUTH_ROWS, np.array([winner]))[-1]
+    (values,) = study.predictions(TRUTH_ROWS, np.array([winner]))[len(study.qualities) + epoch]
     if study.world.metric == "accuracy":
         return float(values.mean())
     return float(np.sqrt(np.square(values).mean()))

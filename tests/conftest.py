@@ -22,6 +22,10 @@ from tests.postgres_server import throw_away_server
 from tests.sweep_bench import Bench
 from tests.worker_farm import Farm, open_farm
 
+# Most tests name the few values that they are about, and train for a few epochs. Studies of modules
+# are parsed before any fixture.
+USUAL_RECIPE, recipes.DEFAULT_RECIPE = recipes.DEFAULT_RECIPE, "book"
+
 
 @pytest.fixture(autouse=True, scope="session")
 def _one_thread() -> None:
@@ -38,10 +42,9 @@ def _short_baselines(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyP
 
 
 @pytest.fixture(autouse=True)
-def _book_recipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Most tests name the few values that they are about, and train for a few epochs."""
-    if request.node.get_closest_marker("usual_recipe") is None:
-        monkeypatch.setattr(recipes, "DEFAULT_RECIPE", "book")
+def _usual_recipe(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if request.node.get_closest_marker("usual_recipe") is not None:
+        monkeypatch.setattr(recipes, "DEFAULT_RECIPE", USUAL_RECIPE)
 
 
 @pytest.fixture(scope="session")

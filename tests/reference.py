@@ -6,8 +6,10 @@ the study's values; dropout noise is written again in NumPy, scores come from sc
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +25,37 @@ from selection.study import activations
 from selection.study.setting import Setting
 from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
+from selection.train.embeddings import initial_embedding
+from selection.train.first_layer import initial_table
 from selection.train.initial import initial_layer
 
 # nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
 _MODULES = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}
 ACTIVATIONS = {name: _MODULES[name.replace("_", "")] for name in activations.ACTIVATIONS}
+
+
+class Scale(nn.Module):
+    """Multiply each input by a learned factor."""
+
+    def __init__(self, inputs: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.ones(inputs, dtype=dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return inputs * self.factor
+
+
+class Parametric(nn.Module):
+    """Apply a learned share of an activation."""
+
+    def __init__(self, activation: nn.Module, units: int, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.activation = activation
+        self.factor = nn.Parameter(torch.ones(units, dtype=dtype))
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        bent: Tensor = self.activation(inputs)
+        return inputs + self.factor * (bent - inputs)
 
 
 class HashDropout(nn.Module):
@@ -71,10 +99,82 @@ class Reference:
     model: nn.Sequential
 
 
-def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn.Sequential:
-    """Stack the layers of one MLP with their initial weights."""
+class Embeddings(nn.Module):
+    """Replace categorical columns of many categories by 8 numbers, and add waves of the numbers."""
+
+    def __init__(
+        self, setting: Setting, data: FoldData, columns: Sequence[int], seed: int, dtype: Any
+    ) -> None:
+        super().__init__()
+        self.kind = setting.kind.numeric_embedding
+        self.numeric = data.numeric if self.kind != "none" else 0
+        self.blocks = [data.blocks[column] for column in columns]
+        self.tables = nn.ParameterList(
+            initial_table(block.stop - block.start, seed, data.repeat, data.fold, column).to(dtype)
+            for column, block in zip(columns, self.blocks, strict=True)
+        )
+        self.waves = nn.ParameterDict()
+        if self.numeric:
+            drawn = initial_embedding(
+                self.kind, [setting.embedding_scale], self.numeric, seed, data.repeat, data.fold
+            )
+            named = drawn.tensors().items()
+            self.waves.update({name: nn.Parameter(each[0].to(dtype)) for name, each in named})
+        kept = set(range(data.features.shape[1]))
+        kept -= {column for block in self.blocks for column in range(block.start, block.stop)}
+        if self.kind == "pl":
+            kept -= set(range(self.numeric))
+        self.kept = sorted(kept)
+        self.width = len(kept) + 8 * len(self.blocks)
+        self.width += self.numeric * {"none": 0, "pl": 4, "pbld": 3}[self.kind]
+
+    def waves_with(self, names: Sequence[str]) -> list[nn.Parameter]:
+        return [self.waves[name] for name in names if name in self.waves]
+
+    def forward(self, features: Tensor) -> Tensor:
+        parts = [features[:, self.kept]]
+        for block, table in zip(self.blocks, self.tables, strict=True):
+            parts.append(features[:, block] @ table)
+        for column in range(self.numeric):
+            angles = 2 * math.pi * features[:, column, None] * self.waves["frequency"][column]
+            if self.kind == "pbld":
+                waves = torch.cos(angles + self.waves["phase"][column])
+            else:
+                waves = torch.cat([torch.cos(angles), torch.sin(angles)], dim=1)
+            weight, bias = self.waves["waves"], self.waves["wave_bias"][:, 0]
+            count = len(bias) // self.numeric
+            own = slice(column * count, (column + 1) * count)
+            parts.append(nn.functional.linear(waves, weight[own], bias[own]))
+        return torch.cat(parts, dim=1)
+
+
+def embedded(folds: Sequence[FoldData]) -> list[int]:
+    """Return which categorical columns have more than 8 categories in some fold."""
+    sizes = [[block.stop - block.start for block in fold.blocks] for fold in folds]
+    most = [max(of_folds) for of_folds in zip(*sizes, strict=True)]
+    return [column for column, size in enumerate(most) if size > 8]
+
+
+def build(
+    setting: Setting,
+    data: FoldData,
+    seed: int,
+    dtype: torch.dtype,
+    folds: Sequence[FoldData] = (),
+) -> nn.Sequential:
+    """Stack the layers of one MLP with their initial weights.
+
+    folds say which categorical columns have many categories; without them, this fold does.
+    """
     sizes = [setting.seen_inputs(data.features.shape[1]), *setting.widths, data.classes or 1]
     layers: list[nn.Module] = []
+    if setting.kind.numeric_embedding != "none" or setting.kind.category_embedding:
+        columns = embedded(folds or [data]) if setting.kind.category_embedding else []
+        embeddings = Embeddings(setting, data, columns, seed, dtype)
+        sizes[0] = embeddings.width
+        layers.append(embeddings)
+    if setting.kind.input_scaling:
+        layers.append(Scale(sizes[0], dtype))
     for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
         linear = nn.Linear(fan_in, fan_out, dtype=dtype)
         weight, bias = initial_layer(
@@ -92,20 +192,36 @@ def build(setting: Setting, data: FoldData, seed: int, dtype: torch.dtype) -> nn
             linear.bias.copy_(bias)
         layers.append(linear)
         if index < len(setting.widths):
-            layers += [ACTIVATIONS[setting.kind.activation](), HashDropout(setting.dropout[index])]
+            activation = ACTIVATIONS[setting.kind.activation]()
+            if setting.kind.parametric_activation:
+                activation = Parametric(activation, fan_out, dtype)
+            layers += [activation, HashDropout(setting.dropout[index])]
     return nn.Sequential(*layers)
 
 
 def make_optimizer(setting: Setting, model: nn.Sequential) -> torch.optim.Optimizer:
     """Put weights and biases into groups of their own: only weights are penalised."""
     linears = [layer for layer in model if isinstance(layer, nn.Linear)]
-    groups = [
+    groups: list[dict[str, Any]] = [
         {
             "params": [linear.weight for linear in linears],
             "weight_decay": setting.weight_decay + setting.l2,
         },
         {"params": [linear.bias for linear in linears], "weight_decay": 0.0},
+        *(
+            {
+                "params": [layer.factor],
+                "weight_decay": 0.0,
+                "lr": setting.learning_rate * (6.0 if isinstance(layer, Scale) else 0.1),
+            }
+            for layer in model
+            if isinstance(layer, Scale | Parametric)
+        ),
     ]
+    for layer in model:
+        if isinstance(layer, Embeddings):
+            groups[0]["params"] += [*layer.tables, *layer.waves_with(["waves"])]
+            groups[1]["params"] += layer.waves_with(["frequency", "phase", "wave_bias"])
     match setting.kind.optimizer:
         case "sgd":
             return torch.optim.SGD(
@@ -183,6 +299,7 @@ class Schedules:
     ) -> None:
         self.setting = setting
         self.groups = optimizer.param_groups
+        self.own = [group["lr"] / setting.learning_rate for group in self.groups]
         self.drops = [layer for layer in model if isinstance(layer, HashDropout)]
         self.rate = schedule_factors(setting.schedule, steps)
         self.warm_up = warm_up_factors(setting.warmup, steps)
@@ -190,10 +307,11 @@ class Schedules:
         self.dropout = schedule_factors(setting.dropout_schedule, steps)
 
     def set(self, step: int) -> None:
-        weights, biases = self.groups
         rate = self.setting.learning_rate * self.rate[step] * self.warm_up[step]
-        weights["lr"] = biases["lr"] = rate
-        weights["weight_decay"] = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        for group, own in zip(self.groups, self.own, strict=True):
+            group["lr"] = rate * own
+        decay = (self.setting.weight_decay + self.setting.l2) * self.decay[step]
+        self.groups[0]["weight_decay"] = decay
         for drop, probability in zip(self.drops, self.setting.dropout, strict=True):
             drop.probability = probability * self.dropout[step]
 
@@ -205,12 +323,14 @@ def train(
     seed: int,
     dtype: torch.dtype = torch.float64,
     epochs: int | None = None,
+    folds: Sequence[FoldData] = (),
 ) -> Reference:
     """Train one member by the book."""
-    model = build(setting, data, seed, dtype)
+    model = build(setting, data, seed, dtype, folds)
     optimizer = make_optimizer(setting, model)
     batches = -(-len(data.training) // setting.kind.batch_size)
-    schedules = Schedules(setting, model, optimizer, batches * setting.kind.epochs)
+    epochs = epochs or setting.kind.epochs
+    schedules = Schedules(setting, model, optimizer, batches * epochs)
     features = torch.from_numpy(data.features).to(dtype)
     features = features[:, : setting.seen_inputs(features.shape[1])]
     targets = torch.from_numpy(data.targets)
@@ -221,7 +341,7 @@ def train(
     if not data.classes:
         targets = targets.to(dtype)
     points = []
-    for epoch in range(1, (epochs or setting.kind.epochs) + 1):
+    for epoch in range(1, epochs + 1):
         model.train()
         order = training_order(seed, data, epoch)
         seen = []
@@ -254,8 +374,20 @@ def train(
     return Reference(np.array(points), layers, outputs, model)
 
 
+def folded(model: nn.Sequential) -> nn.Sequential:
+    """Return the same function with the factors of the inputs in the first weights."""
+    layers = list(copy.deepcopy(model))
+    for scale, linear in itertools.pairwise(layers):
+        if isinstance(scale, Scale):
+            assert isinstance(linear, nn.Linear)
+            with torch.no_grad():
+                linear.weight *= scale.factor
+    return nn.Sequential(*(layer for layer in layers if not isinstance(layer, Scale)))
+
+
 def layer_numbers(model: nn.Sequential, features: Tensor, targets: Tensor) -> NDArray[np.float64]:
     """Return gradient norm, weight norm and share of dead ReLU units of each layer."""
+    model = folded(model)
     model.zero_grad()
     outputs = features
     units = []

@@ -64,7 +64,7 @@ def test_every_key_of_a_study_file_says_what_it_means(generator: ModuleType) -> 
 
 
 @pytest.mark.parametrize("name", space_names())
-def test_a_key_is_searchable_where_the_reference_says_so(name: str, generator: ModuleType) -> None:
+def test_a_key_is_searchable_where_the_reference_says_so(name: str) -> None:
     default = section_of(name).model_fields[name].get_default()
     value = OWN_KEYS.get(name, 1 if default is None else default)
     needs: dict[str, dict[str, Any]] = {"nesterov": {"momentum": 0.9}, "l2": {"optimizer": "adam"}}

@@ -74,9 +74,14 @@ def _index(table: Table) -> Iterator[str]:
 
 def _constant(table: Table) -> Iterator[str]:
     constant = [name for name in table.features if _is_constant(table.values(name))]
-    constant += [name for name in table.section.categories if len(table.labels(name).names) == 1]
+    constant += [name for name in table.section.categories if _is_one(table.labels(name))]
     if constant:
         yield f"{_columns(constant)} in every development row"
+
+
+def _is_one(labels: Labels) -> bool:
+    """Say whether all rows have the same category, or all of them none."""
+    return len(labels.names) + bool(labels.missing) == 1
 
 
 def _is_constant(values: NDArray[np.float64]) -> bool:
@@ -115,8 +120,12 @@ def _has_few_values(values: NDArray[np.float64], most: int) -> bool:
 
 
 def _names_the_classes(codes: NDArray[np.int64], labels: Labels) -> bool:
-    """Say whether each value stands for one class, and each class for one value."""
+    """Say whether each value stands for one class, and each class for one value.
+
+    A missing category is a value.
+    """
     classes = len(labels.names)
+    codes = codes - codes.min(initial=0)
     if int(codes.max(initial=-1)) + 1 != classes:
         return False
     pairs = codes * classes + labels.codes

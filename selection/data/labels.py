@@ -23,6 +23,8 @@ from selection.data.cells import EXACT_WHOLE, is_truth, is_typed_number, number_
 
 LabelKind = Literal["text", "number", "boolean"]
 UNKNOWN = -1
+# The category of the rows without one, where a study fills what is missing.
+MISSING = ""
 LARGEST_FLOAT32 = 3e38
 
 
@@ -56,8 +58,8 @@ class Labels:
         return Labels(taken, tuple(self.names[index] for index in used), self.kind, self.words)
 
     def texts(self) -> NDArray[np.object_]:
-        """Return the name of each row; none may be missing. Shape: (N,)."""
-        return np.array(self.names, dtype=object)[self.codes]
+        """Return the name of each row, MISSING where it has none. Shape: (N,)."""
+        return np.array([*self.names, MISSING], dtype=object)[self.codes]
 
     def counts(self) -> dict[str, int]:
         """Return the number of rows of each name, in the order of names."""

@@ -53,13 +53,15 @@ def missing_errors(
     """Return which columns have missing values that may have none, and which words were so read."""
     checks: list[tuple[str, Sequence[str | None], str]] = [
         (TARGET_RULE, [section.target], FILL),
-        ("categorical columns must have no missing values", section.categories, FILL),
         ("groups must have no missing values", [section.groups], FILL),
         ("weights must have no missing values", [section.weights], FILL),
         ("time must have no missing values", [time], FILL),
     ]
     if section.impute is None:
-        checks.append(("features must have no missing values", numeric, IMPUTE))
+        checks += [
+            ("categorical columns must have no missing values", section.categories, IMPUTE),
+            ("features must have no missing values", numeric, IMPUTE),
+        ]
     errors = []
     for rule, names, hint in checks:
         broken = [(name, _missing(columns, name)) for name in names if name is not None]

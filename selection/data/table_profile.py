@@ -38,7 +38,7 @@ class TableProfile:
     """Hold what a table seems to be: its task, and the use of every column but the target.
 
     form is how a CSV file seems to write its cells. class_counts is empty for regression. missing
-    counts the gaps of numeric columns; left_out says why a column is no feature.
+    counts the gaps of the columns that are used; left_out says why a column is no feature.
     """
 
     path: str
@@ -96,6 +96,7 @@ def profile_table(path: Path, target: str) -> TableProfile:
         rule = "the table needs a column to learn from"
         raise DataError(ErrorDetail(str(path), rule, got or "a target alone", "Add features."))
     gaps = {name: numbers[name].missing for name in uses["numeric"]}
+    gaps |= {name: labels[name].missing for name in uses["categorical"]}
     return TableProfile(
         path=str(path),
         form=form,
@@ -154,9 +155,7 @@ def _use(
 
 
 def _use_of_text(column: Labels) -> tuple[Literal["categorical", "drop"], str]:
-    if column.missing:
-        return "drop", f"{column.missing} missing; fill them and make it categorical"
-    distinct = len(column.names)
+    distinct = len(column.names) + bool(column.missing)
     if distinct == 1:
         return "drop", "the same value in every row"
     if distinct > max(MOST_CATEGORIES, len(column) // 20):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,7 +17,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
 from sklearn.metrics import accuracy_score, r2_score
 
 from selection.data.arrays import column_of
-from selection.data.labels import LabelKind, Labels, labels_of, match, match_names
+from selection.data.labels import MISSING, LabelKind, Labels, labels_of, match, match_names
 from selection.data.numbers import numbers_of
 from selection.data.prepare import Preparation
 from selection.errors import show, shown_name
@@ -145,7 +146,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             features = _numbers_of(table[self._numeric])
             labels = {name: labels_of(table[name]) for name in self._categorical}
             empty = [name for name, column in labels.items() if column.missing]
-            if empty:
+            if empty and not self.is_imputed:
                 raise ValueError(f"categorical columns must not be missing, as in {empty}")
             self._check_known(table, labels)
             categories = self.categories(labels)
@@ -172,6 +173,11 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if twice:
             raise ValueError(f"columns must have different names, unlike {twice}")
 
+    @property
+    def is_imputed(self) -> bool:
+        """Whether the study filled missing numbers, and took a missing category for one."""
+        return self.document.get("impute") is not None
+
     def category_kind(self, name: str) -> LabelKind:
         """Return what the categories of a column were in the study: text, numbers, booleans."""
         kind: LabelKind = self.document.get("category_kinds", {}).get(name, "text")
@@ -185,7 +191,8 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
     def categories(self, columns: Mapping[str, Labels]) -> dict[str, NDArray[np.object_]]:
         """Return the categories of columns by the names that the study gave them.
 
-        Labels are compared by the rule of selection.data.labels; an unknown one keeps its name.
+        Labels are compared by the rule of selection.data.labels; an unknown one keeps its name, and
+        a missing one is MISSING.
         """
         named = {}
         for name, column in columns.items():
@@ -195,15 +202,17 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
                 known[place] if place >= 0 else own
                 for own, place in zip(column.names, places, strict=True)
             ]
-            named[name] = np.array(names, dtype=object)[column.codes]
+            named[name] = np.array([*names, MISSING], dtype=object)[column.codes]
         return named
 
     def unknown_categories(self, name: str, column: Labels) -> tuple[int, str]:
         """Return how many rows hold a category that no member knows, and the most frequent one."""
         known, kind = self.known_categories(name), self.category_kind(name)
-        places = match_names(column.names, column.kind, known, kind)
-        counts = column.counts()
-        strange = [own for own, place in zip(column.names, places, strict=True) if place < 0]
+        counts = Counter(column.counts())
+        if column.missing:
+            counts[MISSING] += column.missing
+        places = match_names(list(counts), column.kind, known, kind)
+        strange = [own for own, place in zip(counts, places, strict=True) if place < 0]
         most = max(strange, key=counts.__getitem__, default="")
         return sum(counts[own] for own in strange), most
 
@@ -213,7 +222,11 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
             count, most = self.unknown_categories(name, column)
             if not count:
                 continue
-            if count == len(column) and pd.api.types.is_numeric_dtype(table[name].dtype):
+            if (
+                count == len(column)
+                and not column.missing
+                and pd.api.types.is_numeric_dtype(table[name].dtype)
+            ):
                 raise ValueError(f"no value of {name} is a category: read it as text, dtype=str")
             warnings.warn(unknown_line(name, count, len(column), most), stacklevel=4)
 

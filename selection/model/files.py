@@ -20,7 +20,9 @@ from selection.data.prepare import preparation_from_json, preparation_to_json, w
 from selection.errors import ErrorDetail, ExportError
 from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.study.activations import ActivationName
-from selection.train.weights import decode_weights, encode_weights
+from selection.study.setting import NumericEmbedding
+from selection.train.embeddings import OUTPUTS, WAVES, extra_inputs
+from selection.train.weights import WaveWeights, decode_weights, encode_weights
 
 FORMAT = "selection-model"
 VERSION = 1
@@ -108,11 +110,14 @@ class _Document(_Part):
 
     study: str
     activation: ActivationName
+    parametric_activation: bool = False
+    numeric_embedding: NumericEmbedding = "none"
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]
     class_kind: LabelKind = "text"
     category_kinds: dict[str, LabelKind] = Field(default_factory=dict)
+    impute: Literal["median"] | None = None
     csv: _Csv = Field(default_factory=_Csv)
     members: list[_Member] = Field(min_length=1)
     weights: _Weights
@@ -132,6 +137,7 @@ class _Document(_Part):
             if not set(own.indicators) <= set(range(width)):
                 raise ValueError(f"indicators of the columns {own.indicators}")
             inputs = width + len(own.indicators) + sum(map(len, own.categories.values()))
+            inputs += width * extra_inputs(self.numeric_embedding)
             if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
                 raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
 
@@ -141,10 +147,14 @@ def encode_model(
 ) -> tuple[dict[str, Any], bytes]:
     """Return the document and the safetensors file of a model; facts are what else it says."""
     weights = encode_weights([member.layers for member in members], {"format": FORMAT})
+    waves = members[0].layers[0].waves
+    is_parametric = any(layer.mix is not None for member in members for layer in member.layers)
     document = {
         "format": FORMAT,
         "version": ENSEMBLE_VERSION if any(map(_own_facts, members)) else VERSION,
         **facts,
+        **({"parametric_activation": True} if is_parametric else {}),
+        **({} if waves is None else {"numeric_embedding": "pl" if waves.phase is None else "pbld"}),
         "members": [
             {
                 "sizes": _sizes(member),
@@ -173,7 +183,12 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
         checked.check()
         if sha256(weights).hexdigest() != checked.weights.sha256:
             raise ValueError(f"other bytes in {WEIGHTS_FILE} than the document says")
-        layers = decode_weights(weights, [len(member.sizes) - 1 for member in checked.members])
+        layers = decode_weights(
+            weights,
+            [len(member.sizes) - 1 for member in checked.members],
+            is_parametric=checked.parametric_activation,
+            numeric_embedding=checked.numeric_embedding,
+        )
         members = [
             ModelMember(
                 preparation_from_json(member["preparation"]),
@@ -243,8 +258,25 @@ def _sizes(member: ModelMember) -> list[int]:
 
 def _check_shapes(member: ModelMember, sizes: Sequence[int]) -> None:
     for layer, fan_in, fan_out in zip(member.layers, sizes, sizes[1:], strict=False):
-        if not (np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()):
+        if not all(np.isfinite(part).all() for part in layer.parts.values()):
             raise ValueError("weights that are not finite")
-        if layer.weight.shape != (fan_out, fan_in) or layer.bias.shape != (fan_out,):
-            got = f"{layer.weight.shape} and {layer.bias.shape}"
+        parts = {"weight": layer.weight, "bias": layer.bias, "mix": layer.mix}
+        shapes = {name: part.shape for name, part in parts.items() if part is not None}
+        if shapes != {**dict.fromkeys(shapes, (fan_out,)), "weight": (fan_out, fan_in)}:
+            got = " and ".join(map(str, shapes.values()))
             raise ValueError(f"weights of sizes {list(sizes)} are needed, but got {got}")
+    if (waves := member.layers[0].waves) is not None:
+        _check_waves(waves, member.preparation.scaling.width)
+
+
+def _check_waves(waves: WaveWeights, numbers: int) -> None:
+    count, outputs = (WAVES, OUTPUTS - 1) if waves.phase is not None else (WAVES // 2, OUTPUTS)
+    wanted = {
+        "frequency": (numbers, count),
+        "phase": (numbers, count),
+        "waves": (numbers * outputs, WAVES),
+        "wave_bias": (numbers * outputs,),
+    }
+    for name, part in vars(waves).items():
+        if part is not None and part.shape != wanted[name]:
+            raise ValueError(f"{name} of shape {wanted[name]} is needed, but got {part.shape}")

@@ -2,8 +2,9 @@
 
 ALL of onnx. Inputs are "features", (N, D) float64 in the units of the study's table, NaN where a
 value is missing, and one column "category_K", (N, 1), per categorical column: float64 where the
-study's column was one of numbers, bool where it was one of truth values, else text, exactly as in
-the study's table. Outputs are "logits" and "probabilities", or "prediction", float64 in units of
+study's column was one of numbers, bool where it was one of truth values that are never missing,
+else text, exactly as in the study's table; NaN or the empty text where a category is missing.
+Outputs are "logits" and "probabilities", or "prediction", float64 in units of
 the target, and "unknown_categories", (N, 1) int64: how many categories of a row no member knows.
 Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 """
@@ -11,6 +12,7 @@ Source: the ONNX operators, opset 19 (the first whose Equal takes text).
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,11 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.data.cells import EXACT_WHOLE
-from selection.data.labels import rounding
+from selection.data.labels import MISSING, rounding
 from selection.errors import ErrorDetail, ExportError, install_command
 from selection.model.estimator import AnyModel, ModelMember
 from selection.model.onnx_scaling import ScalingNodes
 from selection.study.activations import ACTIVATIONS, Formula
+from selection.train.weights import WaveWeights
 
 OPSET, IR_VERSION = 19, 9
 METADATA = (
@@ -133,12 +136,50 @@ class _Graph:
         """Add one MLP behind its preparation and return the name of its outputs."""
         activation = ACTIVATIONS[member.activation or self.model.document["activation"]].onnx
         unit = self._prepare(member)
+        if (waves := member.layers[0].waves) is not None:
+            unit = self._with_waves(unit, waves)
         for depth, layer in enumerate(member.layers):
             weight, bias = self._constant(layer.weight), self._constant(layer.bias)
             unit = self._node("Gemm", [unit, weight, bias], transB=1)  # (N, H)
             if depth < len(member.layers) - 1:
-                unit = self._apply(activation, unit)
+                bent = self._apply(activation, unit)
+                unit = bent if layer.mix is None else self._mix(unit, bent, layer.mix)
         return unit
+
+    def _with_waves(self, unit: str, waves: WaveWeights) -> str:
+        """Add the nodes of embedded numbers and return the name of a first layer's inputs.
+
+        Shape: (N, D) -> (N, E).
+        """
+        numbers, axis = len(waves.frequency), self._integers(2)
+        ends = [self._integers(0), self._integers(numbers), self._integers(1)]
+        values = self._node("Unsqueeze", [self._node("Slice", [unit, *ends]), axis])  # (N, n, 1)
+        turns = self._constant(np.float32(2.0 * math.pi) * waves.frequency)
+        angles = self._node("Mul", [values, turns])  # (N, n, K)
+        if waves.phase is not None:
+            angles = self._node("Add", [angles, self._constant(waves.phase)])
+        shown = [self._node("Cos", [angles])]
+        if waves.phase is None:
+            shown = [self._node("Concat", [*shown, self._node("Sin", [angles])], axis=2)]
+        by_column = self._node("Transpose", shown, perm=[1, 0, 2])  # (n, N, 16)
+        weights = waves.waves.reshape(numbers, -1, waves.waves.shape[1]).transpose(0, 2, 1)
+        own = self._node("MatMul", [by_column, self._constant(weights)])  # (n, N, J)
+        own = self._node("Transpose", [own], perm=[1, 0, 2])
+        own = self._node("Reshape", [own, self._integers(-1, len(waves.wave_bias))])
+        own = self._node("Add", [own, self._constant(waves.wave_bias)])
+        kept = unit
+        if waves.phase is None:
+            ends = [self._integers(numbers), self._integers(2**31 - 1), self._integers(1)]
+            kept = self._node("Slice", [unit, *ends])
+        return self._node("Concat", [kept, own], axis=1)
+
+    def _integers(self, *values: int) -> str:
+        return self._constant(np.array(values, dtype=np.int64))
+
+    def _mix(self, unit: str, bent: str, mix: NDArray[np.float32]) -> str:
+        """Add the nodes of unit + mix * (bent - unit) and return the name of its outputs."""
+        difference = self._node("Sub", [bent, unit])
+        return self._node("Add", [unit, self._node("Mul", [self._constant(mix), difference])])
 
     def _apply(self, formula: Formula, unit: str) -> str:
         """Add the nodes of an activation and return the name of its outputs."""
@@ -171,13 +212,16 @@ class _Graph:
     def _kind(self, column: str) -> str:
         """Return the type of a categorical column's input.
 
-        Whole numbers that float64 cannot tell apart are compared as text.
+        Whole numbers that float64 cannot tell apart are compared as text, and so are truth values
+        that may be missing.
         """
         names = self.model.known_categories(column)
         match self.model.category_kind(column):
-            case "boolean":
+            case "boolean" if MISSING not in names:
                 return "BOOL"
-            case "number" if all(abs(float(name)) < EXACT_WHOLE for name in names):
+            case "number" if all(
+                abs(_number(name)) < EXACT_WHOLE for name in names if name != MISSING
+            ):
                 return "DOUBLE"
         return "STRING"
 
@@ -188,11 +232,17 @@ class _Graph:
             case "BOOL":
                 known = np.array([[name == "True" for name in names]], dtype=np.bool_)
             case "DOUBLE":
-                kind = rounding([float(name) for name in self.model.known_categories(column)])
-                known = np.array([[float(name) for name in names]], dtype=kind)
+                kind = rounding([_number(name) for name in self.model.known_categories(column)])
+                known = np.array([[_number(name) for name in names]], dtype=kind)
+                unit = f"category_{index}"
                 if kind is np.float32:
-                    rounded = self._cast(f"category_{index}", "FLOAT")
-                    return self._node("Equal", [rounded, self._constant(known)])
+                    unit = self._cast(unit, "FLOAT")
+                is_equal = self._node("Equal", [unit, self._constant(known)])
+                if MISSING not in names:
+                    return is_equal
+                is_missing = self._node("IsNaN", [unit])
+                is_missing = self._node("And", [is_missing, self._constant(np.isnan(known))])
+                return self._node("Or", [is_equal, is_missing])
             case _:
                 known = np.array([list(names)], dtype=object)
         return self._node("Equal", [f"category_{index}", self._constant(known)])
@@ -223,3 +273,8 @@ class _Graph:
         array = np.ascontiguousarray(value)
         self.constants.append(self.onnx.numpy_helper.from_array(array, name))
         return name
+
+
+def _number(name: str) -> float:
+    """Return the number that a category spells, NaN for the one of missing values."""
+    return float(name) if name != MISSING else math.nan

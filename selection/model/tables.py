@@ -11,7 +11,7 @@ import pandas as pd
 
 from selection.data.columns import Use
 from selection.data.csv_file import CsvFormat
-from selection.data.labels import Labels
+from selection.data.labels import MISSING, Labels
 from selection.data.numbers import Numbers
 from selection.data.table_errors import raise_all
 from selection.data.table_source import guess_format, make_format
@@ -54,7 +54,7 @@ def predict_table(model: AnyModel, table: Path, *, allow_unknown: bool = False) 
         for error in numbers[name].errors(f"{where}: column {shown_name(name)}", CELL_HINT)
     ]
     empty = {name: labels[name].missing for name in categorical if labels[name].missing}
-    if empty:
+    if empty and not model.is_imputed:
         rule = "categorical columns must have no missing values"
         got = ", ".join(f"{shown_name(name)} ({missing})" for name, missing in empty.items())
         errors.append(ErrorDetail(where, rule, got, "Fill the values."))
@@ -94,11 +94,15 @@ def _missing(model: AnyModel, numbers: Mapping[str, Numbers], where: str) -> lis
 
 
 def _format(model: AnyModel, table: Path) -> CsvFormat:
-    """Return how the study's file was written; a known category is no word for a missing value."""
+    """Return how the study's file was written; a known category is no word for a missing value.
+
+    The empty cell stays one: it is missing among numbers, and has the category of those missing.
+    """
     form = make_format(table, model.document.get("csv", {}))
     known = {
         each for name in model.document["categorical"] for each in model.known_categories(name)
     }
+    known.discard(MISSING)
     return replace(form, missing=tuple(word for word in form.missing if word not in known))
 
 

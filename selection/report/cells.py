@@ -65,6 +65,13 @@ def count_of(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def show_epochs(trial: Trial) -> str:
+    """Return how long a trial was trained, and where the best mean over folds was."""
+    if trial.best_epoch is None:
+        return f"{trial.epochs}"
+    return f"{trial.best_epoch} of {trial.epochs}"
+
+
 def show_score(trial: Trial) -> str:
     """Return the fold mean and its standard error; a trial cut short shows its last mean."""
     if not trial.fold_scores or trial.state is TrialState.FAILED:

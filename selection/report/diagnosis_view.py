@@ -26,12 +26,16 @@ MOST_CURVES = 8
 
 @dataclass(frozen=True)
 class ShownDiagnosis:
-    """Hold a diagnosis, the baselines beside it, and the level of the interval of the gap."""
+    """Hold a diagnosis, the baselines beside it, and the level of the interval of the gap.
+
+    best_epoch is Trial.best_epoch.
+    """
 
     found: Diagnosis
     baselines: Mapping[str, BaselineLine]
     metric: str
     level: float
+    best_epoch: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +80,7 @@ def show_diagnosis(view: StudyView, repository: Repository, trial: Trial) -> Sho
         return None
     baselines = baseline_lines(view.study, view.spec, repository)
     level = view.spec.sections.assessment.level
-    return ShownDiagnosis(found, baselines, view.spec.metric, level)
+    return ShownDiagnosis(found, baselines, view.spec.metric, level, trial.best_epoch)
 
 
 def stored_curves(view: StudyView, repository: Repository) -> list[StoredCurve]:

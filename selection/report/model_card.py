@@ -21,6 +21,7 @@ from selection.store.ledger import Evaluation
 from selection.study.ensemble import Ensemble, counts_of, trials_of, weights_of
 from selection.study.held_out_result import HeldOutResult
 from selection.study.schedules import DEFAULT_SCHEDULE
+from selection.study.setting import ClassWeights
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -96,7 +97,8 @@ def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
     betas = () if kind.optimizer == "sgd" else (setting.beta1, setting.beta2)
     rows = [
         ["hidden layers", " ".join(map(str, setting.widths)) or "none (linear)"],
-        ["activation", kind.activation],
+        ["activation", f"{'parametric ' * kind.parametric_activation}{kind.activation}"],
+        ["input scaling", "learned" if kind.input_scaling else ""],
         ["dropout", " ".join(map(show_value, setting.dropout)) or "none"],
         ["optimizer", kind.optimizer],
         ["learning rate", show_value(setting.learning_rate)],
@@ -112,8 +114,16 @@ def _setting_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
         ["batch size", str(kind.batch_size)],
         ["epochs", str(kind.epochs)],
         ["init", kind.init],
+        ["label smoothing", show_value(setting.label_smoothing)],
+        ["class weights", _class_weights(setting.class_weights)],
     ]
     return [row for row in rows if row[1] not in ("", "0", DEFAULT_SCHEDULE)]
+
+
+def _class_weights(weights: ClassWeights) -> str:
+    if isinstance(weights, str):
+        return "" if weights == "none" else weights
+    return ", ".join(f"{name} {show_value(weight)}" for name, weight in weights)
 
 
 def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:

@@ -111,6 +111,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "number": best and best.number,
         "params": best and params_value(best.params),
         **ensemble_value(best),
+        "best_epoch": best and best.best_epoch,
         "metric": assessment.spec.metric,
         "observed": observed,
         "corrected": corrected,
@@ -263,6 +264,7 @@ def trial_value(trial: Trial) -> dict[str, Any]:
         "fold_scores": [_number(score) for score in trial.fold_scores],
         "train_scores": [_number(score) for score in trial.train_scores],
         "epochs": trial.epochs,
+        "best_epoch": trial.best_epoch,
         "seconds": trial.seconds,
         "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
     }

@@ -9,7 +9,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from selection.metrics import METRICS
-from selection.report.cells import count_of, show_difference, show_interval, show_number, show_score
+from selection.report.cells import (
+    count_of,
+    show_difference,
+    show_epochs,
+    show_interval,
+    show_number,
+    show_score,
+)
 from selection.stats.selection_rules import RULES
 from selection.study.ensemble import Ensemble, counts_of, subject, weights_of
 from selection.study.trial import Trial
@@ -135,7 +142,8 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
     )
     lines = [
         corrected,
-        f"{metric}, observed: {show_score(best)} over {len(best.fold_scores)} folds ({label})",
+        f"{metric}, observed: {show_score(best)} over {len(best.fold_scores)} folds"
+        f"{_epoch_of(best)} ({label})",
     ]
     outer = [fold.score for fold in assessment.nested]
     if outer:
@@ -147,6 +155,10 @@ def _score_lines(assessment: Assessment, best: Trial) -> list[str]:
             "(the whole procedure, scored on rows it never saw)"
         )
     return lines
+
+
+def _epoch_of(best: Trial) -> str:
+    return "" if best.best_epoch is None else f" after {show_epochs(best)} epochs"
 
 
 def choice_of(correction: Correction) -> str:
@@ -296,14 +308,15 @@ def training_line(result: HeldOutResult) -> str:
     updates = sum(training.updates) / count
     if result.ensemble is not None:
         what = f"mean of {len(result.ensemble)} trials, {count} MLPs in all ({what})"
-    return f"model: {what}, {_epochs(training.epochs)} epochs, {updates:.0f} updates"
+    most = "" if training.most_epochs is None else f" of {_several(training.most_epochs)}"
+    return f"model: {what}, {_several(training.epochs)}{most} epochs, {updates:.0f} updates"
 
 
-def _epochs(epochs: int | tuple[int, ...]) -> str:
+def _several(numbers: int | tuple[int, ...]) -> str:
     """Return one number, or the least and the greatest."""
-    if isinstance(epochs, int):
-        return str(epochs)
-    low, high = min(epochs), max(epochs)
+    if isinstance(numbers, int):
+        return str(numbers)
+    low, high = min(numbers), max(numbers)
     return str(low) if low == high else f"{low} to {high}"
 
 

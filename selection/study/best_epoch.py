@@ -10,9 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-# What is kept, and what the corrected score takes, grow with it; a mean over folds differs little
-# between neighbours on a longer curve. The measurements are in docs/decisions/0034.
-_MOST_CANDIDATES = 20
+# What is kept, and the time that the corrected score takes, grow with it; on a long curve the means
+# of neighbours differ little: the measurements are in docs/decisions/0034. A record has predictions
+# at these epochs alone, so that it can only be read with the number that it was written with.
+_MOST_CANDIDATES = 16
 
 
 def candidate_epochs(epochs: int) -> tuple[int, ...]:

@@ -72,7 +72,9 @@ class DataSection(Section):
     feature, and scores stay unweighted.
     """
     impute: Literal["median"] | None = None
-    """How missing numbers are filled; without it a missing number is an error."""
+    """How missing numbers are filled; a missing category is then one of its own. Without it a
+    missing value is an error.
+    """
     missing_indicators: bool = False
     """Also tell the MLP which numbers were missing, by an input of 0 or 1 for each numeric column
     with a missing value among the training rows of a fold; needs `impute`.

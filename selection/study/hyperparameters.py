@@ -13,7 +13,7 @@ from pydantic import Field
 from selection.study.activations import DEFAULT_ACTIVATION, ActivationName
 from selection.study.schedules import DEFAULT_SCHEDULE, ScheduleName
 from selection.study.section import Section
-from selection.study.setting import EpochChoice, Init, OptimizerName, Precision
+from selection.study.setting import EpochChoice, Init, NumericEmbedding, OptimizerName, Precision
 
 Weight = Annotated[float, Field(gt=0.0)]
 
@@ -27,6 +27,25 @@ class ModelSection(Section):
     """Number of hidden layers; left out, the length of `width`."""
     activation: ActivationName = DEFAULT_ACTIVATION
     """Activation function of the hidden layers."""
+    parametric_activation: bool = False
+    """Let each hidden unit learn how much of the activation f it applies: x + a (f(x) - x), where a
+    begins at 1 and learns at a tenth of the learning rate.
+    """
+    input_scaling: bool = False
+    """Learn a factor of each input, which begins at 1, at 6 times the learning rate; it becomes
+    part of the weights.
+    """
+    numeric_embedding: NumericEmbedding = "none"
+    """What becomes of each numeric column: `pl` gives waves of learned frequencies to a linear
+    layer of its own with 4 outputs, `pbld` waves with learned phases and 3 outputs, beside the
+    column.
+    """
+    embedding_scale: float = Field(default=0.1, gt=0.0)
+    """Standard deviation of the initial frequencies of `numeric_embedding`."""
+    category_embedding: bool = False
+    """Learn 8 numbers for each category of a column with more than 8 of them, instead of one weight
+    of each unit.
+    """
     init: Init = "default"
     """Initial weights; `default` is that of torch's Linear."""
     std: float = Field(default=0.01, gt=0.0)
@@ -55,8 +74,8 @@ class TrainingSection(Section):
     schedule: ScheduleName = DEFAULT_SCHEDULE
     """What the learning rate is multiplied by in the course of the training."""
     warmup: float = Field(default=0.0, ge=0.0, le=1.0)
-    """Share of all steps in which a factor beside the schedule rises to 1: with W such steps it is
-    1/W in the first, 2/W in the second.
+    """Share of all steps in which the learning rate warms up: with W such steps it is multiplied by
+    1/W in the first, 2/W in the second and so on, on top of its schedule.
     """
     dropout_schedule: ScheduleName = DEFAULT_SCHEDULE
     """What the dropout probabilities are multiplied by."""
@@ -133,7 +152,7 @@ SPACE_SECTIONS: tuple[type[Section], ...] = (OwnSpaceFields, ModelSection, Train
 WHOLE_FIELDS = ("features", "width", "hidden_layers", "batch_size", "epochs")
 REAL_FIELDS = (
     *("dropout", "weight_decay", "l2", "learning_rate", "std", "momentum"),
-    *("beta1", "beta2", "eps", "clip_norm", "warmup", "label_smoothing"),
+    *("beta1", "beta2", "eps", "clip_norm", "warmup", "label_smoothing", "embedding_scale"),
 )
 PER_LAYER_FIELDS = ("width", "dropout")
 # All trials of a study have the same.

@@ -28,6 +28,7 @@ def rule_errors(
         *_optimizer_errors(sections, space, constants, where),
         *_loss_errors(sections, space, constants, where),
         *_idle_errors(sections, space, constants, where),
+        *_embedding_errors(sections, space, constants, where),
         *_layer_errors(sections, space, constants, default, where),
         *_patience_errors(sections, where),
         *_pruner_errors(sections, where),
@@ -143,6 +144,8 @@ def _idle_errors(
         idle["dropout_schedule"] = "dropout"
     if not is_ever("weight_decay") and not is_ever("l2"):
         idle["weight_decay_schedule"] = "weight_decay or l2"
+    if _possible("numeric_embedding", sections, space, constants) == ["none"]:
+        idle["embedding_scale"] = "numeric_embedding pl or pbld"
     return [
         ErrorDetail(
             location_name(where, ("space", name)),
@@ -152,6 +155,24 @@ def _idle_errors(
         )
         for name, needed in idle.items()
         if name in space
+    ]
+
+
+def _embedding_errors(
+    sections: StudySections, space: SearchSpace, constants: Params, where: str
+) -> list[ErrorDetail]:
+    """Refuse embeddings where an MLP sees a part of its inputs: columns are embedded as a whole."""
+    if _possible("features", sections, space, constants) == [None]:
+        return []
+    return [
+        ErrorDetail(
+            location_name(where, ("space" if name in {*space, *constants} else "model", name)),
+            f"{name} embeds whole columns and needs all features",
+            "features",
+            f"Remove features, or {name}.",
+        )
+        for name, off in (("numeric_embedding", "none"), ("category_embedding", False))
+        if _possible(name, sections, space, constants) != [off]
     ]
 
 

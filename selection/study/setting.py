@@ -24,7 +24,12 @@ EpochChoice = Literal["last", "best_mean"]
 
 @dataclass(frozen=True)
 class Kind:
-    """Hold what all members of one pack must have in common."""
+    """Hold what all members of one bucket must have in common.
+
+    input_scaling is a factor of each input that is learned, parametric_activation the share of the
+    activation that each hidden unit learns to apply. Embeddings are those of numeric columns and of
+    categorical columns with many categories.
+    """
 
     hidden_layers: int
     activation: ActivationName
@@ -34,6 +39,10 @@ class Kind:
     batch_size: int
     epochs: int
     precision: Precision
+    input_scaling: bool = False
+    parametric_activation: bool = False
+    numeric_embedding: NumericEmbedding = "none"
+    category_embedding: bool = False
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,7 @@ class Setting:
     number of inputs that are used, counted from the first; 0 means all. clip_norm limits the norm
     of all gradients of the MLP; 0 is no limit. warmup is a share of all steps. label_smoothing
     and class_weights belong to the loss that is trained, never to one that is reported.
+    embedding_scale is the standard deviation of initial frequencies.
     """
 
     kind: Kind
@@ -66,6 +76,7 @@ class Setting:
     weight_decay_schedule: ScheduleName = DEFAULT_SCHEDULE
     label_smoothing: float = 0.0
     class_weights: ClassWeights = "none"
+    embedding_scale: float = 0.0
 
     @property
     def penalty(self) -> float:

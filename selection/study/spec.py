@@ -115,6 +115,10 @@ class StudySpec:
             batch_size=values["batch_size"],
             epochs=values["epochs"],
             precision=values["precision"],
+            input_scaling=values["input_scaling"],
+            parametric_activation=bool(values["parametric_activation"] and widths),
+            numeric_embedding=values["numeric_embedding"],
+            category_embedding=values["category_embedding"],
         )
         setting = Setting(
             kind=kind,
@@ -131,6 +135,9 @@ class StudySpec:
             warmup=float(values["warmup"]),
             label_smoothing=float(values["label_smoothing"]),
             class_weights=_class_weights(values["class_weights"]),
+            embedding_scale=(
+                float(values["embedding_scale"]) if kind.numeric_embedding != "none" else 0.0
+            ),
         )
         return replace(setting, **_betas(values), **_other_schedules(values, setting))
 

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
-from selection.train.activations import FUNCTIONS
+from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
+from selection.train.embeddings import Embedded, Embedding
+from selection.train.first_layer import FirstLayer, is_embedded
 from selection.train.initial import initial_layer
 from selection.train.loss import TrainingLoss
 from selection.train.moving import Moving, moves_dropout
@@ -40,13 +42,16 @@ class Bucket:
     ) -> None:
         self.settings = list(settings)
         self.kind = settings[0].kind
-        self.activation = ACTIVATIONS[self.kind.activation]
+        self._activation = ACTIVATIONS[self.kind.activation]
         self._function = FUNCTIONS[self.kind.activation]
         self.folds = list(folds)
         self.like = rows.like
         self.work = rows.work
         self.task = rows.task
         self._data = [rows.folds[fold] for fold in folds]
+        self.embeddings: FirstLayer | None = None
+        if is_embedded(self.kind, rows):
+            self.embeddings = FirstLayer(settings, rows, folds, seed)
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
         self.optimizer.watch(self.layers)
@@ -55,6 +60,11 @@ class Bucket:
     @property
     def trials(self) -> int:
         return len(self.settings)
+
+    @property
+    def is_zero_below_zero(self) -> bool:
+        """Whether every negative input of a hidden unit gives exactly 0."""
+        return self._activation.is_zero_below_zero and not self.kind.parametric_activation
 
     @property
     def dropped_units(self) -> list[int]:
@@ -72,47 +82,85 @@ class Bucket:
         for layer in self.layers:
             layer.weight = layer.weight[index]
             layer.bias = layer.bias[index]
+            layer.scale = None if layer.scale is None else layer.scale[index]
+            layer.mix = None if layer.mix is None else layer.mix[index]
+        if self.embeddings is not None:
+            self.embeddings.keep(index, self.trials)
         self.optimizer.keep(index)
         self._lay_out()
 
-    def weights_of(self, line: int, trial: int, fan_in: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers at their true shapes, without padding.
+    def weights_of(
+        self, line: int, trial: int, fan_in: int
+    ) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return one member's layers at their true shapes, without padding: weight, bias, mix.
 
-        Shape: (fan_out, fan_in) and (fan_out,) per layer.
+        Shape: (fan_out, fan_in), (fan_out,) and (fan_out,) per layer.
         """
-        member = line * self.trials + trial
         outputs = self.layers[-1].weight.shape[1]
         sizes = [fan_in, *self.settings[trial].widths, outputs]
-        return [
-            (layer.weight[member, :after, :before], layer.bias[member, :after, 0])
-            for layer, (before, after) in zip(self.layers, itertools.pairwise(sizes), strict=True)
-        ]
+        parts = []
+        for layer, (before, after) in zip(
+            self.layers_of(line), itertools.pairwise(sizes), strict=True
+        ):
+            weight = layer.weight[trial, :after]
+            if layer.embeddings is None:
+                weight = weight[:, :before]
+            else:
+                weight = layer.embeddings.exported(weight, line)
+            mix = None if layer.mix is None else layer.mix[trial, :after, 0]
+            parts.append((weight, layer.bias[trial, :after, 0], mix))
+        return parts
+
+    def waves_of(self, line: int, trial: int) -> Embedding | None:
+        """Return the embedding of one member's numbers, if it has one."""
+        if self.embeddings is None or self.embeddings.numbers is None:
+            return None
+        member = line * self.trials + trial
+        return self.embeddings.numbers.part(slice(member, member + 1))
 
     def cast_fold(self, line: int) -> list[Layer]:
         """Return the layers of one fold's members in the number format of their products."""
         return self.cast(self.layers_of(line))
 
     def layers_of(self, line: int) -> list[Layer]:
-        """Return the layers of one fold's members."""
+        """Return the layers of one fold's members; the scale of inputs is in the weights."""
         span = slice(line * self.trials, (line + 1) * self.trials)
-        return [Layer(layer.weight[span], layer.bias[span]) for layer in self.layers]
+        layers = [_folded(layer, span) for layer in self.layers]
+        if self.embeddings is not None:
+            layers[0].weight = self.embeddings.expand(layers[0].weight, line)
+        return layers
 
-    def forward(self, layers: Sequence[Layer], features: Tensor) -> Tensor:
+    def forward(self, layers: Sequence[Layer], features: Tensor, line: int) -> Tensor:
         """Return the outputs of one fold's members in eval mode.
 
         Shape: features (1, D, B) -> (T, C, B).
         """
-        unit = features
-        for hidden in self.hidden_units(layers, features):
+        unit = self.inputs(features, line)
+        for hidden in self.hidden_units(layers, unit):
             unit = hidden
         return self.outputs(layers[-1], unit)
 
-    def hidden_units(self, layers: Sequence[Layer], features: Tensor) -> Iterator[Tensor]:
-        """Yield each hidden layer's units in eval mode. Shape: (1, D, B) -> (T, H, B)."""
-        unit = features
+    def inputs(self, features: Tensor, line: int) -> Tensor:
+        """Return what the first layer of one fold's members is given.
+
+        Shape: (1, D, B) -> (1, D, B), or (T, E, B) where numbers are embedded.
+        """
+        embedded = None if self.embeddings is None else self.embeddings.embed(features, line)
+        return features if embedded is None else embedded.inputs.to(self.work)
+
+    def hidden_units(self, layers: Sequence[Layer], inputs: Tensor) -> Iterator[Tensor]:
+        """Yield each hidden layer's units in eval mode. Shape: as inputs() gives -> (T, H, B)."""
+        unit = inputs
         for layer in layers[:-1]:
-            unit = self._function.forward(affine(layer.weight, layer.bias, unit))
+            unit, _ = self._activate(affine(layer.weight, layer.bias, unit), layer.mix)
             yield unit
+
+    def _activate(self, taken: Tensor, mix: Tensor | None) -> tuple[Tensor, Tensor | Parametric]:
+        """Return hidden units, and what the way back needs; taken may be overwritten."""
+        if mix is None:
+            return self._function.forward(taken), taken
+        parametric = Parametric.of(self._function, mix, taken)
+        return parametric.outputs, parametric
 
     def begin_epoch(self, epoch: int, steps: Sequence[int]) -> None:
         """Work out what moves in an epoch; steps is how many of them each fold takes."""
@@ -126,21 +174,22 @@ class Bucket:
         self._moving.begin_step(batch.step)
         members = batch.folds * self.trials
         layers = self.cast([self._scaled(index, members) for index in range(len(self.layers))])
-        inputs: list[Tensor] = [batch.features]
-        kept: list[Tensor] = []
+        embedded = None if self.embeddings is None else self.embeddings.embed(batch.features)
+        inputs = [batch.features if embedded is None else embedded.inputs.to(self.work)]
+        kept: list[Tensor | Parametric] = []
         masks: list[Tensor | None] = []
         for index, layer in enumerate(layers[:-1]):
             noise = self._noise(index, batch)
             mask = None
-            if noise is not None and self.activation.is_zero_below_zero:
+            if noise is not None and self.is_zero_below_zero:
                 base = dropped_bias(noise, self._below(index, batch), self._bias(index, members))
                 taken = add_product(base.to(self.work), layer.weight, inputs[-1])  # (M', H, B)
             else:
                 taken = affine(layer.weight, layer.bias, inputs[-1])  # (M', H, B)
                 if noise is not None:
                     mask = keep_mask(noise, self._below(index, batch)).to(self.work)
-            unit = self._function.forward(taken)
-            kept.append(taken)
+            unit, left = self._activate(taken, layer.mix)
+            kept.append(left)
             masks.append(mask)
             inputs.append(unit if mask is None else unit * mask)
         outputs = self.outputs(layers[-1], inputs[-1])  # (M', C, B)
@@ -151,21 +200,36 @@ class Bucket:
             rows = inputs[index].to(delta.dtype)
             # The gradient below is taken before the weights move.
             below = _below(layers[index].weight, delta).to(self.work) if index > 0 else None
+            if index == 0 and embedded is not None:
+                self._move_waves(embedded, batch.features, layers[0].weight, delta)
             self.optimizer.update(
                 index, self.layers[index], delta, rows, self._scale(index, members)
             )
             if below is not None:
-                delta = self._pass_back(below, kept[index - 1], masks[index - 1])
+                delta = self._pass_back(index - 1, below, kept[index - 1], masks[index - 1])
         self.optimizer.end_step(self.seen)
         if self.seen is not None:
             first(self.layers[0].weight, members).mul_(first(self.seen, members))
         return outputs
 
+    def _move_waves(
+        self, embedded: Embedded, features: Tensor, weight: Tensor, delta: Tensor
+    ) -> None:
+        """Move the embedding of numbers. Shape: weight (M', H, E), delta (M', H, B)."""
+        assert self.embeddings is not None, "it has embedded them"
+        assert self.embeddings.numbers is not None, "it has embedded them"
+        own = weight[:, :, -self.embeddings.waves :].to(self.like.dtype)
+        of_waves = torch.bmm(own.mT, delta.to(self.like.dtype))
+        gradients = self.embeddings.wave_gradients(embedded, features, of_waves)
+        for name, value in self.embeddings.numbers.tensors().items():
+            self.optimizer.move(0, name, first(value, delta.size(0)), gradients[name])
+
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
         """Lay out the weights of every member at its true shape, padded with zeros."""
         depth = self.kind.hidden_layers
         widest = [max(setting.widths[index] for setting in self.settings) for index in range(depth)]
-        sizes = [rows.width, *widest, rows.outputs]
+        width = rows.width if self.embeddings is None else self.embeddings.width
+        sizes = [width, *widest, rows.outputs]
         members = len(self.folds) * self.trials
         layers = []
         for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
@@ -174,8 +238,30 @@ class Bucket:
             for line, fold in enumerate(self.folds):
                 span = slice(line * self.trials, (line + 1) * self.trials)
                 self._draw(index, rows, fold, seed, Layer(weight[span], bias[span]))
-            layers.append(Layer(weight, bias))
+            layers.append(
+                Layer(
+                    weight,
+                    bias,
+                    self._initial_scale(index, fan_in),
+                    self._initial_mix(index, fan_out),
+                    self.embeddings if index == 0 else None,
+                )
+            )
         return layers
+
+    def _initial_scale(self, index: int, inputs: int) -> Tensor | None:
+        """Return the factors of the inputs. Shape: (M, 1, D)."""
+        if index > 0 or not self.kind.input_scaling:
+            return None
+        return self.like.new_ones(len(self.folds) * self.trials, 1, inputs)
+
+    def _initial_mix(self, index: int, units: int) -> Tensor | None:
+        """Return the shares of the activation: 1, and 0 for padded units. Shape: (M, H, 1)."""
+        if index == self.kind.hidden_layers or not self.kind.parametric_activation:
+            return None
+        widths = torch.tensor([setting.widths[index] for setting in self.settings])
+        mix = torch.arange(units).view(1, -1, 1) < widths.view(-1, 1, 1)  # (T, H, 1)
+        return mix.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
 
     def _draw(self, index: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
         """Fill the true part of one layer of one fold; trials of one shape share one draw.
@@ -183,9 +269,10 @@ class Bucket:
         Each draw is copied to the device once and broadcast there, which is faster on a GPU.
         """
         data = rows.folds[fold]
+        line = self.folds.index(fold)
         same_shape: dict[tuple[int, int, float], list[int]] = {}
         for trial, setting in enumerate(self.settings):
-            sizes = [setting.seen_inputs(rows.fan_in[fold]), *setting.widths, rows.outputs]
+            sizes = [self._inputs_of(setting, rows, fold), *setting.widths, rows.outputs]
             key = (sizes[index], sizes[index + 1], setting.init_std)
             same_shape.setdefault(key, []).append(trial)
         for (fan_in, fan_out, std), trials in same_shape.items():
@@ -194,17 +281,30 @@ class Bucket:
             )
             weight, bias = self._on_device(weight.T), self._on_device(bias)
             # One broadcast if all trials share the draw; else a loop, faster than a list.
+            inputs = slice(fan_in) if index > 0 else self._columns(line, fan_in)
             for part in [slice(None)] if len(trials) == self.trials else trials:
-                layer.weight[part, :fan_out, :fan_in] = weight
+                layer.weight[part, :fan_out, inputs] = weight
                 layer.bias[part, :fan_out, 0] = bias
+
+    def _inputs_of(self, setting: Setting, rows: Rows, fold: int) -> int:
+        """Return the number of inputs of the first layer of one member."""
+        if self.embeddings is None:
+            return setting.seen_inputs(rows.fan_in[fold])
+        return len(self.embeddings.columns(self.folds.index(fold)))
+
+    def _columns(self, line: int, fan_in: int) -> slice | Tensor:
+        """Return which inputs of the first layer one fold's members have."""
+        return slice(fan_in) if self.embeddings is None else self.embeddings.columns(line)
 
     def _on_device(self, drawn: Tensor) -> Tensor:
         """Round on the CPU, so that all devices start from the same weights, and copy."""
         return drawn.to(self.like.dtype).contiguous().to(self.like.device)
 
     def _padding(self, index: int) -> float:
-        """Return the bias that makes padded units exactly 0."""
-        return self.activation.zero_input if index < self.kind.hidden_layers else 0.0
+        """Return the bias that makes padded units exactly 0, as their mix of 0 does anyway."""
+        if index == self.kind.hidden_layers or self.kind.parametric_activation:
+            return 0.0
+        return self._activation.zero_input
 
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive.
@@ -212,6 +312,7 @@ class Bucket:
         seen marks the inputs that a member uses; None if all members use all of them.
         Shape: (M, 1, D).
         """
+        # Where features are embedded, all of them are seen.
         width = self.layers[0].weight.shape[2]
         limits = [setting.seen_inputs(width) for setting in self.settings]
         self.seen: Tensor | None = None
@@ -241,7 +342,12 @@ class Bucket:
         if self.work == self.like.dtype:
             return list(layers)
         hidden = [
-            Layer(layer.weight.to(self.work), layer.bias.to(self.work)) for layer in layers[:-1]
+            Layer(
+                layer.weight.to(self.work),
+                layer.bias.to(self.work),
+                mix=None if layer.mix is None else layer.mix.to(self.work),
+            )
+            for layer in layers[:-1]
         ]
         return [*hidden, layers[-1]]
 
@@ -265,10 +371,17 @@ class Bucket:
         return below if below.size(0) == 1 else first(below, batch.folds)
 
     def _scaled(self, index: int, members: int) -> Layer:
-        """Return a layer of the first members as dropout sees it."""
+        """Return a layer of the first members with its scales in the weights."""
         layer, scale = self.layers[index], self._scale(index, members)
         weight = first(layer.weight, members)
-        return Layer(weight if scale is None else weight * scale, self._bias(index, members))
+        if scale is not None:
+            weight = weight * scale
+        if layer.scale is not None:
+            weight = weight * first(layer.scale, members)
+        if layer.embeddings is not None:
+            weight = layer.embeddings.expand(weight)
+        mix = None if layer.mix is None else first(layer.mix, members)
+        return Layer(weight, self._bias(index, members), mix=mix)
 
     def _bias(self, index: int, members: int) -> Tensor:
         return first(self.layers[index].bias, members)
@@ -279,12 +392,30 @@ class Bucket:
         units = self.layers[index].weight.size(1)
         return noise if noise is None or noise.size(1) == units else noise[:, :units]
 
-    def _pass_back(self, delta: Tensor, kept: Tensor, mask: Tensor | None) -> Tensor:
+    def _pass_back(
+        self, index: int, delta: Tensor, kept: Tensor | Parametric, mask: Tensor | None
+    ) -> Tensor:
         """Take a gradient back through dropout and activation, in place. Shape: (M', H, B)."""
         if mask is not None:
             delta.mul_(mask)
-        self._function.backward(delta, kept)
+        if not isinstance(kept, Parametric):
+            self._function.backward(delta, kept)
+            return delta
+        of_mix = kept.backward(delta)  # (M', H, 1)
+        mix = self.layers[index].mix
+        assert mix is not None, "a parametric activation has a mix"
+        members = of_mix.size(0)
+        self.optimizer.move(index, "mix", first(mix, members), of_mix.to(mix.dtype))
         return delta
+
+
+def _folded(layer: Layer, members: slice) -> Layer:
+    """Return a layer of some members, with the scale of its inputs in the weights."""
+    weight = layer.weight[members]
+    if layer.scale is not None:
+        weight = weight * layer.scale[members]
+    mix = None if layer.mix is None else layer.mix[members]
+    return Layer(weight, layer.bias[members], mix=mix, embeddings=layer.embeddings)
 
 
 def _below(weight: Tensor, delta: Tensor) -> Tensor:

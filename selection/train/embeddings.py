@@ -43,10 +43,25 @@ class Embedding:
         """The number of inputs that are embedded."""
         return self.frequency.size(1)
 
-    def tensors(self) -> list[Tensor]:
-        """Return everything that is learned."""
-        phases = [] if self.phase is None else [self.phase]
-        return [self.frequency, *phases, self.weight, self.bias]
+    def tensors(self) -> dict[str, Tensor]:
+        """Return everything that is learned, by name."""
+        phases = {} if self.phase is None else {"phase": self.phase}
+        return {"frequency": self.frequency, **phases, "waves": self.weight, "wave_bias": self.bias}
+
+    @classmethod
+    def joined(cls, parts: Sequence[Embedding], like: Tensor) -> Embedding:
+        """Return the embeddings of several folds as those of all members, of like's format."""
+
+        def join(tensors: list[Tensor]) -> Tensor:
+            return torch.cat(tensors).to(like.dtype).to(like.device)
+
+        phases = [part.phase for part in parts if part.phase is not None]
+        return cls(
+            join([part.frequency for part in parts]),
+            join(phases) if phases else None,
+            join([part.weight for part in parts]),
+            join([part.bias for part in parts]),
+        )
 
     def part(self, members: slice | Tensor) -> Embedding:
         """Return the embeddings of some members."""
@@ -65,11 +80,6 @@ class Embedded:
     inputs: Tensor
     angles: Tensor
     waves: Tensor
-
-
-def width(kind: NumericEmbedding, inputs: int, numbers: int) -> int:
-    """Return how many inputs the first layer has where the first `numbers` are embedded."""
-    return inputs + numbers * (OUTPUTS - 1) if kind != "none" else inputs
 
 
 def initial_embedding(
@@ -98,7 +108,12 @@ def initial_embedding(
 
 def own_outputs(kind: NumericEmbedding) -> int:
     """Return how many outputs the linear layer of one column has."""
-    return OUTPUTS - 1 if kind == "pbld" else OUTPUTS
+    return {"none": 0, "pl": OUTPUTS, "pbld": OUTPUTS - 1}[kind]
+
+
+def extra_inputs(kind: NumericEmbedding) -> int:
+    """Return how many more inputs a column has where it is embedded."""
+    return 0 if kind == "none" else OUTPUTS - 1
 
 
 def embed(embedding: Embedding, features: Tensor) -> Embedded:
@@ -121,14 +136,14 @@ def embed(embedding: Embedding, features: Tensor) -> Embedded:
 
 def gradients(
     embedding: Embedding, embedded: Embedded, features: Tensor, delta: Tensor
-) -> list[Tensor]:
-    """Return the gradient of each of tensors(), given that of the inputs of the first layer.
+) -> dict[str, Tensor]:
+    """Return the gradient of each of tensors(), given that of the columns' outputs.
 
-    Shape: features (F, D, B), delta (M, E, B).
+    Shape: features (F, D, B), delta (M, n * J, B).
     """
     members, numbers, count = embedding.frequency.shape
-    rows, outputs = delta.size(2), embedding.weight.size(1)
-    own = delta[:, -outputs:].reshape(members * numbers, -1, rows)  # (M * n, J, B)
+    rows = delta.size(2)
+    own = delta.reshape(members * numbers, -1, rows)  # (M * n, J, B)
     waves = embedded.waves.view(members * numbers, -1, rows)
     weight = _by_column(embedding.weight, numbers)
     of_weight = torch.bmm(own, waves.mT).view_as(embedding.weight)
@@ -142,8 +157,8 @@ def gradients(
         below = below[:, :, count:] * cos - below[:, :, :count] * sin
     values = features[:, :numbers].repeat_interleave(members // features.size(0), 0)
     of_frequency = TURN * (below @ values.unsqueeze(3)).squeeze(3)  # (M, n, K)
-    phases = [] if embedding.phase is None else [below.sum(dim=3)]
-    return [of_frequency, *phases, of_weight, of_bias]
+    phases = {} if embedding.phase is None else {"phase": below.sum(dim=3)}
+    return {"frequency": of_frequency, **phases, "waves": of_weight, "wave_bias": of_bias}
 
 
 def _by_column(tensor: Tensor, numbers: int) -> Tensor:

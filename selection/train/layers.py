@@ -7,10 +7,11 @@ Source: D2L section 5.4 (vanishing gradients); Glorot and Bengio (2010).
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
-from selection.study.activations import ACTIVATIONS
 from selection.train import metrics
 from selection.train.batches import Rows, take_features
 from selection.train.bucket import Bucket
@@ -18,7 +19,7 @@ from selection.train.optimizer import Layer
 from selection.train.plan import EVALUATION_ROWS
 
 
-def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
+def layer_numbers(bucket: Bucket, line: int, rows: Rows) -> Tensor:
     """Return the columns of LAYER_COLUMNS for each layer of one fold's members.
 
     The gradient is that of the mean loss without the penalty, with respect to the weights of the
@@ -27,10 +28,10 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
     Shape: (T, L, 3) float64.
     """
     layers = [
-        Layer(layer.weight.detach().requires_grad_(), layer.bias)
+        replace(layer, weight=layer.weight.detach().requires_grad_())
         for layer in bucket.layers_of(line)
     ]
-    alive = _backward(bucket, layers, rows, fold)
+    alive = _backward(bucket, layers, rows, line)
     numbers = torch.stack(
         [
             torch.stack(
@@ -44,17 +45,18 @@ def layer_numbers(bucket: Bucket, line: int, rows: Rows, fold: int) -> Tensor:
     return numbers.transpose(0, 1)
 
 
-def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, fold: int) -> list[Tensor]:
+def _backward(bucket: Bucket, layers: list[Layer], rows: Rows, line: int) -> list[Tensor]:
     """Leave the gradient of the mean loss in the weights; return which units are ever active.
 
     Shape: (T, H) of each hidden layer.
     """
+    fold = bucket.folds[line]
     index = rows.scored[fold]
     alive = [layer.bias.new_zeros(layer.bias.shape[:2], dtype=torch.bool) for layer in layers[:-1]]
     for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
         with torch.enable_grad():
             cast = bucket.cast(layers)
-            unit = take_features(rows, fold, part)
+            unit = bucket.inputs(take_features(rows, fold, part), line)
             for position, hidden in enumerate(bucket.hidden_units(cast, unit)):
                 unit = hidden
                 alive[position] |= (unit.detach() > 0).any(dim=2)
@@ -82,7 +84,7 @@ def _norm(weight: Tensor) -> Tensor:
 def _dead_shares(bucket: Bucket, alive: list[Tensor]) -> Tensor:
     """Return the share of units that are never active. Shape: (L, T) float64."""
     shares = torch.full((len(alive) + 1, bucket.trials), torch.nan, dtype=torch.float64)
-    if ACTIVATIONS[bucket.kind.activation].is_zero_below_zero:
+    if bucket.is_zero_below_zero:
         widths = [setting.widths for setting in bucket.settings]
         for position, (fires, true) in enumerate(
             zip(alive, zip(*widths, strict=True), strict=True)

@@ -10,23 +10,44 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from selection.study.setting import OptimizerName, Setting
+from selection.train.first_layer import FirstLayer
 from selection.train.products import add_gradient, first, gradient_of
 
 # What clip_grad_norm_ adds to a norm.
 NORM_EPSILON = 1e-6
+# Factors of the learning rate for the scale of inputs and the mix of a parametric activation.
+# Source: Holzmueller et al. (2024), RealMLP, table A.1.
+SCALE_RATE, MIX_RATE = 6.0, 0.1
 
 
 @dataclass(eq=False)
 class Layer:
-    """Hold one layer of all members. Shape: weight (M, H, D), bias (M, H, 1)."""
+    """Hold one layer of all members; scale, mix and embeddings where their kind has them.
+
+    scale multiplies the inputs of the layer, mix is the share of the activation behind it.
+    Shape: weight (M, H, D), bias (M, H, 1), scale (M, 1, D), mix (M, H, 1).
+    """
 
     weight: Tensor
     bias: Tensor
+    scale: Tensor | None = None
+    mix: Tensor | None = None
+    embeddings: FirstLayer | None = None
+
+
+@dataclass(eq=False)
+class Learned:
+    """Hold what a parameter needs to be moved: its states, its factor on the rate, its penalty."""
+
+    states: list[Tensor]
+    rate: float = 1.0
+    is_penalised: bool = False
 
 
 class Optimizer:
@@ -44,9 +65,10 @@ class Optimizer:
         self.limit: Tensor | None = None
         if settings[0].clip_norm > 0:
             self.limit = _per_member([s.clip_norm for s in settings], folds, like)
-        self.states: list[list[Tensor]] = []
-        # Gradients of weights and biases that wait until those of all layers are known.
-        self._held: list[tuple[int, Layer, Tensor, Tensor]] = []
+        # By layer and name.
+        self._learned: dict[tuple[int, str], Learned] = {}
+        # Parameters and gradients that wait until the gradients of all are known.
+        self._held: list[tuple[Learned, Tensor, Tensor]] = []
 
     @property
     def moved(self) -> list[Tensor]:
@@ -58,12 +80,23 @@ class Optimizer:
         return [rate, penalty]
 
     def watch(self, layers: Sequence[Layer]) -> None:
-        """Lay out the states of every weight and bias."""
-        self.states = [
-            [torch.zeros_like(parameter) for _ in range(self.state_tensors)]
-            for layer in layers
-            for parameter in (layer.weight, layer.bias)
-        ]
+        """Lay out the states of every parameter."""
+        for index, layer in enumerate(layers):
+            self._watch(index, "weight", layer.weight, is_penalised=True)
+            self._watch(index, "bias", layer.bias)
+            if layer.scale is not None:
+                self._watch(index, "scale", layer.scale, SCALE_RATE)
+            if layer.mix is not None:
+                self._watch(index, "mix", layer.mix, MIX_RATE)
+            if layer.embeddings is not None:
+                for name, value in layer.embeddings.learned().items():
+                    self._watch(index, name, value, is_penalised=name in layer.embeddings.decayed)
+
+    def _watch(
+        self, index: int, name: str, value: Tensor, rate: float = 1.0, *, is_penalised: bool = False
+    ) -> None:
+        states = [torch.zeros_like(value) for _ in range(self.state_tensors)]
+        self._learned[index, name] = Learned(states, rate, is_penalised)
 
     def keep(self, members: Tensor) -> None:
         """Drop all members but these. Shape: (M',) int64."""
@@ -71,9 +104,8 @@ class Optimizer:
         self.penalty = self.penalty[members]
         if self.limit is not None:
             self.limit = self.limit[members]
-        for states in self.states:
-            for index, state in enumerate(states):
-                states[index] = state[members]
+        for learned in self._learned.values():
+            learned.states = [state[members] for state in learned.states]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         """Prepare one step; return what the gradient of each row's outputs is multiplied by.
@@ -90,12 +122,34 @@ class Optimizer:
         Shape: delta (M', H, B), rows (M' or F', D, B), scale (M', 1, 1): the first M' members take
         the step.
         """
-        of_weight = gradient_of(_scaled(delta, scale), rows).to(layer.weight.dtype)
-        of_bias = _sum_of_rows(delta, layer.bias)
+        members = delta.size(0)
+        weight, bias = first(layer.weight, members), first(layer.bias, members)
+        of_weight = gradient_of(_scaled(delta, scale), rows).to(weight.dtype)
+        self.move(index, "bias", bias, _sum_of_rows(delta, bias))
+        factor = None if layer.scale is None else first(layer.scale, members)
+        if layer.embeddings is not None:
+            own = weight if factor is None else weight * factor
+            of_weight, of_tables = layer.embeddings.collect(of_weight, own)
+            for name, gradient in of_tables.items():
+                table = layer.embeddings.tables[name]
+                self.move(index, name, first(table, members), gradient)
+        if factor is not None:
+            # Of the product of weight and scale so far: each has the other as its factor.
+            of_scale = (of_weight * weight).sum(dim=1, keepdim=True)  # (M', 1, D)
+            of_weight.mul_(factor)
+            self.move(index, "scale", factor, of_scale)
+        self.move(index, "weight", weight, of_weight)
+
+    def move(self, index: int, name: str, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a parameter of the first M' members, or keep its gradient until end_step.
+
+        The gradient is overwritten. Shape: (M', ...) each.
+        """
+        learned = self._learned[index, name]
         if self.limit is None:
-            self._take(index, layer, of_weight, of_bias)
+            self._take(learned, parameter, gradient)
         else:
-            self._held.append((index, layer, of_weight, of_bias))
+            self._held.append((learned, parameter, gradient))
 
     def end_step(self, seen: Tensor | None) -> None:
         """Take the step with the gradients that were kept, clipped by the norm of each member's.
@@ -105,25 +159,26 @@ class Optimizer:
         """
         if self.limit is None:
             return
-        gradients = [each for held in self._held for each in held[2:]]
-        members = gradients[0].size(0)
-        if seen is not None:
-            gradients[-2].mul_(first(seen, members))  # the first layer comes last
-        factor = _clipping(gradients, first(self.limit, members))
-        for gradient in gradients:
-            gradient.mul_(factor)
+        gradients = [gradient for _, _, gradient in self._held]
+        for learned, _, gradient in self._held:
+            if seen is not None and learned is self._learned[0, "weight"]:
+                gradient.mul_(first(seen, gradient.size(0)))
+        factor = _clipping(gradients, first(self.limit, gradients[0].size(0)))
         for held in self._held:
+            held[2].mul_(factor)
             self._take(*held)
         self._held.clear()
 
-    def _take(self, index: int, layer: Layer, of_weight: Tensor, of_bias: Tensor) -> None:
-        """Move one layer along the gradients of its weights and biases, which are overwritten."""
-        members = of_weight.size(0)
-        weight, bias = first(layer.weight, members), first(layer.bias, members)
-        if self.is_penalised:
-            self._penalise(weight, of_weight)
-        self._move(weight, of_weight, self.states[2 * index])
-        self._move(bias, of_bias, self.states[2 * index + 1])
+    def _take(self, learned: Learned, parameter: Tensor, gradient: Tensor) -> None:
+        """Move a parameter along its gradient."""
+        if learned.is_penalised and self.is_penalised:
+            self._penalise(parameter, gradient)
+        if learned.rate == 1.0:
+            self._move(parameter, gradient, learned.states)
+            return
+        step = torch.zeros_like(parameter)
+        self._move(step, gradient, learned.states)
+        parameter.add_(step, alpha=learned.rate)
 
     def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
         gradient.addcmul_(weight, first(self.penalty, weight.size(0)))
@@ -162,12 +217,21 @@ class Sgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
+        if layer.scale is not None or layer.embeddings is not None:
+            super().update(index, layer, delta, rows, scale)
+            return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
         if self.is_penalised:
             weight.mul_(first(self.shrink, members))
         add_gradient(weight, _scaled(delta, scale), rows)
         bias.add_(_sum_of_rows(delta, bias))
+
+    def _penalise(self, weight: Tensor, gradient: Tensor) -> None:
+        weight.mul_(first(self.shrink, weight.size(0)))
+
+    def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
+        parameter.add_(gradient)
 
 
 class MomentumSgd(Optimizer):
@@ -190,12 +254,17 @@ class MomentumSgd(Optimizer):
     def update(
         self, index: int, layer: Layer, delta: Tensor, rows: Tensor, scale: Tensor | None = None
     ) -> None:
-        if self.is_nesterov or self.limit is not None:
+        if (
+            self.is_nesterov
+            or self.limit is not None
+            or layer.scale is not None
+            or layer.embeddings is not None
+        ):
             super().update(index, layer, delta, rows, scale)
             return
         members = delta.size(0)
         weight, bias = first(layer.weight, members), first(layer.bias, members)
-        velocity = first(self.states[2 * index][0], members)
+        velocity = first(self._learned[index, "weight"].states[0], members)
         if self.shared is None:
             velocity.mul_(first(self.momentum, members))
         keep = 1.0 if self.shared is None else self.shared
@@ -203,7 +272,7 @@ class MomentumSgd(Optimizer):
         if self.is_penalised:
             self._penalise(weight, velocity)
         weight.addcmul_(velocity, -first(self.rate, members))
-        self._move(bias, _sum_of_rows(delta, bias), self.states[2 * index + 1])
+        self.move(index, "bias", bias, _sum_of_rows(delta, bias))
 
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
@@ -211,6 +280,48 @@ class MomentumSgd(Optimizer):
         velocity.mul_(momentum).add_(gradient)
         direction = gradient.addcmul_(velocity, momentum) if self.is_nesterov else velocity
         parameter.addcmul_(direction, -first(self.rate, members))
+
+
+class Constants(NamedTuple):
+    """Hold the constants of Adam: numbers where all members share them, or tensors (M, 1, 1).
+
+    exact1 and exact2 are both betas in float64; rest1 and rest2 are 1 - beta.
+    """
+
+    exact1: float | Tensor
+    exact2: float | Tensor
+    rest1: float | Tensor
+    beta2: float | Tensor
+    rest2: float | Tensor
+    epsilon: float | Tensor
+
+    @property
+    def are_shared(self) -> bool:
+        return not any(isinstance(each, Tensor) for each in self)
+
+    def of(self, members: Tensor | slice) -> Constants:
+        """Return the constants of some of the members."""
+        parts = (each[members] if isinstance(each, Tensor) else each for each in self)
+        return Constants(*parts)
+
+
+def make_constants(settings: Sequence[Setting], folds: int, like: Tensor) -> Constants:
+    """Return the constants of these settings."""
+
+    def spread(values: Sequence[float], like: Tensor = like) -> float | Tensor:
+        # A number that all members share computes faster.
+        return values[0] if len(set(values)) == 1 else _per_member(values, folds, like)
+
+    beta1, beta2 = [s.beta1 for s in settings], [s.beta2 for s in settings]
+    exact = like.new_empty(0, dtype=torch.float64)
+    return Constants(
+        exact1=spread(beta1, exact),
+        exact2=spread(beta2, exact),
+        rest1=spread([1.0 - beta for beta in beta1]),
+        beta2=spread(beta2),
+        rest2=spread([1.0 - beta for beta in beta2]),
+        epsilon=spread([s.eps for s in settings]),
+    )
 
 
 class Adam(Optimizer):
@@ -221,24 +332,24 @@ class Adam(Optimizer):
     def __init__(self, settings: Sequence[Setting], folds: int, like: Tensor) -> None:
         super().__init__(settings, folds, like)
         self.is_decoupled = settings[0].kind.optimizer == "adamw"
-        self.beta1 = _beta([s.beta1 for s in settings], folds, like)
-        self.beta2 = _beta([s.beta2 for s in settings], folds, like)
-        self.epsilon = _shared_or_per_member([s.eps for s in settings], folds, like)
+        self.constants = self._now = make_constants(settings, folds, like)
+        self._is_shared = self.constants.are_shared
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
-        self.beta1, self.beta2 = self.beta1.keep(members), self.beta2.keep(members)
-        self.epsilon = _kept(self.epsilon, members)
+        self.constants = self._now = self.constants.of(members)
         self.steps = self.steps[members]
         self.first, self.second = self.first[members], self.second[members]
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         members = share.size(0) * trials
         steps = first(self.steps, members).add_(1.0)
-        beta1, beta2 = (_of_first(each.exact, members) for each in (self.beta1, self.beta2))
+        if not self._is_shared:
+            self._now = self.constants.of(slice(members))
+        beta1, beta2 = self._now.exact1, self._now.exact2
         first(self.first, members).copy_(first(self.rate, members) / (1.0 - beta1**steps))
         first(self.second, members).copy_((1.0 - beta2**steps).sqrt())
         return share
@@ -253,31 +364,15 @@ class Adam(Optimizer):
     def _move(self, parameter: Tensor, gradient: Tensor, states: Sequence[Tensor]) -> None:
         members = parameter.size(0)
         mean, square = first(states[0], members), first(states[1], members)
-        mean.lerp_(gradient, _of_first(self.beta1.rest, members))
-        square.mul_(_of_first(self.beta2.own, members))
-        rest = _of_first(self.beta2.rest, members)
-        if isinstance(rest, float):
-            square.addcmul_(gradient, gradient, value=rest)
+        _, _, rest1, beta2, rest2, epsilon = self._now
+        mean.lerp_(gradient, rest1)
+        square.mul_(beta2)
+        if isinstance(rest2, float):
+            square.addcmul_(gradient, gradient, value=rest2)
         else:
-            square.addcmul_(gradient * rest, gradient)
-        spread = square.sqrt().div_(first(self.second, members))
-        spread.add_(_of_first(self.epsilon, members))
+            square.addcmul_(gradient * rest2, gradient)
+        spread = square.sqrt().div_(first(self.second, members)).add_(epsilon)
         parameter.sub_(mean * first(self.first, members) / spread)
-
-
-@dataclass(frozen=True, eq=False)
-class Beta:
-    """Hold one beta of Adam: numbers where all members share it, or tensors (M, 1, 1).
-
-    exact and own are beta, the former in float64, and rest is 1 - beta.
-    """
-
-    exact: float | Tensor
-    own: float | Tensor
-    rest: float | Tensor
-
-    def keep(self, members: Tensor) -> Beta:
-        return Beta(*(_kept(each, members) for each in (self.exact, self.own, self.rest)))
 
 
 def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:
@@ -311,27 +406,6 @@ def _scaled(delta: Tensor, scale: Tensor | None) -> Tensor:
 def _sum_of_rows(delta: Tensor, bias: Tensor) -> Tensor:
     """Return the gradient of a bias. Shape: delta (M', H, B) -> (M', H, 1)."""
     return delta.sum(dim=2, keepdim=True, dtype=bias.dtype)
-
-
-def _beta(values: Sequence[float], folds: int, like: Tensor) -> Beta:
-    return Beta(
-        _shared_or_per_member(values, folds, like.new_empty(0, dtype=torch.float64)),
-        _shared_or_per_member(values, folds, like),
-        _shared_or_per_member([1.0 - value for value in values], folds, like),
-    )
-
-
-def _shared_or_per_member(values: Sequence[float], folds: int, like: Tensor) -> float | Tensor:
-    """Return the one value that all members share, which computes faster, or one for each."""
-    return values[0] if len(set(values)) == 1 else _per_member(values, folds, like)
-
-
-def _kept(value: float | Tensor, members: Tensor) -> float | Tensor:
-    return value if isinstance(value, float) else value[members]
-
-
-def _of_first(value: float | Tensor, count: int) -> float | Tensor:
-    return value if isinstance(value, float) else first(value, count)
 
 
 def _per_member(values: Sequence[float], folds: int, like: Tensor) -> Tensor:

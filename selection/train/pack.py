@@ -17,6 +17,7 @@ from selection.study.trial import CURVE_COLUMNS
 from selection.train import metrics
 from selection.train.batches import Epoch, Rows, take_features
 from selection.train.bucket import Bucket
+from selection.train.embeddings import Embedding
 from selection.train.graph import StepGraph, has_graphs
 from selection.train.layers import layer_numbers
 from selection.train.plan import EVALUATION_ROWS, PackPlan
@@ -193,9 +194,7 @@ class Pack:
         """
         numbers: list[Tensor] = []
         for bucket in self._buckets:
-            lines = [
-                layer_numbers(bucket, line, self.rows, fold) for line, fold in enumerate(self.folds)
-            ]
+            lines = [layer_numbers(bucket, line, self.rows) for line in range(len(self.folds))]
             numbers += torch.stack(lines, dim=1).unbind()  # (F, L, 3) per trial
         return numbers
 
@@ -212,12 +211,21 @@ class Pack:
         loss, score = self._running_columns(line)
         return float(loss[column]), float(score[column])
 
-    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor]]:
-        """Return one member's layers. Shape: (fan_out, fan_in) and (fan_out,) per layer."""
-        fan_in = self.rows.fan_in[self.folds[line]]
+    def weights_of(self, line: int, column: int) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+        """Return one member's weight, bias and mix of each layer, see Bucket.weights_of."""
+        bucket, trial = self._found(column)
+        return bucket.weights_of(line, trial, self.rows.fan_in[self.folds[line]])
+
+    def waves_of(self, line: int, column: int) -> Embedding | None:
+        """Return the embedding of one member's numbers, if it has one."""
+        bucket, trial = self._found(column)
+        return bucket.waves_of(line, trial)
+
+    def _found(self, column: int) -> tuple[Bucket, int]:
+        """Return the bucket of a trial, and its number there."""
         for bucket, span in self._spans():
             if span.start <= column < span.stop:
-                return bucket.weights_of(line, column - span.start, fan_in)
+                return bucket, column - span.start
         raise AssertionError("a member is in one of the buckets")
 
     def _spans(self) -> list[tuple[Bucket, slice]]:
@@ -239,7 +247,7 @@ class Pack:
         for part in torch.split(index, EVALUATION_ROWS[index.device.type]):
             features = take_features(self.rows, fold, part)
             for bucket, layers, span in spans:
-                outputs[span, :, start : start + len(part)] = bucket.forward(layers, features)
+                outputs[span, :, start : start + len(part)] = bucket.forward(layers, features, line)
             start += len(part)
 
     def _measure(self, line: int) -> Tensor:

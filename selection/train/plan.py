@@ -16,6 +16,7 @@ import torch
 
 from selection.study.setting import Setting
 from selection.train.batches import Rows
+from selection.train.embeddings import OUTPUTS, WAVES, extra_inputs
 from selection.train.optimizer import optimizer_class
 
 # The cost of one more bucket per step, in floating-point operations that take as long.
@@ -96,12 +97,19 @@ def plan_packs(
 
 def padded_weights(settings: Sequence[Setting], rows: Rows) -> int:
     """Return the number of weights of one member, padded to the widest of these settings."""
-    return _weights(_widest(setting.widths for setting in settings), rows)
+    widest = _widest(setting.widths for setting in settings)
+    more = _numbers(settings[0], rows) * extra_inputs(settings[0].kind.numeric_embedding)
+    return _weights(widest, rows) + more * (widest[0] if widest else rows.outputs)
 
 
 def _widest(widths: Iterable[Sequence[int]]) -> tuple[int, ...]:
     """Return the largest width of each layer."""
     return tuple(map(max, zip(*widths, strict=True)))
+
+
+def _numbers(setting: Setting, rows: Rows) -> int:
+    """Return how many columns of numbers are embedded."""
+    return 0 if setting.kind.numeric_embedding == "none" else rows.folds[0].numeric
 
 
 def _weights(widths: Sequence[int], rows: Rows) -> int:
@@ -202,8 +210,14 @@ def _memory_members(settings: Sequence[Setting], rows: Rows) -> int:
 def _member_bytes(setting: Setting, rows: Rows) -> int:
     evaluated = EVALUATION_ROWS[rows.like.device.type]
     weights = padded_weights([setting], rows) * (2 + optimizer_class(setting).state_tensors)
+    if setting.kind.input_scaling:
+        weights += _weights(setting.widths[:1], rows)
     batch = max(4 * min(setting.kind.batch_size, rows.count), evaluated)
-    step = batch * (sum(setting.widths) + rows.outputs)
+    tensors = 3 if setting.kind.parametric_activation else 1
+    step = batch * (tensors * sum(setting.widths) + rows.outputs)
+    if numbers := _numbers(setting, rows):
+        # Angles, waves and their gradients; and the inputs, which trials share no longer.
+        step += batch * (numbers * (3 * WAVES + OUTPUTS) + rows.width)
     kept = 3 * rows.count * rows.outputs
     return rows.like.element_size() * (weights + step + kept)
 

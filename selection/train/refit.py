@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from selection.data.prepare import FoldData
@@ -26,10 +27,11 @@ from selection.train.device import (
     torch_settings,
     work_format,
 )
+from selection.train.embeddings import Embedding
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.plan import plan_packs
-from selection.train.weights import LayerWeights
+from selection.train.weights import LayerWeights, WaveWeights
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,8 +51,7 @@ class Fitted:
     @property
     def is_finite(self) -> bool:
         return all(
-            np.isfinite(layer.weight).all() and np.isfinite(layer.bias).all()
-            for layer in self.layers
+            np.isfinite(part).all() for layer in self.layers for part in layer.parts.values()
         )
 
 
@@ -92,14 +93,28 @@ def _fitted(
         for line, fold in enumerate(pack.folds):
             count = len(folds[fold].training)
             batches = math.ceil(count / setting.kind.batch_size)
-            layers = tuple(_layer(weight, bias) for weight, bias in pack.weights_of(line, 0))
+            layers = [_layer(*parts) for parts in pack.weights_of(line, 0)]
+            layers[0] = replace(layers[0], waves=_waves(pack.waves_of(line, 0)))
             updates = batches * epochs
-            fitted[fold] = Fitted(layers, count, batches, updates, *pack.running(line, 0))
+            fitted[fold] = Fitted(tuple(layers), count, batches, updates, *pack.running(line, 0))
     return [fitted[fold] for fold in range(len(folds))]
 
 
-def _layer(weight: Tensor, bias: Tensor) -> LayerWeights:
-    return LayerWeights(weight.float().cpu().numpy().copy(), bias.float().cpu().numpy().copy())
+def _layer(weight: Tensor, bias: Tensor, mix: Tensor | None) -> LayerWeights:
+    return LayerWeights(_exported(weight), _exported(bias), None if mix is None else _exported(mix))
+
+
+def _waves(embedding: Embedding | None) -> WaveWeights | None:
+    """Return the embedding of one member as arrays."""
+    if embedding is None:
+        return None
+    parts = {name: _exported(part[0]) for name, part in embedding.tensors().items()}
+    return WaveWeights(**{**parts, "wave_bias": parts["wave_bias"][:, 0]})
+
+
+def _exported(part: Tensor) -> NDArray[np.float32]:
+    exported: NDArray[np.float32] = part.float().cpu().numpy().copy()
+    return exported
 
 
 def _train_all(

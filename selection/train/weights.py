@@ -1,28 +1,57 @@
 """Weights as safetensors and back: numbers and their shapes, no executable content.
 
-Does not need torch. Names are member_M.layer_L.weight (out, in) and member_M.layer_L.bias (out).
+Does not need torch. Names are member_M.layer_L.weight (out, in), member_M.layer_L.bias (out), and
+member_M.layer_L.mix (out) where a parametric activation follows; where numbers are embedded, layer
+0 has frequency, phase, waves and wave_bias as well.
 Source: the safetensors format, version 0.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from selection.study.setting import NumericEmbedding
+
 Members = Sequence[Sequence["LayerWeights"]]
 
 
 @dataclass(frozen=True, eq=False)
+class WaveWeights:
+    """Hold the embedding of the n numeric columns of one MLP; phase is None for "pl".
+
+    Shape: frequency and phase (n, K), waves (n * J, 16), wave_bias (n * J,), float32.
+    """
+
+    frequency: NDArray[np.float32]
+    waves: NDArray[np.float32]
+    wave_bias: NDArray[np.float32]
+    phase: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, eq=False)
 class LayerWeights:
-    """Hold one linear layer. Shape: weight (H, D), bias (H,), float32."""
+    """Hold one linear layer, what makes its inputs, and the shares of an activation behind it.
+
+    Shape: weight (H, D), bias (H,) and mix (H,), float32.
+    """
 
     weight: NDArray[np.float32]
     bias: NDArray[np.float32]
+    mix: NDArray[np.float32] | None = None
+    waves: WaveWeights | None = None
+
+    @property
+    def parts(self) -> dict[str, NDArray[np.float32]]:
+        """The arrays of this layer by name."""
+        own = {"weight": self.weight, "bias": self.bias, "mix": self.mix}
+        parts = own | ({} if self.waves is None else vars(self.waves))
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
@@ -30,30 +59,52 @@ def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
     tensors = {}
     for index, layers in enumerate(members):
         for depth, layer in enumerate(layers):
-            tensors[f"member_{index}.layer_{depth}.weight"] = np.ascontiguousarray(layer.weight)
-            tensors[f"member_{index}.layer_{depth}.bias"] = np.ascontiguousarray(layer.bias)
+            for name, part in layer.parts.items():
+                tensors[f"member_{index}.layer_{depth}.{name}"] = np.ascontiguousarray(part)
     return bytes(save(tensors, dict(metadata)))
 
 
-def decode_weights(content: bytes, depths: Sequence[int]) -> list[list[LayerWeights]]:
+def decode_weights(
+    content: bytes,
+    depths: Sequence[int],
+    *,
+    is_parametric: bool = False,
+    numeric_embedding: NumericEmbedding = "none",
+) -> list[list[LayerWeights]]:
     """Return the members of a safetensors file, given the number of layers of each.
 
     Raises: ValueError if the file is damaged, lacks a tensor or has an extra one.
     """
     try:
-        tensors = load(content)
-        members = [
-            [
-                LayerWeights(
-                    tensors[f"member_{index}.layer_{layer}.weight"].astype(np.float32),
-                    tensors[f"member_{index}.layer_{layer}.bias"].astype(np.float32),
-                )
-                for layer in range(depth)
-            ]
-            for index, depth in enumerate(depths)
-        ]
+        tensors = {name: part.astype(np.float32) for name, part in load(content).items()}
+        members = []
+        for index, depth in enumerate(depths):
+            mixes = ["mix"] if is_parametric else []
+            named = [[f"member_{index}.layer_{layer}.", *mixes] for layer in range(depth - 1)]
+            named.append([f"member_{index}.layer_{depth - 1}."])
+            layers = [_layer(tensors, start, names) for start, *names in named]
+            waves = _WAVES[numeric_embedding]
+            if waves:
+                own = {name: tensors[f"member_{index}.layer_0.{name}"] for name in waves}
+                layers[0] = replace(layers[0], waves=WaveWeights(**own))
+            members.append(layers)
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from None
-    if len(tensors) != 2 * sum(depths):
-        raise ValueError(f"{2 * sum(depths)} tensors are needed, but got {len(tensors)}")
+    count = sum(len(layer.parts) for layers in members for layer in layers)
+    if len(tensors) != count:
+        raise ValueError(f"{count} tensors are needed, but got {len(tensors)}")
     return members
+
+
+_WAVES: Mapping[NumericEmbedding, tuple[str, ...]] = {
+    "none": (),
+    "pl": ("frequency", "waves", "wave_bias"),
+    "pbld": ("frequency", "waves", "wave_bias", "phase"),
+}
+
+
+def _layer(
+    tensors: Mapping[str, NDArray[np.float32]], start: str, more: Sequence[str]
+) -> LayerWeights:
+    weight, bias, *mix = (tensors[start + name] for name in ("weight", "bias", *more))
+    return LayerWeights(weight, bias, mix[0] if mix else None)

@@ -256,6 +256,8 @@ def _edge(assessment: Assessment, winner: Trial, name: str) -> Edge | None:
     ends = _ends(dimension)
     if ends is None or not is_number(value):
         return None
+    if name == "epochs" and winner.best_epoch not in (None, value):
+        return None  # its best epoch lies inside
     low, high = ends
     if spec.setting({**winner.params, name: low}) == spec.setting({**winner.params, name: high}):
         return None

@@ -324,6 +324,7 @@ def _make_model(
         "class_names": list(dataset.class_names),
         "class_kind": dataset.class_kind,
         "category_kinds": dict(dataset.category_kinds),
+        "impute": spec.sections.data.impute,
         "csv": {name: getattr(spec.sections.data, name) for name in CSV_KEYS},
         "training": {
             "rows": [fitted.rows for _, fitted in members],

@@ -30,6 +30,7 @@ def table(**columns: Any) -> pd.DataFrame:
             "site": "north",
             "remark": [f"remark {row}" for row in range(ROWS)],
             "color": [None if row == 7 else "red" for row in range(ROWS)],
+            "shape": "round",
             **columns,
         }
     )
@@ -53,12 +54,12 @@ def test_the_draft_runs_as_it_stands(
     done = cli("init", name, "--target", "outcome")
     assert (done.code, done.err) == (0, "")
     lines = done.out.splitlines()
-    features = "2 numeric and 1 categorical features"
+    features = "2 numeric and 2 categorical features"
     assert lines[0] == f"study visits in visits.toml: {task} by {features}, metric {metric}"
     assert lines[-1].endswith("run visits.toml")
     data = tomllib.loads(Path("visits.toml").read_text())["data"]
-    assert data["categorical"] == ["city"]
-    assert data["drop"] == ["patient_id", "site", "remark", "color"]
+    assert data["categorical"] == ["city", "color"]
+    assert data["drop"] == ["patient_id", "site", "remark", "shape"]
     assert data["impute"] == "median"
     spec = read_study(Path("visits.toml"))
     assert (spec.name, spec.task, spec.metric) == ("visits", task, metric)
@@ -75,8 +76,8 @@ def test_each_guess_has_its_reason(cli: Cli) -> None:
         "patient_id: a different number in every row",
         "site: the same value in every row",
         "remark: 90 different values in 90 rows",
-        "color: 1 missing; fill them and make it categorical",
-        "Missing values: age (2)",
+        "shape: the same value in every row",
+        "Missing values: age (2), color (1)",
         "3 classes of 30 to 30 rows",
         '# groups = "COLUMN"',
     ):

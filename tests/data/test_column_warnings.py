@@ -57,6 +57,21 @@ def test_a_column_that_counts_the_rows(
     assert warnings_of(study, table(plain, name), drop=["Unnamed: 0"]) == []
 
 
+def test_a_missing_category_is_a_value_of_its_own(
+    study: Study, table: Table, plain: pd.DataFrame
+) -> None:
+    plain["one"] = np.where(np.arange(40) % 3 == 0, "", "red")
+    plain["none"] = ""
+    plain["leak"] = np.where(plain["y"] == "u", "", "red")
+    said = warnings_of(
+        study, table(plain), categorical=["c", "one", "none", "leak"], impute="median"
+    )
+    assert said == [
+        "column none has one value in every development row",
+        "column leak determines the target y exactly: does it leak?",
+    ]
+
+
 def test_constant_columns(study: Study, table: Table, plain: pd.DataFrame) -> None:
     plain["one"], plain["c"] = 1.5, "red"
     assert warnings_of(study, table(plain)) == [

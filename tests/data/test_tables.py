@@ -246,9 +246,23 @@ def test_missing_elsewhere_is_refused_even_with_impute(study: Study, table: Tabl
     lines = refusal(study, path, impute="median", categorical=["c"], groups="g")
     assert [line.split(": ")[1].split(". ")[0] for line in lines] == [
         "the target must have no missing values, but got y (1)",
-        "categorical columns must have no missing values, but got c (1)",
         "groups must have no missing values, but got g (1)",
     ]
+
+
+def test_a_missing_category_is_one_of_its_own_with_impute_alone(study: Study, table: Table) -> None:
+    path = table("a,c,d,y\n1,x,1,u\n2,,,v\n3,NA,2,v\n4,z,2,u\n")
+    assert refusal(study, path, categorical=["c", "d"]) == [
+        f"{path}: categorical columns must have no missing values, but got c (2), d (1): "
+        '"NA" 1 rows were read as missing. '
+        'Write impute = "median", drop the columns, or fill them. '
+        'If such words are values, write missing = [""] in [data].'
+    ]
+    rows = read(study, path, categorical=["c", "d"], impute="median")
+    assert rows.categories["c"].tolist() == ["x", "", "", "z"]
+    assert rows.categories["d"].tolist() == ["1", "", "2", "2"]
+    named = read(study, path, categorical=["c", "d"], impute="median", missing=[""])
+    assert named.categories["c"].tolist() == ["x", "", "NA", "z"]
 
 
 def test_infinity_is_refused(study: Study, table: Table) -> None:

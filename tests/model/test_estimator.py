@@ -60,9 +60,11 @@ class Recipe:
     is_image: bool = False
     is_imputed: bool = False
     has_indicators: bool = False
+    has_gaps: bool = False
     categorical: tuple[str, ...] = ()
     widths: tuple[int, ...] = (6,)
     activation: str = "relu"
+    is_parametric: bool = False
     parts: tuple[NDArray[np.int64], ...] = (EVERYTHING,)
 
 
@@ -91,7 +93,8 @@ class Case:
         table = self.table if table is None else table
         features = table[list(self.dataset.feature_names)].to_numpy(dtype=np.float64)
         return features.copy(), {
-            name: np.array(table[name].tolist(), dtype=object) for name in self.recipe.categorical
+            name: np.array(table[name].fillna("").tolist(), dtype=object)
+            for name in self.recipe.categorical
         }
 
 
@@ -114,10 +117,12 @@ RECIPES = {
     "indicators": Recipe(
         is_imputed=True, has_indicators=True, categorical=("colour",), parts=PARTS
     ),
+    "gaps": Recipe(is_imputed=True, has_gaps=True, categorical=("colour", "site"), parts=PARTS),
     "robust": Recipe(prepare="robust", is_imputed=True, categorical=("colour",)),
     "quantile": Recipe(prepare="quantile", is_imputed=True, categorical=("colour",)),
     "quantile_values": Recipe(classes=(), prepare="quantile", parts=PARTS),
     "class_ensemble": Recipe(is_imputed=True, categorical=("colour",), parts=PARTS),
+    "parametric": Recipe(widths=(7, 5), activation="mish", is_parametric=True, parts=PARTS),
     "value_ensemble": Recipe(classes=(), categorical=("colour",), widths=(5, 4), parts=PARTS),
 }
 CLASSIFIERS = [name for name, recipe in RECIPES.items() if recipe.classes]
@@ -152,6 +157,9 @@ def make_dataset(recipe: Recipe) -> Dataset:
     colour = rng.choice(["red", "grün", "blue"], size=ROWS).astype(object)
     colour[[0, 20, 40]] = ["only first", "only second", "only third"]
     site = rng.choice(["10", "9", "b"], size=ROWS).astype(object)
+    if recipe.has_gaps:
+        colour[[10, 11, 50]] = ""
+        site[3] = ""  # one member has no such row
     categories = {"colour": colour, "site": site}
     return Dataset(
         name="t",
@@ -187,10 +195,12 @@ def make_table(recipe: Recipe, count: int = 23) -> pd.DataFrame:
     rng = np.random.default_rng(8)
     features = _features(recipe, rng, count)
     columns: dict[str, Any] = {f"x{index}": column for index, column in enumerate(features.T)}
-    values = {
+    values: dict[str, list[str | None]] = {
         "colour": ["grün", "violet", "only first", "only second", "red", "blue"],
         "site": ["10", "9", "b", "never seen", "9.5"],
     }
+    if recipe.has_gaps:
+        values = {name: [None, *known] for name, known in values.items()}
     for name in recipe.categorical:
         columns[name] = list(itertools.islice(itertools.cycle(values[name]), count))
     return pd.DataFrame(columns)
@@ -225,8 +235,14 @@ def make_case(name: str, **changes: Any) -> Case:
             )
             for fan_in, fan_out in itertools.pairwise(sizes)
         ]
+        if recipe.is_parametric:
+            mixes = [rng.normal(1.0, 0.5, size=width).astype(np.float32) for width in recipe.widths]
+            hidden = zip(layers[:-1], mixes, strict=True)
+            layers = [*(replace(layer, mix=mix) for layer, mix in hidden), layers[-1]]
         members.append(ModelMember(preparation, tuple(layers)))
     facts = make_facts(dataset, recipe.activation)
+    if recipe.is_imputed:
+        facts["impute"] = "median"
     return Case(recipe, dataset, spec, facts, tuple(members), make_table(recipe))
 
 
@@ -259,6 +275,7 @@ def _member_by_hand(
     for index, layer in enumerate(layers):
         unit = unit @ layer.weight.T.astype(np.float64) + layer.bias
         if index < len(layers) - 1:
+            straight = unit
             match case.recipe.activation:
                 case "relu":
                     unit = np.where(unit > 0, unit, 0.0)
@@ -269,6 +286,8 @@ def _member_by_hand(
                 case other:
                     torch_unit = getattr(torch.nn.functional, other)(torch.from_numpy(unit))
                     unit = torch_unit.numpy()
+            if layer.mix is not None:
+                unit = straight + layer.mix.astype(np.float64) * (unit - straight)
     if not case.recipe.classes and case.recipe.prepare not in ("scale", "none"):
         target = case.dataset.target[rows]
         unit = unit * target.std() + target.mean()
@@ -307,7 +326,7 @@ def _prepared_by_hand(
     columns += indicators
     for name in case.recipe.categorical:
         known = sorted(set(case.dataset.categories[name][rows]))
-        columns += [[float(value == each) for value in table[name]] for each in known]
+        columns += [[float(value == each) for value in table[name].fillna("")] for each in known]
     return np.array(columns, dtype=np.float64).T
 
 
@@ -646,6 +665,7 @@ def test_a_broken_document_is_refused(
         (("class_names",), []),
         (("class_kind",), "other"),
         (("csv",), {"missing": 3}),
+        (("impute",), "mean"),
         (("activation",), "swish"),
     ],
     ids=str,
@@ -991,3 +1011,79 @@ def test_unknown_categories_are_warned_of() -> None:
     model.predict(known)
     with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as "violet"'):
         model.predict(known.assign(colour=["red", "violet"]))
+
+
+# Learned factors.
+
+
+def test_a_document_says_that_activations_are_parametric_only_where_they_are() -> None:
+    assert make_case("parametric").encoded()[0]["parametric_activation"] is True
+    assert "parametric_activation" not in make_case("numbers").encoded()[0]
+
+
+def test_weights_of_another_kind_than_the_document_says_are_refused() -> None:
+    document, weights = make_case("parametric").encoded()
+    plain = {name: each for name, each in document.items() if name != "parametric_activation"}
+    with pytest.raises(ExportError, match="a model must be whole"):
+        decode_model(plain, weights, "here")
+    document, weights = make_case("numbers").encoded()
+    with pytest.raises(ExportError, match="a model must be whole"):
+        decode_model({**document, "parametric_activation": True}, weights, "here")
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "rmse"])
+def test_a_study_of_learned_factors_predicts_alike_in_every_form(
+    metric: str, tmp_path: Path
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    rng = np.random.default_rng(5)
+    features = rng.normal(size=(80, 3))
+    target = features[:, 0] * 10.0
+    content = {
+        "model": {"activation": "selu", "input_scaling": True, "parametric_activation": True},
+        "training": {"epochs": 5, "batch_size": 16, "optimizer": "adamw"},
+        "cv": {"folds": 3},
+        "space": {"width": {"choices": [4, 8]}},
+        "search": {"metric": metric, "sampler": "grid", "pruner": "none", "trials": 2},
+        "assessment": {"bootstraps": 100},
+        "final": {"model": "fold_ensemble"},
+    }
+    wanted = target if metric == "rmse" else (target > 0).astype(int)
+    study = selection.run(content, features, wanted, progress=False)
+    ours = study.model()
+    study.export(str(tmp_path / "m"))
+    loaded = load_model(tmp_path / "m")
+    np.testing.assert_array_equal(ours.predict(features), loaded.predict(features))
+    session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"))
+    found = session.run(None, {"features": features})[0]
+    np.testing.assert_allclose(found, ours.outputs(features, {}), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["a study that did not fill", "a study that did"])
+def test_a_missing_category_is_refused_or_unknown_where_no_row_had_one(kind: str) -> None:
+    case = make_case("text")
+    document = {**case.encoded()[0], "impute": "median" if kind.endswith("did") else None}
+    model = make_model(document, case.members)
+    assert isinstance(model, ClassifierModel)
+    table = pd.DataFrame({"colour": ["red", None], "site": ["9", "10"]})
+    if not kind.endswith("did"):
+        with pytest.raises(ValueError, match=r"must not be missing, as in .'colour'"):
+            model.predict(table)
+        return
+    with pytest.warns(UserWarning, match='colour: 1 of 2 rows hold a category .* such as ""'):
+        chances = model.predict_proba(table)
+    violet = table.assign(colour=["red", "violet"])
+    np.testing.assert_array_equal(chances, model.predict_proba(violet))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("gap", [None, np.nan, pd.NA, ""])
+def test_a_missing_category_is_one_of_its_own(gap: Any) -> None:
+    case = make_case("gaps", parts=(EVERYTHING,))
+    row = {"x0": [0.5, 0.5], "x1": 110.0, "x2": -5.0, "x3": 1.0, "site": "9"}
+    table = pd.DataFrame({**row, "colour": pd.Series(["red", gap], dtype=object)})
+    chances = case.model.predict_proba(table)
+    assert np.abs(chances[0] - chances[1]).max() > 0.01
+    plain = table.assign(colour=np.array(["red", None], dtype=object))
+    np.testing.assert_array_equal(chances, case.model.predict_proba(plain))
+    assert_close(chances, softmax(by_hand(case, plain)))

@@ -14,10 +14,16 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
+from selection.data.labels import labels_of
+from selection.data.prepare import Preparation
+from selection.data.scaling import identity
 from selection.errors import ExportError
+from selection.model.estimator import ModelMember, make_model
+from selection.model.files import encode_model
 from selection.model.onnx_graph import encode_onnx
 from selection.study.activations import ACTIVATIONS
 from selection.study.fields import Prepare
+from selection.train.weights import LayerWeights
 from tests.model.test_estimator import (
     PARTS,
     RECIPES,
@@ -99,6 +105,13 @@ def test_every_activation_and_depth_gives_the_same_outputs(
     assert_equal_to_model(case, case.table)
 
 
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("name", ["numbers", "values"])
+def test_every_parametric_activation_gives_the_same_outputs(name: str, activation: str) -> None:
+    case = make_case(name, activation=activation, widths=(7, 5), is_parametric=True)
+    assert_equal_to_model(case, case.table)
+
+
 @pytest.mark.parametrize("prepare", get_args(Prepare))
 @pytest.mark.parametrize("kind", ["image", "numbers", "holes"])
 def test_every_preparation_gives_the_same_outputs(kind: str, prepare: str) -> None:
@@ -126,6 +139,49 @@ def test_preparations_with_all_that_goes_with_them_give_the_same_outputs(
         parts=PARTS,
     )
     assert_equal_to_model(case, case.table)
+
+
+@pytest.mark.parametrize(
+    ("kind", "names", "cells", "input_kind"),
+    [
+        ("text", ["ash", "birch"], ["ash", "birch", "", "oak"], "string"),
+        ("number", ["1.5", "2"], [1.5, 2.0, np.nan, 3.0], "double"),
+        ("number", ["1", "12345678901234567"], ["1", "12345678901234567", "", "7"], "string"),
+        ("boolean", ["False", "True"], ["False", "True", "", "maybe"], "string"),
+    ],
+)
+@pytest.mark.parametrize("is_known", [True, False], ids=["known", "unknown"])
+def test_a_missing_category_is_one_of_its_own_in_every_kind_of_column(
+    kind: str, names: list[str], cells: list[Any], input_kind: str, is_known: bool
+) -> None:
+    known = tuple(sorted(["", *names])) if is_known else tuple(names)
+    weight = np.arange(1, 1 + len(known), dtype=np.float32)
+    layer = LayerWeights(np.stack([weight, -weight]), np.zeros(2, np.float32))
+    preparation = Preparation(np.empty(0), identity(0), {"c": known})
+    facts = {
+        "study": "s",
+        "trial": 0,
+        "activation": "relu",
+        "feature_names": [],
+        "categorical": ["c"],
+        "category_kinds": {"c": kind},
+        "class_names": ["no", "yes"],
+        "impute": "median",
+    }
+    member = ModelMember(preparation, (layer,))
+    model = make_model(encode_model(facts, [member])[0], [member])
+    session = onnxruntime.InferenceSession(encode_onnx(model), providers=["CPUExecutionProvider"])
+    (given,) = session.get_inputs()
+    if kind == "boolean" and not is_known:
+        assert given.type == "tensor(bool)"
+        return
+    assert given.type == f"tensor({input_kind})"
+    column = np.array(cells, dtype=object if input_kind == "string" else np.float64)
+    logits, _, unknown = session.run(None, {"category_0": column[:, None]})
+    truth = pd.DataFrame({"c": [None if cell != cell or cell == "" else cell for cell in cells]})
+    theirs = model.outputs(np.empty((4, 0)), model.categories({"c": labels_of(truth["c"])}))
+    np.testing.assert_array_equal(logits, theirs)
+    np.testing.assert_array_equal(unknown[:, 0], [0, 0, 0 if is_known else 1, 1])
 
 
 @pytest.mark.parametrize("name", ["text", "holes"])

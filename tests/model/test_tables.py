@@ -31,6 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         study = selection.run(
             {
                 "name": "prices",
+                "recipe": "book",  # fills no missing values
                 "data": {"path": "t.csv", "target": "y", "categorical": ["g"]},
                 "cv": {"folds": 2},
                 "space": {"width": 4},
@@ -175,3 +176,53 @@ def test_the_command_writes_files_and_rounds_for_a_terminal(cli: Cli, folder: Pa
     refused = cli("predict", exports, "--input", table, "--to", "nowhere/out.csv")
     assert refused.code == 1
     assert "must be writable" in refused.err
+
+
+@pytest.fixture(scope="module")
+def filled(tmp_path_factory: pytest.TempPathFactory) -> AnyModel:
+    """The model of a study that fills what is missing, categories too."""
+    folder = tmp_path_factory.mktemp("filled")
+    generator = np.random.default_rng(1)
+    frame = pd.DataFrame({"a": generator.normal(size=80), "g": np.resize(["x", "y", ""], 80)})
+    frame["h"] = np.resize(["u", "v"], 80)
+    frame["y"] = np.where(frame["g"] == "", "none", "some")
+    frame.loc[::7, "a"] = np.nan
+    frame.to_csv(folder / "t.csv", index=False)
+    data = {"path": "t.csv", "target": "y", "categorical": ["g", "h"], "prepare": "robust"}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        study = selection.run(
+            {
+                "name": "filled",
+                "recipe": "book",
+                "data": {**data, "impute": "median", "missing_indicators": True},
+                "cv": {"folds": 2},
+                "training": {"optimizer": "adamw", "epochs": 60, "batch_size": 8},
+                "space": {"width": 16, "learning_rate": 0.02},
+                "search": {"trials": 1},
+                "assessment": {"baselines": []},
+            },
+            progress=False,
+        )
+        study.export("exports")
+        return selection.load_model("exports")
+
+
+def test_empty_cells_are_filled_and_a_category_as_they_were_in_the_study(filled: AnyModel) -> None:
+    assert filled.known_categories("g") == ("", "x", "y")
+    done = predicted(filled, "a,g,h\n0.5,x,u\n,y,v\n1,,u\n,NA,v\n")
+    assert done.warnings == ()
+    assert done.predictions["prediction"].tolist() == ["some", "some", "none", "none"]
+    frame = pd.DataFrame({"a": [0.5, np.nan, 1.0, np.nan], "h": ["u", "v", "u", "v"]})
+    frame["g"] = np.array(["x", "y", np.nan, np.nan], dtype=object)
+    np.testing.assert_array_equal(done.probabilities.to_numpy(), filled.predict_proba(frame))
+    first = filled.members[0]
+    assert first.layers[0].weight.shape[1] == 1 + 1 + 3 + 2
+
+
+def test_an_empty_cell_of_a_column_that_had_none_is_an_unknown_category(filled: AnyModel) -> None:
+    done = predicted(filled, "a,g,h\n0.5,x,\n1,y,v\n")
+    (line,) = done.warnings
+    assert line == 'h: 1 of 2 rows hold a category the model never saw, such as ""'
+    strange = predicted(filled, "a,g,h\n0.5,x,w\n1,y,v\n")
+    pd.testing.assert_frame_equal(done.probabilities, strange.probabilities)

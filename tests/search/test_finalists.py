@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from selection.search import CohortPruner, judged_epochs
 from selection.search.finalists import FINALISTS, ONE_IN
-from selection.study.spec import StudySpec
+from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialState
 from tests.search.test_replay import make_spec, sweep
 
@@ -69,6 +69,26 @@ def test_a_diverged_trial_is_not_counted_and_a_short_one_is_complete() -> None:
     pruner.decide(1, alive)
     # 3 diverges, and 4 was complete after its one epoch: of 6 trials, 5 must end complete.
     assert pruner.decide(2, {n: mean for n, mean in alive.items() if n != 3}) == {5}
+
+
+def test_a_trial_out_of_patience_is_complete_and_no_diverged_one() -> None:
+    content = {
+        "name": "s",
+        "data": {"dataset": "iris"},
+        "training": {"epochs": 9, "epoch": "best_mean", "patience": 2},
+        "space": {"width": {"low": 2, "high": 16}},
+        "search": {"pruner_options": {"min_resource": 4}},
+    }
+    spec = parse_study(content, "patient.toml")
+    pruner = CohortPruner(spec, [], {number: dict(spec.default) for number in range(3, 10)})
+    means = {number: number / 10 for number in range(3, 10)}
+    for epoch in range(1, 4):
+        # Trial 3 becomes no better than it was after its first epoch, and is complete after three.
+        at = {n: mean if n == 3 else mean + epoch / 100 for n, mean in means.items()}
+        assert pruner.decide(epoch, at) == set()
+    left = {number: mean + 0.04 for number, mean in means.items() if number != 3}
+    # Of 7 trials five must end complete, and one has: the best four of six go on.
+    assert pruner.decide(4, left) == {4, 5}
 
 
 def test_what_is_complete_already_needs_no_place() -> None:

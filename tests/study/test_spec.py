@@ -565,3 +565,40 @@ def test_a_regression_has_no_classes_to_weigh_or_smooth(sections: Any, said: str
 def test_losses_that_are_none_are_refused(sections: Any, said: str) -> None:
     (line,) = errors(loss_study("accuracy", **sections))
     assert said in line
+
+
+# What is learned beside weights.
+
+
+def test_learned_factors_are_searched_and_split_buckets() -> None:
+    space = {name: {"choices": [False, True]} for name in LEARNED}
+    spec = parse_study(loss_study("rmse", space=space), "s.toml")
+    assert spec.default == dict.fromkeys(LEARNED, False)
+    kind = spec.setting(dict.fromkeys(LEARNED, True)).kind
+    assert (kind.input_scaling, kind.parametric_activation) == (True, True)
+
+
+def test_a_linear_model_has_no_activation_whose_share_could_be_learned() -> None:
+    model = {"hidden_layers": 0, **dict.fromkeys(LEARNED, True)}
+    kind = parse_study(loss_study("rmse", model=model), "s.toml").setting({}).kind
+    assert (kind.input_scaling, kind.parametric_activation) == (True, False)
+
+
+LEARNED = ("input_scaling", "parametric_activation")
+
+
+@pytest.mark.parametrize("key", [{"numeric_embedding": "pbld"}, {"category_embedding": True}])
+def test_embeddings_see_all_features(key: dict[str, Any]) -> None:
+    (error,) = errors(study(model={"features": 2, **key}))
+    (name,) = key
+    assert f"[model] {name}: {name} embeds whole columns and needs all features" in error
+
+
+def test_the_scale_of_waves_is_searched_where_there_may_be_some() -> None:
+    scale = {"embedding_scale": {"low": 0.05, "high": 0.5, "log": True}}
+    (error,) = errors(study(space=scale))
+    assert "embedding_scale needs numeric_embedding pl or pbld" in error
+    searched = {"numeric_embedding": {"choices": ["none", "pbld"]}, **scale}
+    spec = parse_study(study(space=searched), "s.toml")
+    params = {"numeric_embedding": "none", "embedding_scale": 0.2}
+    assert spec.setting(params) == spec.setting({**params, "embedding_scale": 0.1})

@@ -16,7 +16,6 @@ from selection.train.embeddings import (
     gradients,
     initial_embedding,
     own_outputs,
-    width,
 )
 
 KINDS: list[NumericEmbedding] = ["pl", "pbld"]
@@ -25,12 +24,10 @@ FOLDS, TRIALS, ROWS, NUMBERS, INPUTS = 2, 3, 11, 4, 6
 
 def make(kind: NumericEmbedding) -> tuple[Embedding, Tensor]:
     parts = [initial_embedding(kind, (0.1, 0.5, 2.0), NUMBERS, 3, 0, fold) for fold in range(FOLDS)]
-    tensors = [torch.cat(pair) for pair in zip(*(part.tensors() for part in parts), strict=True)]
-    phase = tensors.pop(1) if kind == "pbld" else None
     features = torch.randn(
         FOLDS, INPUTS, ROWS, dtype=torch.float64, generator=torch.Generator().manual_seed(0)
     )
-    return Embedding(tensors[0], phase, tensors[1], tensors[2]), features
+    return Embedding.joined(parts, features), features
 
 
 def member(kind: NumericEmbedding, embedding: Embedding, index: int, features: Tensor) -> Tensor:
@@ -51,7 +48,8 @@ def member(kind: NumericEmbedding, embedding: Embedding, index: int, features: T
 def test_each_member_is_embedded_by_its_own_waves(kind: NumericEmbedding) -> None:
     embedding, features = make(kind)
     inputs = embed(embedding, features).inputs
-    assert inputs.shape == (FOLDS * TRIALS, width(kind, INPUTS, NUMBERS), ROWS)
+    kept = INPUTS if kind == "pbld" else INPUTS - NUMBERS
+    assert inputs.shape == (FOLDS * TRIALS, kept + NUMBERS * own_outputs(kind), ROWS)
     for index in range(FOLDS * TRIALS):
         truth = member(kind, embedding, index, features[index // TRIALS])
         torch.testing.assert_close(inputs[index], truth, rtol=1e-12, atol=1e-12)
@@ -60,16 +58,20 @@ def test_each_member_is_embedded_by_its_own_waves(kind: NumericEmbedding) -> Non
 @pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_autograd(kind: NumericEmbedding) -> None:
     embedding, features = make(kind)
-    for tensor in embedding.tensors():
+    learned = embedding.tensors()
+    for tensor in learned.values():
         tensor.requires_grad_()
     embedded = embed(embedding, features)
     delta = torch.randn(
         embedded.inputs.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)
     )
-    truth = torch.autograd.grad(embedded.inputs, embedding.tensors(), delta)
+    delta[:, : -NUMBERS * own_outputs(kind)] = 0.0  # of features, nothing is learned
+    truth = torch.autograd.grad(embedded.inputs, list(learned.values()), delta)
+    delta = delta[:, -NUMBERS * own_outputs(kind) :]
     with torch.no_grad():
         found = gradients(embedding, embed(embedding, features), features, delta)
-    for own, other in zip(found, truth, strict=True):
+    assert list(found) == list(learned)
+    for own, other in zip(found.values(), truth, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
 
 
@@ -77,8 +79,8 @@ def test_trials_differ_in_the_scale_of_their_frequencies_only() -> None:
     one = initial_embedding("pbld", (1.0,), NUMBERS, 3, 0, 0)
     several = initial_embedding("pbld", (0.25, 1.0), NUMBERS, 3, 0, 0)
     assert torch.equal(several.frequency[0], 0.25 * one.frequency[0])
-    for own, other in zip(several.part(slice(1, 2)).tensors(), one.tensors(), strict=True):
-        assert torch.equal(own, other)
+    for name, tensor in several.part(slice(1, 2)).tensors().items():
+        assert torch.equal(tensor, one.tensors()[name])
     another = initial_embedding("pbld", (1.0,), NUMBERS, 3, 0, 1)
     assert not torch.equal(another.frequency, one.frequency)
 

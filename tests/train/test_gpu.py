@@ -42,6 +42,12 @@ OPTIMIZERS: Mapping[str, Mapping[str, Any]] = {
     "adam": {"optimizer": "adam", "l2": 0.1, "learning_rate": 0.001},
     "adamw": {"optimizer": "adamw", "weight_decay": 0.2, "learning_rate": 0.001},
 }
+MOVING: Mapping[str, Any] = {
+    "schedule": "coslog4",
+    "warmup": 0.1,
+    "weight_decay_schedule": "cosine",
+    "dropout_schedule": "flat_cos",
+}
 MIB = 2**20
 
 
@@ -129,11 +135,16 @@ def test_every_kind_of_rows_trains_as_on_the_cpu(classes: int, is_shared: bool) 
     assert_close(train(settings, folds=folds), train(settings, CPU, folds), 1e-3)
 
 
+@pytest.mark.parametrize("moving", [{}, MOVING, {**MOVING, "clip_norm": 0.5}])
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)
 def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
-    monkeypatch: pytest.MonkeyPatch, captured: list[StepGraph], optimizer: str
+    monkeypatch: pytest.MonkeyPatch,
+    captured: list[StepGraph],
+    optimizer: str,
+    moving: dict[str, Any],
 ) -> None:
-    settings = ragged(2, **OPTIMIZERS[optimizer])
+    settings = ragged(2, **moving, **OPTIMIZERS[optimizer])
+    settings[0] = replace(settings[0], beta1=0.8, beta2=0.95, eps=1e-6)
     graphed = train(settings)
     assert captured
     count = len(captured)
@@ -142,6 +153,7 @@ def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
     assert len(captured) == count
     # The very steps; where rows lie in memory may choose another product of the same numbers.
     assert_close(graphed, eager, 1e-5)
+    assert_close(eager, train(settings, CPU), 1e-3)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])

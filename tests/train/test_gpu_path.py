@@ -247,6 +247,13 @@ def test_losses_that_differ_stay_on_the_gpu(
     train_pack(load(monkeypatch, folds), settings, "accuracy")
 
 
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_learned_factors_stay_on_the_gpu(monkeypatch: pytest.MonkeyPatch, optimizer: str) -> None:
+    learned = {"input_scaling": True, "parametric_activation": True, "activation": "mish"}
+    settings = ragged(2, **learned, **OPTIMIZERS[optimizer])
+    train_pack(load(monkeypatch, make_folds()), settings, "accuracy")
+
+
 def test_a_step_that_looks_at_a_value_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = load(monkeypatch, make_folds())
     original = Bucket.step

@@ -112,3 +112,23 @@ def test_pruned_and_split_packs_keep_their_layers(monkeypatch: pytest.MonkeyPatc
     alone = train([settings[1]], make_folds())[0]
     for one, other in zip(layers_of(whole), layers_of(alone), strict=True):
         np.testing.assert_allclose(one.points, other.points, rtol=1e-12)
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+@pytest.mark.parametrize("activation", ["relu", "mish"])
+def test_layers_with_learned_factors_equal_autograd(activation: str, depth: int) -> None:
+    """The scale of the inputs is in the first weights, as it is in what is exported."""
+    folds = make_folds(is_shared=False)
+    options: dict[str, Any] = {
+        "depth": depth,
+        "activation": activation,
+        "input_scaling": True,
+        "parametric_activation": True,
+        "dropout": 0.3,
+    }
+    settings = [make_setting(**options), make_setting(features=2, **options)]
+    for setting, result in zip(settings, train(settings, folds), strict=True):
+        for data, own in zip(folds, layers_of(result), strict=True):
+            truth = reference.train(setting, data, "accuracy", SEED).layers
+            np.testing.assert_allclose(own.points[-1], truth, rtol=1e-9)
+            assert np.isnan(truth[:, 2]).all(), "a parametric ReLU is never dead"

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from selection.data.prepare import FoldData
+from selection.data.prepare import Appended, FoldData
 from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
@@ -49,7 +49,7 @@ def assert_equal_to_reference(
         assert result.state is TrialState.COMPLETE, result.reason
         assert len(result.folds) == len(folds)
         for data, fold in zip(folds, result.folds, strict=True):
-            truth = reference.train(setting, data, metric, SEED, dtype=dtype)
+            truth = reference.train(setting, data, metric, SEED, dtype=dtype, folds=folds)
             np.testing.assert_allclose(
                 fold.curve.points, truth.points, rtol=tolerance, atol=tolerance
             )
@@ -266,3 +266,150 @@ def test_weights_alone_decide_what_a_row_counts() -> None:
         for each in (doubled, weighed)
     ]
     np.testing.assert_allclose(points[1], points[0], rtol=1e-9)
+
+
+# Learned factors of inputs, and learned shares of activations.
+
+LEARNED: dict[str, dict[str, Any]] = {
+    "input scaling": {"input_scaling": True},
+    "parametric activation": {"parametric_activation": True},
+    "both": {"input_scaling": True, "parametric_activation": True},
+}
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [0, 1, 3])
+@pytest.mark.parametrize("part", LEARNED)
+@pytest.mark.parametrize("classes", [3, 0])
+def test_what_is_learned_beside_weights_equals_plain_torch(
+    classes: int, part: str, depth: int, optimizer: str
+) -> None:
+    # Ragged widths, dropout and unused inputs in one bucket, unequal folds.
+    options: dict[str, Any] = {"depth": depth, **LEARNED[part], **OPTIMIZERS[optimizer]}
+    settings = [
+        make_setting(**options),
+        make_setting(widths=[9 - index for index in range(depth)], dropout=0.3, **options),
+        make_setting(features=3, **options),
+    ]
+    assert_equal_to_reference(
+        settings, make_folds(classes=classes, is_shared=False), METRICS[classes]
+    )
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_parametric_activation_equals_plain_torch(activation: str, optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": activation,
+        "parametric_activation": True,
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [make_setting(**options), make_setting(widths=[9, 4], dropout=0.3, **options)]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+def test_settings_with_and_without_learned_factors_train_in_one_cohort() -> None:
+    settings = [make_setting(**part) for part in ({}, *LEARNED.values())]
+    assert_equal_to_reference(settings, make_folds(), "accuracy")
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_everything_at_once_equals_plain_torch(optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": "selu",
+        "input_scaling": True,
+        "parametric_activation": True,
+        "schedule": "coslog4",
+        "warmup": 0.1,
+        "dropout_schedule": "flat_cos",
+        "weight_decay_schedule": "flat_cos",
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [
+        make_setting(widths=[9, 4], dropout=0.3, clip_norm=0.5, label_smoothing=0.1, **options),
+        make_setting(clip_norm=2.0, class_weights="balanced", **options),
+    ]
+    assert_equal_to_reference(settings, make_folds(is_shared=False), "cross_entropy")
+
+
+def make_table_folds(classes: int) -> list[FoldData]:
+    """Return folds of 3 numbers, an indicator, and columns of up to 3, 9 and 12 categories.
+
+    Folds know unequal numbers of categories.
+    """
+    rng = np.random.default_rng(0)
+    folds = []
+    for number, fold in enumerate(make_folds(classes=classes, features=3, is_shared=False, seed=1)):
+        numbers = fold.features[:, :2] if number == 1 else fold.features[:, 1:]
+        sizes = (3, 9 - number, 12 - number % 2)
+        codes = [rng.integers(0, size + 1, len(numbers)) for size in sizes]
+        blocks = [np.eye(size + 1)[own][:, :size] for size, own in zip(sizes, codes, strict=True)]
+        indicator = rng.integers(0, 2, (len(numbers), 1))
+        features = np.ascontiguousarray(np.hstack([numbers, indicator, *blocks]))
+        appended = Appended(indicators=1, categories=sizes)
+        folds.append(dataclasses.replace(fold, features=features, appended=appended))
+    return folds
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("has_categories", [False, True])
+@pytest.mark.parametrize("numbers", ["none", "pl", "pbld"])
+@pytest.mark.parametrize(("classes", "depth"), [(3, 2), (0, 0)])
+def test_embeddings_equal_plain_torch(
+    classes: int, depth: int, numbers: str, has_categories: bool, optimizer: str
+) -> None:
+    options: dict[str, Any] = {
+        "depth": depth,
+        "numeric_embedding": numbers,
+        "category_embedding": has_categories,
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [
+        make_setting(widths=[9, 4][:depth], dropout=0.3, embedding_scale=0.1, **options),
+        make_setting(embedding_scale=1.0, **options),
+    ]
+    assert_equal_to_reference(settings, make_table_folds(classes), METRICS[classes])
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_embeddings_beside_everything_else_equal_plain_torch(optimizer: str) -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": "mish",
+        "numeric_embedding": "pbld",
+        "category_embedding": True,
+        "input_scaling": True,
+        "parametric_activation": True,
+        "clip_norm": 0.5,
+        "schedule": "cosine",
+        **OPTIMIZERS[optimizer],
+    }
+    settings = [make_setting(embedding_scale=scale, **options) for scale in (0.1, 0.5)]
+    assert_equal_to_reference(settings, make_table_folds(3), "cross_entropy")
+    assert_equal_to_reference(settings, make_table_folds(3), "cross_entropy", max_members=1)
+
+
+@pytest.mark.parametrize("numbers", ["pl", "pbld"])
+def test_embeddings_stay_those_of_their_member_when_others_leave(numbers: Any) -> None:
+    settings = [
+        make_setting(
+            numeric_embedding=numbers,
+            category_embedding=True,
+            embedding_scale=scale,
+            optimizer="adamw",
+            learning_rate=0.01,
+        )
+        for scale in (0.1, 0.5, 2.0)
+    ]
+    folds = make_table_folds(3)
+    trainer = Trainer(
+        folds, "classification", "accuracy", SEED, torch.device("cpu"), dtype=torch.float64
+    )
+    results = trainer.train(settings, lambda epoch, means: [0] if epoch == 1 else [])
+    assert results[0].state is TrialState.PRUNED
+    for setting, result in zip(settings[1:], results[1:], strict=True):
+        for data, fold in zip(folds, result.folds, strict=True):
+            truth = reference.train(setting, data, "accuracy", SEED, folds=folds)
+            np.testing.assert_allclose(fold.curve.points, truth.points, rtol=1e-9, atol=1e-9)

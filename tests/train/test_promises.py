@@ -496,3 +496,92 @@ def test_a_pack_reads_coded_rows_as_it_reads_numbers(monkeypatch: pytest.MonkeyP
     coded = train([make_setting(dropout=0.2)], folds)
     assert tables[0].levels is not None
     np.testing.assert_array_equal(points(plain[0]), points(coded[0]))
+
+
+# Learned factors of inputs, and learned shares of activations.
+
+
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_padded_units_of_parametric_activations_stay_exactly_zero(
+    activation: str, optimizer: str
+) -> None:
+    rows = load_rows(make_folds(), "classification", CPU, torch.float32, torch.float32)
+    settings = [
+        make_setting(
+            activation=activation,
+            optimizer=optimizer,
+            widths=[width],
+            dropout=0.2,
+            weight_decay=0.1,
+            input_scaling=True,
+            parametric_activation=True,
+        )
+        for width in (3, 7)
+    ]
+    bucket = Bucket(settings, [0, 1, 2], rows, SEED)
+    epoch = Epoch(rows, [0, 1, 2], SEED, 1, 16, bucket.dropped_units)
+    for _, batch in epoch.minibatches():
+        bucket.step(batch)
+    first, last = bucket.layers
+    assert first.mix is not None
+    assert first.scale is not None
+    for member in (0, 2, 4):
+        assert not first.weight[member, 3:].any()
+        assert not first.bias[member, 3:].any()
+        assert not first.mix[member, 3:].any()
+        assert not last.weight[member, :, 3:].any()
+        assert (first.mix[member, :3] != 1.0).any(), "nothing was learned"
+        assert (first.scale[member] != 1.0).any(), "nothing was learned"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_neighbours_change_no_bit_of_learned_factors(optimizer: str) -> None:
+    rows = load_rows(make_folds(), "classification", CPU, torch.float32, torch.float32)
+    options: dict[str, Any] = {
+        "input_scaling": True,
+        "parametric_activation": True,
+        "optimizer": optimizer,
+    }
+    plan = PackPlan(((0, 1),), (0, 1, 2))
+    packs = [
+        Pack(plan, [make_setting(**options), other], rows, "cross_entropy", SEED)
+        for other in (
+            make_setting(learning_rate=0.01, **options),
+            make_setting(learning_rate=1e30, dropout=0.5, weight_decay=0.5, **options),
+        )
+    ]
+    for _ in range(3):
+        for each in packs:
+            each.train_epoch()
+        calm, beside = (each.evaluate() for each in packs)
+        assert torch.equal(calm[:, 0], beside[:, 0])
+        assert not torch.equal(calm[:, 1], beside[:, 1])
+
+
+def test_bfloat16_keeps_learned_factors_exact() -> None:
+    options: dict[str, Any] = {
+        "depth": 2,
+        "activation": "mish",
+        "input_scaling": True,
+        "parametric_activation": True,
+    }
+    settings = [
+        make_setting(precision="bfloat16", widths=[w] * 2, dropout=0.2, **options) for w in (9, 16)
+    ]
+    for one, other in zip(train(settings), train(settings, precision="bfloat16"), strict=True):
+        np.testing.assert_allclose(points(other)[..., 0::2], points(one)[..., 0::2], rtol=0.02)
+
+
+def test_pruned_neighbours_take_their_learned_factors_with_them() -> None:
+    options: dict[str, Any] = {
+        "input_scaling": True,
+        "parametric_activation": True,
+        "optimizer": "adam",
+        "epochs": 4,
+    }
+    settings = [make_setting(widths=[width], **options) for width in (4, 5, 6)]
+    results = train(settings, decide=lambda epoch, means: {0} if epoch == 2 else set())
+    for setting, result in zip(settings[1:], results[1:], strict=True):
+        (alone,) = train([setting])
+        np.testing.assert_allclose(points(result), points(alone), rtol=1e-4, atol=1e-5)

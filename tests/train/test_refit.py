@@ -60,7 +60,8 @@ def assert_equal_to_reference(setting: Setting, folds: Sequence[FoldData]) -> No
         running = [own.running_loss, own.running_score]
         np.testing.assert_allclose(running, truth.points[-1, :2], rtol=1e-4)
         initial = linears(reference.build(setting, data, SEED, torch.float32))
-        layers = zip(own.layers, linears(truth.model), initial, strict=True)
+        model = reference.folded(truth.model)
+        layers = zip(own.layers, linears(model), initial, strict=True)
         for layer, linear, start in layers:
             assert layer.weight.dtype == layer.bias.dtype == np.float32
             assert layer.weight.shape == linear.weight.shape
@@ -70,6 +71,11 @@ def assert_equal_to_reference(setting: Setting, folds: Sequence[FoldData]) -> No
             ):
                 np.testing.assert_allclose(ours, theirs.detach(), rtol=1e-4, atol=1e-5)
                 assert np.abs(ours - before.detach().numpy()).max() > 1e-3, "nothing was learned"
+        mixes = [layer.mix for layer in own.layers if layer.mix is not None]
+        learned = [layer.factor for layer in model if isinstance(layer, reference.Parametric)]
+        for mix, factor in zip(mixes, learned, strict=True):
+            np.testing.assert_allclose(mix, factor.detach(), rtol=1e-4, atol=1e-5)
+            assert (mix != 1.0).any(), "nothing was learned"
 
 
 def make_unequal_folds(classes: int = 3, *, is_shared: bool = True) -> list[FoldData]:
@@ -103,6 +109,19 @@ def test_weights_equal_plain_torch(
 def test_weights_of_other_activations_equal_plain_torch(activation: str) -> None:
     setting = make_setting(depth=2, activation=activation, learning_rate=0.3, dropout=0.1)
     assert_equal_to_reference(setting, make_unequal_folds())
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("depth", [0, 2])
+def test_weights_with_learned_factors_equal_plain_torch(depth: int, optimizer: str) -> None:
+    setting = make_setting(
+        depth=depth,
+        activation="mish",
+        input_scaling=True,
+        parametric_activation=True,
+        **OPTIMIZERS[optimizer],
+    )
+    assert_equal_to_reference(setting, make_unequal_folds(is_shared=False))
 
 
 @pytest.mark.parametrize("classes", [3, 0])
@@ -278,6 +297,26 @@ def test_weights_return_bit_for_bit() -> None:
     content = encode_weights(members, {})
     assert_same_bits(members, decode_weights(content, [2, 1]))
     assert encode_weights(members, {}) == content
+
+
+def test_shares_of_parametric_activations_return_bit_for_bit() -> None:
+    members = [
+        [
+            replace(layer, mix=-2.0 * layer.bias) if depth < len(layers) - 1 else layer
+            for depth, layer in enumerate(layers)
+        ]
+        for layers in make_members()
+    ]
+    content = encode_weights(members, {})
+    again = decode_weights(content, [2, 1], is_parametric=True)
+    assert_same_bits(members, again)
+    assert again[0][0].mix is not None
+    assert again[0][0].mix.tobytes() == (-2.0 * members[0][0].bias).tobytes()
+    assert [again[0][1].mix, again[1][0].mix] == [None, None]
+    with pytest.raises(ValueError, match="6 tensors are needed, but got 7"):
+        decode_weights(content, [2, 1])
+    with pytest.raises(ValueError, match="mix"):
+        decode_weights(encode_weights(make_members(), {}), [2, 1], is_parametric=True)
 
 
 def test_weights_that_are_views_return_bit_for_bit() -> None:

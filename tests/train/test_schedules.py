@@ -241,7 +241,7 @@ def weights(trained: Pack) -> list[bytes]:
     """Return all weights and biases of a pack."""
     members = [(line, column) for line in range(3) for column in range(len(trained.trials))]
     layers = [pair for line, column in members for pair in trained.weights_of(line, column)]
-    return [part.numpy().tobytes() for pair in layers for part in pair]
+    return [part.numpy().tobytes() for parts in layers for part in parts if part is not None]
 
 
 def make_pack(settings: Sequence[Setting], trials: Sequence[int] | None = None) -> Pack:

@@ -719,7 +719,7 @@ def test_the_final_model_is_trained_before_the_claim(
     assessment, device = bench.assess(study), choose_device("cpu")
     words = (data, bench.evidence, bench.ledger, device, bench.folder, "", print)
 
-    def interrupted(*_: Any) -> Any:
+    def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(final, "fit_members", interrupted)

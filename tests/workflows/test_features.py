@@ -75,8 +75,13 @@ def test_each_indicator_of_missing_numbers_is_an_input(bench: Bench) -> None:
     frame["y"] = frame["a"] % 7
     frame.loc[::3, "b"] = np.nan
     frame.to_csv(bench.folder / "t.csv", index=False)
-    data = {"path": str(bench.folder / "t.csv"), "target": "y", "categorical": ["c"]}
-    data |= {"impute": "median", "missing_indicators": True, "prepare": "robust"}
+    data: dict[str, Any] = {"path": str(bench.folder / "t.csv"), "target": "y"}
+    data |= {
+        "categorical": ["c"],
+        "impute": "median",
+        "missing_indicators": True,
+        "prepare": "robust",
+    }
     sections: dict[str, Any] = {"data": data, "model": {"features": 6}}
     loaded = load_study_data(make_spec(sections, metric="rmse"), bench.folder)
     assert (loaded.dataset.inputs, loaded.facts.inputs, loaded.facts.features) == (6, 6, 3)

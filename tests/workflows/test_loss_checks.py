@@ -12,7 +12,7 @@ import selection
 from selection.api.study import Study
 from selection.errors import DataError
 from selection.model.files import load_model
-from selection.study.spec import StudySpec, parse_study
+from selection.study.spec import StudySpec, parse_study, read_study
 from selection.workflows.study_data import load_study_data
 
 NOWHERE = Path("nowhere")
@@ -53,7 +53,7 @@ def test_a_table_of_weights_names_classes_of_the_rows() -> None:
         load_study_data(make_spec(training={"class_weights": {"one": 2.0}}), NOWHERE)
 
 
-def run(weights: Any) -> Study:
+def run(weights: Any, **sections: Any) -> Study:
     generator = np.random.default_rng(5)
     features = generator.normal(size=(60, 3))
     target = (features[:, 0] > 0).astype(int)
@@ -63,6 +63,7 @@ def run(weights: Any) -> Study:
         "space": {"width": {"choices": [4, 8]}},
         "search": {"sampler": "grid", "pruner": "none", "trials": 2},
         "assessment": {"bootstraps": 100},
+        **sections,
     }
     return selection.run(content, features, target, sample_weight=weights, progress=False)
 
@@ -81,3 +82,22 @@ def test_weights_train_a_model_that_does_not_ask_for_them(tmp_path: Path) -> Non
     model = load_model(tmp_path / "model")
     assert model.feature_names_in_.tolist() == ["feature_0", "feature_1", "feature_2"]
     assert model.predict(np.zeros((1, 3))).shape == (1,)
+
+
+def test_an_export_says_how_its_loss_was_weighed_and_trains_it_again(tmp_path: Path) -> None:
+    training = {"epochs": 2, "label_smoothing": 0.1, "class_weights": {"1": 2.5}}
+    model = {"parametric_activation": True, "input_scaling": True}
+    study = run(None, training=training, model=model)
+    study.export(str(tmp_path / "model"))
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    for row in (
+        "| activation | parametric relu |",
+        "| input scaling | learned |",
+        "| label smoothing | 0.1 |",
+        "| class weights | 1 2.5 |",
+    ):
+        assert row in card
+    again = read_study(tmp_path / "model" / "best.toml")
+    setting = again.setting(again.default)
+    assert setting.class_weights == (("1", 2.5),)
+    assert setting == study.spec.setting(study.best.params)

@@ -18,7 +18,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
-from selection.report.cells import says_more, show_share, show_value
+from selection.report.cells import says_more, show_epochs, show_share, show_value
 from selection.report.leaderboard import observed as observed_score
 from selection.report.leaderboard import training as training_score
 from selection.report.other_trials import other_params, other_reason
@@ -121,6 +121,7 @@ def _environment() -> Environment:
         defined_score,
         param,
         says_more,
+        show_epochs,
         other_params,
         other_reason,
         zip,

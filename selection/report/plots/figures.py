@@ -145,7 +145,10 @@ def learning_curves(
     curves: Mapping[int, Sequence[FoldResult]],
     kind: Literal["loss", "score"],
 ) -> Figure:
-    """Return the curves of at most six trials, fold by fold: training dashed, validation solid."""
+    """Return the curves of at most six trials, fold by fold: training dashed, validation solid.
+
+    The epoch that scores a trial is marked where it was chosen by its mean.
+    """
     data: list[Trace] = []
     for colour, (number, folds) in zip(PALETTE, list(curves.items())[:MOST_CURVES], strict=False):
         for part, dash in (("training", "dash"), ("validation", "solid")):
@@ -167,8 +170,20 @@ def learning_curves(
                         "epoch %{x}: %{y:.4f}<extra></extra>",
                     )
                 )
+        data += _best_epoch(number, folds, f"validation_{kind}", colour)
     title = loss_title(spec) if kind == "loss" else score_title(spec)
     return figure(data, _epoch_axis(data), axis(title))
+
+
+def _best_epoch(number: int, folds: Sequence[FoldResult], name: str, colour: str) -> list[Trace]:
+    """Return the marks of the epoch that scores a trial; none where it is the last."""
+    marked = [fold for fold in folds if fold.best_epoch is not None]
+    if not marked:
+        return []
+    heights = finite([float(fold.scored.column(name)[-1]) for fold in marked], DIGITS)
+    epochs = [fold.best_epoch for fold in marked]
+    hover = {"hovertemplate": "best epoch %{x}: %{y:.4f}<extra></extra>", "legendgroup": "best"}
+    return [points(epochs, heights, f"trial {number}, best epoch", colour, "x", **hover)]
 
 
 def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -> Figure:
@@ -210,6 +225,11 @@ def learning_band(spec: StudySpec, curves: Mapping[int, Sequence[FoldResult]]) -
                 hovertemplate="epoch %{x}: %{y:.4f}",
             )
         )
+        if (best := folds[0].best_epoch) is not None:
+            mean = float(np.mean([fold.score for fold in folds]))
+            hover = {"hovertemplate": "best epoch %{x}: %{y:.4f}", "legendgroup": str(number)}
+            mark = points([best], [mean], f"trial {number}, best epoch", colour, "x", **hover)
+            data.append({**mark, "showlegend": False})
     return figure(data, _epoch_axis(data), axis(f"{score_title(spec)}: mean, folds"))
 
 

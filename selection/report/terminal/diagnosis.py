@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from rich.console import Console
 
-from selection.report.cells import show_fold_mean, show_number, show_value
+from selection.report.cells import show_epochs, show_fold_mean, show_number, show_value
 from selection.report.diagnosis_view import curve_title
 from selection.report.terminal.layout import ShownColumn, params_text, print_columns, say
 from selection.report.values import layer_rows
@@ -30,7 +30,7 @@ def diagnosis(
         say(console, f"  {name}: {words}")
     say(console, f"  setting: {params_text(trial.params)}")
     beside = ", beside the baselines" if baselines else ""
-    say(console, f"after {trial.epochs} epochs, observed{beside}:")
+    say(console, f"after {show_epochs(trial)} epochs, observed{beside}:")
     quantities = ("training_loss", "validation_loss", "gap", "gap_interval")
     scores = (f"training_{metric}", f"validation_{metric}")
     no_interval = found.gap_low is None

@@ -97,6 +97,9 @@ def _trial_columns(
         ShownColumn("train", training, rank=params + 1),
         ShownColumn("epochs", [str(trial.epochs) for trial in shown]),
     ]
+    if any(trial.best_epoch is not None for trial in shown):
+        best = ["" if trial.best_epoch is None else str(trial.best_epoch) for trial in shown]
+        columns.append(ShownColumn("best_epoch", best))
     if any(trial.asked_for for trial in shown):
         origins = [trial.asked_for for trial in shown]
         columns.append(ShownColumn("origin", origins, rank=params + 2, is_text=True))

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import random
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,18 @@ def all_figures(
             for name in figures.numeric_names(spec)
         },
     }
+
+
+def test_the_epoch_that_scores_a_trial_is_marked_where_it_was_chosen(spec: StudySpec) -> None:
+    plain = some_curves(2, 3, 8)
+    marked = {**plain, 1: [dataclasses.replace(fold, best_epoch=5) for fold in plain[1]]}
+    for draw in (partial(figures.learning_curves, kind="score"), figures.learning_band):
+        assert not any("best" in trace["name"] for trace in draw(spec, plain)["data"])
+        (mark,) = (trace for trace in draw(spec, marked)["data"] if "best" in trace["name"])
+        assert mark["name"] == "trial 1, best epoch"
+        assert set(mark["x"]) == {5}
+        scores = [fold.curve.column("validation_score")[4] for fold in plain[1]]
+        assert np.mean(mark["y"]) == pytest.approx(np.mean(scores), abs=1e-4)
 
 
 def check(plot: figures.Figure) -> str:
