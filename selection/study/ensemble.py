@@ -22,8 +22,8 @@ class Member:
 class Ensemble(Trial):
     """Stand where a trial stands that has won.
 
-    value and fold_scores are those of the mean prediction. Everything else is that of the leading
-    trial, the one that counts most often and, of equals, the first.
+    value and fold_scores are those of the mean prediction. number, params and epochs are those of
+    the leading trial, the one that counts most often and, of equals, the first.
     """
 
     members: tuple[Member, ...] = ()
@@ -51,7 +51,6 @@ def make_ensemble(
         value=mean_over_folds(np.asarray(fold_scores)),
         fold_scores=tuple(fold_scores),
         epochs=leading.epochs,
-        best_epoch=leading.best_epoch,
         members=tuple(chosen),
     )
 

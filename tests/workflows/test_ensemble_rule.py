@@ -17,6 +17,8 @@ from selection.cli.options import RuleOption
 from selection.data import held_out
 from selection.data.dataset import load_development
 from selection.errors import StudyStateError
+from selection.report.earlier_export import Subject, stale_files
+from selection.report.model_card import card_title
 from selection.stats.selection_rules import RULES
 from selection.study.ensemble import Ensemble, Member, make_ensemble
 from selection.study.fields import Rule
@@ -208,6 +210,42 @@ def ensemble_spec(**search: Any) -> StudySpec:
         "learning_rate": {"low": 0.005, "high": 0.05, "log": True},
     }
     return make_spec(sections, metric="cross_entropy", space=space, **search)
+
+
+def test_files_of_it_are_none_of_its_leading_trial(cli: Cli, run: Run) -> None:
+    best = run()
+    cli("export", "w", "--to", "out")
+    number = best["number"]
+    counts = {each["number"]: each["count"] for each in best["ensemble"]}
+    ensemble = Subject("w", number, card_title("w", number, counts), counts)
+    assert stale_files(Path("out"), ensemble) == []
+    for other in (None, counts | {number: counts[number] + 1}):
+        subject = Subject("w", number, card_title("w", number, other), other)
+        assert {path.name for path in stale_files(Path("out"), subject)} >= {"model.onnx"}
+
+
+def test_it_stands_beside_the_winner_of_another_study(cli: Cli, run: Run) -> None:
+    best = run()
+    text = Path("w.toml").read_text().replace('rule = "ensemble"', 'rule = "best"')
+    Path("v.toml").write_text(text.replace('name = "w"', 'name = "v"'))
+    assert cli("run", "v.toml", "--json").code == 0
+    assert f"the ensemble of {len(best['ensemble'])} trials" in cli("compare", "w", "v").out
+    found = cli("compare", "w", "v", "--json").json
+    assert found["studies"][0]["ensemble"] == best["ensemble"]
+    assert found["difference"] < 0, "its cross-entropy is lower on the same folds"
+    study = selection.open_study("w")
+    assert f"winner: the ensemble of {len(best['ensemble'])} trials" in study._repr_html_()
+
+
+def test_a_study_may_be_read_by_this_rule_later(cli: Cli, run: Run) -> None:
+    run()
+    text = Path("w.toml").read_text().replace('rule = "ensemble"', 'rule = "best"')
+    Path("v.toml").write_text(text.replace('name = "w"', 'name = "v"'))
+    assert cli("run", "v.toml", "--json").code == 0
+    done = cli("run", "v.toml", "--set", "selection.rule=ensemble", "--json")
+    assert done.code == 0, done.err
+    assert len(done.json["best"]["ensemble"]) > 1
+    assert "selection.rule was changed from" in cli("best", "v").out
 
 
 def test_its_model_is_made_of_those_of_its_trials(bench: Bench) -> None:
