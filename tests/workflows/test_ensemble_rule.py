@@ -126,6 +126,7 @@ def test_what_is_said_of_it(cli: Cli, run: Run) -> None:
     page = Path("report.html").read_text()
     assert f"the ensemble of {count} trials</p>" in page
     assert f"Trial {first['number']}, which leads the ensemble" in page
+    assert f'"leads the ensemble, trial {first["number"]}"' in page
     compared = cli("best", "w", "--rule", "best", "--json").json
     assert "ensemble" not in compared
     assert compared["lower_bound"] is not None
