@@ -32,8 +32,8 @@ def draft_study(name: str, profile: TableProfile) -> str:
     return "\n".join(
         [
             f"# Drafted for {shown_name(profile.path)}: {profile.rows} rows, "
-            f"{profile.features} features. Change what you know better; what is left out comes from",
-            '# recipe = "tabular": selection run FILE --explain shows all of it.',
+            f"{profile.features} features. Change what you know better.",
+            "# What is left out comes from the recipe; selection run FILE --explain shows it.",
             f"name = {_text(name)}",
             'recipe = "tabular"',
             "seed = 0",
