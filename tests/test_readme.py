@@ -17,6 +17,8 @@ from selection.cli.main import app
 from selection.study.spec import parse_study
 from tests.command_line import Cli
 
+pytestmark = pytest.mark.usual_recipe
+
 ROOT = Path(__file__).parents[1]
 README = ROOT / "README.md"
 TUTORIAL = ROOT / "docs/tutorial.md"
