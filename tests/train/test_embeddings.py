@@ -69,7 +69,7 @@ def test_gradients_are_those_of_autograd(kind: NumericEmbedding) -> None:
     truth = torch.autograd.grad(embedded.inputs, list(learned.values()), delta)
     delta = delta[:, -NUMBERS * own_outputs(kind) :]
     with torch.no_grad():
-        found = gradients(embedding, embed(embedding, features), features, delta)
+        found = gradients(embedding, embed(embedding, features), delta)
     assert list(found) == list(learned)
     for own, other in zip(found.values(), truth, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
