@@ -22,7 +22,7 @@ from selection.stats.scores import Floats
 from selection.study.best_epoch import best_epoch, has_run_out
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec, parse_study
-from selection.workflows.correct import choice_in_bag, lower_bound
+from selection.workflows.correct import choice_in_bag, lower_bound, survivors_in_bag
 
 EPOCHS, FOLDS, COHORT = 27, 5, 9
 TRUTH_ROWS = 40_000
@@ -139,8 +139,10 @@ class _Study:
         numbers = trials.tolist()
         cohorts = (trials // COHORT).tolist()
         epochs = [EPOCHS] * len(numbers)
+        survive = survivors_in_bag(self.spec, numbers, cohorts, epochs, judged)
+        simplicity = np.arange(len(numbers))
         return choice_in_bag(
-            self.spec, numbers, cohorts, epochs, judged, self.world.rule, np.arange(len(numbers))
+            survive, self.world.rule, simplicity, is_minimised=self.spec.is_minimised
         )
 
 

@@ -22,6 +22,7 @@ from selection.store.ledger import Evaluation
 from selection.store.repository import Repository, open_repository
 from selection.store.study_record import StudyRecord
 from selection.study.commands import command_text
+from selection.study.ensemble import counts_of, weights_of
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Scalar, Trial
@@ -61,11 +62,16 @@ def _ignore(_news: EpochNews) -> None:
 
 @dataclass(frozen=True)
 class Exported:
-    """Hold which trial was written, and the names of its files in their folder."""
+    """Hold which trial was written, and the names of its files in their folder.
+
+    ensemble has the weight of each trial where an ensemble was written, and trial is then the one
+    with the greatest; it is None for a trial.
+    """
 
     trial: int
     folder: Path
     files: tuple[str, ...]
+    ensemble: Mapping[int, float] | None = None
 
 
 class Study:
@@ -399,7 +405,9 @@ class Study:
         removed = write_files(files, where, subject_of(winner), force=force)
         if removed:
             say(f"removed from {where}, of an earlier export: {', '.join(removed)}")
-        return Exported(winner.trial.number, where, tuple(sorted(files)))
+        counts = counts_of(winner.trial)
+        weights = None if counts is None else weights_of(counts)
+        return Exported(winner.trial.number, where, tuple(sorted(files)), weights)
 
     def model(self, *, device: DeviceName = "auto") -> AnyModel:
         """Return the final model, trained now if it never was; the held-out set stays closed.
@@ -489,14 +497,16 @@ class Study:
         device: DeviceName,
         say: Say,
     ) -> StoredModel:
-        if not repository.evidence.models(record, trial.number):
+        from selection.workflows.kept_models import kept_models
+
+        if not kept_models(record, trial, repository.evidence):
             from selection.train.device import choose_device
             from selection.workflows.evaluate import final_models
 
             say("training the final model")
             data, chosen = self._data(record), choose_device(device)
             final_models(record, record.spec(), data, trial, repository.evidence, chosen)
-        return repository.evidence.models(record, trial.number)[0]
+        return kept_models(record, trial, repository.evidence)[0]
 
 
 def _device(name: DeviceName) -> Any:

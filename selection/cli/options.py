@@ -48,7 +48,7 @@ FormatOption = Annotated[Format, typer.Option("--format", "-f", help="How to pri
 
 
 RuleOption = Annotated[
-    Literal["best", "one_standard_error"] | None,
+    Literal["best", "one_standard_error", "ensemble"] | None,
     typer.Option("--rule", help="Choose by another rule than the study file's."),
 ]
 Device = Annotated[DeviceOption, typer.Option(help="Where to train.")]

@@ -110,6 +110,7 @@ def export(
     """Write the winner as files: a study file, its model, a model card, all trials."""
     from selection.api.run import open_study
     from selection.report.export import missing_formats
+    from selection.study.ensemble import subject
 
     asked = [each.strip() for each in form.split(",") if each.strip()] if form else None
     study = open_study(name, storage=storage)
@@ -120,7 +121,8 @@ def export(
     if as_json:
         print_json({"study": study.name, "number": done.trial, "folder": str(to), "files": files})
         return
-    print_plain(f"trial {done.trial} of study {study.name} in {to}: {', '.join(files)}")
+    what = subject(done.trial, done.ensemble)
+    print_plain(f"{what} of study {study.name} in {to}: {', '.join(files)}")
     if "model.json" in files:
         options = ("--input", "TABLE.csv")
         rows = command("predict", *options, operands=[str(to)], storage=DEFAULT_STORAGE)

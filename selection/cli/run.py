@@ -173,11 +173,14 @@ def _show(assessment: Assessment, view: StudyView, storage: str) -> None:
     from selection.report.other_trials import queue_lines
     from selection.report.terminal import text, verdict
     from selection.report.terminal.layout import say as print_wrapped
+    from selection.study.ensemble import counts_of, weights_of
 
     name = assessment.study.name
     console = text.make_console()
     every = command("trials", operands=[name], storage=storage)
-    text.leaderboard(console, assessment.study, assessment.trials, more=every)
+    counts = None if assessment.winner is None else counts_of(assessment.winner)
+    weights = None if counts is None else weights_of(counts)
+    text.leaderboard(console, assessment.study, assessment.trials, more=every, weights=weights)
     for line in queue_lines(view.others, view.spec.budget - len(view.trials)):
         print_wrapped(console, line)
     evaluate = command("evaluate", operands=[name], storage=storage)

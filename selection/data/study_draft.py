@@ -29,36 +29,21 @@ def metric_for(profile: TableProfile) -> str:
 
 def draft_study(name: str, profile: TableProfile) -> str:
     """Return a study file as text."""
-    batch_size = 32 if profile.rows < 2_000 else 256
-    epochs = 30 if profile.rows < 20_000 else 10
     return "\n".join(
         [
             f"# Drafted for {shown_name(profile.path)}: {profile.rows} rows, "
             f"{profile.features} features. Change what you know better.",
+            "# What is left out comes from the recipe; selection run FILE --explain shows it.",
             f"name = {_text(name)}",
+            'recipe = "tabular"',
             "seed = 0",
             "",
             *_data(profile),
-            "",
-            "[cv]",
-            f"folds = {_folds(profile)}",
-            "",
-            "[training]",
-            'optimizer = "adamw"',
-            f"batch_size = {batch_size}",
-            f"epochs = {epochs}",
-            "",
-            "# A range, { choices = [...] }, or one value.",
-            "[space]",
-            "width = { low = 16, high = 256, log = true }",
-            "dropout = { low = 0.0, high = 0.5 }",
-            "weight_decay = { low = 1e-6, high = 0.1, log = true }",
-            "learning_rate = { low = 1e-4, high = 0.03, log = true }",
+            *_folds(profile),
             "",
             "[search]",
             *_metric(profile),
             "trials = 24",
-            "cohort = 8",
             "",
         ]
     )
@@ -82,15 +67,18 @@ def _data(profile: TableProfile) -> list[str]:
     lines.append('# groups = "COLUMN"')
     if profile.missing:
         gaps = ", ".join(f"{shown_name(name)} ({count})" for name, count in profile.missing.items())
-        lines += [f"# Missing values: {gaps}", 'impute = "median"']
+        lines.append(f"# Missing values, which are filled with the median: {gaps}")
     lines.append("# The share of rows that nobody sees before selection evaluate.")
-    return [*lines, "held_out = 0.2", 'prepare = "standardize"']
+    return [*lines, "held_out = 0.2"]
 
 
-def _folds(profile: TableProfile) -> int:
-    """Return a number of folds that leaves each of them a row of every class."""
+def _folds(profile: TableProfile) -> list[str]:
+    """Return a number of folds that leaves each of them a row of every class, if that is fewer."""
     least = min(profile.class_counts.values(), default=profile.rows)
-    return max(2, min(MOST_FOLDS, int(0.8 * least)))
+    folds = max(2, min(MOST_FOLDS, int(0.8 * least)))
+    if folds == MOST_FOLDS:
+        return []
+    return ["", "[cv]", "# So that each fold has a row of every class.", f"folds = {folds}"]
 
 
 def _metric(profile: TableProfile) -> list[str]:

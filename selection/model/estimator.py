@@ -32,14 +32,19 @@ Categories = Mapping[str, NDArray[np.object_]]
 
 @dataclass(frozen=True, eq=False)
 class ModelMember:
-    """Hold one MLP and the preparation that belongs to it."""
+    """Hold one MLP and the preparation that belongs to it.
+
+    activation is None where it is that of the whole model; count is how often it counts in a mean.
+    """
 
     preparation: Preparation
     layers: tuple[LayerWeights, ...]
+    activation: ActivationName | None = None
+    count: int = 1
 
 
 class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
-    """Predict with one MLP, or with the mean chances (or values) of several.
+    """Predict with one MLP, or with the mean chances (or values) of several, by their counts.
 
     Features are the raw ones of the study, in the order of feature_names_in_: an array of numbers,
     or a DataFrame whose columns are found by name and which alone can hold categorical columns.
@@ -95,12 +100,20 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
         if len(each) == 1:
             return each[0]
         if not self.class_names:
-            mean: NDArray[np.float64] = np.stack(each).mean(axis=0)
-            return mean
-        chances = np.stack([np.exp(log_softmax(outputs)) for outputs in each]).mean(axis=0)
+            return self._mean(np.stack(each))
+        chances = self._mean(np.stack([np.exp(log_softmax(outputs)) for outputs in each]))
         smallest = np.finfo(np.float32).tiny  # the logarithm of 0 is no number
         logits: NDArray[np.float32] = np.log(np.maximum(chances, smallest)).astype(np.float32)
         return logits
+
+    def _mean(self, each: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return the mean over members. Shape: (M, N, C) -> (N, C)."""
+        counts = [member.count for member in self.members]
+        if set(counts) == {1}:
+            plain: NDArray[np.float64] = each.mean(axis=0)
+            return plain
+        mean: NDArray[np.float64] = np.average(each, axis=0, weights=counts)
+        return mean
 
     def _member_outputs(
         self, member: ModelMember, features: NDArray[Any], categories: Categories
@@ -115,7 +128,7 @@ class Model(BaseEstimator):  # type: ignore[misc]  # scikit-learn has no types
                 "features must be in the range of float32 once they are scaled: "
                 f"column {name} has {value} in row {row + 1} of these rows"
             )
-        activation: ActivationName = self.document["activation"]
+        activation: ActivationName = member.activation or self.document["activation"]
         outputs = predict(member.layers, activation, prepared)
         if self.class_names:
             return outputs

@@ -26,6 +26,9 @@ from selection.train.weights import WaveWeights, decode_weights, encode_weights
 
 FORMAT = "selection-model"
 VERSION = 1
+# Of a model whose members have counts or activations of their own: an earlier reader would not look
+# for them.
+ENSEMBLE_VERSION = 2
 DOCUMENT_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
 ANEW = "Export the study anew."
 
@@ -85,6 +88,8 @@ class _Preparation(_Part):
 class _Member(_Part):
     sizes: list[int] = Field(min_length=2)
     preparation: _Preparation
+    activation: ActivationName | None = None
+    count: int = Field(default=1, ge=1)
 
 
 class _Weights(_Part):
@@ -146,12 +151,16 @@ def encode_model(
     is_parametric = any(layer.mix is not None for member in members for layer in member.layers)
     document = {
         "format": FORMAT,
-        "version": VERSION,
+        "version": ENSEMBLE_VERSION if any(map(_own_facts, members)) else VERSION,
         **facts,
         **({"parametric_activation": True} if is_parametric else {}),
         **({} if waves is None else {"numeric_embedding": "pl" if waves.phase is None else "pbld"}),
         "members": [
-            {"sizes": _sizes(member), "preparation": preparation_to_json(member.preparation)}
+            {
+                "sizes": _sizes(member),
+                "preparation": preparation_to_json(member.preparation),
+                **_own_facts(member),
+            }
             for member in members
         ],
         "weights": {"file": WEIGHTS_FILE, "sha256": sha256(weights).hexdigest()},
@@ -165,8 +174,8 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
     Raises: ExportError if they do not belong together or cannot be read.
     """
     written = (document.get("format"), document.get("version"))
-    if written != (FORMAT, VERSION):
-        rule = f"a model must be of format {FORMAT} {VERSION}"
+    if written not in ((FORMAT, VERSION), (FORMAT, ENSEMBLE_VERSION)):
+        rule = f"a model must be of format {FORMAT} {VERSION} or {ENSEMBLE_VERSION}"
         got, hint = " ".join(map(str, written)), "Read it with the selection that wrote it."
         raise ExportError(ErrorDetail(where, rule, got, hint))
     try:
@@ -181,8 +190,15 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
             numeric_embedding=checked.numeric_embedding,
         )
         members = [
-            ModelMember(preparation_from_json(member["preparation"]), tuple(own))
-            for member, own in zip(document["members"], layers, strict=True)
+            ModelMember(
+                preparation_from_json(member["preparation"]),
+                tuple(own),
+                stated.activation,
+                stated.count,
+            )
+            for member, stated, own in zip(
+                document["members"], checked.members, layers, strict=True
+            )
         ]
         for member, stated in zip(members, checked.members, strict=True):
             _check_shapes(member, stated.sizes)
@@ -226,6 +242,13 @@ def load_model(folder: str | Path) -> AnyModel:
     if not isinstance(document, dict):
         raise ExportError(ErrorDetail(where, "a model must be whole", "no JSON object", ANEW))
     return decode_model(document, weights, where)
+
+
+def _own_facts(member: ModelMember) -> dict[str, Any]:
+    """Return what a member has that other members of its model may not have."""
+    if member.activation is None and member.count == 1:
+        return {}
+    return {"activation": member.activation, "count": member.count}
 
 
 def _sizes(member: ModelMember) -> list[int]:

@@ -28,7 +28,15 @@ from selection.study.activations import ACTIVATIONS, Formula
 from selection.train.weights import WaveWeights
 
 OPSET, IR_VERSION = 19, 9
-METADATA = ("study", "trial", "feature_names", "categorical", "category_kinds", "class_names")
+METADATA = (
+    "study",
+    "trial",
+    "trials",
+    "feature_names",
+    "categorical",
+    "category_kinds",
+    "class_names",
+)
 
 
 def encode_onnx(model: AnyModel) -> bytes:
@@ -95,9 +103,7 @@ class _Graph:
         else:
             wide = [self._cast(name, "DOUBLE") for name in logits]
             chances = [self._node("Softmax", [name], axis=1) for name in wide]
-            # onnxruntime has no Mean of float64.
-            count = self._constant(np.array(len(chances), dtype=np.float64))
-            mean = self._node("Div", [self._node("Sum", chances), count])
+            mean = self._mean(chances)
             smallest = self._constant(np.array(np.finfo(np.float32).tiny, dtype=np.float64))
             log = self._node("Log", [self._node("Max", [mean, smallest])])
             self._cast(log, "FLOAT", "logits")
@@ -111,14 +117,24 @@ class _Graph:
             shift = self._constant(np.array([member.preparation.target_mean]))
             wide = self._cast(self._member(index, member), "DOUBLE")
             each.append(self._node("Add", [self._node("Mul", [wide, scale]), shift]))
-        # onnxruntime has no Mean of float64.
-        count = self._constant(np.array(len(each), dtype=np.float64))
-        self._node("Div", [self._node("Sum", each), count], "prediction")
+        self._mean(each, "prediction")
         return ["prediction"]
+
+    def _mean(self, each: Sequence[str], output: str = "") -> str:
+        """Add the mean over members, by their counts; onnxruntime has no Mean of float64."""
+        counts = [member.count for member in self.model.members]
+        counted = [
+            self._node("Mul", [name, self._constant(np.array(count, dtype=np.float64))])
+            if count > 1
+            else name
+            for name, count in zip(each, counts, strict=True)
+        ]
+        total = self._constant(np.array(sum(counts), dtype=np.float64))
+        return self._node("Div", [self._node("Sum", counted), total], output)
 
     def _member(self, index: int, member: ModelMember) -> str:
         """Add one MLP behind its preparation and return the name of its outputs."""
-        activation = ACTIVATIONS[self.model.document["activation"]].onnx
+        activation = ACTIVATIONS[member.activation or self.model.document["activation"]].onnx
         unit = self._prepare(member)
         if (waves := member.layers[0].waves) is not None:
             unit = self._with_waves(unit, waves)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from selection.report.cells import mean, show_interval, show_number
 from selection.report.study_view import StudyView
 from selection.report.verdict import baseline_interval, bound_of, choice_of
+from selection.study.ensemble import Ensemble, subject
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment, Baseline
 
@@ -42,7 +43,7 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
     if assessment.nested:
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:
-        is_winner = winner.number == 0
+        is_winner = winner.number == 0 and not isinstance(winner, Ensemble)
         detail = "the winner is the default" if is_winner else "trial 0, which is never pruned"
         default = show_number(assessment.default.value)
         quantities.append(Quantity("default setting", "observed", default, detail))
@@ -99,7 +100,8 @@ def _held_out(view: StudyView) -> Quantity:
         return Quantity(view.spec.metric, "held out", "-", f"opened, but without a result{again}")
     newest = results[-1]
     interval = show_interval(newest.low, newest.high, newest.level)
-    detail = f"{interval}; trial {newest.number} on {newest.rows} rows{again}"
+    what = subject(newest.number, newest.ensemble)
+    detail = f"{interval}; {what} on {newest.rows} rows{again}"
     return Quantity(view.spec.metric, "held out", show_number(newest.score), detail)
 
 

@@ -15,7 +15,8 @@ from selection.report.cells import (
     show_score,
     show_value,
 )
-from selection.report.values import FINISHED, count_states, params_value
+from selection.report.values import FINISHED, count_states, ensemble_value, params_value
+from selection.report.verdict import winner_name
 from selection.study.spec import value_of
 
 if TYPE_CHECKING:
@@ -77,11 +78,14 @@ def _test(found: StudyComparison) -> str:
 
 
 def comparison_rows(found: StudyComparison) -> list[ComparedRow]:
-    """Return the winners, the search spaces and the costs of both studies, line by line."""
+    """Return the winners, the search spaces and the costs of both studies, line by line.
+
+    The values are those of the winner, or of the leading trial of an ensemble.
+    """
     pair = (found.first, found.second)
     rows = [
         _row("rule", [each.assessment.rule for each in pair]),
-        _row("winner", [f"trial {each.winner.number}" for each in pair]),
+        _row("winner", [winner_name(each.winner) for each in pair]),
         _row("metric", [each.assessment.spec.metric for each in pair]),
         _row("observed", [show_score(each.winner) for each in pair]),
         _row("corrected", [_corrected(each) for each in pair]),
@@ -160,6 +164,7 @@ def _study_value(each: ComparedStudy) -> dict[str, Any]:
         "metric": assessment.spec.metric,
         "rule": assessment.rule,
         "number": winner.number,
+        **ensemble_value(winner),
         "params": params_value(winner.params),
         "observed": {"mean": winner.value, "standard_error": winner.standard_error},
         "corrected": correction

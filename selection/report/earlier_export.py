@@ -29,11 +29,15 @@ MARKS: Mapping[str, bytes] = {
 
 @dataclass(frozen=True)
 class Subject:
-    """Say which trial of which study is exported; title is the first line of its model card."""
+    """Say what of which study is exported; title is the first line of its model card.
+
+    counts say how often each trial of an ensemble counts.
+    """
 
     study: str
     number: int
     title: str
+    counts: Mapping[int, int] | None = None
 
 
 def stale_files(folder: Path, subject: Subject) -> list[Path]:
@@ -58,8 +62,8 @@ def _is_of(path: Path, subject: Subject) -> bool | None:
     """Say whether a file is of this trial; None where it does not say of which it is."""
     readers: Mapping[str, Callable[[str], tuple[Any, Any]]] = {
         "best.toml": _of_toml,
-        "best.json": lambda text: _of_json(text, "number"),
-        "model.json": lambda text: _of_json(text, "trial"),
+        "best.json": lambda text: _of_json(text, "number", subject),
+        "model.json": lambda text: _of_json(text, "trial", subject),
         "MODEL_CARD.md": lambda text: (
             (subject.study, subject.number) if text.startswith(f"{subject.title}\n") else ("", -1)
         ),
@@ -78,6 +82,12 @@ def _of_toml(text: str) -> tuple[Any, Any]:
     return provenance["study"], provenance["number"]
 
 
-def _of_json(text: str, number: str) -> tuple[Any, Any]:
+def _of_json(text: str, number: str, subject: Subject) -> tuple[Any, Any]:
     value = json.loads(text)
-    return value["study"], value[number]
+    counts = value.get("trials")
+    if "ensemble" in value:
+        counts = {str(member["number"]): member["count"] for member in value["ensemble"]}
+    own = None
+    if subject.counts is not None:
+        own = {str(trial): count for trial, count in subject.counts.items()}
+    return value["study"], value[number] if counts == own else None

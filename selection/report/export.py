@@ -10,7 +10,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import util
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from selection.report.model_card import card_title, model_card
 from selection.report.values import trial_rows, winner_value
 from selection.report.work_folder import work_folder
 from selection.store.evidence import StoredModel
+from selection.study.ensemble import Ensemble, counts_of, trials_of
 from selection.study.fields import MAX_NAME_CHARACTERS
 from selection.study.space import value_to_json
 from selection.study.spec import parse_study
@@ -52,7 +53,7 @@ MODEL_FORMATS = ("safetensors", "onnx")
 
 @dataclass(frozen=True, eq=False)
 class Winner:
-    """Hold what is exported: one trial, what is said of it, and its final model if there is one."""
+    """Hold what is exported: a trial or an ensemble, what is said of it, and its final model."""
 
     assessment: Assessment
     trial: Trial
@@ -130,7 +131,8 @@ def write_files(
 def subject_of(winner: Winner) -> Subject:
     """Return which trial is exported."""
     study, number = winner.assessment.study.name, winner.trial.number
-    return Subject(study, number, card_title(study, number))
+    counts = counts_of(winner.trial)
+    return Subject(study, number, card_title(study, number, counts), counts)
 
 
 def check_folder(folder: Path, *, force: bool) -> None:
@@ -155,7 +157,7 @@ def check_folder(folder: Path, *, force: bool) -> None:
 
 
 def study_content(winner: Winner) -> dict[str, Any]:
-    """Return a study file, as TOML knows it, that trains this one trial again.
+    """Return a study file, as TOML knows it, that trains this one trial again, or the leading one.
 
     Every hyperparameter is a constant; keys without effect on the trial are left out.
     """
@@ -194,6 +196,8 @@ def study_content(winner: Winner) -> dict[str, Any]:
 
 def _toml(winner: Winner) -> bytes:
     head = "# One trial as a study of its own. Train it again: selection run best.toml\n"
+    if isinstance(winner.trial, Ensemble):
+        head += f"# It leads the ensemble of {len(winner.trial.members)} trials: see best.json.\n"
     return (head + tomli_w.dumps(study_content(winner))).encode()
 
 
@@ -209,7 +213,19 @@ def _best(winner: Winner) -> dict[str, Any]:
         "versions": _versions(winner),
         "environment": dict(study.environment),
         "study_file": study_content(winner),
+        **_member_files(winner),
     }
+
+
+def _member_files(winner: Winner) -> dict[str, Any]:
+    """Return a study file for each trial of an ensemble, by its number; nothing for a trial."""
+    if not isinstance(winner.trial, Ensemble):
+        return {}
+    files = {
+        str(trial.number): study_content(replace(winner, trial=trial))
+        for trial in trials_of(winner.trial)
+    }
+    return {"study_files": files}
 
 
 def _versions(winner: Winner) -> dict[str, str]:

@@ -18,6 +18,7 @@ from selection.report.verdict import baseline_interval, bound_of, choice_of, ope
 from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
+from selection.study.ensemble import Ensemble, counts_of, trials_of, weights_of
 from selection.study.held_out_result import HeldOutResult
 from selection.study.schedules import DEFAULT_SCHEDULE
 from selection.study.setting import ClassWeights
@@ -29,12 +30,11 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     """Return the card of one trial; document is the final model's, if one is exported."""
     study, spec = assessment.study, assessment.spec
     sections = [
-        card_title(study.name, trial.number),
-        f"An MLP for {spec.task}, chosen from {_finished(assessment)} by the rule "
+        card_title(study.name, trial.number, counts_of(trial)),
+        f"{_what(trial)} for {spec.task}, chosen from {_finished(assessment)} by the rule "
         f"`{assessment.rule}` ({RULES[assessment.rule]}).",
         *_warnings(assessment),
-        "## Setting",
-        _table(["hyperparameter", "value"], _setting_rows(assessment, trial)),
+        *_settings(assessment, trial),
         "## Scores",
         _table(["score", spec.metric, "interval", "what it is"], _score_rows(assessment, trial)),
         *_baseline_section(assessment),
@@ -50,9 +50,34 @@ def model_card(assessment: Assessment, trial: Trial, document: Mapping[str, Any]
     return "\n\n".join(sections) + "\n"
 
 
-def card_title(study: str, number: int) -> str:
-    """Return the first line of a card, by which it says of which trial it is."""
-    return f"# {_text(study)}: trial {number}"
+def card_title(study: str, number: int, counts: Mapping[int, int] | None = None) -> str:
+    """Return the first line of a card, by which it says of which trials it is."""
+    if counts is None:
+        return f"# {_text(study)}: trial {number}"
+    named = [f"{each} x{count}" if count > 1 else str(each) for each, count in counts.items()]
+    return f"# {_text(study)}: the ensemble of trials {', '.join(named)}"
+
+
+def _what(trial: Trial) -> str:
+    count = len(trials_of(trial))
+    return "An MLP" if count == 1 else f"The mean prediction of {count} MLP settings"
+
+
+def _settings(assessment: Assessment, trial: Trial) -> list[str]:
+    if not isinstance(trial, Ensemble):
+        rows = _setting_rows(assessment, trial)
+        return ["## Setting", _table(["hyperparameter", "value"], rows)]
+    weights = weights_of(trial.counts)
+    names = list(assessment.spec.space)
+    lines = [
+        [
+            str(own.number),
+            f"{weights[own.number]:.2f}",
+            *(show_value(own.params[name]) for name in names),
+        ]
+        for own in trials_of(trial)
+    ]
+    return ["## Settings", _table(["trial", "weight", *names], lines)]
 
 
 def _warnings(assessment: Assessment) -> list[str]:
@@ -118,7 +143,7 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
             "observed",
             f"{trial.value:.4f}",
             "" if error is None else f"+- {error:.4f} (standard error)",
-            f"mean over {len(trial.fold_scores)} folds; optimistic, because it chose the trial",
+            f"mean over {len(trial.fold_scores)} folds; optimistic, because it chose the winner",
         ],
     ]
     outer = [fold.score for fold in assessment.nested]
@@ -176,7 +201,7 @@ def _ledger(assessment: Assessment) -> str:
             [
                 str(evaluation["evaluation"]),
                 evaluation["claimed_at"],
-                str(evaluation["number"]),
+                _ledger_subject(evaluation),
                 evaluation["rule"],
                 evaluation["state"],
                 _text(evaluation["reason"]),
@@ -187,6 +212,12 @@ def _ledger(assessment: Assessment) -> str:
     if others := openings(assessment.openings_by_others, assessment.study.facts.held_out_rows):
         lines.append(f"Note: {_text(others)}.")
     return "\n\n".join(lines)
+
+
+def _ledger_subject(evaluation: Mapping[str, Any]) -> str:
+    """Return the number of the trial; of an ensemble that of the one that leads it."""
+    number = str(evaluation["number"])
+    return f"ensemble led by {number}" if evaluation["rule"] == "ensemble" else number
 
 
 def _changes(assessment: Assessment) -> list[str]:
@@ -267,7 +298,8 @@ def _newest(evaluations: Sequence[Evaluation], trial: Trial) -> HeldOutResult | 
     done = [
         each.result
         for each in evaluations
-        if each.result is not None and each.number == trial.number
+        if each.result is not None
+        and (each.number, each.result.ensemble) == (trial.number, counts_of(trial))
     ]
     return done[-1] if done else None
 

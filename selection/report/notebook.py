@@ -7,7 +7,9 @@ from html import escape
 from selection.report.answer import answer
 from selection.report.cells import show_value
 from selection.report.study_view import StudyView
+from selection.report.verdict import member_lines, winner_name
 from selection.report.warnings import early_warnings, study_warnings
+from selection.study.ensemble import Ensemble
 from selection.workflows.assess import Assessment
 
 
@@ -22,7 +24,10 @@ def study_html(view: StudyView, assessment: Assessment | None) -> str:
     winner = None if assessment is None else assessment.winner
     lines = [f"<p>{head}, {view.state}</p>"]
     lines += [f"<p>warning: {escape(each.text)}</p>" for each in found]
-    if winner is not None:
+    if isinstance(winner, Ensemble):
+        named = [f"winner: {winner_name(winner)}", *member_lines(winner)]
+        lines += [f"<p>{escape(line)}</p>" for line in named]
+    elif winner is not None:
         params = ", ".join(f"{name} = {show_value(value)}" for name, value in winner.params.items())
         lines.append(f"<p>winner: trial {winner.number} ({escape(params)})</p>")
     rows = [

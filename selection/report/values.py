@@ -13,6 +13,7 @@ from selection.report.course import extended_at
 from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.stats.selection_rules import rank
 from selection.study.budget import is_finished
+from selection.study.ensemble import Ensemble, weights_of
 from selection.study.space import value_to_json
 from selection.study.trial import (
     CURVE_COLUMNS,
@@ -58,9 +59,30 @@ def _best_value(best: Trial) -> dict[str, Any]:
     return {
         "number": best.number,
         "params": params_value(best.params),
+        **ensemble_value(best),
         "cv_mean": best.value,
         "cv_standard_error": best.standard_error,
     }
+
+
+def ensemble_value(winner: Trial | None) -> dict[str, Any]:
+    """Return the trials of an ensemble and their weights, the greatest first; nothing of a trial.
+
+    number and params beside it are those of its leading trial.
+    """
+    if not isinstance(winner, Ensemble):
+        return {}
+    weights = weights_of(winner.counts)
+    members = [
+        {
+            "number": member.trial.number,
+            "count": member.count,
+            "weight": weights[member.trial.number],
+            "params": params_value(member.trial.params),
+        }
+        for member in winner.members
+    ]
+    return {"ensemble": members}
 
 
 def winner_value(assessment: Assessment) -> dict[str, Any]:
@@ -88,6 +110,7 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "rule": assessment.rule,
         "number": best and best.number,
         "params": best and params_value(best.params),
+        **ensemble_value(best),
         "best_epoch": best and best.best_epoch,
         "metric": assessment.spec.metric,
         "observed": observed,

@@ -18,6 +18,7 @@ from selection.report.cells import (
     show_score,
 )
 from selection.stats.selection_rules import RULES
+from selection.study.ensemble import Ensemble, counts_of, subject, weights_of
 from selection.study.trial import Trial
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ MOST_NAMED = 10
 def winner_lines(assessment: Assessment, best: Trial) -> list[str]:
     """Return the sentences that say how good the winner is, and beside what."""
     lines = [f"rule {assessment.rule}: {RULES[assessment.rule]}{_overridden(assessment)}"]
+    lines += member_lines(best)
     lines += _score_lines(assessment, best)
     lines += _competitor_lines(assessment, best)
     lines += _audit_lines(assessment, best)
@@ -110,7 +112,7 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
         interval = show_interval(newest.low, newest.high, newest.level)
         lines.append(
             f"{newest.metric}, held out: {show_number(newest.score)} {interval} "
-            f"for trial {newest.number} on {newest.rows} rows"
+            f"for {subject(newest.number, newest.ensemble)} on {newest.rows} rows"
         )
     if evaluations[-1].result is None:
         lines.append(
@@ -170,6 +172,8 @@ def choice_of(correction: Correction) -> str:
 
 def bound_of(assessment: Assessment, correction: Correction) -> str:
     """Say what the winner's score is worse than only rarely, whichever trial was chosen."""
+    if correction.lower_bound is None:
+        return "no lower bound: it would hold for trials, and not for their means"
     side = "at most" if assessment.spec.is_minimised else "at least"
     return (
         f"{assessment.spec.metric} is {side} {show_number(correction.lower_bound)} at "
@@ -189,7 +193,8 @@ def _correction_details(assessment: Assessment, correction: Correction) -> list[
 def _competitor_lines(assessment: Assessment, best: Trial) -> list[str]:
     ties = assessment.indistinguishable
     lines = []
-    if best.number == 0:
+    is_ensemble = isinstance(best, Ensemble)
+    if best.number == 0 and not is_ensemble:
         lines.append("the winner is the default setting")
     for competitor in assessment.competitors:
         if competitor.number == 0:
@@ -201,12 +206,13 @@ def _competitor_lines(assessment: Assessment, best: Trial) -> list[str]:
     named = f"trial{'s' if ties[1:] else ''} {', '.join(map(str, ties[:MOST_NAMED]))}"
     if ties[MOST_NAMED:]:
         named += ", ..."
+    other = "" if is_ensemble else "other "
     if not ties:
-        lines.append("no other trial ties with the winner")
+        lines.append(f"no {other}trial ties with the winner")
     elif len(ties) == 1:
-        lines.append(f"1 other trial ties with the winner ({named})")
+        lines.append(f"1 {other}trial ties with the winner ({named})")
     else:
-        lines.append(f"{len(ties)} other trials tie with the winner ({named})")
+        lines.append(f"{len(ties)} {other}trials tie with the winner ({named})")
     return lines
 
 
@@ -300,8 +306,32 @@ def training_line(result: HeldOutResult) -> str:
         "refit_ensemble": f"mean of {count} refits on all development rows",
     }.get(result.model, f"{count} fold models")
     updates = sum(training.updates) / count
-    most = "" if training.most_epochs is None else f" of {training.most_epochs}"
-    return f"model: {what}, {training.epochs}{most} epochs, {updates:.0f} updates"
+    if result.ensemble is not None:
+        what = f"mean of {len(result.ensemble)} trials, {count} MLPs in all ({what})"
+    most = "" if training.most_epochs is None else f" of {_several(training.most_epochs)}"
+    return f"model: {what}, {_several(training.epochs)}{most} epochs, {updates:.0f} updates"
+
+
+def _several(numbers: int | tuple[int, ...]) -> str:
+    """Return one number, or the least and the greatest."""
+    if isinstance(numbers, int):
+        return str(numbers)
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def winner_name(winner: Trial) -> str:
+    """Return what a sentence calls the winner."""
+    return subject(winner.number, counts_of(winner))
+
+
+def member_lines(winner: Trial) -> list[str]:
+    """Return which trials an ensemble is made of, and with which weights; nothing of a trial."""
+    if not isinstance(winner, Ensemble):
+        return []
+    weights = weights_of(winner.counts)
+    named = [f"trial {number} {weight:.2f}" for number, weight in weights.items()]
+    return [f"weights: {', '.join(named)}"]
 
 
 def seeds_text(result: HeldOutResult) -> str:
@@ -335,7 +365,7 @@ def against_line(result: HeldOutResult) -> str:
     is_clear = against.p <= 1 - result.level
     verdict = "a clear difference" if is_clear else "no clear difference"
     return (
-        f"against trial {against.number} of evaluation {against.evaluation}: "
+        f"against {subject(against.number, against.ensemble)} of evaluation {against.evaluation}: "
         f"{against.gained} rows gained, {against.lost} lost: {verdict}"
     )
 

@@ -58,9 +58,11 @@ def make_download(app_state: AppState, view: StudyView, name: str) -> tuple[byte
 
 def _bundle(app_state: AppState, view: StudyView, assessment: Assessment, trial: Trial) -> bytes:
     from selection.report.export import EXTRAS, FORMATS, Winner, make_files
+    from selection.workflows.kept_models import kept_models
 
     is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
-    models = app_state.repository.evidence.models(view.study, trial.number) if is_evaluated else []
+    evidence = app_state.repository.evidence
+    models = kept_models(view.study, trial, evidence) if is_evaluated else []
     if not models:
         rule = "the final model is made by selection evaluate"
         hint = "Run selection evaluate, or selection export, which trains it."

@@ -175,11 +175,11 @@ class _Record:
         self._whole = whole.scores  # (1, T, S, J)
         # The means over folds of the last predictions on all rows, (P,), and by trial, (T,).
         self.whole = self._columns(whole)[0]
-        self._whole_means = _means(self._whole[0, np.arange(trials), self._last])
+        self._whole_means = means_over_folds(self._whole[0, np.arange(trials), self._last])
         drawn = self._score(counts)
         self._carried = _carry_over(
-            _means(drawn.scores),
-            _means(self._whole)[0],
+            means_over_folds(drawn.scores),
+            means_over_folds(self._whole)[0],
             is_minimised=self._is_minimised,
             has_epochs=self._epochs.compete,
         )
@@ -197,7 +197,7 @@ class _Record:
                 carry = self._carried[last, stage]
                 grown = whole + self._growth(trial, carry) + carry.lift
                 scores[:, trial, stage] = grown + carry.share * moves
-        rungs, end = _means(scores[:, :, : self._end]), scores[:, :, self._end]
+        rungs, end = means_over_folds(scores[:, :, : self._end]), scores[:, :, self._end]
         return _InBag(rungs, end, scored.best, columns)
 
     def out_of_bag(
@@ -259,14 +259,14 @@ class _Record:
 
     def _columns(self, scored: _Scored) -> Floats:
         """Return the means over folds of all last predictions. Shape: (B, P)."""
-        pruned = _means(scored.scores[:, self._pruned, self._last[self._pruned]])
+        pruned = means_over_folds(scored.scores[:, self._pruned, self._last[self._pruned]])
         columns: Floats = np.concatenate([scored.ends, pruned], axis=1)[:, self._order]
         return columns
 
     def _score(self, weights: NDArray[Any]) -> _Scored:
         """Return all scores. Shape: (B, N)."""
         found = [fold_scores(self._rows, each.predictions, weights) for each in self._stages]
-        ends = _means(found[-1])  # (B, P')
+        ends = means_over_folds(found[-1])  # (B, P')
         best = self._epochs.best(ends)  # (B, t)
         if self._epochs.compete:
             found[-1] = np.take_along_axis(found[-1], best[:, :, None], axis=1)
@@ -376,7 +376,7 @@ def _slope(before: Floats, after: Floats) -> float:
     return min(max(slope, 0.0), 1.0)
 
 
-def _means(scores: Floats) -> Floats:
+def means_over_folds(scores: Floats) -> Floats:
     """Return the means over the folds that are defined. Shape: (..., J) -> (...)."""
     defined = np.isfinite(scores)
     with np.errstate(invalid="ignore"):
@@ -407,7 +407,7 @@ def pooled_scores(rows: Rows, predictions: NDArray[Any], weights: NDArray[Any]) 
     Shape: predictions (R, T, N[, C]), weights (B, N) -> (B, T).
     """
     if METRICS[rows.metric].pooling == "folds":
-        return _means(fold_scores(rows, predictions, weights))
+        return means_over_folds(fold_scores(rows, predictions, weights))
     pooled = []
     for repeat, folds in enumerate(rows.folds):
         numbers = np.flatnonzero(folds >= 0)

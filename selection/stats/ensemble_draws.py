@@ -3,7 +3,8 @@
 In every bootstrap the ensemble is selected anew on the drawn rows, and scored on the rows that were
 not drawn. It is made of the complete trials that the replayed pruner leaves; a pruned trial has no
 final predictions to average, and competes alone: it wins where its carried-over score is better
-than that of the whole ensemble.
+than that of the whole ensemble. Where the best mean chose the epoch of each trial, on all rows, the
+ensemble is worse by what its members, on average, would have lost had the drawn rows chosen.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.metrics import METRICS
-from selection.stats.bbc_cv import Draws, Rows, Stage, draw_out_of_bag
+from selection.stats.bbc_cv import (
+    Draws,
+    Rows,
+    Stage,
+    draw_out_of_bag,
+    fold_scores,
+    means_over_folds,
+    pooled_scores,
+)
 from selection.stats.ensemble_selection import Library, select
 from selection.stats.intervals import bootstrap_counts
 from selection.stats.scores import Floats
@@ -46,6 +55,7 @@ def draw_ensembles(
     bootstraps = min(bootstraps, BOOTSTRAPS)
     complete = np.unique(stages[-1].trials)
     alone = _PrunedAlone(complete, survive, METRICS[rows.metric].is_minimised)
+    epochs = _Epochs(rows, stages[-1])
     draws = draw_out_of_bag(rows, stages, alone.choose, bootstraps, seed, competitors)
     may = np.concatenate(alone.survivors)[:, complete]
     chosen, scores = draws.chosen.copy(), draws.scores.copy()
@@ -58,6 +68,8 @@ def draw_ensembles(
         own = np.flatnonzero(wins) + first
         chosen[own] = complete[counts[wins].argmax(axis=1)]
         scores[own] = library.pooled_scores(counts[wins], weights[wins] == 0)
+        if epochs.compete:
+            scores[own] += epochs.losses(counts[wins], weights[wins])
         first += len(weights)
     return replace(draws, chosen=chosen, scores=scores)
 
@@ -83,8 +95,7 @@ class _PrunedAlone:
     def choose(self, rungs: Floats, end: Floats) -> NDArray[np.int64]:
         """Shape: rungs (b, T, S - 1), end (b, T, J) -> (b,)."""
         left = self.survive(rungs)
-        with np.errstate(invalid="ignore"):
-            gains = self.sign * np.nansum(end, axis=2) / np.isfinite(end).sum(axis=2)
+        gains = self.sign * means_over_folds(end)
         gains[~left | ~np.isfinite(gains)] = -np.inf
         gains[:, self.complete] = -np.inf
         chosen: NDArray[np.int64] = gains.argmax(axis=1)
@@ -92,3 +103,40 @@ class _PrunedAlone:
         self.survivors.append(left)
         self.gains.append(best)
         return np.where(np.isfinite(best), chosen, self.complete[0])
+
+
+class _Epochs:
+    """Say what it gains members of an ensemble that their epochs were chosen on all rows.
+
+    Shape: the columns of stage.predictions are trials and, within them, epochs that compete.
+    """
+
+    def __init__(self, rows: Rows, stage: Stage) -> None:
+        trials, first = np.unique(stage.trials, return_index=True)
+        self.compete = len(trials) < len(stage.trials)
+        self._rows, self._stage = rows, stage
+        self._bounds = [*first.tolist(), len(stage.trials)]
+        once = np.ones((1, len(rows.targets)), dtype=np.int16)
+        self._on_record = self._best(once)[0] if self.compete else first
+
+    def losses(self, counts: NDArray[np.int64], weights: NDArray[Any]) -> Floats:
+        """Return the scores of epochs chosen in-bag less those on record, the mean over members.
+
+        Both are out-of-bag. Shape: counts (b, T), weights (b, N) -> (b,).
+        """
+        left_out = pooled_scores(self._rows, self._stage.predictions, weights == 0)  # (b, P)
+        chosen = np.take_along_axis(left_out, self._best(weights), axis=1)
+        losses = np.nan_to_num(chosen - left_out[:, self._on_record])
+        means: Floats = (counts * losses).sum(axis=1) / counts.sum(axis=1)
+        return means
+
+    def _best(self, weights: NDArray[Any]) -> NDArray[np.int64]:
+        """Return the column of each trial with the best mean over folds. Shape: (b, N), (b, t)."""
+        means = means_over_folds(
+            fold_scores(self._rows, self._stage.predictions, weights)
+        )  # (b, P)
+        sign = -1.0 if METRICS[self._rows.metric].is_minimised else 1.0
+        gains = np.where(np.isfinite(means), sign * means, -np.inf)
+        spans = zip(self._bounds[:-1], self._bounds[1:], strict=True)
+        best = [first + gains[:, first:last].argmax(axis=1) for first, last in spans]
+        return np.stack(best, axis=1)

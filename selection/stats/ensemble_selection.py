@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from selection.metrics import METRICS, MeanOverClasses, MeanOverRows, RankArea
-from selection.stats.bbc_cv import Rows, fold_scores, pooled_scores
+from selection.stats.bbc_cv import Rows, fold_scores, means_over_folds, pooled_scores
 from selection.stats.rank_areas import rank_areas
 from selection.stats.scores import Floats, log_softmax, weighted_scores
 
@@ -264,7 +264,7 @@ class _Search:
             for cell, weights in zip(self._library.cells, self._weights, strict=True)
         ]
         gains = np.full((len(lines), self._library.trials), -np.inf)
-        gains[:, candidates] = self._sign * _means(by_cell)
+        gains[:, candidates] = self._sign * means_over_folds(np.stack(by_cell, axis=2))
         gains[~np.isfinite(gains) | ~self._may[lines]] = -np.inf
         if not counts.any():
             self._keep_best(gains, lines)
@@ -286,18 +286,6 @@ class _Search:
         order = np.argsort(-gains, axis=1, kind="stable")[:, CANDIDATES:]
         for line, dropped in zip(lines, order, strict=True):
             self._may[line, dropped] = False
-
-
-def _means(by_cell: Sequence[Floats]) -> Floats:
-    """Return the mean over the folds that are defined. Shape: J x (b, c) -> (b, c)."""
-    total, defined = np.zeros((2, *by_cell[0].shape))
-    for scores in by_cell:
-        is_defined = np.isfinite(scores)
-        total += np.where(is_defined, scores, 0.0)
-        defined += is_defined
-    with np.errstate(invalid="ignore"):
-        means: Floats = total / defined
-    return means
 
 
 def _groups(counts: Counts) -> list[tuple[Counts, NDArray[np.int64]]]:

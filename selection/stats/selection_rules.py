@@ -22,6 +22,10 @@ RULES: dict[Rule, str] = {
         "the simplest within one standard error of the best mean: "
         "fewer parameters, then more weight decay, then more dropout"
     ),
+    "ensemble": (
+        "the best mean of the predictions of several trials, added one by one: "
+        "each time the one that helps most"
+    ),
 }
 
 
@@ -49,7 +53,7 @@ def choose(
     *,
     is_minimised: bool,
 ) -> NDArray[np.int64]:
-    """Return the winner of each resampling; ties go to the first.
+    """Return the winner of each resampling, by a rule that chooses one trial; ties go to the first.
 
     A score that is NaN (a class absent from a resampled fold) is left out of its mean.
     Shape: fold_scores (B, T, J), simplicity (T,) -> (B,).

@@ -34,6 +34,7 @@ from selection.store.study_record import StudyRecord
 from selection.store.study_transaction import state_error, study_transaction
 from selection.store.tables import lease_table, ledger_table, trial_table
 from selection.store.trial_reader import ENDED, ENDINGS, has_ended, own_rows
+from selection.study.ensemble import subject
 from selection.study.fields import Rule
 from selection.study.held_out_result import HeldOutResult
 from selection.study.trial import Outputs
@@ -262,7 +263,8 @@ def refusal(evaluations: Sequence[Evaluation]) -> RefusedError:
         (evaluation for evaluation in evaluations if evaluation.state == EVALUATED), evaluations[0]
     )
     what = "an evaluation" if first.state == EVALUATED else "a claim without a result"
-    got = f"{what} for trial {first.number} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
+    of = subject(first.number, first.result.ensemble if first.result else None)
+    got = f"{what} for {of} at {first.claimed_at:%Y-%m-%d %H:%M} UTC"
     hint = "Another evaluation is recorded permanently: --again --reason TEXT."
     where = f"study {first.study_name}"
     detail = ErrorDetail(where, "the held-out set may be opened only once", got, hint)

@@ -11,7 +11,7 @@ from selection.study.spec import StudySpec
 
 Origin = Literal["file", "recipe", "rows", "default"]
 # What trials depend on.
-SECTIONS = ("data", "cv", "model", "training", "space")
+SECTIONS = ("data", "cv", "model", "training", "space", "selection", "final")
 
 
 @dataclass(frozen=True)

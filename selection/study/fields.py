@@ -24,7 +24,7 @@ MAX_NAME_CHARACTERS = 512
 # How a CSV file is written.
 CSV_KEYS = ("delimiter", "decimal", "encoding", "missing")
 
-Rule = Literal["best", "one_standard_error"]
+Rule = Literal["best", "one_standard_error", "ensemble"]
 FinalModel = Literal["refit", "refit_ensemble", "fold_ensemble"]
 # How many refits a refit_ensemble averages where the file does not say.
 ENSEMBLE_SEEDS = 5
@@ -210,8 +210,9 @@ class SelectionSection(Section):
     """Say how the winner is chosen among complete trials."""
 
     rule: Rule = "best"
-    """Rule that chooses the winner: the best mean over folds, or the simplest trial within one
-    standard error of it; may be changed later, on record, until the held-out set is opened.
+    """Rule that chooses the winner: the best mean over folds, the simplest trial within one
+    standard error of it, or the ensemble of complete trials whose mean prediction scores best; may
+    be changed later, on record, until the held-out set is opened.
     """
 
 
@@ -271,7 +272,7 @@ class ProvenanceSection(Section):
     number: int
     """Trial that it repeats."""
     rule: Rule
-    """Rule that chose the trial."""
+    """Rule that chose the trial, or the ensemble that it leads."""
     data_fingerprint: str
     """Hash of the development rows."""
     held_out_fingerprint: str

@@ -20,18 +20,19 @@ class TrainingSummary:
     updates_in_cross_validation is the mean number of updates that a fold of the same trial took.
     running_loss and running_score are those of the last epoch, None where they are undefined; the
     models of early versions did not keep them. most_epochs is how long the trial might have trained
-    where its epoch was chosen by the best mean over folds, None where it was the last.
+    where its epoch was chosen by the best mean over folds, None where it was the last. Where the
+    members are of several trials, epochs, batch_size and most_epochs have one for each as well.
     """
 
     rows: tuple[int, ...]
-    epochs: int
-    batch_size: int
+    epochs: int | tuple[int, ...]
+    batch_size: int | tuple[int, ...]
     batches_per_epoch: tuple[int, ...]
     updates: tuple[int, ...]
     updates_in_cross_validation: float
     running_loss: tuple[float | None, ...] | None = None
     running_score: tuple[float | None, ...] | None = None
-    most_epochs: int | None = None
+    most_epochs: int | tuple[int, ...] | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -58,7 +59,7 @@ class RowComparison:
     """Hold the winner beside the model of an earlier evaluation, row by row.
 
     gained rows are right now and were wrong before, lost ones the reverse; p is that of McNemar's
-    exact test.
+    exact test. ensemble is that of the earlier model.
     """
 
     evaluation: int
@@ -66,6 +67,18 @@ class RowComparison:
     gained: int
     lost: int
     p: float
+    ensemble: Mapping[int, int] | None = None
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Self:
+        return cls(**{**value, "ensemble": _read_counts(value.get("ensemble"))})
+
+    def to_json(self) -> dict[str, Any]:
+        value = dict(vars(self))
+        del value["ensemble"]
+        return (
+            value if self.ensemble is None else value | {"ensemble": _plain_counts(self.ensemble)}
+        )
 
 
 @dataclass(frozen=True)
@@ -75,7 +88,8 @@ class HeldOutResult:
     low and high bound the score at level, None for rows of one group; seeds are the scores of the
     same setting trained from single seeds, of which the first is score unless the model averages
     them; evaluations counts the openings up to this one; gap is score less the corrected estimate.
-    A classification has classes, a regression has scores by the name of their metric.
+    A classification has classes, a regression has scores by the name of their metric. ensemble says
+    how often each trial of an ensemble counts; number is then the one that counts most often.
     """
 
     study: str
@@ -97,6 +111,7 @@ class HeldOutResult:
     classes: ClassReport | None
     scores: Mapping[str, float] | None
     against: RowComparison | None
+    ensemble: Mapping[int, int] | None = None
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
@@ -104,12 +119,13 @@ class HeldOutResult:
         own = dict(value)
         interval, against = own.pop("corrected_interval", None), own.pop("against")
         return cls(
+            ensemble=_read_counts(own.pop("ensemble", None)),
             seeds=tuple(own.pop("seeds")),
             corrected_interval=None if interval is None else (interval[0], interval[1]),
             training=TrainingSummary.from_json(own.pop("training")),
             classes=_read_classes(own),
             scores=own.pop("scores", None),
-            against=None if against is None else RowComparison(**against),
+            against=None if against is None else RowComparison.from_json(against),
             **own,
         )
 
@@ -117,14 +133,16 @@ class HeldOutResult:
         """Return the result as the ledger keeps it."""
         value = {name: _plain(each) for name, each in vars(self).items()}
         value["training"] = self.training.to_json()
-        del value["classes"], value["scores"], value["against"]
+        del value["classes"], value["scores"], value["against"], value["ensemble"]
+        if self.ensemble is not None:
+            value["ensemble"] = _plain_counts(self.ensemble)
         if self.classes is not None:
             value["per_class"] = [asdict(line) for line in self.classes.per_class]
             value["confusion"] = _plain(self.classes.confusion)
             value["calibration"] = asdict(self.classes.calibration)
         if self.scores is not None:
             value["scores"] = dict(self.scores)
-        value["against"] = None if self.against is None else asdict(self.against)
+        value["against"] = None if self.against is None else self.against.to_json()
         return value
 
 
@@ -137,6 +155,14 @@ def _read_classes(value: dict[str, Any]) -> ClassReport | None:
         confusion=tuple(tuple(line) for line in value.pop("confusion")),
         calibration=Calibration(**value.pop("calibration")),
     )
+
+
+def _read_counts(value: Mapping[str, int] | None) -> dict[int, int] | None:
+    return None if value is None else {int(number): count for number, count in value.items()}
+
+
+def _plain_counts(counts: Mapping[int, int] | None) -> dict[str, int] | None:
+    return None if counts is None else {str(number): count for number, count in counts.items()}
 
 
 def _frozen(value: Any) -> Any:

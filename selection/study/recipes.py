@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, Literal
 
+from selection.metrics import DEFAULT_METRIC, METRICS, MeanOverClasses
+
 RecipeName = Literal["book", "tabular"]
 DEFAULT_RECIPE: RecipeName = "tabular"
 # Epochs are such that this many updates are taken in a fold, but at least and at most so many.
@@ -56,8 +58,19 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
         "tabular": Recipe(
             sections={
                 "data": {"impute": "median", "missing_indicators": True},
-                "model": {"hidden_layers": 2},
-                "training": {"optimizer": "adamw"},
+                "model": {
+                    "hidden_layers": 2,
+                    "activation": "silu",
+                    "input_scaling": True,
+                    "category_embedding": True,
+                },
+                "training": {
+                    "optimizer": "adamw",
+                    "beta2": 0.95,
+                    "schedule": "coslog4",
+                    "epoch": "best_mean",
+                },
+                "final": {"model": "refit_ensemble"},
             },
             constants={"width": 256, "dropout": 0.1, "weight_decay": 0.01, "learning_rate": 0.002},
             space={
@@ -66,6 +79,8 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
                 "dropout": {"low": 0.0, "high": 0.5},
                 "learning_rate": {"low": 3e-4, "high": 2e-2, "log": True},
                 "weight_decay": {"low": 1e-4, "high": 0.3, "log": True},
+                "numeric_embedding": {"choices": ["none", "pbld"]},
+                "label_smoothing": {"choices": [0.0, 0.1]},
             },
         ),
     }
@@ -153,13 +168,30 @@ def _trials(content: Mapping[str, Any]) -> int:
 
 
 def _default_space(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's space without what the file has fixed."""
+    """Return the recipe's space without what the file has fixed, or what its metric has no use for.
+
+    Smoothed labels help to name the right class; they spoil chances and their order.
+    """
     fixed: set[str] = set()
     for section in ("model", "training"):
         table = content.get(section)
         fixed |= set(table) if isinstance(table, Mapping) else set()
+    search = content.get("search")
+    metric = search.get("metric", DEFAULT_METRIC) if isinstance(search, Mapping) else DEFAULT_METRIC
+    if not _counts_classes(metric):
+        fixed.add("label_smoothing")
+    if "features" in fixed:
+        fixed.add("numeric_embedding")
     space = {name: entry for name, entry in recipe.space.items() if name not in fixed}
     return copy.deepcopy(space)
+
+
+def _counts_classes(metric: Any) -> bool:
+    """Say whether a metric asks for the predicted class alone, not for its chance."""
+    entry = METRICS.get(metric) if isinstance(metric, str) else None
+    return entry is not None and (
+        entry.counts_hits or isinstance(entry.computation, MeanOverClasses)
+    )
 
 
 def _fitting(values: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,6 +207,8 @@ def _fitting(values: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str,
         left_out.add("learning_rate")
     if own.get("optimizer") == "adam":
         left_out.add("weight_decay")
+    if "features" in own:
+        left_out.add("category_embedding")
     return {name: value for name, value in values.items() if name not in left_out}
 
 

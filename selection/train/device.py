@@ -13,6 +13,7 @@ import torch
 
 from selection.errors import DeviceError, ErrorDetail, nearest_name, show
 from selection.study.setting import Precision
+from selection.train.host_memory import keep_memory
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Device = torch.device
@@ -47,6 +48,7 @@ def choose_device(name: DeviceName) -> Device:
 
 def make_workers(device: Device) -> ThreadPoolExecutor:
     """Return the threads that train packs side by side: one per core, or one for a GPU."""
+    keep_memory()
     return ThreadPoolExecutor(count_workers(device))
 
 

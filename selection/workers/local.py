@@ -33,10 +33,6 @@ from selection.workers.training import WorkerSetup
 from selection.workflows.cohort import CohortTask
 
 STOP_SECONDS = 10.0
-# glibc learns from what a process frees how large a block it is to keep. A worker frees nothing
-# large before it trains, and would get the memory of every step anew from the kernel, which takes
-# a quarter of its time.
-KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**28)}
 READER_SECONDS = 5.0
 
 
@@ -116,7 +112,7 @@ class _Process:
                 # Modules are found where the driver finds them, and no others: -P keeps the current
                 # folder out, which may hold a file of the name of one of them.
                 [sys.executable, "-P", "-m", "selection.workers.child", str(other.fileno())],
-                env={**KEEP_MEMORY, **os.environ, **environment, "PYTHONPATH": _module_path()},
+                env={**os.environ, **environment, "PYTHONPATH": _module_path()},
                 stdin=subprocess.PIPE,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,

@@ -30,11 +30,13 @@ from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.baselines import wanted_baselines
 from selection.study.budget import is_finished
+from selection.study.ensemble import Ensemble
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.workflows.audit import AuditedTrial, audited_trials
-from selection.workflows.correct import Correction, by_name, correct, first_trials
+from selection.workflows.correct import Correction, by_name, correct, rows_to_score
+from selection.workflows.ensembles import choose_ensemble, first_trials, needed_rows
 
 ROPE = 0.01
 
@@ -85,7 +87,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Competitor:
-    """Hold a complete trial of another setting beside the winner.
+    """Hold a complete trial of another setting beside the winner; beside an ensemble, any one.
 
     advantage is the winner's over paired folds.
     """
@@ -164,6 +166,8 @@ def trial_to_export(assessment: Assessment) -> Trial:
     """
     winner = require_winner(assessment)
     done = [evaluation for evaluation in assessment.evaluations if evaluation.result is not None]
+    if isinstance(winner, Ensemble):
+        return winner
     number = done[-1].number if done else winner.number
     return next(trial for trial in assessment.trials if trial.number == number)
 
@@ -177,7 +181,7 @@ def assess_study(
     spec = study.spec()
     trials = repository.records.trials(study, with_curves=False)
     chosen_rule = rule or spec.sections.selection.rule
-    winner = choose_winner(study, spec, trials, chosen_rule)
+    winner = choose_winner(study, spec, trials, chosen_rule, repository)
     evaluations = repository.ledger.evaluations(study)
     folds = repository.evidence.baselines(study)
     facts = repository.evidence.rows(study)
@@ -211,9 +215,19 @@ def assess_study(
 
 
 def choose_winner(
-    study: StudyRecord, spec: StudySpec, trials: Sequence[Trial], rule: Rule
+    study: StudyRecord,
+    spec: StudySpec,
+    trials: Sequence[Trial],
+    rule: Rule,
+    repository: Repository,
 ) -> Trial | None:
-    """Return the trial that a rule chooses among all of a study; None without a complete one."""
+    """Return the trial or the ensemble that a rule chooses; None without a complete trial.
+
+    Raises: StudyStateError where the record has no rows to choose an ensemble by.
+    """
+    if rule == "ensemble":
+        rows = rows_to_score(spec, needed_rows(study, repository.evidence.rows(study)))
+        return choose_ensemble(spec, study, trials, repository.records, rows)
     settings = [spec.setting(trial.params) for trial in trials]
     inputs, outputs = mlp_ends(study)
     return choose_trial(trials, rule, settings, inputs, outputs, is_minimised=spec.is_minimised)
@@ -263,7 +277,8 @@ def _left_out(spec: StudySpec, study: StudyRecord, kept: Collection[str]) -> dic
 def _competitors(spec: StudySpec, winner: Trial, trials: Sequence[Trial]) -> list[Competitor]:
     rope = _rope(spec, winner)
     competitors = []
-    won = spec.setting(winner.params)
+    # All trials stand beside an ensemble, those that it is made of among them.
+    won = None if isinstance(winner, Ensemble) else spec.setting(winner.params)
     for setting, trial in first_trials(spec, trials).items():
         if trial.state is not TrialState.COMPLETE or setting == won:
             continue

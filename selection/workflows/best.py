@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from selection.study.ensemble import counts_of, weights_of
 from selection.study.fields import Rule
 from selection.study.trial import Params
 from selection.workflows.assess import Assessment, Baseline, require_winner
@@ -30,6 +31,8 @@ class Observed:
 class Best:
     """Hold the winner of a study.
 
+    ensemble has the weight of each trial where the winner is an ensemble; number and params are
+    then those of the trial with the greatest. It is None for a trial.
     corrected is None where there was no choice to correct for; why_uncorrected then says why. ties
     are the numbers of the trials that the folds cannot tell from the winner.
     """
@@ -44,6 +47,7 @@ class Best:
     baselines: Mapping[str, Baseline]
     ties: tuple[int, ...]
     is_final: bool
+    ensemble: Mapping[int, float] | None = None
 
 
 def best_of(assessment: Assessment) -> Best:
@@ -53,6 +57,7 @@ def best_of(assessment: Assessment) -> Best:
     """
     winner = require_winner(assessment)
     assert winner.value is not None, "a complete trial has a score"
+    counts = counts_of(winner)
     return Best(
         number=winner.number,
         params=winner.params,
@@ -64,4 +69,5 @@ def best_of(assessment: Assessment) -> Best:
         baselines=assessment.baselines,
         ties=tuple(assessment.indistinguishable),
         is_final=assessment.is_finished,
+        ensemble=None if counts is None else weights_of(counts),
     )

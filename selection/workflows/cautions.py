@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, TypeAlias
 
 from selection.metrics import METRICS
+from selection.study.ensemble import Ensemble
 from selection.study.hyperparameters import WHOLE_FIELDS, is_number
 from selection.study.space import Choices, Dimension
 from selection.study.space_file import wrong_value
@@ -185,7 +186,10 @@ def imbalanced_accuracy(assessment: Assessment, winner: Trial) -> ImbalancedAccu
 
 
 def few_updates(assessment: Assessment, winner: Trial) -> FewUpdates | None:
-    """Object to a winner that was trained for fewer than FEW_UPDATES steps of its optimizer."""
+    """Object to a winner that was trained for fewer than FEW_UPDATES steps of its optimizer.
+
+    Of an ensemble, here and where edges are looked for, that is its leading trial.
+    """
     kind = assessment.spec.setting(winner.params).kind
     minibatches = math.ceil(_training_rows(assessment.spec, assessment.study) / kind.batch_size)
     found = FewUpdates(kind.epochs, minibatches)
@@ -207,7 +211,7 @@ def default_as_good(assessment: Assessment, winner: Trial) -> DefaultAsGood | No
     default = assessment.default
     if default is None or len(_competing_settings(assessment)) < 2:
         return None
-    is_winner = winner.number == 0
+    is_winner = winner.number == 0 and not isinstance(winner, Ensemble)
     if not is_winner and 0 not in assessment.indistinguishable:
         return None
     return DefaultAsGood(_mean(default), _mean(winner), is_winner)
@@ -222,7 +226,7 @@ def exact_ties(assessment: Assessment, winner: Trial) -> ExactTies | None:
     for trial in complete:
         if trial.value == best:
             first_of.setdefault(assessment.spec.setting(trial.params), trial.number)
-    if winner.value != best or len(first_of) < 2:
+    if isinstance(winner, Ensemble) or winner.value != best or len(first_of) < 2:
         return None
     return ExactTies(tuple(first_of.values()), best)
 

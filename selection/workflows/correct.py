@@ -19,6 +19,7 @@ from selection.metrics import METRICS, MeanOverRows
 from selection.search import judged_epochs, replay_pruner
 from selection.seeds import seed_for
 from selection.stats.bbc_cv import METHOD, Choose, Draws, Rows, Stage, draw_out_of_bag
+from selection.stats.ensemble_draws import Survive, draw_ensembles
 from selection.stats.intervals import length_of_runs, percentiles
 from selection.stats.lower_bound import mean_bound, share_bound, simultaneous_level
 from selection.stats.scores import Floats, reduce_outputs, row_values
@@ -31,6 +32,7 @@ from selection.study.fields import Rule
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import FoldResult, Trial, TrialState
+from selection.workflows.ensembles import first_trials, library_of, recalled
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ class Correction:
     complete and pruned count the settings it was chosen among, left_out those that ended without
     predictions; pruned_wins is the share of bootstraps in which a pruned trial wins. lower_bound
     holds at the same level for whichever trial was chosen; it is an upper bound where small is
-    good.
+    good, and None for the rule that chooses an ensemble: the bound holds for trials alone.
     """
 
     estimate: float
@@ -51,7 +53,7 @@ class Correction:
     pruned: int
     left_out: int
     pruned_wins: float
-    lower_bound: float
+    lower_bound: float | None
     method: str = METHOD
 
 
@@ -100,7 +102,7 @@ def correct(
     """Return the corrected estimate and its draws, or the reason why there is none."""
     if facts is None:
         return None, None, "the study began before its rows were kept: selection run FILE adds them"
-    rows = _rows(spec, facts)
+    rows = rows_to_score(spec, facts)
     judged = judged_epochs(spec)
     found = [
         _candidate(trial, setting, records.curves(study, trial.number, outputs=True), rows, judged)
@@ -112,20 +114,26 @@ def correct(
         return None, None, _why_not(left_out)
     section = spec.sections.assessment
     seed = seed_for(spec.seed, "bootstrap")
-    draws = draw_out_of_bag(
-        rows,
-        _stages(candidates, len(judged)),
-        _chooser(spec, study, candidates, judged, rule),
-        section.bootstraps,
-        seed,
-        {name: _reduce(rows, folds) for name, folds in by_name(baselines).items()},
-    )
+    stages = _stages(candidates, len(judged))
+    survive = _survivors(spec, candidates, judged)
+    others = {name: _reduce(rows, folds) for name, folds in by_name(baselines).items()}
+    if rule == "ensemble":
+        complete = [each.trial for each in candidates if each.ends]
+        library = library_of(complete, rows, recalled(study, records))
+        draws = draw_ensembles(rows, stages, library, survive, section.bootstraps, seed, others)
+    else:
+        settings = [each.setting for each in candidates]
+        simplicity = simplicity_ranks(settings, study.facts.inputs, study.facts.outputs)
+        choice = choice_in_bag(survive, rule, simplicity, is_minimised=spec.is_minimised)
+        draws = draw_out_of_bag(rows, stages, choice, section.bootstraps, seed, others)
     if not np.isfinite(draws.scores).any():
         return None, None, "no resampling of the rows leaves a score that is defined"
     low, high = percentiles(draws.scores, section.level)
     is_pruned = np.array([each.trial.state is TrialState.PRUNED for each in candidates])
-    index = [each.setting for each in candidates].index(spec.setting(winner.params))
-    bound = lower_bound(spec, rows, draws, index, candidates[index].scored, seed)
+    bound = None
+    if rule != "ensemble":
+        index = [each.setting for each in candidates].index(spec.setting(winner.params))
+        bound = lower_bound(spec, rows, draws, index, candidates[index].scored, seed)
     correction = Correction(
         estimate=float(np.nanmean(draws.scores)),
         low=low,
@@ -148,7 +156,8 @@ def by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:
     return names
 
 
-def _rows(spec: StudySpec, facts: RowFacts) -> Rows:
+def rows_to_score(spec: StudySpec, facts: RowFacts) -> Rows:
+    """Return the development rows as the statistics take them."""
     is_time = spec.sections.cv.kind == "time_series"
     run = length_of_runs(len(facts.targets)) if is_time and facts.groups is None else 1
     return Rows(spec.metric, facts.targets, facts.folds, facts.groups, run)
@@ -160,18 +169,6 @@ def _why_not(left_out: int) -> str:
             f"no predictions were kept of the other {left_out} settings, so no choice is resampled"
         )
     return "one setting is complete, so none was chosen among several"
-
-
-def first_trials(spec: StudySpec, trials: Sequence[Trial]) -> dict[Setting, Trial]:
-    """Return the first complete or pruned trial of each setting, by number.
-
-    A setting that was asked again repeats its scores: it is one candidate, not two.
-    """
-    first: dict[Setting, Trial] = {}
-    for trial in trials:
-        if trial.state in (TrialState.COMPLETE, TrialState.PRUNED):
-            first.setdefault(spec.setting(trial.params), trial)
-    return first
 
 
 def _candidate(
@@ -212,54 +209,56 @@ def _stage(trials: Sequence[int], tables: Sequence[NDArray[Any]]) -> Stage:
     return Stage(np.array(trials, dtype=np.int64), np.stack(tables, axis=1))
 
 
-def _chooser(
-    spec: StudySpec,
-    study: StudyRecord,
-    candidates: Sequence[_Candidate],
-    judged: Sequence[int],
-    rule: Rule,
-) -> Choose:
+def _survivors(spec: StudySpec, candidates: Sequence[_Candidate], judged: Sequence[int]) -> Survive:
     reached = [
         epoch
         for stage, epoch in enumerate(judged)
         if any(stage in each.rungs for each in candidates)
     ]
-    settings = [each.setting for each in candidates]
-    return choice_in_bag(
+    return survivors_in_bag(
         spec,
         [each.trial.number for each in candidates],
         [each.trial.cohort for each in candidates],
         [each.epochs for each in candidates],
         reached,
-        rule,
-        simplicity_ranks(settings, study.facts.inputs, study.facts.outputs),
         [each.trial.known_cohorts for each in candidates],
     )
 
 
-def choice_in_bag(
+def survivors_in_bag(
     spec: StudySpec,
     numbers: Sequence[int],
     cohorts: Sequence[int],
     epochs: Sequence[int],
     judged: Sequence[int],
-    rule: Rule,
-    simplicity: NDArray[np.int64],
     known: Sequence[int | None] | None = None,
-) -> Choose:
-    """Return the choice of a study, its pruner and then its rule, as a function of in-bag scores.
+) -> Survive:
+    """Return the trials that a study's pruner leaves, as a function of in-bag scores at its rungs.
 
     known is Trial.known_cohorts of each trial; without it, the pruner knew all earlier cohorts.
 
-    Shape: numbers, cohorts, epochs, simplicity and known (T,); judged, the epochs of the rungs
-    (S - 1,).
+    Shape: numbers, cohorts, epochs and known (T,); judged, the epochs of the rungs (S - 1,).
+    """
+
+    def survive(rungs: Floats) -> NDArray[np.bool_]:
+        left = replay_pruner(spec, numbers, cohorts, epochs, judged, rungs, known)  # (b, T)
+        left |= ~left.any(axis=1, keepdims=True)
+        return left
+
+    return survive
+
+
+def choice_in_bag(
+    survive: Survive, rule: Rule, simplicity: NDArray[np.int64], *, is_minimised: bool
+) -> Choose:
+    """Return the choice of a study, its pruner and then its rule, as a function of in-bag scores.
+
+    The rule is one that chooses a trial. Shape: simplicity (T,).
     """
 
     def choose_in_bag(rungs: Floats, end: Floats) -> NDArray[np.int64]:
-        ends = replay_pruner(spec, numbers, cohorts, epochs, judged, rungs, known)  # (b, T)
-        ends |= ~ends.any(axis=1, keepdims=True)
-        scores = np.where(ends[:, :, None], end, np.nan)
-        return choose(scores, rule, simplicity, is_minimised=spec.is_minimised)
+        scores = np.where(survive(rungs)[:, :, None], end, np.nan)
+        return choose(scores, rule, simplicity, is_minimised=is_minimised)
 
     return choose_in_bag
 

@@ -19,6 +19,7 @@ from selection.store.evidence import BaselineFold, RowFacts
 from selection.store.repository import Repository
 from selection.store.study_record import StudyRecord
 from selection.study.best_epoch import candidate_epochs
+from selection.study.ensemble import leading
 from selection.study.hyperparameters import is_number
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
@@ -57,12 +58,16 @@ class DiagnosedTrial:
 def complete_trial(study: StudyRecord, repository: Repository, number: int | None) -> Trial:
     """Return a complete trial: the one asked for, or the winner by the rule of the study.
 
+    Of an ensemble, that is the trial that counts most often.
+
     Raises: StudyStateError.
     """
     trials = repository.records.trials(study, with_curves=False)
     if number is None:
         spec = study.spec()
-        chosen = choose_winner(study, spec, trials, spec.sections.selection.rule)
+        chosen = leading(
+            choose_winner(study, spec, trials, spec.sections.selection.rule, repository)
+        )
     else:
         chosen = next((trial for trial in trials if trial.number == number), None)
     if chosen is not None and chosen.state is TrialState.COMPLETE:

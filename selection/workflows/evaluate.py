@@ -8,7 +8,7 @@ Nothing else in selection may import the door (data/held_out.py).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,6 +39,7 @@ from selection.store.evidence import Evidence, StoredModel
 from selection.store.ledger import Evaluation, Ledger, refusal
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
+from selection.study.ensemble import counts_of, subject, trials_of
 from selection.study.fields import CSV_KEYS
 from selection.study.held_out_result import (
     ClassReport,
@@ -52,6 +53,7 @@ from selection.study.trial import Outputs, Trial
 from selection.train.device import Device
 from selection.train.refit import Fitted, fit_members
 from selection.workflows.assess import Assessment, require_winner
+from selection.workflows.kept_models import kept_models, where
 from selection.workflows.study_data import StudyData, installed_versions
 
 
@@ -98,7 +100,7 @@ def evaluate(
     """
     study, spec, winner = assessment.study, assessment.spec, assessment.winner
     assert winner is not None, "check_evaluation has passed"
-    if not evidence.models(study, winner.number):
+    if not kept_models(study, winner, evidence):
         say("training the final model")
     models = final_models(study, spec, data, winner, evidence, device)
     evaluation = len(assessment.evaluations) + len(assessment.returned_claims) + 1
@@ -123,7 +125,8 @@ def evaluate(
     try:
         retry(partial(ledger.finish, study, evaluation, result, outputs[0]), say)
     except StorageError:
-        score = f"held-out {result.metric} {result.score:.4g} of trial {result.number}"
+        what = subject(result.number, result.ensemble)
+        score = f"held-out {result.metric} {result.score:.4g} of {what}"
         say(f"{score} is not on record; the claim stays on record without a result.")
         raise
     return result
@@ -203,6 +206,7 @@ def _result(
         classes=None if is_regression else _class_report(outputs, rows),
         scores=_regression_scores(outputs, rows) if is_regression else None,
         against=_against_earlier(spec, assessment.evaluations, winner, outputs, rows),
+        ensemble=counts_of(winner),
     )
 
 
@@ -214,31 +218,33 @@ def final_models(
     evidence: Evidence,
     device: Device,
 ) -> list[AnyModel]:
-    """Return the final models of a trial, one per seed, made now or earlier.
+    """Return the final models of a trial or an ensemble, one per seed, made now or earlier.
 
     The first is the one that is scored and exported; the others show what the seed does. A
-    refit_ensemble is one model with a member per seed.
+    refit_ensemble is one model with a member per seed. The model of an ensemble is the mean of
+    those of its trials.
 
     Raises: StudyStateError where training diverges.
     """
-    if not evidence.models(study, trial.number):
-        made = [
-            _make_model(study, spec, data, trial, seed, members)
-            for seed, members in enumerate(_train_members(spec, data, trial, device))
-        ]
-        evidence.keep_models(study, trial.number, made)
-    where = f"study {study.name}: final model"
+    for each in trials_of(trial):
+        if not evidence.models(study, each.number):
+            made = [
+                _make_model(study, spec, data, each, seed, members)
+                for seed, members in enumerate(_train_members(spec, data, each, device))
+            ]
+            evidence.keep_models(study, each.number, made)
     return [
-        decode_model(stored.document, stored.weights, where)
-        for stored in evidence.models(study, trial.number)
+        decode_model(stored.document, stored.weights, where(study))
+        for stored in kept_models(study, trial, evidence)
     ]
 
 
 def seed_models(model: AnyModel) -> list[AnyModel]:
-    """Return the refits that a refit_ensemble averages as models of their own; none of others."""
+    """Return what each seed of a refit_ensemble makes alone; none of other models."""
     if model.document["model"] != "refit_ensemble":
         return []
-    return [make_model(model.document, [member]) for member in model.members]
+    seeds = len(model.members) // len(model.document.get("trials", "1"))
+    return [make_model(model.document, model.members[seed::seeds]) for seed in range(seeds)]
 
 
 def _train_members(
@@ -393,9 +399,12 @@ def _against_earlier(
     outputs: Outputs,
     rows: Rows,
 ) -> RowComparison | None:
-    """Compare with the last earlier model of another trial, row by row, by McNemar's exact test."""
+    """Compare with the last earlier model of another winner, row by row, by McNemar's test."""
+    own = (winner.number, counts_of(winner))
     earlier = [
-        each for each in evaluations if each.outputs is not None and each.number != winner.number
+        each
+        for each in evaluations
+        if each.outputs is not None and (each.number, _ensemble(each)) != own
     ]
     if spec.task == "regression" or not earlier:
         return None
@@ -404,6 +413,10 @@ def _against_earlier(
     was_right = before.outputs.argmax(axis=1) == rows.target
     is_right = outputs.argmax(axis=1) == rows.target
     gained, lost = int((is_right & ~was_right).sum()), int((was_right & ~is_right).sum())
-    return RowComparison(
-        before.evaluation, before.number, gained, lost, exact_mcnemar(gained, lost)
-    )
+    p = exact_mcnemar(gained, lost)
+    return RowComparison(before.evaluation, before.number, gained, lost, p, _ensemble(before))
+
+
+def _ensemble(evaluation: Evaluation) -> Mapping[int, int] | None:
+    """Return how often each trial of an evaluated ensemble counts; None for a trial."""
+    return None if evaluation.result is None else evaluation.result.ensemble

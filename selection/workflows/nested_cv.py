@@ -12,21 +12,26 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+import numpy as np
+
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
 from selection.data.prepare import fit_preparation, prepare_folds
 from selection.errors import ErrorDetail, StudyStateError
 from selection.search import Proposer
+from selection.stats.bbc_cv import Rows
 from selection.stats.selection_rules import choose_trial
 from selection.store.evidence import Evidence, OuterFold
 from selection.store.retry import retry
 from selection.store.study_record import StudyRecord
+from selection.study.ensemble import Ensemble, counts_of, subject, trials_of
 from selection.study.lag import Lag
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialResult, TrialState
 from selection.train.device import Device
 from selection.train.fit import Trainer
 from selection.workflows.cohort import Memory, plan_cohort, trial_of
+from selection.workflows.ensembles import ensemble_of, library_of, members_to_choose
 from selection.workflows.study_data import StudyData
 
 Say = Callable[[str], None]
@@ -83,29 +88,64 @@ def check_nested(spec: StudySpec, data: StudyData) -> None:
 def _score_outer(outer: _Outer) -> OuterFold:
     spec = outer.spec
     inner = outer.dataset.take(outer.split.training)
-    trials = _sweep(outer, _trainer(outer, inner, make_splits(inner, spec).splits))
-    winner = choose_trial(
-        trials,
-        spec.sections.selection.rule,
-        [spec.setting(trial.params) for trial in trials],
-        outer.dataset.inputs,
-        len(outer.dataset.class_names) or 1,
-        is_minimised=spec.is_minimised,
-    )
+    splits = make_splits(inner, spec).splits
+    trials, results = _sweep(outer, _trainer(outer, inner, splits))
+    if spec.sections.selection.rule == "ensemble":
+        rows = _rows(spec, inner, splits)
+        winner = ensemble_of(
+            members_to_choose(spec, trials), rows, lambda trial: results[trial.number].folds
+        )
+    else:
+        winner = choose_trial(
+            trials,
+            spec.sections.selection.rule,
+            [spec.setting(trial.params) for trial in trials],
+            outer.dataset.inputs,
+            len(outer.dataset.class_names) or 1,
+            is_minimised=spec.is_minimised,
+        )
     if winner is None or winner.value is None:
         raise _no_score(outer, "no complete trial inside")
-    setting = spec.setting(winner.params)
-    trainer = _trainer(outer, outer.dataset, [outer.split])
-    # The rows that score it choose no epoch.
-    (result,) = trainer.train([setting], stop_after=winner.best_epoch or setting.kind.epochs)
-    if result.value is None:
-        raise _no_score(outer, f"a winner that {result.reason} outside")
-    outer.say(f"nested {outer.label}: {spec.metric} {result.value:.4f}, trial {winner.number}")
-    return OuterFold(outer.split.fold, winner.number, winner.params, winner.value, result.value)
+    score = _score_winner(outer, winner)
+    what = subject(winner.number, counts_of(winner))
+    outer.say(f"nested {outer.label}: {spec.metric} {score:.4f}, {what}")
+    return OuterFold(outer.split.fold, winner.number, winner.params, winner.value, score)
 
 
-def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
-    """Run the study's sweep on the inner folds, in memory."""
+def _score_winner(outer: _Outer, winner: Trial) -> float:
+    """Train the winner on the outer training rows, and score it on the rest."""
+    spec, trainer = outer.spec, _trainer(outer, outer.dataset, [outer.split])
+    results = {}
+    for trial in trials_of(winner):
+        setting = spec.setting(trial.params)
+        # The rows that score it choose no epoch.
+        stop_after = trial.best_epoch or setting.kind.epochs
+        (results[trial.number],) = trainer.train([setting], stop_after=stop_after)
+    for result in results.values():
+        if result.value is None:
+            raise _no_score(outer, f"a winner that {result.reason} outside")
+    if not isinstance(winner, Ensemble):
+        score = results[winner.number].value
+        assert score is not None, "it is complete"
+        return score
+    rows = _rows(spec, outer.dataset, [outer.split])
+    trials = [member.trial for member in winner.members]
+    library = library_of(trials, rows, lambda trial: results[trial.number].folds)
+    counts = np.array([member.count for member in winner.members])
+    return float(library.fold_scores(counts)[outer.split.fold])
+
+
+def _rows(spec: StudySpec, dataset: Dataset, splits: Sequence[Split]) -> Rows:
+    """Return the rows of a data set with the folds that validate them."""
+    repeats = 1 + max(split.repeat for split in splits)
+    folds = np.full((repeats, len(dataset)), -1, dtype=np.int64)
+    for split in splits:
+        folds[split.repeat, split.validation] = split.fold
+    return Rows(spec.metric, dataset.target, folds, None)
+
+
+def _sweep(outer: _Outer, trainer: Trainer) -> tuple[list[Trial], dict[int, TrialResult]]:
+    """Run the study's sweep on the inner folds, in memory; the results are by trial."""
     spec = outer.spec
     memory = Memory(spec)
     proposer = Proposer(spec, Lag(is_ahead=trainer.asks_ahead))
@@ -128,7 +168,7 @@ def _sweep(outer: _Outer, trainer: Trainer) -> list[Trial]:
             begun = Trial(number, TrialState.RUNNING, cohort[number], cohorts)
             finished.append(trial_of(begun, result))
         cohorts += 1
-    return finished
+    return finished, results
 
 
 def _trainer(outer: _Outer, dataset: Dataset, splits: Sequence[Split]) -> Trainer:

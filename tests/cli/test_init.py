@@ -14,6 +14,8 @@ from selection.study.spec import read_study
 from tests.command_line import Cli
 
 ROWS = 90
+# The draft as it stands, but for its length.
+SHORT = ("--trials", "3", "--set", "training.epochs=4", "--set", "final.seeds=1")
 
 
 def table(**columns: Any) -> pd.DataFrame:
@@ -60,10 +62,11 @@ def test_the_draft_runs_as_it_stands(
     data = tomllib.loads(Path("visits.toml").read_text())["data"]
     assert data["categorical"] == ["city", "color"]
     assert data["drop"] == ["patient_id", "site", "remark", "shape"]
-    assert data["impute"] == "median"
     spec = read_study(Path("visits.toml"))
+    assert spec.sections.recipe == "tabular"
+    assert spec.sections.data.impute == "median"
     assert (spec.name, spec.task, spec.metric) == ("visits", task, metric)
-    ran = cli("run", "visits.toml", "--json")
+    ran = cli("run", "visits.toml", "--json", *SHORT)
     assert ran.code == 0, ran.err
     assert ran.json["best"] is not None
 
@@ -77,7 +80,7 @@ def test_each_guess_has_its_reason(cli: Cli) -> None:
         "site: the same value in every row",
         "remark: 90 different values in 90 rows",
         "shape: the same value in every row",
-        "Missing values: age (2), color (1)",
+        "Missing values, which are filled with the median: age (2), color (1)",
         "3 classes of 30 to 30 rows",
         '# groups = "COLUMN"',
     ):
@@ -107,7 +110,7 @@ def test_a_small_class_lowers_the_number_of_folds(cli: Cli) -> None:
     table(outcome=target).to_csv("t.csv", index=False)
     cli("init", "t.csv", "--target", "outcome")
     assert read_study(Path("t.toml")).sections.cv.folds == 3
-    assert cli("run", "t.toml").code == 0
+    assert cli("run", "t.toml", *SHORT).code == 0
 
 
 def test_a_file_that_exists_is_replaced_by_force_alone(cli: Cli) -> None:
@@ -168,5 +171,5 @@ def test_how_a_file_is_written_is_drafted_and_read(
         "delimiter": keys.get("delimiter"),
         "decimal": keys.get("decimal"),
     }
-    done = cli("run", draft, "--trials", "1", "--set", "assessment.baselines=[]")
+    done = cli("run", draft, *SHORT, "--set", "assessment.baselines=[]")
     assert done.code == 0, done.err

@@ -538,7 +538,7 @@ def test_json_that_is_no_model_is_refused(document: Any, tmp_path: Path) -> None
     assert "a model must be" in refusal(write(tmp_path / "m", document, b""))
 
 
-@pytest.mark.parametrize(("key", "value"), [("format", "onnx"), ("version", 2), ("version", None)])
+@pytest.mark.parametrize(("key", "value"), [("format", "onnx"), ("version", 3), ("version", None)])
 def test_another_format_or_version_is_refused(key: str, value: Any, tmp_path: Path) -> None:
     document, weights = make_case("numbers").encoded()
     document[key] = value

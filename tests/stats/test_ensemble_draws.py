@@ -135,3 +135,35 @@ def test_a_pruned_trial_wins_alone_where_it_is_better_than_the_ensemble() -> Non
     ensembles = library.pooled_scores(counts, drawn == 0)
     np.testing.assert_allclose(draws.scores, np.where(wins, alone.scores, ensembles))
     np.testing.assert_array_equal(draws.chosen == 4, wins)
+
+
+def epochs_world(seed: int) -> tuple[Rows, list[Stage], Library]:
+    """Return trials without a signal whose epoch, one of ten, was chosen on all rows."""
+    generator, trials, epochs = np.random.default_rng(seed), 12, 10
+    common = generator.normal(size=ROWS)
+    own = generator.normal(size=(trials, ROWS))
+    course = []
+    for _ in range(epochs):
+        own = 0.9 * own + np.sqrt(1 - 0.81) * generator.normal(size=own.shape)
+        course.append(0.6 * common + 0.8 * own)
+    margins = np.stack(course, axis=1)  # (T, E, N)
+    folds = generator.permutation(np.arange(ROWS) % FOLDS)[None]
+    rows = Rows("accuracy", np.zeros(ROWS), folds, None)
+    best = (margins > 0).mean(axis=2).argmax(axis=1)
+    parts = np.tanh(margins[np.arange(trials), best]).astype(np.float32)[None, None]
+    columns = (margins > 0).reshape(1, trials * epochs, ROWS)
+    return rows, [Stage(np.repeat(np.arange(trials), epochs), columns)], Library(rows, parts)
+
+
+def test_an_epoch_that_was_chosen_on_all_rows_is_paid_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mean_estimate() -> float:
+        worlds = [epochs_world(seed) for seed in range(25)]
+        draws = [
+            draw_ensembles(rows, stages, library, all_left, 30, seed)
+            for seed, (rows, stages, library) in enumerate(worlds)
+        ]
+        return float(np.mean([each.scores.mean() for each in draws]))
+
+    assert mean_estimate() == pytest.approx(0.5, abs=0.012)
+    monkeypatch.setattr(ensemble_draws._Epochs, "losses", lambda self, counts, weights: 0.0)
+    assert mean_estimate() > 0.512

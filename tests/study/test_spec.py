@@ -600,5 +600,5 @@ def test_the_scale_of_waves_is_searched_where_there_may_be_some() -> None:
     assert "embedding_scale needs numeric_embedding pl or pbld" in error
     searched = {"numeric_embedding": {"choices": ["none", "pbld"]}, **scale}
     spec = parse_study(study(space=searched), "s.toml")
-    params = {"numeric_embedding": "none", "embedding_scale": 0.2}
+    params: dict[str, Any] = {"numeric_embedding": "none", "embedding_scale": 0.2}
     assert spec.setting(params) == spec.setting({**params, "embedding_scale": 0.1})

@@ -164,7 +164,9 @@ def test_the_correction_takes_the_choice_of_the_epoch_away(bench: Bench) -> None
     assert winner is not None
     assert winner.value is not None
     assert correction_of(assessment).estimate < winner.value - 0.03
-    assert correction_of(assessment).lower_bound < 0.5
+    bound = correction_of(assessment).lower_bound
+    assert bound is not None
+    assert bound < 0.5
     # All predictions of every epoch that competes are on record.
     for trial in complete(assessment.trials):
         for fold, split in zip(

@@ -41,6 +41,7 @@ def test_pruned_trials_compete_with_what_they_had_at_their_last_rung(bench: Benc
     assert correction is not None
     assert (correction.complete, correction.pruned, correction.left_out) == (complete, pruned, 0)
     assert 0.0 <= correction.pruned_wins < 1.0
+    assert correction.lower_bound is not None
     assert correction.lower_bound < correction.estimate
     target = data.dataset.target
     rungs = judged_epochs(spec)

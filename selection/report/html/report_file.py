@@ -24,6 +24,7 @@ from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
 from selection.report.work_folder import work_folder
 from selection.store.repository import Repository
+from selection.study.ensemble import leading
 from selection.workflows.assess import Assessment
 
 # All trials are in trials.csv.
@@ -72,7 +73,7 @@ def report_file(
 
     Raises: StorageError where a row is damaged.
     """
-    best = assessment.winner
+    best = leading(assessment.winner)
     winner = None if best is None else trial_page(view, repository, best, pictures)
     diagnosis = None if winner is None else winner.diagnosis
     charts = charts_of("study", Subject(view))

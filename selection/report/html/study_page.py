@@ -19,6 +19,7 @@ from selection.report.study_view import StudyView
 from selection.report.verdict import detail_lines, held_out_lines, winner_lines
 from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.store.evidence import RowFacts
+from selection.study.ensemble import counts_of, weights_of
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment
 
@@ -39,6 +40,7 @@ class StudyAnswer:
 
     warnings: Sequence[StudyWarning]
     winner: Trial | None
+    weights: Mapping[int, float]
     is_final: bool
     numbers: Sequence[Quantity]
     lines: Sequence[str]
@@ -92,12 +94,19 @@ def study_answer(
         if assessment is None
         else study_warnings(assessment),
         winner=winner,
+        weights=_weights(winner),
         is_final=assessment is not None,
         numbers=answer(view, assessment, waiting),
         lines=lines,
         details=details,
         diagnosis=diagnosis,
     )
+
+
+def _weights(winner: Trial | None) -> dict[int, float]:
+    """Return the weights of an ensemble by the number of its trials; nothing of a trial."""
+    counts = None if winner is None else counts_of(winner)
+    return {} if counts is None else weights_of(counts)
 
 
 def winner_of(view: StudyView, assessment: Assessment | None) -> Trial | None:

@@ -47,7 +47,7 @@ class ChartSource:
 
     @property
     def winner(self) -> int | None:
-        """The winner by the study's rule, or the best trial so far."""
+        """The winner by the study's rule, or its leading trial; before that, the best so far."""
         if self.assessment is not None and self.assessment.winner is not None:
             return self.assessment.winner.number
         return self.view.ranked[0].number if self.view.ranked else None

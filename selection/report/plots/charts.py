@@ -31,6 +31,7 @@ from selection.report.plots.empty import (
 )
 from selection.report.plots.figures import Figure
 from selection.report.study_view import StudyView
+from selection.study.ensemble import Ensemble
 from selection.study.trial import Trial
 from selection.workflows.out_of_fold import out_of_fold
 
@@ -145,7 +146,10 @@ def _with_predicted_classes(subject: Subject) -> list[Query]:
 def _history(source: ChartSource, _: Query) -> Figure:
     if not scored(source.finished):
         return empty_figure(NONE_SCORED)
-    return figures.optimisation_history(source.view.spec, source.finished, source.winner)
+    assessment = source.assessment
+    is_ensemble = assessment is not None and isinstance(assessment.winner, Ensemble)
+    called = "leads the ensemble" if is_ensemble else "winner"
+    return figures.optimisation_history(source.view.spec, source.finished, source.winner, called)
 
 
 def _competitors(source: ChartSource, _: Query) -> Figure:

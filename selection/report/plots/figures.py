@@ -88,9 +88,12 @@ BAR_WIDTH = 1
 DIGITS = 5
 
 
-def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int | None) -> Figure:
+def optimisation_history(
+    spec: StudySpec, trials: Sequence[Trial], winner: int | None, called: str = "winner"
+) -> Figure:
     """Return the observed score of every finished trial, and the best so far.
 
+    winner is the trial that is marked, under what it is called.
     Of many trials those that were the best so far, the winner, and others evenly are shown.
     """
     scores = {
@@ -129,11 +132,11 @@ def optimisation_history(spec: StudySpec, trials: Sequence[Trial], winner: int |
             points(
                 [winner],
                 [scores[winner]],
-                f"winner, trial {winner}",
+                f"{called}, trial {winner}",
                 PURPLE,
                 "star",
                 marker={"size": 14, "line": {"color": NEUTRAL, "width": 1}},
-                hovertemplate="trial %{x}: %{y:.4f}<extra>winner</extra>",
+                hovertemplate=f"trial %{{x}}: %{{y:.4f}}<extra>{called}</extra>",
             )
         )
     numbers = count_axis("trial", list(scores))

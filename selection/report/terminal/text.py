@@ -42,8 +42,11 @@ def leaderboard(
     trials: Sequence[Trial],
     *,
     more: str = "",
+    weights: Mapping[int, float] | None = None,
 ) -> None:
     """Print COMPLETE trials by rank and, apart, the others by how far they came.
+
+    weights are those of the trials that an ensemble is made of.
 
     more is the command that prints all of them; with it, the leaders alone are printed.
     """
@@ -55,7 +58,7 @@ def leaderboard(
     if more:
         shown = (ranked or others)[:LEADERS]
     hidden = print_columns(
-        console, _trial_columns(spec, shown, len(ranked)), sections=[len(ranked)]
+        console, _trial_columns(spec, shown, len(ranked), weights), sections=[len(ranked)]
     )
     if hidden:
         say(console, f"columns that do not fit: {', '.join(hidden)}")
@@ -65,7 +68,9 @@ def leaderboard(
         say(console, f"not shown: {left}; all trials: {more}", whole=more)
 
 
-def _trial_columns(spec: StudySpec, shown: Sequence[Trial], ranked: int) -> list[ShownColumn]:
+def _trial_columns(
+    spec: StudySpec, shown: Sequence[Trial], ranked: int, weights: Mapping[int, float] | None
+) -> list[ShownColumn]:
     """Return the columns of a leaderboard whose first trials are ranked.
 
     Where they do not fit, params that are the same in all trials go first, then the training score,
@@ -76,6 +81,9 @@ def _trial_columns(spec: StudySpec, shown: Sequence[Trial], ranked: int) -> list
         ShownColumn("rank", places),
         ShownColumn("trial", [str(trial.number) for trial in shown]),
     ]
+    if weights:
+        cells = [f"{weights[each.number]:.2f}" if each.number in weights else "" for each in shown]
+        columns.append(ShownColumn("weight", cells))
     params = len(spec.space)
     for index, name in enumerate(spec.space, start=1):
         cells = [show_value(trial.params[name]) for trial in shown]

@@ -21,12 +21,15 @@ from selection.report.verdict import (
     seeds_text,
     training_line,
     winner_lines,
+    winner_name,
 )
 from selection.report.warnings import study_warnings
+from selection.study.ensemble import Ensemble, subject
 
 if TYPE_CHECKING:
     from selection.store.ledger import Evaluation
     from selection.study.held_out_result import HeldOutResult
+    from selection.study.trial import Trial
     from selection.workflows.assess import Assessment
 
 MOST_CONFUSIONS = 10
@@ -50,19 +53,23 @@ def winner(console: Console, assessment: Assessment, evaluate: str) -> None:
     if not assessment.is_finished:
         budget = assessment.spec.budget
         say(console, f"the study goes on: {total} of {budget} trials are finished so far")
-    params = params_text(best.params)
-    named = f"winner: trial {best.number}: {params}" if params else f"winner: trial {best.number}"
-    say(console, named)
+    say(console, f"winner: {winner_name(best)}{_params(best)}")
     for line in [*winner_lines(assessment, best), *course_lines(assessment)]:
         say(console, f"  {line}")
     for line in held_out_lines(assessment, evaluate):
         say(console, line, whole=evaluate)
 
 
+def _params(best: Trial) -> str:
+    params = "" if isinstance(best, Ensemble) else params_text(best.params)
+    return f": {params}" if params else ""
+
+
 def evaluation(console: Console, result: HeldOutResult, evaluations: Sequence[Evaluation]) -> None:
     """Print a held-out result, and how often this study has opened the rows."""
-    metric, number = result.metric, result.number
-    say(console, f"study {result.study}: trial {number} on its held-out set")
+    metric = result.metric
+    what = subject(result.number, result.ensemble)
+    say(console, f"study {result.study}: {what} on its held-out set")
     interval = show_interval(result.low, result.high, result.level)
     say(
         console,
