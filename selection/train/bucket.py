@@ -201,7 +201,7 @@ class Bucket:
             # The gradient below is taken before the weights move.
             below = _below(layers[index].weight, delta).to(self.work) if index > 0 else None
             if index == 0 and embedded is not None:
-                self._move_waves(embedded, batch.features, layers[0].weight, delta)
+                self._move_waves(embedded, layers[0].weight, delta)
             self.optimizer.update(
                 index, self.layers[index], delta, rows, self._scale(index, members)
             )
@@ -212,15 +212,13 @@ class Bucket:
             first(self.layers[0].weight, members).mul_(first(self.seen, members))
         return outputs
 
-    def _move_waves(
-        self, embedded: Embedded, features: Tensor, weight: Tensor, delta: Tensor
-    ) -> None:
+    def _move_waves(self, embedded: Embedded, weight: Tensor, delta: Tensor) -> None:
         """Move the embedding of numbers. Shape: weight (M', H, E), delta (M', H, B)."""
         assert self.embeddings is not None, "it has embedded them"
         assert self.embeddings.numbers is not None, "it has embedded them"
         own = weight[:, :, -self.embeddings.waves :].to(self.like.dtype)
         of_waves = torch.bmm(own.mT, delta.to(self.like.dtype))
-        gradients = self.embeddings.wave_gradients(embedded, features, of_waves)
+        gradients = self.embeddings.wave_gradients(embedded, of_waves)
         for name, value in self.embeddings.numbers.tensors().items():
             self.optimizer.move(0, name, first(value, delta.size(0)), gradients[name])
 

@@ -13,6 +13,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -74,12 +75,13 @@ class Embedded:
     """Hold the inputs of the first layer, and what the backward pass needs of how they were made.
 
     Shape: inputs (M, E, B), first what is left of the features, then the columns' outputs;
-    angles (M, n, K, B), waves (M, n, 16, B).
+    angles (M, n, K, B), waves (M, n, 16, B), values (M, n, B).
     """
 
     inputs: Tensor
     angles: Tensor
     waves: Tensor
+    values: Tensor
 
 
 def initial_embedding(
@@ -124,22 +126,21 @@ def embed(embedding: Embedding, features: Tensor) -> Embedded:
     angles = (TURN * embedding.frequency).unsqueeze(3) * values.unsqueeze(2)  # (M, n, K, B)
     if embedding.phase is not None:
         angles += embedding.phase.unsqueeze(3)
-        waves = angles.cos()
+        waves = _cos(angles)
     else:
-        waves = torch.cat([angles.cos(), angles.sin()], dim=2)
+        waves = torch.cat([_cos(angles), _sin(angles)], dim=2)
     weight, bias = _by_column(embedding.weight, numbers), _by_column(embedding.bias, numbers)
     own = torch.baddbmm(bias, weight, waves.view(members * numbers, -1, rows))  # (M * n, J, B)
     kept = features if embedding.phase is not None else features[:, numbers:]
-    kept = kept.repeat_interleave(members // folds, 0)
-    return Embedded(torch.cat([kept, own.view(members, -1, rows)], dim=1), angles, waves)
+    kept = kept.unsqueeze(1).expand(-1, members // folds, -1, -1)  # (F, T, K', B)
+    inputs = torch.cat([kept, own.view(folds, members // folds, -1, rows)], dim=2)
+    return Embedded(inputs.flatten(0, 1), angles, waves, values)
 
 
-def gradients(
-    embedding: Embedding, embedded: Embedded, features: Tensor, delta: Tensor
-) -> dict[str, Tensor]:
+def gradients(embedding: Embedding, embedded: Embedded, delta: Tensor) -> dict[str, Tensor]:
     """Return the gradient of each of tensors(), given that of the columns' outputs.
 
-    Shape: features (F, D, B), delta (M, n * J, B).
+    Shape: delta (M, n * J, B).
     """
     members, numbers, count = embedding.frequency.shape
     rows = delta.size(2)
@@ -149,16 +150,37 @@ def gradients(
     of_weight = torch.bmm(own, waves.mT).view_as(embedding.weight)
     of_bias = own.sum(dim=2).view_as(embedding.bias)
     below = torch.bmm(weight.mT, own).view(members, numbers, -1, rows)  # (M, n, 16, B)
+    phases = {}
     if embedding.phase is not None:
-        below = below.mul_(embedded.angles.sin()).neg_()
+        below.mul_(_sin(embedded.angles))  # of the negative of each angle
+        phases["phase"] = below.sum(dim=3).neg_()
     else:
         # The derivatives of cos and sin are at hand.
         cos, sin = embedded.waves[:, :, :count], embedded.waves[:, :, count:]
-        below = below[:, :, count:] * cos - below[:, :, :count] * sin
-    values = features[:, :numbers].repeat_interleave(members // features.size(0), 0)
-    of_frequency = TURN * (below @ values.unsqueeze(3)).squeeze(3)  # (M, n, K)
-    phases = {} if embedding.phase is None else {"phase": below.sum(dim=3)}
+        below = below[:, :, :count].mul_(sin).sub_(below[:, :, count:].mul_(cos))
+    of_frequency = below.mul_(embedded.values.unsqueeze(2)).sum(dim=3).mul_(-TURN)  # (M, n, K)
     return {"frequency": of_frequency, **phases, "waves": of_weight, "wave_bias": of_bias}
+
+
+def _cos(angles: Tensor) -> Tensor:
+    return _of_numpy(np.cos, angles) if _is_numpy_faster(angles) else angles.cos()
+
+
+def _sin(angles: Tensor) -> Tensor:
+    return _of_numpy(np.sin, angles) if _is_numpy_faster(angles) else angles.sin()
+
+
+def _is_numpy_faster(angles: Tensor) -> bool:
+    """Return whether numpy's waves are faster than torch's, as in float32: nearly three times."""
+    return angles.device.type == "cpu" and angles.dtype == torch.float32
+
+
+def _of_numpy(function: np.ufunc, angles: Tensor) -> Tensor:
+    waves = torch.empty_like(angles)
+    # A member that diverges is found by its loss.
+    with np.errstate(invalid="ignore"):
+        function(angles.numpy(), out=waves.numpy())
+    return waves
 
 
 def _by_column(tensor: Tensor, numbers: int) -> Tensor:

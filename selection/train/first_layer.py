@@ -10,7 +10,8 @@ Source: pytabkit's RealMLP, which embeds columns of more than 8 categories as 8 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -32,16 +33,22 @@ from selection.train.products import first
 SIZE, MOST_ONE_HOT = 8, 8
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class _Line:
     """Hold which of the kept features of one fold are inputs as they are, and which are embedded.
 
-    Shape: plain (P,) int64; blocks are the one-hot columns of each embedded column.
+    features is their number. parts are slices that follow each other, in the order of the features:
+    those that are one-hot columns of an embedded column, with its number among these, and the rest,
+    with None.
     """
 
-    plain: Tensor
-    blocks: tuple[slice, ...]
     features: int
+    parts: tuple[tuple[slice, int | None], ...]
+
+    @property
+    def plain(self) -> int:
+        """The number of features that are inputs as they are."""
+        return sum(_width(part) for part, column in self.parts if column is None)
 
 
 class FirstLayer:
@@ -60,7 +67,7 @@ class FirstLayer:
         embedded = embedded_columns(self._kind, rows)
         self._lines = [self._line(rows, fold, embedded) for fold in folds]
         self._kept = rows.width - self._gone
-        self._plain = max(len(line.plain) for line in self._lines) if embedded else self._kept
+        self._plain = max(line.plain for line in self._lines) if embedded else self._kept
         self.tables = {
             f"table_{column}": self._table(rows, folds, column, seed) for column in embedded
         }
@@ -73,12 +80,12 @@ class FirstLayer:
 
     def columns(self, line: int) -> Tensor:
         """Return which of the inputs one fold has, in their order. Shape: (I',) int64."""
-        plain = torch.arange(len(self._lines[line].plain))
+        plain = torch.arange(self._lines[line].plain)
         return torch.cat([plain, torch.arange(self._plain, self.width)])
 
     def exported(self, weight: Tensor, line: int) -> Tensor:
         """Return one member's expanded weights without the padding. Shape: (H, E) -> (H, E')."""
-        kept = self._lines[line].features - self._gone
+        kept = self._lines[line].features
         return torch.cat([weight[:, :kept], weight[:, self._kept :]], dim=1)
 
     def learned(self) -> dict[str, Tensor]:
@@ -113,19 +120,23 @@ class FirstLayer:
         """
         if not self.tables:
             return weight
-        waves = weight[:, :, weight.size(2) - self.waves :]
-        parts = []
-        for line, own, members in self._by_line(weight, begin):
-            found = self._lines[line]
-            whole = own.new_zeros(own.size(0), own.size(1), self._kept)
-            whole[:, :, found.plain] = own[:, :, : len(found.plain)]
-            for index, (table, block) in enumerate(
-                zip(self.tables.values(), found.blocks, strict=True)
-            ):
-                rows = table[members, : block.stop - block.start]  # (T, C, SIZE)
-                whole[:, :, block] = torch.bmm(own[:, :, self._span(index)], rows.mT)
-            parts.append(whole)
-        return torch.cat([torch.cat(parts), waves], dim=2)
+        tables = list(self.tables.values())
+        groups = []
+        for line, members in self._groups(weight, begin):
+            found, own, parts, plain = self._lines[line], weight[members], [], 0
+            offset = begin * self._trials
+            span = slice(members.start + offset, members.stop + offset)
+            for part, column in found.parts:
+                if column is None:
+                    parts.append(own[:, :, plain : plain + _width(part)])
+                    plain += _width(part)
+                else:
+                    rows = tables[column][span, : _width(part)]  # (M'', C, SIZE)
+                    parts.append(torch.bmm(own[:, :, self._span(column)], rows.mT))
+            padding = own.new_zeros(own.size(0), own.size(1), self._kept - found.features)
+            waves = own[:, :, own.size(2) - self.waves :]
+            groups.append(torch.cat([*parts, padding, waves], dim=2))
+        return groups[0] if len(groups) == 1 else torch.cat(groups)
 
     def collect(self, gradient: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the gradient of the first weights and of the tables, given that of expand().
@@ -134,46 +145,48 @@ class FirstLayer:
         """
         if not self.tables:
             return gradient, {}
-        of_weight = torch.zeros_like(weight)
-        if self.waves:
-            of_weight[:, :, -self.waves :] = gradient[:, :, -self.waves :]
         of_tables = {
             name: torch.zeros_like(first(table, weight.size(0)))
             for name, table in self.tables.items()
         }
-        for line, own, members in self._by_line(weight, 0):
-            found, part = self._lines[line], gradient[members]
-            of_weight[members, :, : len(found.plain)] = part[:, :, found.plain]
-            for index, (name, block) in enumerate(zip(self.tables, found.blocks, strict=True)):
-                count, of_block = block.stop - block.start, part[:, :, block]  # (T, H, C)
-                rows = self.tables[name][members, :count]
-                of_weight[members, :, self._span(index)] = torch.bmm(of_block, rows)
-                of_rows = torch.bmm(of_block.mT, own[:, :, self._span(index)])
-                of_tables[name][members, :count] = of_rows
-        return of_weight, of_tables
+        names = list(self.tables)
+        groups = []
+        for line, members in self._groups(weight, 0):
+            found, own, given = self._lines[line], weight[members], gradient[members]
+            plain, embedded = [], []
+            for part, column in found.parts:
+                if column is None:
+                    plain.append(given[:, :, part])
+                    continue
+                name, of_block = names[column], given[:, :, part]  # (M'', H, C)
+                rows = self.tables[name][members, : _width(part)]
+                embedded.append(torch.bmm(of_block, rows))
+                of_rows = torch.bmm(of_block.mT, own[:, :, self._span(column)])
+                of_tables[name][members, : _width(part)] = of_rows
+            padding = own.new_zeros(own.size(0), own.size(1), self._plain - found.plain)
+            waves = given[:, :, given.size(2) - self.waves :]
+            groups.append(torch.cat([*plain, padding, *embedded, waves], dim=2))
+        return groups[0] if len(groups) == 1 else torch.cat(groups), of_tables
 
-    def wave_gradients(
-        self, embedded: Embedded, features: Tensor, delta: Tensor
-    ) -> dict[str, Tensor]:
+    def wave_gradients(self, embedded: Embedded, delta: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the waves' tensors by name, given that of their outputs.
 
-        Shape: features (F', D, B), delta (M', n * J, B).
+        Shape: delta (M', n * J, B).
         """
         assert self.numbers is not None, "there are waves"
         part = self.numbers.part(slice(delta.size(0)))
-        return gradients(part, embedded, features.to(delta.dtype), delta)
+        return gradients(part, embedded, delta)
 
-    def _by_line(self, weight: Tensor, begin: int) -> list[tuple[int, Tensor, slice]]:
-        """Return each fold's number, its members' weights, and where they lie among all members."""
-        count = weight.size(0) // self._trials
-        return [
-            (
-                begin + line,
-                own,
-                slice((begin + line) * self._trials, (begin + line + 1) * self._trials),
-            )
-            for line, own in enumerate(weight.view(count, self._trials, *weight.shape[1:]))
-        ]
+    def _groups(self, weight: Tensor, begin: int) -> Iterator[tuple[int, slice]]:
+        """Yield runs of folds with the same columns: the first of each, and whose weights are its.
+
+        Shape: weight (M', H, I), the members of some folds from the given one on.
+        """
+        end = begin + weight.size(0) // self._trials
+        for _, run in itertools.groupby(range(begin, end), self._lines.__getitem__):
+            lines = list(run)
+            start = (lines[0] - begin) * self._trials
+            yield lines[0], slice(start, start + len(lines) * self._trials)
 
     def _span(self, index: int) -> slice:
         """Return which of the inputs are those of an embedded column."""
@@ -182,14 +195,15 @@ class FirstLayer:
 
     def _line(self, rows: Rows, fold: int, embedded: Sequence[int]) -> _Line:
         data = rows.folds[fold]
-        blocks = [data.blocks[column] for column in embedded]
-        is_plain = torch.ones(data.features.shape[1], dtype=torch.bool)
-        is_plain[: self._gone] = False
-        for block in blocks:
-            is_plain[block] = False
-        plain = is_plain.nonzero()[:, 0] - self._gone
-        moved = (slice(block.start - self._gone, block.stop - self._gone) for block in blocks)
-        return _Line(plain.to(self._like.device), tuple(moved), data.features.shape[1])
+        parts: list[tuple[slice, int | None]] = []
+        end, features = 0, data.features.shape[1] - self._gone
+        for index, column in enumerate(embedded):
+            block = data.blocks[column]
+            start, stop = block.start - self._gone, block.stop - self._gone
+            parts += [(slice(end, start), None), (slice(start, stop), index)]
+            end = stop
+        parts.append((slice(end, features), None))
+        return _Line(features, tuple(part for part in parts if _width(part[0])))
 
     def _table(self, rows: Rows, folds: Sequence[int], column: int, seed: int) -> Tensor:
         """Draw the embedding of one column, standard normal. Shape: (M, C, SIZE)."""
@@ -249,5 +263,8 @@ def is_embedded(kind: Kind, rows: Rows) -> bool:
 
 
 def _size(rows: Rows, fold: int, column: int) -> int:
-    block = rows.folds[fold].blocks[column]
-    return int(block.stop) - int(block.start)
+    return _width(rows.folds[fold].blocks[column])
+
+
+def _width(part: slice) -> int:
+    return int(part.stop) - int(part.start)

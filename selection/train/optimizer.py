@@ -337,12 +337,23 @@ class Adam(Optimizer):
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
+        # Room for the largest parameter: to allocate it anew may cost as much as to compute.
+        self._room = like.new_empty(0)
+
+    def watch(self, layers: Sequence[Layer]) -> None:
+        super().watch(layers)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        sizes = [learned.states[0].numel() for learned in self._learned.values()]
+        self._room = self.rate.new_empty(max(sizes))
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
         self.constants = self._now = self.constants.of(members)
         self.steps = self.steps[members]
         self.first, self.second = self.first[members], self.second[members]
+        self._make_room()
 
     def begin_step(self, share: Tensor, trials: int) -> Tensor:
         members = share.size(0) * trials
@@ -371,8 +382,10 @@ class Adam(Optimizer):
             square.addcmul_(gradient, gradient, value=rest2)
         else:
             square.addcmul_(gradient * rest2, gradient)
-        spread = square.sqrt().div_(first(self.second, members)).add_(epsilon)
-        parameter.sub_(mean * first(self.first, members) / spread)
+        spread = self._room[: square.numel()].view(square.shape)
+        torch.sqrt(square, out=spread).div_(first(self.second, members)).add_(epsilon)
+        torch.mul(mean, first(self.first, members), out=gradient)
+        parameter.sub_(gradient.div_(spread))
 
 
 def make_optimizer(settings: Sequence[Setting], folds: int, like: Tensor) -> Optimizer:

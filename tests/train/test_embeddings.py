@@ -56,6 +56,28 @@ def test_each_member_is_embedded_by_its_own_waves(kind: NumericEmbedding) -> Non
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_waves_in_float32_are_those_in_float64(kind: NumericEmbedding) -> None:
+    embedding, features = make(kind)
+    features = 100.0 * features
+    features[0, 0, 0] = torch.inf
+    exact, rounded = (
+        embed(Embedding.joined([embedding], torch.empty(0, dtype=dtype)), features.to(dtype))
+        for dtype in (torch.float64, torch.float32)
+    )
+    assert exact.waves.isnan().equal(rounded.waves.isnan())
+    # The angles themselves are rounded.
+    torch.testing.assert_close(
+        rounded.waves.double(), exact.waves, rtol=0, atol=2e-3, equal_nan=True
+    )
+    given = rounded.angles.double()
+    if kind == "pbld":
+        truth = given.cos()
+    else:
+        truth = torch.cat([given.cos(), given.sin()], dim=2)
+    torch.testing.assert_close(rounded.waves.double(), truth, rtol=0, atol=3e-7, equal_nan=True)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_gradients_are_those_of_autograd(kind: NumericEmbedding) -> None:
     embedding, features = make(kind)
     learned = embedding.tensors()
@@ -69,7 +91,7 @@ def test_gradients_are_those_of_autograd(kind: NumericEmbedding) -> None:
     truth = torch.autograd.grad(embedded.inputs, list(learned.values()), delta)
     delta = delta[:, -NUMBERS * own_outputs(kind) :]
     with torch.no_grad():
-        found = gradients(embedding, embed(embedding, features), features, delta)
+        found = gradients(embedding, embed(embedding, features), delta)
     assert list(found) == list(learned)
     for own, other in zip(found.values(), truth, strict=True):
         torch.testing.assert_close(own, other, rtol=1e-10, atol=1e-10)
