@@ -34,6 +34,7 @@ def _other_value(other: OtherTrial) -> dict[str, Any]:
         "fold_scores": [],
         "train_scores": [],
         "epochs": 0,
+        "best_epoch": None,
         "seconds": None,
         "origin": other.asked_for or FOREIGN,
     }

@@ -48,7 +48,7 @@ def test_trials_curves_best_status_and_studies_agree(cli: Cli) -> None:
     assert cli("trials", "small", "--json").json == trials
     assert list(trials[0]) == [
         "number", "state", "reason", "params", "value", "fold_scores", "train_scores", "epochs",
-        "seconds", "origin",
+        "best_epoch", "seconds", "origin",
     ]  # fmt: skip
     winner = trials[best["number"]]
     complete = [trial for trial in trials if trial["state"] == "complete"]
@@ -73,7 +73,7 @@ def test_trials_curves_best_status_and_studies_agree(cli: Cli) -> None:
 def test_text_and_csv_hold_the_same_trials(cli: Cli) -> None:
     cli("run", write_study())
     lines = cli("trials", "small", "-f", "csv").out.splitlines()
-    assert lines[0].startswith("number,state,reason,value,epochs,seconds,param_width,")
+    assert lines[0].startswith("number,state,reason,value,epochs,best_epoch,seconds,param_width,")
     assert len(lines) == 6
     assert len(cli("trials", "small").out.splitlines()) == 6
     assert len(cli("learning-curves", "small", "--trial", 0, "-f", "csv").out.splitlines()) == 10
