@@ -323,9 +323,9 @@ def test_the_trials_of_arrays_are_those_of_the_same_rows_in_a_file(tmp_path: Pat
         (lambda: selection.run(STUDY, trials="x"), selection.StudyFileError, "or +N for N more"),
         (lambda: selection.run(STUDY, trials=0), selection.StudyFileError, "greater than or equal"),
         (
-            lambda: selection.run(STUDY, overrides={"training.epochz": 2}),
+            lambda: selection.run(STUDY, overrides={"training.epchs": 2}),
             selection.StudyFileError,
-            "small (with overrides): [training] epochz: the key must be known",
+            "small (with overrides): [training] epchs: the key must be known",
         ),
         (
             lambda: selection.run(ARRAYS, [[1.0]] * 9, [0, 1, 2] * 3, workers=2, lag=1),

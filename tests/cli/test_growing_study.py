@@ -180,12 +180,12 @@ def test_overrides_make_the_study_that_is_on_record(cli: Cli) -> None:
 
 def test_an_unknown_key_is_refused_with_the_nearest_name(cli: Cli) -> None:
     write_study(4)
-    done = cli("run", "study.toml", "--set", "training.epochz=2", "--set", "search.n_trials=3",
+    done = cli("run", "study.toml", "--set", "training.epchs=2", "--set", "search.n_trials=3",
                "--set", "epochs=3", "--set", "cv.folds=x")  # fmt: skip
     assert done.code == 1
     lines = done.err.splitlines()
     assert all(line.startswith("study.toml (with overrides): ") for line in lines)
-    assert any("[training] epochz: the key must be known" in line and "Did you mean epochs?" in line
+    assert any("[training] epchs: the key must be known" in line and "Did you mean epochs?" in line
                for line in lines)  # fmt: skip
     assert any("got n_trials. Did you mean trials?" in line for line in lines)
     assert any("Write epochs in [training]." in line for line in lines)
