@@ -19,7 +19,7 @@ from selection.metrics import DEFAULT_METRIC, METRICS, MeanOverClasses
 RecipeName = Literal["book", "tabular"]
 DEFAULT_RECIPE: RecipeName = "tabular"
 # Epochs are such that this many updates are taken in a fold, but at least and at most so many.
-UPDATES = 2_400
+UPDATES = 1_600
 FEWEST_EPOCHS, MOST_EPOCHS = 20, 400
 
 
