@@ -28,6 +28,7 @@ from selection.study.trial import Outputs
 from selection.train.batches import Rows, load_rows
 from selection.train.device import torch_settings
 from selection.train.fit import RungPredictions, Trainer
+from selection.train.host_memory import keep_memory
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan, plan_packs
 
@@ -57,10 +58,10 @@ INTRODUCTION = """
 
 `make bench`: the time of the processor that an epoch of training takes, as a multiple of that of a
 plain member with the same hidden layers: ReLU, a constant rate, no dropout or decay, and AdamW, or
-SGD where the line begins with it. Packs of the same number of members train alternately on one thread;
-medians of {rounds} rounds, and their range. Tables have 30 numbers and a column of 12 categories
-(one-hot, or embedded), images 784 inputs, of which none is embedded. *Everything* is all of these
-parts at once, with `pbld` and the parametric mish.
+SGD where the line begins with it. Packs of as many members train alternately on one thread; medians
+of {rounds} rounds, and their range. Tables have 30 numbers and a column of 12 categories (one-hot,
+or embedded), images 784 inputs, of which none is embedded. *Everything* is every part above at
+once, with `pbld` and parametric mish. The last line has scores in it, as a study does.
 
 {where}
 """
@@ -277,6 +278,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="two rounds of one epoch each")
     is_quick = parser.parse_args().quick
+    keep_memory()  # as every process that trains
     rounds, least = (2, 0.0) if is_quick else (5, 0.1)
     print(INTRODUCTION.format(rounds=rounds, where=where_it_ran("torch", "numpy")))
     print("| part | " + " | ".join(size.name for size in SIZES) + " |")

@@ -17,8 +17,6 @@ from selection.train.host_memory import keep_memory
 
 DeviceName = Literal["auto", "cpu", "cuda"]
 Device = torch.device
-# Just below the largest block whose freeing raises the limits, which has a header and alignment.
-_HELD_BYTES = 2**25 - 2**16
 
 
 def choose_device(name: DeviceName) -> Device:
@@ -63,7 +61,6 @@ def torch_settings(precision: Precision, device: Device) -> Iterator[None]:
     _cores()  # remembered before it is changed
     if device.type == "cpu":
         torch.set_num_threads(1)
-        _hold_memory()
     else:
         torch.set_float32_matmul_precision("high" if precision == "tf32" else "highest")
     try:
@@ -71,16 +68,6 @@ def torch_settings(precision: Precision, device: Device) -> Iterator[None]:
     finally:
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(rounding)
-
-
-def _hold_memory() -> None:
-    """Let the process hold on to the memory of the tensors that each step makes and frees.
-
-    Otherwise glibc may hand it back in every step to the kernel, which clears it before it is used
-    again. Freeing a block raises its limits to the size of that block, up to 32 MiB; this one is
-    never written to, so it takes no memory. Source: mallopt(3), M_MMAP_THRESHOLD.
-    """
-    torch.empty(_HELD_BYTES, dtype=torch.uint8)
 
 
 def count_workers(device: Device) -> int:
