@@ -83,14 +83,14 @@ multiple of the latter. The goal is 0.98.
 | 784-256-10, batch 256, 8 trials | 1.00 | | 1.00 |
 
 The first two lines are medians and ranges over 8 sets of fresh processes, 6 turns each, that keep
-what they free (AdamW at one layer of 32: 3 sets of 8 turns, after its step was changed again). In them, two
-processes of the old engine differ by 0.93 to 1.09. The last two lines are one pair at commit
+what they free (AdamW at one layer of 32: 3 sets of 8 turns, after its step was changed again). Two
+processes of the old engine differ there by 0.93 to 1.09. The last two lines are one pair at commit
 52289fa, 20 turns, before this page's changes to Adam's step and without keeping what is freed.
 
 The smallest pack, whose step takes an eighth of a millisecond with SGD, misses the goal. With SGD
 torch is called as often in a step as before, so what is left is Python. How much glibc gives back
-to the kernel matters more: in processes that do not keep what they free, AdamW at 64-64 took between
-130 and 370 ms for the same epochs, and one pair of 60 turns had a ratio of 0.71.
+to the kernel matters more: in processes that do not keep what they free, AdamW at 64-64 took from
+130 to 370 ms for the same epochs, and one pair of 60 turns had a ratio of 0.71.
 """
 EMBEDDINGS = ("numeric_embedding", "category_embedding")
 
