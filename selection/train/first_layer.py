@@ -11,7 +11,7 @@ Source: pytabkit's RealMLP, which embeds columns of more than 8 categories as 8 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -120,23 +120,30 @@ class FirstLayer:
         """
         if not self.tables:
             return weight
+        begun = begin * self._trials
+        groups = [
+            self._expand_group(
+                line, weight[members], slice(begun + members.start, begun + members.stop)
+            )
+            for line, members in self._groups(weight, begin)
+        ]
+        return _joined(groups)
+
+    def _expand_group(self, line: int, weight: Tensor, members: slice) -> Tensor:
+        """Expand the first weights of folds with the same columns, given which members they are."""
+        found, plain = self._lines[line], 0
         tables = list(self.tables.values())
-        groups = []
-        for line, members in self._groups(weight, begin):
-            found, own, parts, plain = self._lines[line], weight[members], [], 0
-            offset = begin * self._trials
-            span = slice(members.start + offset, members.stop + offset)
-            for part, column in found.parts:
-                if column is None:
-                    parts.append(own[:, :, plain : plain + _width(part)])
-                    plain += _width(part)
-                else:
-                    rows = tables[column][span, : _width(part)]  # (M'', C, SIZE)
-                    parts.append(torch.bmm(own[:, :, self._span(column)], rows.mT))
-            padding = own.new_zeros(own.size(0), own.size(1), self._kept - found.features)
-            waves = own[:, :, own.size(2) - self.waves :]
-            groups.append(torch.cat([*parts, padding, waves], dim=2))
-        return groups[0] if len(groups) == 1 else torch.cat(groups)
+        parts = []
+        for part, column in found.parts:
+            if column is None:
+                parts.append(weight[:, :, plain : plain + _width(part)])
+                plain += _width(part)
+            else:
+                rows = tables[column][members, : _width(part)]  # (M', C, SIZE)
+                parts.append(torch.bmm(weight[:, :, self._span(column)], rows.mT))
+        padding = weight.new_zeros(*weight.shape[:2], self._kept - found.features)
+        waves = weight[:, :, weight.size(2) - self.waves :]
+        return torch.cat([*parts, padding, waves], dim=2)
 
     def collect(self, gradient: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the gradient of the first weights and of the tables, given that of expand().
@@ -149,24 +156,40 @@ class FirstLayer:
             name: torch.zeros_like(first(table, weight.size(0)))
             for name, table in self.tables.items()
         }
-        names = list(self.tables)
         groups = []
         for line, members in self._groups(weight, 0):
-            found, own, given = self._lines[line], weight[members], gradient[members]
-            plain, embedded = [], []
-            for part, column in found.parts:
-                if column is None:
-                    plain.append(given[:, :, part])
-                    continue
-                name, of_block = names[column], given[:, :, part]  # (M'', H, C)
-                rows = self.tables[name][members, : _width(part)]
-                embedded.append(torch.bmm(of_block, rows))
-                of_rows = torch.bmm(of_block.mT, own[:, :, self._span(column)])
-                of_tables[name][members, : _width(part)] = of_rows
-            padding = own.new_zeros(own.size(0), own.size(1), self._plain - found.plain)
-            waves = given[:, :, given.size(2) - self.waves :]
-            groups.append(torch.cat([*plain, padding, *embedded, waves], dim=2))
-        return groups[0] if len(groups) == 1 else torch.cat(groups), of_tables
+            own = {name: table[members] for name, table in of_tables.items()}
+            groups.append(
+                self._collect_group(line, gradient[members], weight[members], own, members)
+            )
+        return _joined(groups), of_tables
+
+    def _collect_group(
+        self,
+        line: int,
+        gradient: Tensor,
+        weight: Tensor,
+        of_tables: Mapping[str, Tensor],
+        members: slice,
+    ) -> Tensor:
+        """Return the gradient of the first weights of folds with the same columns.
+
+        The gradients of their tables are written to of_tables.
+        """
+        found, names = self._lines[line], list(self.tables)
+        plain, embedded = [], []
+        for part, column in found.parts:
+            given = gradient[:, :, part]  # (M', H, C)
+            if column is None:
+                plain.append(given)
+                continue
+            name, size = names[column], _width(part)
+            embedded.append(torch.bmm(given, self.tables[name][members, :size]))
+            of_rows = torch.bmm(given.mT, weight[:, :, self._span(column)])
+            of_tables[name][:, :size] = of_rows
+        padding = weight.new_zeros(*weight.shape[:2], self._plain - found.plain)
+        waves = gradient[:, :, gradient.size(2) - self.waves :]
+        return torch.cat([*plain, padding, *embedded, waves], dim=2)
 
     def wave_gradients(self, embedded: Embedded, delta: Tensor) -> dict[str, Tensor]:
         """Return the gradients of the waves' tensors by name, given that of their outputs.
@@ -268,3 +291,7 @@ def _size(rows: Rows, fold: int, column: int) -> int:
 
 def _width(part: slice) -> int:
     return int(part.stop) - int(part.start)
+
+
+def _joined(groups: Sequence[Tensor]) -> Tensor:
+    return groups[0] if len(groups) == 1 else torch.cat(list(groups))

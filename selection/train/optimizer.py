@@ -337,16 +337,20 @@ class Adam(Optimizer):
         self.steps = torch.zeros_like(self.rate, dtype=torch.float64)
         # In place, because a captured graph holds the address.
         self.first, self.second = torch.empty_like(self.rate), torch.empty_like(self.rate)
-        # Room for the largest parameter: to allocate it anew may cost as much as to compute.
-        self._room = like.new_empty(0)
 
     def watch(self, layers: Sequence[Layer]) -> None:
         super().watch(layers)
         self._make_room()
 
     def _make_room(self) -> None:
+        """Give all parameters one place to compute in, as a third state.
+
+        To allocate it anew may cost as much as to compute.
+        """
         sizes = [learned.states[0].numel() for learned in self._learned.values()]
-        self._room = self.rate.new_empty(max(sizes))
+        room = self.rate.new_empty(max(sizes))
+        for learned, size in zip(self._learned.values(), sizes, strict=True):
+            learned.states[2:] = [room[:size].view(learned.states[0].shape)]
 
     def keep(self, members: Tensor) -> None:
         super().keep(members)
@@ -382,7 +386,7 @@ class Adam(Optimizer):
             square.addcmul_(gradient, gradient, value=rest2)
         else:
             square.addcmul_(gradient * rest2, gradient)
-        spread = self._room[: square.numel()].view(square.shape)
+        spread = first(states[2], members)
         torch.sqrt(square, out=spread).div_(first(self.second, members)).add_(epsilon)
         torch.mul(mean, first(self.first, members), out=gradient)
         parameter.sub_(gradient.div_(spread))

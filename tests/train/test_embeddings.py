@@ -70,10 +70,7 @@ def test_waves_in_float32_are_those_in_float64(kind: NumericEmbedding) -> None:
         rounded.waves.double(), exact.waves, rtol=0, atol=2e-3, equal_nan=True
     )
     given = rounded.angles.double()
-    if kind == "pbld":
-        truth = given.cos()
-    else:
-        truth = torch.cat([given.cos(), given.sin()], dim=2)
+    truth = given.cos() if kind == "pbld" else torch.cat([given.cos(), given.sin()], dim=2)
     torch.testing.assert_close(rounded.waves.double(), truth, rtol=0, atol=3e-7, equal_nan=True)
 
 

@@ -334,15 +334,16 @@ def test_everything_at_once_equals_plain_torch(optimizer: str) -> None:
     assert_equal_to_reference(settings, make_folds(is_shared=False), "cross_entropy")
 
 
-def make_table_folds(classes: int) -> list[FoldData]:
-    """Return folds of 3 numbers, an indicator, and columns of up to 3, 9 and 12 categories.
+def make_table_folds(classes: int, alike: int = 1) -> list[FoldData]:
+    """Return folds of 2 numbers, an indicator, and columns of up to 3, 9 and 12 categories.
 
-    Folds know unequal numbers of categories.
+    Folds know unequal numbers of categories, but as many as `alike` begin with the same.
     """
     rng = np.random.default_rng(0)
     folds = []
-    for number, fold in enumerate(make_folds(classes=classes, features=3, is_shared=False, seed=1)):
-        numbers = fold.features[:, :2] if number == 1 else fold.features[:, 1:]
+    for index, fold in enumerate(make_folds(classes=classes, features=3, is_shared=False, seed=1)):
+        numbers = fold.features[:, :2] if index == 1 else fold.features[:, 1:]
+        number = max(0, index + 1 - alike)
         sizes = (3, 9 - number, 12 - number % 2)
         codes = [rng.integers(0, size + 1, len(numbers)) for size in sizes]
         blocks = [np.eye(size + 1)[own][:, :size] for size, own in zip(sizes, codes, strict=True)]
@@ -371,6 +372,16 @@ def test_embeddings_equal_plain_torch(
         make_setting(embedding_scale=1.0, **options),
     ]
     assert_equal_to_reference(settings, make_table_folds(classes), METRICS[classes])
+
+
+@pytest.mark.parametrize("numbers", ["none", "pbld"])
+@pytest.mark.parametrize("alike", [2, 3])
+def test_folds_with_the_same_categories_equal_plain_torch(alike: int, numbers: Any) -> None:
+    settings = [
+        make_setting(category_embedding=True, numeric_embedding=numbers, embedding_scale=scale)
+        for scale in (0.1, 0.5)
+    ]
+    assert_equal_to_reference(settings, make_table_folds(3, alike), "cross_entropy")
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
