@@ -27,6 +27,7 @@ from selection.metrics import METRICS
 from selection.study.fields import HeldOutColumn, ProvenanceSection, StudySections
 from selection.study.hyperparameters import CONSTANT_FIELDS, SPACE_SECTIONS, OwnSpaceFields
 from selection.study.pruners import OPTIONS
+from selection.study.recipes import FROM_ROWS, RECIPES
 from selection.study.schedules import SCHEDULES
 
 DOCS = Path(__file__).parent
@@ -91,11 +92,35 @@ def _key_row(section: type[BaseModel], name: str, schema: Mapping[str, Any]) -> 
     default = (
         "required"
         if field.is_required()
-        else _default(field.get_default(call_default_factory=True))
+        else _by_recipe(section, name) or _default(field.get_default(call_default_factory=True))
     )
     searchable = ["" if name in CONSTANT_FIELDS else "yes"] if section in SPACE_SECTIONS else []
     meaning = " ".join(str(field.description).split())
     return _row(f"`{name}`", _type(schema), default, *searchable, meaning)
+
+
+def _by_recipe(section: type[BaseModel], name: str) -> str:
+    """Return the default of a key that recipes fill in, "" for another."""
+    title = _title_of(section)
+    usual = section.model_fields[name].get_default(call_default_factory=True)
+    shown = {}
+    for recipe, values in RECIPES.items():
+        own = values.constants if title == "space" else values.sections.get(title, {})
+        if name in own or name in FROM_ROWS.get(title, ()):
+            shown[recipe] = _default(own[name]) if name in own else "follows from the rows"
+    if not shown:
+        return ""
+    return "; ".join(
+        f"{recipe}: {shown.get(recipe) or _default(usual) or 'none'}" for recipe in RECIPES
+    )
+
+
+def _title_of(section: type[BaseModel]) -> str:
+    """Return the name of a section in a study file, "" for one without."""
+    if section is OwnSpaceFields:
+        return "space"
+    fields = StudySections.model_fields.items()
+    return next((name for name, key in fields if _section(key.annotation) is section), "")
 
 
 def _default(value: Any) -> str:
