@@ -22,7 +22,7 @@ from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.study.activations import ActivationName
 from selection.study.setting import NumericEmbedding
 from selection.train.embeddings import OUTPUTS, WAVES, extra_inputs
-from selection.train.weights import WaveWeights, decode_weights, encode_weights
+from selection.train.weights import MemberForm, WaveWeights, decode_weights, encode_weights
 
 FORMAT = "selection-model"
 VERSION = 1
@@ -89,7 +89,14 @@ class _Member(_Part):
     sizes: list[int] = Field(min_length=2)
     preparation: _Preparation
     activation: ActivationName | None = None
+    parametric_activation: bool = False
+    numeric_embedding: NumericEmbedding = "none"
     count: int = Field(default=1, ge=1)
+
+    @property
+    def form(self) -> MemberForm:
+        layers = len(self.sizes) - 1
+        return MemberForm(layers, self.parametric_activation, self.numeric_embedding)
 
 
 class _Weights(_Part):
@@ -110,8 +117,6 @@ class _Document(_Part):
 
     study: str
     activation: ActivationName
-    parametric_activation: bool = False
-    numeric_embedding: NumericEmbedding = "none"
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]
@@ -137,7 +142,7 @@ class _Document(_Part):
             if not set(own.indicators) <= set(range(width)):
                 raise ValueError(f"indicators of the columns {own.indicators}")
             inputs = width + len(own.indicators) + sum(map(len, own.categories.values()))
-            inputs += width * extra_inputs(self.numeric_embedding)
+            inputs += width * extra_inputs(member.numeric_embedding)
             if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
                 raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
 
@@ -147,18 +152,15 @@ def encode_model(
 ) -> tuple[dict[str, Any], bytes]:
     """Return the document and the safetensors file of a model; facts are what else it says."""
     weights = encode_weights([member.layers for member in members], {"format": FORMAT})
-    waves = members[0].layers[0].waves
-    is_parametric = any(layer.mix is not None for member in members for layer in member.layers)
     document = {
         "format": FORMAT,
         "version": ENSEMBLE_VERSION if any(map(_own_facts, members)) else VERSION,
         **facts,
-        **({"parametric_activation": True} if is_parametric else {}),
-        **({} if waves is None else {"numeric_embedding": "pl" if waves.phase is None else "pbld"}),
         "members": [
             {
                 "sizes": _sizes(member),
                 "preparation": preparation_to_json(member.preparation),
+                **_learned_facts(member),
                 **_own_facts(member),
             }
             for member in members
@@ -183,12 +185,7 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
         checked.check()
         if sha256(weights).hexdigest() != checked.weights.sha256:
             raise ValueError(f"other bytes in {WEIGHTS_FILE} than the document says")
-        layers = decode_weights(
-            weights,
-            [len(member.sizes) - 1 for member in checked.members],
-            is_parametric=checked.parametric_activation,
-            numeric_embedding=checked.numeric_embedding,
-        )
+        layers = decode_weights(weights, [member.form for member in checked.members])
         members = [
             ModelMember(
                 preparation_from_json(member["preparation"]),
@@ -242,6 +239,16 @@ def load_model(folder: str | Path) -> AnyModel:
     if not isinstance(document, dict):
         raise ExportError(ErrorDetail(where, "a model must be whole", "no JSON object", ANEW))
     return decode_model(document, weights, where)
+
+
+def _learned_facts(member: ModelMember) -> dict[str, Any]:
+    """Return which tensors a member has beside weights and biases; {} without any."""
+    facts: dict[str, Any] = {}
+    if any(layer.mix is not None for layer in member.layers):
+        facts["parametric_activation"] = True
+    if (waves := member.layers[0].waves) is not None:
+        facts["numeric_embedding"] = "pl" if waves.phase is None else "pbld"
+    return facts
 
 
 def _own_facts(member: ModelMember) -> dict[str, Any]:
