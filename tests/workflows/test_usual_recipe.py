@@ -1,4 +1,4 @@
-"""What a study gives that names its data and no more: better than the linear model, or a warning."""
+"""A study that names its data and no more does better than the linear model, or warns."""
 
 from __future__ import annotations
 
