@@ -163,10 +163,11 @@ INTRO = """# Tables
 How good is a study file of five lines? A fifth of each table is held out, three times; every method
 has the same training rows and the same cores, and nothing was chosen on the held-out rows. Ours
 searches the space of `recipe = "tabular"` with 5 folds, corrects the winner's score, and opens the
-held-out rows once. "Plain" is what this project trained before it had recipes: AdamW at a constant
-rate, 40 epochs, the last one. RealMLP is pytabkit's, with its tuned defaults and an ensemble of 5
-folds. Boosting is scikit-learn's; tuned, it searches with Optuna for as long as ours took.
-`make tables` measures it again; [tables.csv](tables.csv) has every number.
+held-out rows once; with "ensemble" the same sweep is read by `[selection] rule = "ensemble"`.
+"Plain" is what this project trained before it had recipes: AdamW at a constant rate, 40 epochs, the
+last one. RealMLP is pytabkit's, with its tuned defaults and an ensemble of 5 folds. Boosting is
+scikit-learn's; tuned, it searches with Optuna for as long as ours took. `make tables` measures it
+again; [tables.csv](tables.csv) has every number.
 """
 
 
