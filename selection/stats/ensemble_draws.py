@@ -59,12 +59,12 @@ def draw_ensembles(
     draws = draw_out_of_bag(rows, stages, alone.choose, bootstraps, seed, competitors)
     may = np.concatenate(alone.survivors)[:, complete]
     chosen, scores = draws.chosen.copy(), draws.scores.copy()
-    rival = np.concatenate(alone.gains)
+    alone_gains = np.concatenate(alone.gains)
     first = 0
     for weights in bootstrap_counts(len(rows.targets), rows.groups, bootstraps, seed, rows.run):
         lines = slice(first, first + len(weights))
         counts, in_bag = select(library, weights, may[lines])
-        wins = ~(rival[lines] > alone.sign * in_bag)
+        wins = ~(alone_gains[lines] > alone.sign * in_bag)
         own = np.flatnonzero(wins) + first
         chosen[own] = complete[counts[wins].argmax(axis=1)]
         scores[own] = library.pooled_scores(counts[wins], weights[wins] == 0)

@@ -29,7 +29,6 @@ def choose_ensemble(
 
     None without a complete trial.
     """
-
     return ensemble_of(members_to_choose(spec, trials), rows, recalled(study, records))
 
 

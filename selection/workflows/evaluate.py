@@ -243,7 +243,8 @@ def seed_models(model: AnyModel) -> list[AnyModel]:
     """Return what each seed of a refit_ensemble makes alone; none of other models."""
     if model.document["model"] != "refit_ensemble":
         return []
-    seeds = len(model.members) // len(model.document.get("trials", "1"))
+    trials = len(model.document.get("trials", {})) or 1
+    seeds = len(model.members) // trials
     return [make_model(model.document, model.members[seed::seeds]) for seed in range(seeds)]
 
 
