@@ -27,7 +27,7 @@ from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device
 from selection.workflows import nested_cv
 from selection.workflows.assess import assess_study
-from selection.workflows.evaluate import final_models, seed_models
+from selection.workflows.final_models import final_models, seed_models
 from tests.command_line import Cli
 from tests.sweep_bench import Bench, make_spec
 
