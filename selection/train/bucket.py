@@ -26,7 +26,8 @@ from selection.train.first_layer import FirstLayer, is_embedded
 from selection.train.initial import initial_layer
 from selection.train.loss import TrainingLoss
 from selection.train.moving import Moving, moves_dropout
-from selection.train.optimizer import Layer, make_optimizer
+from selection.train.optimizer import Layer
+from selection.train.optimizers import make_optimizer
 from selection.train.products import add_product, affine, first
 from selection.train.schedules import Clock
 
