@@ -42,17 +42,17 @@ def make_ensemble(
         CountedTrial(trial, count) for trial, count in zip(trials, counts, strict=True) if count
     ]
     chosen.sort(key=lambda each: (-each.count, each.trial.number))
-    leading = chosen[0].trial
+    first = chosen[0].trial
     if len(chosen) == 1:
-        return leading
+        return first
     return Ensemble(
-        number=leading.number,
-        state=leading.state,
-        params=leading.params,
-        cohort=leading.cohort,
+        number=first.number,
+        state=first.state,
+        params=first.params,
+        cohort=first.cohort,
         value=mean_over_folds(np.asarray(fold_scores)),
         fold_scores=tuple(fold_scores),
-        epochs=leading.epochs,
+        epochs=first.epochs,
         counted=tuple(chosen),
     )
 

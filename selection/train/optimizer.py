@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from selection.study.setting import Setting
-from selection.train.first_layer import FirstLayer
+from selection.train.input_embeddings import InputEmbeddings
 from selection.train.products import first, gradient_of
 
 # What clip_grad_norm_ adds to a norm.
@@ -36,7 +36,7 @@ class Layer:
     bias: Tensor
     scale: Tensor | None = None
     mix: Tensor | None = None
-    embeddings: FirstLayer | None = None
+    embeddings: InputEmbeddings | None = None
 
 
 @dataclass(eq=False)
