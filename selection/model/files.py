@@ -1,7 +1,7 @@
 """A final model as files: a JSON document that says what its safetensors file means.
 
-Made by final.py, kept in the record, written by export.py and read back by load_model. Nothing in a
-model can be run; what does not fit together is refused.
+Made by final_models.py, kept in the record, written by export.py and read back by load_model.
+Nothing in a model can be run; what does not fit together is refused.
 """
 
 from __future__ import annotations

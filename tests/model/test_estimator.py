@@ -422,7 +422,7 @@ def test_an_ensemble_that_rules_a_class_out_has_finite_logits() -> None:
 
 @pytest.mark.parametrize("name", ["numbers", "holes", "text", "values", "class_ensemble"])
 def test_a_trained_model_predicts_what_plain_torch_would(name: str) -> None:
-    # As final.py makes models: the same preparation, the same engine, the same rows.
+    # As final_models.py makes models: the same preparation, the same engine, the same rows.
     case = make_case(name)
     searched = {"width": 6, "learning_rate": 0.05}
     spec = make_spec(case.recipe, space=searched, training={"batch_size": 8, "epochs": 3})

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from selection.data.prepare import Appended, FoldData
+from selection.data.prepare import AppendedColumns, FoldData
 from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
@@ -357,7 +357,7 @@ def make_table_folds(classes: int, alike: int = 1) -> list[FoldData]:
         blocks = [np.eye(size + 1)[own][:, :size] for size, own in zip(sizes, codes, strict=True)]
         indicator = rng.integers(0, 2, (len(numbers), 1))
         features = np.ascontiguousarray(np.hstack([numbers, indicator, *blocks]))
-        appended = Appended(indicators=1, categories=sizes)
+        appended = AppendedColumns(indicators=1, categories=sizes)
         folds.append(dataclasses.replace(fold, features=features, appended=appended))
     return folds
 

@@ -1,4 +1,4 @@
-"""A study that names its data and no more does better than the linear model, or warns."""
+"""What a study that names only its data gives: better than the linear model, or a warning."""
 
 from __future__ import annotations
 
