@@ -54,6 +54,23 @@ class LayerWeights:
         return {name: part for name, part in parts.items() if part is not None}
 
 
+@dataclass(frozen=True)
+class Form:
+    """Say which tensors a member has: of how many layers, and of what beside their weights."""
+
+    layers: int
+    parametric_activation: bool = False
+    numeric_embedding: NumericEmbedding = "none"
+
+
+def form_of(layers: Sequence[LayerWeights]) -> Form:
+    """Return the form of a member."""
+    is_parametric = any(layer.mix is not None for layer in layers)
+    if (waves := layers[0].waves) is None:
+        return Form(len(layers), is_parametric)
+    return Form(len(layers), is_parametric, "pl" if waves.phase is None else "pbld")
+
+
 def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
     """Return the members of a model as the bytes of a safetensors file."""
     tensors = {}
@@ -64,26 +81,20 @@ def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
     return bytes(save(tensors, dict(metadata)))
 
 
-def decode_weights(
-    content: bytes,
-    depths: Sequence[int],
-    *,
-    is_parametric: bool = False,
-    numeric_embedding: NumericEmbedding = "none",
-) -> list[list[LayerWeights]]:
-    """Return the members of a safetensors file, given the number of layers of each.
+def decode_weights(content: bytes, forms: Sequence[Form]) -> list[list[LayerWeights]]:
+    """Return the members of a safetensors file, given the form of each.
 
     Raises: ValueError if the file is damaged, lacks a tensor or has an extra one.
     """
     try:
         tensors = {name: part.astype(np.float32) for name, part in load(content).items()}
         members = []
-        for index, depth in enumerate(depths):
-            mixes = ["mix"] if is_parametric else []
-            named = [[f"member_{index}.layer_{layer}.", *mixes] for layer in range(depth - 1)]
-            named.append([f"member_{index}.layer_{depth - 1}."])
+        for index, form in enumerate(forms):
+            mixes = ["mix"] if form.parametric_activation else []
+            named = [[f"member_{index}.layer_{layer}.", *mixes] for layer in range(form.layers - 1)]
+            named.append([f"member_{index}.layer_{form.layers - 1}."])
             layers = [_layer(tensors, start, names) for start, *names in named]
-            waves = _WAVES[numeric_embedding]
+            waves = _WAVES[form.numeric_embedding]
             if waves:
                 own = {name: tensors[f"member_{index}.layer_0.{name}"] for name in waves}
                 layers[0] = replace(layers[0], waves=WaveWeights(**own))
