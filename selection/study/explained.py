@@ -32,13 +32,15 @@ def explain(given: Mapping[str, Any], read: StudySpec, final: StudySpec) -> list
     """Return what trials depend on.
 
     given is the content of the study file, read the study as it was read from that, final the
-    study once its rows are known. Values that are absent (no list, no column) are left out.
+    study once its rows are known. Values that are absent (no list, no column), or whose place
+    [space] takes, are left out.
     """
     filled, before, after = fill_in(given), read.to_json(), final.to_json()
     explained = []
     for section in SECTIONS:
         for key, value in after[section].items():
-            if value in (None, [], {}):
+            is_replaced = section in ("model", "training") and key in after["space"]
+            if is_replaced or value in (None, [], {}):
                 continue
             origin: Origin = "default"
             if key in given.get(section, {}):

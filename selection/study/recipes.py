@@ -26,6 +26,8 @@ FROM_ROWS: Mapping[str, tuple[str, ...]] = {
 # Epochs are such that this many updates are taken in a fold, but at least and at most so many.
 UPDATES = 1_600
 FEWEST_EPOCHS, MOST_EPOCHS = 20, 400
+# What the default space searches where the file asks for SGD: the rates of AdamW are too low.
+SGD_RATES: Mapping[str, Any] = {"low": 0.01, "high": 1.0, "log": True}
 
 
 @dataclass(frozen=True)
@@ -112,7 +114,7 @@ def fill_in(content: Mapping[str, Any]) -> dict[str, Any]:
         return filled
     filled.setdefault("recipe", name)
     recipe = RECIPES[name]
-    if "space" not in filled and _trials(filled) > 1 and recipe.space:
+    if "space" not in filled and _is_searched(filled) and recipe.space:
         filled["space"] = _default_space(filled, recipe)
     space = filled.setdefault("space", {})
     if not isinstance(space, dict):
@@ -140,7 +142,7 @@ def fill_in_rows(content: Mapping[str, Any], facts: RecipeFacts) -> dict[str, An
         training["batch_size"] = usual_batch_size(rows)
     if training.get("epochs") is None:
         batch = space.get("batch_size", training["batch_size"])
-        training["epochs"] = usual_epochs(rows, batch if isinstance(batch, int) else 256)
+        training["epochs"] = usual_epochs(rows, _largest(batch))
     return filled
 
 
@@ -166,21 +168,36 @@ def usual_epochs(rows: int, batch_size: int) -> int:
 _BATCH_SIZES = ((400, 16), (1_000, 32), (4_000, 64), (10_000, 128), (50_000, 256))
 
 
-def _trials(content: Mapping[str, Any]) -> int:
+def _largest(entry: Any) -> int:
+    """Return the largest value that a checked entry of [space] allows."""
+    if not isinstance(entry, Mapping):
+        return int(entry)
+    return int(max(entry["choices"]) if "choices" in entry else entry["high"])
+
+
+def _is_searched(content: Mapping[str, Any]) -> bool:
+    """Say whether a study has more than one trial, and no grid, which no recipe can know."""
     search = content.get("search")
-    trials = search.get("trials", 24) if isinstance(search, Mapping) else 24
-    return trials if isinstance(trials, int) else 24
+    if not isinstance(search, Mapping):
+        return True
+    trials = search.get("trials")
+    return search.get("sampler") != "grid" and not (isinstance(trials, int) and trials <= 1)
 
 
 def _default_space(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]:
-    """Return the recipe's space without what the file has fixed, or what its metric has no use for.
+    """Return the recipe's space without what the file has fixed, or what it has no use for.
 
     Smoothed labels help to name the right class; they spoil chances and their order.
     """
-    fixed: set[str] = set()
+    own: dict[str, Any] = {}
     for section in ("model", "training"):
         table = content.get(section)
-        fixed |= set(table) if isinstance(table, Mapping) else set()
+        own |= table if isinstance(table, Mapping) else {}
+    fixed = set(own)
+    if own.get("hidden_layers") == 0:
+        fixed |= {"width", "dropout"}
+    if own.get("optimizer") == "adam":
+        fixed.add("weight_decay")
     search = content.get("search")
     metric = search.get("metric", DEFAULT_METRIC) if isinstance(search, Mapping) else DEFAULT_METRIC
     if not _counts_classes(metric):
@@ -190,6 +207,8 @@ def _default_space(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]
     if _stated_optimizer(content) == "adam":
         fixed.add("weight_decay")
     space = {name: entry for name, entry in recipe.space.items() if name not in fixed}
+    if own.get("optimizer") == "sgd":
+        space["learning_rate"] = SGD_RATES
     return copy.deepcopy(space)
 
 
@@ -213,7 +232,7 @@ def _fitting(values: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str,
     for table in (model, training, space):
         own |= table if isinstance(table, dict) else {}
     left_out: set[str] = set()
-    if any(_has_lists(own.get(name)) for name in ("width", "dropout")):
+    if _has_lists(own.get("width")):
         left_out.add("hidden_layers")
     if own.get("optimizer") != "adamw":
         left_out.add("learning_rate")
@@ -225,7 +244,7 @@ def _fitting(values: Mapping[str, Any], content: Mapping[str, Any]) -> dict[str,
 
 
 def _has_lists(entry: Any) -> bool:
-    """Say whether an entry of [space] gives a value for each layer, which sets their number."""
+    """Say whether an entry of [space] gives a width for each layer, which sets their number."""
     choices = entry.get("choices") if isinstance(entry, dict) else None
     options = choices if isinstance(choices, list) else [entry]
     return any(isinstance(each, list | tuple) for each in options)

@@ -28,13 +28,20 @@ from selection.data.folds import (
 )
 from selection.data.prepare import prepare_folds
 from selection.data.scale_check import check_scale
-from selection.errors import DISTRIBUTION, DataError, ErrorDetail, StudyStateError, location_name
+from selection.errors import (
+    DISTRIBUTION,
+    DataError,
+    ErrorDetail,
+    StudyStateError,
+    location_name,
+    show,
+)
 from selection.search import judged_epochs
 from selection.stats.scores import compact, reduce_outputs
 from selection.store.evidence import RowFacts
 from selection.store.records import Records
 from selection.store.study_record import StudyRecord
-from selection.study.changes import RECORDED, differences
+from selection.study.changes import RECORDED, Difference, differences
 from selection.study.data_facts import DataFacts
 from selection.study.recipes import RecipeFacts
 from selection.study.spec import StudySpec, most_features
@@ -58,6 +65,8 @@ UNRECORDED = (
     "search.max_consecutive_failures",
     "training.diagnostics",
 )
+# What a recipe may have made of the number of rows.
+ROWS_DECIDE = ("training.batch_size", "training.epochs")
 # Where a study trains is said anew by every run.
 WHERE = "run."
 PACKAGES = (DISTRIBUTION, "torch", "optuna", "scikit-learn", "numpy")
@@ -185,18 +194,25 @@ def enter_study(
         for each in changed
         if each.key not in (*UNRECORDED, *RECORDED) and not each.key.startswith(WHERE)
     ]
-    if fixed:
-        raise StudyStateError(
-            ErrorDetail(
-                f"study {spec.name}",
-                "a study that has begun keeps its file",
-                "; ".join(map(str, fixed)),
-                "Give the changed study another name (--name), or put the file back.",
-            )
-        )
+    if any(each.key not in ROWS_DECIDE for each in fixed):
+        raise _changed_file(study, fixed)
+    # Where more rows have changed what the recipe fills in, the rows are what has changed.
     check_rows(study, data)
+    if fixed:
+        raise _changed_file(study, fixed)
     recorded = [each for each in changed if each.key in RECORDED]
     return records.keep_file(study, spec, recorded) if changed else study
+
+
+def _changed_file(study: StudyRecord, fixed: Sequence[Difference]) -> StudyStateError:
+    """Return the error of a file that changed; another recipe explains all that it fills in."""
+    recipes = [each for each in fixed if each.key == "recipe"]
+    hint = "Give the changed study another name (--name), or put the file back."
+    if recipes:
+        hint = f"Write recipe = {show(recipes[0].before)} to go on, or use another name (--name)."
+    rule = "a study that has begun keeps its file"
+    got = "; ".join(map(str, recipes or fixed))
+    return StudyStateError(ErrorDetail(f"study {study.name}", rule, got, hint))
 
 
 def check_rows(study: StudyRecord, data: StudyData) -> None:

@@ -242,3 +242,30 @@ def test_what_was_changed_is_in_every_report(cli: Cli) -> None:
 def exported_card(cli: Cli, folder: str) -> str:
     assert cli("export", "more", "--to", folder).code == 0
     return (Path(folder) / "MODEL_CARD.md").read_text().replace("\\", "")
+
+
+@pytest.mark.usual_recipe
+def test_other_rows_are_named_where_they_would_have_other_epochs(cli: Cli) -> None:
+    rows = [f"{number},{number % 7},{number % 2}\n" for number in range(1_000)]
+    Path("t.csv").write_text("".join(["a,b,y\n", *rows[:400]]))
+    Path("s.toml").write_text(
+        'name = "s"\n[data]\npath = "t.csv"\ntarget = "y"\n[model]\nhidden_layers = 0\n'
+        "[search]\ntrials = 1\n[cv]\nfolds = 2\n[assessment]\nbaselines = []\n"
+    )
+    assert cli("run", "s.toml").code == 0
+    Path("t.csv").write_text("".join(["a,b,y\n", *rows]))
+    done = cli("run", "s.toml")
+    assert "a study that has begun keeps its rows and folds" in done.err
+    # With the rows of then, it is the file that has changed.
+    Path("t.csv").write_text("".join(["a,b,y\n", *rows[:400]]))
+    assert "got training.epochs: " in cli("run", "s.toml", "--set", "training.epochs=2").err
+
+
+@pytest.mark.usual_recipe
+def test_a_study_from_before_there_were_recipes_is_told_its_recipe(cli: Cli) -> None:
+    assert cli("run", write_study(2), "--set", "recipe=book").code == 0
+    done = cli("run", "study.toml", "--set", "recipe=tabular")
+    assert done.err == (
+        'study more: a study that has begun keeps its file, but got recipe: "book" -> "tabular". '
+        'Write recipe = "book" to go on, or use another name (--name).\n'
+    )

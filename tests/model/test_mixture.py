@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from selection.model.estimator import AnyModel
 from selection.model.files import decode_model, load_model
 from selection.model.mixture import Part, mix
 from selection.model.onnx_graph import encode_onnx
+from selection.train.weights import WaveWeights
 from tests.model.test_estimator import PARTS, Case, make_case
 
 TRAINING = {
@@ -85,6 +87,65 @@ def test_the_graph_gives_the_same_outputs(name: str) -> None:
     np.testing.assert_allclose(found, model.outputs(*case.inputs()), rtol=1e-5, atol=1e-5)
     facts = session.get_modelmeta().custom_metadata_map
     assert json.loads(facts["trials"]) == {"4": 3, "2": 1}
+
+
+@pytest.mark.parametrize("numbers", [("none", "pbld"), ("pbld", "none"), ("pl", "pbld")])
+@pytest.mark.parametrize("name", ["numbers", "values"])
+def test_trials_may_differ_in_embeddings_and_in_shares_of_their_activation(
+    name: str, numbers: tuple[str, str]
+) -> None:
+    parts = [
+        part(name, 4, "tanh", 3, widths=(7, 5), is_parametric=numbers[0] == "none"),
+        part(name, 2, "relu", 1, widths=(4,), is_parametric=True),
+    ]
+    parts = [embedded(case, kind, each) for (case, each), kind in zip(parts, numbers, strict=True)]
+    case = parts[0][0]
+    document, weights = mix([each for _, each in parts])
+    assert document["version"] == 2
+    model = decode_model(json.loads(json.dumps(document)), weights, "here")
+    found = model.outputs(*case.inputs())
+    if model.class_names:
+        first, second = (np.exp(chances_of(one, case)) for _, one in parts)
+        wanted = np.log(0.75 * first + 0.25 * second)
+    else:
+        first, second = (one.model.outputs(*case.inputs()) for _, one in parts)
+        wanted = 0.75 * first + 0.25 * second
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+    session = onnxruntime.InferenceSession(encode_onnx(model), providers=["CPUExecutionProvider"])
+    (graph, *_) = session.run(None, {"features": case.inputs()[0]})
+    np.testing.assert_allclose(graph, found, rtol=1e-5, atol=1e-5)
+    # What one says of itself alone is not said of the other.
+    member = next(each for each in document["members"] if "numeric_embedding" in each)
+    member.pop("numeric_embedding")
+    with pytest.raises(ExportError):
+        decode_model(document, weights, "here")
+
+
+def embedded(case: Case, kind: str, each: Part) -> tuple[Case, Part]:
+    """Return a case whose numeric columns are embedded as well, by weights that are drawn."""
+    if kind == "none":
+        return case, each
+    rng = np.random.default_rng(9)
+    columns, count, outputs = (case.recipe.columns, *((16, 3) if kind == "pbld" else (8, 4)))
+
+    def draw(*shape: int) -> Any:
+        return (0.3 * rng.normal(size=shape)).astype(np.float32)
+
+    waves = WaveWeights(
+        draw(columns, count),
+        draw(columns * outputs, 16),
+        draw(columns * outputs),
+        draw(columns, count) if kind == "pbld" else None,
+    )
+    members = []
+    for member in case.members:
+        first, *others = member.layers
+        kept = first.weight if kind == "pbld" else first.weight[:, columns:]
+        wide = np.hstack([kept, draw(len(kept), columns * outputs)])
+        layers = (replace(first, weight=wide, waves=waves), *others)
+        members.append(replace(member, layers=layers))
+    case = replace(case, members=tuple(members))
+    return case, Part(case.model, each.count)
 
 
 def test_a_mixture_returns_from_its_files(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from selection.errors import StudyFileError
 from selection.study.explained import explain
 from selection.study.recipes import RecipeFacts, usual_batch_size, usual_epochs
 from selection.study.spec import StudySpec, parse_study
@@ -125,3 +126,42 @@ def test_each_value_is_explained() -> None:
     assert origins["data", "categorical"] == "rows"
     assert origins["model", "init"] == "default"
     assert origins["space", "width"] == "recipe"
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+def test_the_default_space_goes_with_the_optimizer_of_the_file(optimizer: str) -> None:
+    spec = finished(minimal(training={"optimizer": optimizer}))
+    assert ("weight_decay" in spec.space) == (optimizer != "adam")
+    # Trial 0 has the usual rate of its optimizer.
+    usual = {"sgd": 0.1, "adam": 0.001, "adamw": 0.002}[optimizer]
+    assert spec.setting(spec.default).learning_rate == usual
+
+
+def test_without_hidden_layers_nothing_of_them_is_searched() -> None:
+    spec = finished(minimal(model={"hidden_layers": 0}))
+    assert not {"width", "dropout"} & set(spec.space)
+
+
+def test_a_dropout_for_each_layer_meets_the_layers_of_the_recipe() -> None:
+    spec = finished(minimal(search={"trials": 1}, space={"dropout": [0.1, 0.2]}))
+    assert spec.setting({}).dropout == (0.1, 0.2)
+
+
+def test_a_grid_without_space_is_told_that_it_has_none() -> None:
+    with pytest.raises(StudyFileError, match="constants only") as caught:
+        finished(minimal(search={"sampler": "grid"}))
+    assert len(caught.value.details) == 1
+
+
+@pytest.mark.parametrize("entry", [{"choices": [16, 64]}, {"low": 16, "high": 64}])
+def test_the_largest_batches_that_are_searched_decide_the_epochs(entry: dict[str, Any]) -> None:
+    spec = finished(minimal(space={"batch_size": entry}))
+    assert spec.sections.training.epochs == usual_epochs(800, 64)
+
+
+def test_what_the_space_replaces_is_not_explained() -> None:
+    content = minimal(space={"batch_size": {"choices": [16, 64]}})
+    read = parse_study(content, "s.toml")
+    keys = [(each.section, each.key) for each in explain(content, read, read.with_rows(FACTS))]
+    assert ("space", "batch_size") in keys
+    assert ("training", "batch_size") not in keys
