@@ -102,6 +102,17 @@ def summary(found: pd.DataFrame) -> list[str]:
     return lines
 
 
+def measured(found: pd.DataFrame) -> list[str]:
+    """Return how much of the whole has been measured, where it is not all of it."""
+    counts = found.groupby("method").size()
+    whole = len(NAMES) * SPLITS
+    open_ones = {name: int(counts.get(name, 0)) for name in ORDER if counts.get(name, 0) < whole}
+    if not open_ones:
+        return []
+    shown = ", ".join(f"{name} {count}" for name, count in open_ones.items())
+    return [f"Not all of it has been measured. Of {whole} results each there are: {shown}."]
+
+
 def errors_by_table(found: pd.DataFrame) -> list[str]:
     """Return the mean error of each method on each table, and its spread over splits."""
     names = [name for name in ORDER if name in set(found.method)]
@@ -133,6 +144,8 @@ def page(found: pd.DataFrame) -> str:
     ]
     parts = [
         INTRO,
+        *measured(found),
+        "",
         *summary(found),
         "",
         "## Does the corrected interval hold the held-out score?",
