@@ -1,6 +1,6 @@
 """The typed sections of a study file: what each key means and which values it may have.
 
-Rules that need one section only live here; rules that tie sections together are in spec.py.
+Rules that need one section only live here; rules that tie sections together are in rules.py.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ class DataSection(Section):
     drop: tuple[str, ...] = Field(default=(), strict=False)
     """Columns to leave out."""
     categorical: tuple[str, ...] | None = Field(default=None, strict=False)
-    """Columns of categories: text, or codes that only name one; left out, the columns of text."""
+    """Columns of categories: text, or codes that only name one; left out, `tabular` takes those of
+    text.
+    """
     groups: str | None = None
     """Column that names the group of a row; a group is never split between folds."""
     weights: str | None = None

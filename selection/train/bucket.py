@@ -22,7 +22,7 @@ from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
 from selection.train.embeddings import Embedded, Embedding
-from selection.train.initial import initial_layer
+from selection.train.initial_layers import InitialLayers, rounded
 from selection.train.input_embeddings import InputEmbeddings, is_embedded
 from selection.train.loss import TrainingLoss
 from selection.train.moving import Moving, moves_dropout
@@ -53,7 +53,7 @@ class Bucket:
         self.embeddings: InputEmbeddings | None = None
         if is_embedded(self.kind, rows):
             self.embeddings = InputEmbeddings(settings, rows, folds, seed)
-        self.layers = self._initial_layers(rows, seed)
+        self.layers = InitialLayers(settings, folds, rows, seed, self.embeddings).layers()
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
         self.optimizer.watch(self.layers)
         self._lay_out()
@@ -223,88 +223,6 @@ class Bucket:
         for name, value in self.embeddings.numeric.tensors().items():
             self.optimizer.move(0, name, first(value, delta.size(0)), gradients[name])
 
-    def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:
-        """Lay out the weights of every member at its true shape, padded with zeros."""
-        depth = self.kind.hidden_layers
-        widest = [max(setting.widths[index] for setting in self.settings) for index in range(depth)]
-        width = rows.width if self.embeddings is None else self.embeddings.width
-        sizes = [width, *widest, rows.outputs]
-        members = len(self.folds) * self.trials
-        layers = []
-        for index, (fan_in, fan_out) in enumerate(itertools.pairwise(sizes)):
-            weight = self.like.new_zeros(members, fan_out, fan_in)
-            bias = self.like.new_full((members, fan_out, 1), self._padding(index))
-            for line, fold in enumerate(self.folds):
-                span = slice(line * self.trials, (line + 1) * self.trials)
-                self._draw(index, rows, fold, seed, Layer(weight[span], bias[span]))
-            layers.append(
-                Layer(
-                    weight,
-                    bias,
-                    self._initial_scale(index, fan_in),
-                    self._initial_mix(index, fan_out),
-                    self.embeddings if index == 0 else None,
-                )
-            )
-        return layers
-
-    def _initial_scale(self, index: int, inputs: int) -> Tensor | None:
-        """Return the factors of the inputs. Shape: (M, 1, D)."""
-        if index > 0 or not self.kind.input_scaling:
-            return None
-        return self.like.new_ones(len(self.folds) * self.trials, 1, inputs)
-
-    def _initial_mix(self, index: int, units: int) -> Tensor | None:
-        """Return the shares of the activation: 1, and 0 for padded units. Shape: (M, H, 1)."""
-        if index == self.kind.hidden_layers or not self.kind.parametric_activation:
-            return None
-        widths = torch.tensor([setting.widths[index] for setting in self.settings])
-        mix = torch.arange(units).view(1, -1, 1) < widths.view(-1, 1, 1)  # (T, H, 1)
-        return mix.to(self.like.device, self.like.dtype).repeat(len(self.folds), 1, 1)
-
-    def _draw(self, index: int, rows: Rows, fold: int, seed: int, layer: Layer) -> None:
-        """Fill the true part of one layer of one fold; trials of one shape share one draw.
-
-        Each draw is copied to the device once and broadcast there, which is faster on a GPU.
-        """
-        data = rows.folds[fold]
-        line = self.folds.index(fold)
-        same_shape: dict[tuple[int, int, float], list[int]] = {}
-        for trial, setting in enumerate(self.settings):
-            sizes = [self._inputs_of(setting, rows, fold), *setting.widths, rows.outputs]
-            key = (sizes[index], sizes[index + 1], setting.init_std)
-            same_shape.setdefault(key, []).append(trial)
-        for (fan_in, fan_out, std), trials in same_shape.items():
-            weight, bias = initial_layer(
-                self.kind.init, std, fan_in, fan_out, seed, data.repeat, data.fold, index
-            )
-            weight, bias = self._on_device(weight.T), self._on_device(bias)
-            # One broadcast if all trials share the draw; else a loop, faster than a list.
-            inputs = slice(fan_in) if index > 0 else self._columns(line, fan_in)
-            for part in [slice(None)] if len(trials) == self.trials else trials:
-                layer.weight[part, :fan_out, inputs] = weight
-                layer.bias[part, :fan_out, 0] = bias
-
-    def _inputs_of(self, setting: Setting, rows: Rows, fold: int) -> int:
-        """Return the number of inputs of the first layer of one member."""
-        if self.embeddings is None:
-            return setting.seen_inputs(rows.fan_in[fold])
-        return len(self.embeddings.columns(self.folds.index(fold)))
-
-    def _columns(self, line: int, fan_in: int) -> slice | Tensor:
-        """Return which inputs of the first layer one fold's members have."""
-        return slice(fan_in) if self.embeddings is None else self.embeddings.columns(line)
-
-    def _on_device(self, drawn: Tensor) -> Tensor:
-        """Round on the CPU, so that all devices start from the same weights, and copy."""
-        return drawn.to(self.like.dtype).contiguous().to(self.like.device)
-
-    def _padding(self, index: int) -> float:
-        """Return the bias that makes padded units exactly 0, as their mix of 0 does anyway."""
-        if index == self.kind.hidden_layers or self.kind.parametric_activation:
-            return 0.0
-        return self._activation.zero_input
-
     def _lay_out(self) -> None:
         """Lay out what depends on which trials are alive.
 
@@ -325,8 +243,8 @@ class Bucket:
         lines = folds if any(map(moves_dropout, self.settings)) else 1
         for index in range(self.kind.hidden_layers):
             chances = np.array([setting.dropout[index] for setting in self.settings])
-            below = self._on_device(torch.from_numpy(thresholds(chances)))
-            scale = self._on_device(torch.from_numpy(1.0 / (1.0 - chances)))
+            below = rounded(torch.from_numpy(thresholds(chances)), self.like)
+            scale = rounded(torch.from_numpy(1.0 / (1.0 - chances)), self.like)
             self._drops.append(
                 Drop(
                     below.view(1, -1, 1, 1).repeat(lines, 1, 1, 1),
