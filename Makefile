@@ -18,7 +18,7 @@ PARALLEL := -n logical --maxprocesses 8 --dist worksteal
 # Tests that run side by side, and the processes that they start, have one core each.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: help setup study evaluate export honesty book bench gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
+.PHONY: help setup study evaluate export honesty book bench tables gpu dashboard postgres postgres-stop test test-oldest test-slow test-browser test-wheel check \
 	lint types imports format lock docs outputs clean
 
 help: ## List the targets
@@ -66,6 +66,9 @@ bench: $(READY) ## Rewrite docs/benchmarks.md; takes half an hour; BENCH=--quick
 		$(BIN)/python -m benchmarks.$$name $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md
+
+tables: $(READY) ## Measure recipes on public tables and rewrite docs/tables.md; takes many hours
+	$(BIN)/python -m benchmarks.tables --page docs/tables.md
 
 gpu: $(READY) ## Benchmark a CUDA device and rewrite docs/gpu.md
 	$(BIN)/python -m benchmarks.gpu > docs/gpu.md.new || { test -s docs/gpu.md.new || rm docs/gpu.md.new; exit 1; }

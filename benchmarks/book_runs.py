@@ -30,7 +30,8 @@ from selection.study.trial import Trial
 from selection.train.device import Device, choose_device
 from selection.workflows.assess import Assessment, assess_study
 from selection.workflows.diagnose import diagnose_trial
-from selection.workflows.evaluate import evaluate, final_models
+from selection.workflows.evaluate import evaluate
+from selection.workflows.final_models import final_models
 from selection.workflows.study_data import (
     StudyData,
     load_study_data,

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from benchmarks.machine import where_it_ran
 from benchmarks.ratios import Ratio, ratio_of
-from selection.data.prepare import Appended, FoldData
+from selection.data.prepare import AppendedColumns, FoldData
 from selection.stats.scores import compact, reduce_outputs
 from selection.study.setting import EpochChoice, Setting
 from selection.study.spec import parse_study
@@ -230,7 +230,7 @@ def rows_of(size: Size) -> Rows:
             target_std=1.0,
             classes=size.classes,
             class_names=tuple(map(str, range(size.classes))),
-            appended=Appended(categories=(size.categories,) if size.categories else ()),
+            appended=AppendedColumns(categories=(size.categories,) if size.categories else ()),
         )
         for fold in range(FOLDS)
     ]

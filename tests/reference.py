@@ -26,8 +26,8 @@ from selection.study.setting import Setting
 from selection.train.batches import training_order
 from selection.train.dropout import dropout_key
 from selection.train.embeddings import initial_embedding
-from selection.train.first_layer import initial_table
 from selection.train.initial import initial_layer
+from selection.train.input_embeddings import initial_table
 
 # nn.GELU under the name "gelu", nn.LeakyReLU under "leaky_relu", and so on.
 _MODULES = {name.lower(): getattr(nn, name) for name in nn.modules.activation.__all__}

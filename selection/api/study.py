@@ -501,7 +501,7 @@ class Study:
 
         if not kept_models(record, trial, repository.evidence):
             from selection.train.device import choose_device
-            from selection.workflows.evaluate import final_models
+            from selection.workflows.final_models import final_models
 
             say("training the final model")
             data, chosen = self._data(record), choose_device(device)

@@ -34,9 +34,11 @@ CHUNK_ROWS = 4096
 
 
 @dataclass(frozen=True)
-class Appended:
-    """Count the prepared columns behind the numeric ones: indicators, then one block for each
-    categorical column, of one column for each category that it knows.
+class AppendedColumns:
+    """Count the prepared columns behind the numeric ones.
+
+    First come the indicators, then a block of one-hot columns for each categorical column;
+    categories has the width of each block.
     """
 
     indicators: int = 0
@@ -52,7 +54,7 @@ class Preparation:
     """Hold the constants fitted on some rows.
 
     Shape: fill is (D,) over the numeric columns, NaN where nothing is filled; scaling is of as
-    many; indicators has (I,) places of numeric columns, those with an indicator;
+    many; indicators are the indices (I,) of the numeric columns that have an indicator;
     categories has the known values of each categorical column.
     """
 
@@ -64,9 +66,9 @@ class Preparation:
     indicators: tuple[int, ...] = ()
 
     @property
-    def appended(self) -> Appended:
+    def appended(self) -> AppendedColumns:
         """The columns that stand behind the numeric ones."""
-        return Appended(len(self.indicators), tuple(map(len, self.categories.values())))
+        return AppendedColumns(len(self.indicators), tuple(map(len, self.categories.values())))
 
     def apply(
         self,
@@ -165,7 +167,7 @@ class FoldData:
     classes: int
     class_names: tuple[str, ...] = ()
     weights: NDArray[np.float64] | None = None
-    appended: Appended = Appended()
+    appended: AppendedColumns = AppendedColumns()
 
     @property
     def numeric(self) -> int:

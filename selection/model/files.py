@@ -1,7 +1,7 @@
 """A final model as files: a JSON document that says what its safetensors file means.
 
-Made by final.py, kept in the record, written by export.py and read back by load_model. Nothing in a
-model can be run; what does not fit together is refused.
+Made by final_models.py, kept in the record, written by export.py and read back by load_model.
+Nothing in a model can be run; what does not fit together is refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from selection.model.estimator import AnyModel, ModelMember, make_model
 from selection.study.activations import ActivationName
 from selection.study.setting import NumericEmbedding
 from selection.train.embeddings import OUTPUTS, WAVES, extra_inputs
-from selection.train.weights import Form, WaveWeights, decode_weights, encode_weights, form_of
+from selection.train.weights import MemberForm, WaveWeights, decode_weights, encode_weights
 
 FORMAT = "selection-model"
 VERSION = 1
-# Of a model whose members have counts, activations or embeddings of their own: an earlier reader
-# would not look for them.
+# Of a model whose members have counts or activations of their own: an earlier reader would not look
+# for them.
 ENSEMBLE_VERSION = 2
-FORM_FACTS = ("parametric_activation", "numeric_embedding")
 DOCUMENT_FILE, WEIGHTS_FILE = "model.json", "model.safetensors"
 ANEW = "Export the study anew."
 
@@ -90,9 +89,14 @@ class _Member(_Part):
     sizes: list[int] = Field(min_length=2)
     preparation: _Preparation
     activation: ActivationName | None = None
-    parametric_activation: bool | None = None
-    numeric_embedding: NumericEmbedding | None = None
+    parametric_activation: bool = False
+    numeric_embedding: NumericEmbedding = "none"
     count: int = Field(default=1, ge=1)
+
+    @property
+    def form(self) -> MemberForm:
+        layers = len(self.sizes) - 1
+        return MemberForm(layers, self.parametric_activation, self.numeric_embedding)
 
 
 class _Weights(_Part):
@@ -113,8 +117,6 @@ class _Document(_Part):
 
     study: str
     activation: ActivationName
-    parametric_activation: bool = False
-    numeric_embedding: NumericEmbedding = "none"
     feature_names: list[str]
     categorical: list[str]
     class_names: list[str]
@@ -124,12 +126,6 @@ class _Document(_Part):
     csv: _Csv = Field(default_factory=_Csv)
     members: list[_Member] = Field(min_length=1)
     weights: _Weights
-
-    def form(self, member: _Member) -> Form:
-        """Return the form of a member: its own facts, else those of all members."""
-        own = {name: getattr(member, name) for name in FORM_FACTS}
-        facts = {name: getattr(self, name) if own[name] is None else own[name] for name in own}
-        return Form(len(member.sizes) - 1, **facts)
 
     def check(self) -> None:
         """Raises: ValueError."""
@@ -146,7 +142,7 @@ class _Document(_Part):
             if not set(own.indicators) <= set(range(width)):
                 raise ValueError(f"indicators of the columns {own.indicators}")
             inputs = width + len(own.indicators) + sum(map(len, own.categories.values()))
-            inputs += width * extra_inputs(self.form(member).numeric_embedding)
+            inputs += width * extra_inputs(member.numeric_embedding)
             if (member.sizes[0], member.sizes[-1]) != (inputs, outputs):
                 raise ValueError(f"sizes {member.sizes} for {inputs} inputs, {outputs} outputs")
 
@@ -156,24 +152,18 @@ def encode_model(
 ) -> tuple[dict[str, Any], bytes]:
     """Return the document and the safetensors file of a model; facts are what else it says."""
     weights = encode_weights([member.layers for member in members], {"format": FORMAT})
-    forms = [_form_facts(member) for member in members]
-    leading = forms[0]
-    own = [
-        _own_facts(member) | {name: value for name, value in form.items() if value != leading[name]}
-        for member, form in zip(members, forms, strict=True)
-    ]
     document = {
         "format": FORMAT,
-        "version": ENSEMBLE_VERSION if any(own) else VERSION,
+        "version": ENSEMBLE_VERSION if any(map(_own_facts, members)) else VERSION,
         **facts,
-        **{name: value for name, value in leading.items() if value not in (False, "none")},
         "members": [
             {
                 "sizes": _sizes(member),
                 "preparation": preparation_to_json(member.preparation),
-                **own_facts,
+                **_learned_facts(member),
+                **_own_facts(member),
             }
-            for member, own_facts in zip(members, own, strict=True)
+            for member in members
         ],
         "weights": {"file": WEIGHTS_FILE, "sha256": sha256(weights).hexdigest()},
     }
@@ -195,7 +185,7 @@ def decode_model(document: Mapping[str, Any], weights: bytes, where: str) -> Any
         checked.check()
         if sha256(weights).hexdigest() != checked.weights.sha256:
             raise ValueError(f"other bytes in {WEIGHTS_FILE} than the document says")
-        layers = decode_weights(weights, [checked.form(member) for member in checked.members])
+        layers = decode_weights(weights, [member.form for member in checked.members])
         members = [
             ModelMember(
                 preparation_from_json(member["preparation"]),
@@ -251,17 +241,21 @@ def load_model(folder: str | Path) -> AnyModel:
     return decode_model(document, weights, where)
 
 
+def _learned_facts(member: ModelMember) -> dict[str, Any]:
+    """Return which tensors a member has beside weights and biases; {} without any."""
+    facts: dict[str, Any] = {}
+    if any(layer.mix is not None for layer in member.layers):
+        facts["parametric_activation"] = True
+    if (waves := member.layers[0].waves) is not None:
+        facts["numeric_embedding"] = "pl" if waves.phase is None else "pbld"
+    return facts
+
+
 def _own_facts(member: ModelMember) -> dict[str, Any]:
     """Return what a member has that other members of its model may not have."""
     if member.activation is None and member.count == 1:
         return {}
     return {"activation": member.activation, "count": member.count}
-
-
-def _form_facts(member: ModelMember) -> dict[str, Any]:
-    """Return what the weights of a member do not say by their sizes."""
-    form = form_of(member.layers)
-    return {name: getattr(form, name) for name in FORM_FACTS}
 
 
 def _sizes(member: ModelMember) -> list[int]:

@@ -1,6 +1,6 @@
 """The final models of several trials as one model: the mean of what they say, by their counts.
 
-The trials may differ in all but their task and their columns: in activations and embeddings, too.
+The trials may differ in all but their task and their columns, activations included.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from selection.model.estimator import AnyModel, ModelMember
-from selection.model.files import FORM_FACTS, encode_model
+from selection.model.files import encode_model
 
 # What encode_model adds to the facts of a model.
-ADDED = ("format", "version", *FORM_FACTS, "members", "weights")
+ADDED = ("format", "version", "members", "weights")
 
 
 @dataclass(frozen=True, eq=False)

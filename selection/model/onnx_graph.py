@@ -97,7 +97,7 @@ class _Graph:
         return helper.make_graph(self.nodes, "selection", inputs, outputs, self.constants)
 
     def _classify(self) -> list[str]:
-        logits = [self._member(index, member) for index, member in enumerate(self.model.members)]
+        logits = [self._member(member) for member in self.model.members]
         if len(logits) == 1:
             self._node("Identity", logits, "logits")
         else:
@@ -112,10 +112,10 @@ class _Graph:
 
     def _regress(self) -> list[str]:
         each = []
-        for index, member in enumerate(self.model.members):
+        for member in self.model.members:
             scale = self._constant(np.array([member.preparation.target_std]))
             shift = self._constant(np.array([member.preparation.target_mean]))
-            wide = self._cast(self._member(index, member), "DOUBLE")
+            wide = self._cast(self._member(member), "DOUBLE")
             each.append(self._node("Add", [self._node("Mul", [wide, scale]), shift]))
         self._mean(each, "prediction")
         return ["prediction"]
@@ -132,7 +132,7 @@ class _Graph:
         total = self._constant(np.array(sum(counts), dtype=np.float64))
         return self._node("Div", [self._node("Sum", counted), total], output)
 
-    def _member(self, index: int, member: ModelMember) -> str:
+    def _member(self, member: ModelMember) -> str:
         """Add one MLP behind its preparation and return the name of its outputs."""
         activation = ACTIVATIONS[member.activation or self.model.document["activation"]].onnx
         unit = self._prepare(member)

@@ -197,7 +197,7 @@ def study_content(winner: Winner) -> dict[str, Any]:
 def _toml(winner: Winner) -> bytes:
     head = "# One trial as a study of its own. Train it again: selection run best.toml\n"
     if isinstance(winner.trial, Ensemble):
-        head += f"# It leads the ensemble of {len(winner.trial.members)} trials: see best.json.\n"
+        head += f"# It leads the ensemble of {len(winner.trial.counted)} trials: see best.json.\n"
     return (head + tomli_w.dumps(study_content(winner))).encode()
 
 

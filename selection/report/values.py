@@ -73,16 +73,16 @@ def ensemble_value(winner: Trial | None) -> dict[str, Any]:
     if not isinstance(winner, Ensemble):
         return {}
     weights = weights_of(winner.counts)
-    members = [
+    trials = [
         {
-            "number": member.trial.number,
-            "count": member.count,
-            "weight": weights[member.trial.number],
-            "params": params_value(member.trial.params),
+            "number": each.trial.number,
+            "count": each.count,
+            "weight": weights[each.trial.number],
+            "params": params_value(each.trial.params),
         }
-        for member in winner.members
+        for each in winner.counted
     ]
-    return {"ensemble": members}
+    return {"ensemble": trials}
 
 
 def winner_value(assessment: Assessment) -> dict[str, Any]:

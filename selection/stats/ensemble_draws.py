@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from selection.stats.bbc_cv import (
     means_over_folds,
     pooled_scores,
 )
+from selection.stats.competing_epochs import CompetingEpochs
 from selection.stats.ensemble_selection import Library, select
 from selection.stats.intervals import bootstrap_counts
 from selection.stats.scores import Floats
@@ -55,21 +57,21 @@ def draw_ensembles(
     bootstraps = min(bootstraps, BOOTSTRAPS)
     complete = np.unique(stages[-1].trials)
     alone = _PrunedAlone(complete, survive, METRICS[rows.metric].is_minimised)
-    epochs = _Epochs(rows, stages[-1])
+    losses = _EpochLosses(rows, stages[-1])
     draws = draw_out_of_bag(rows, stages, alone.choose, bootstraps, seed, competitors)
     may = np.concatenate(alone.survivors)[:, complete]
     chosen, scores = draws.chosen.copy(), draws.scores.copy()
-    rival = np.concatenate(alone.gains)
+    alone_gains = np.concatenate(alone.gains)
     first = 0
     for weights in bootstrap_counts(len(rows.targets), rows.groups, bootstraps, seed, rows.run):
         lines = slice(first, first + len(weights))
         counts, in_bag = select(library, weights, may[lines])
-        wins = ~(rival[lines] > alone.sign * in_bag)
+        wins = ~(alone_gains[lines] > alone.sign * in_bag)
         own = np.flatnonzero(wins) + first
         chosen[own] = complete[counts[wins].argmax(axis=1)]
         scores[own] = library.pooled_scores(counts[wins], weights[wins] == 0)
-        if epochs.compete:
-            scores[own] += epochs.losses(counts[wins], weights[wins])
+        if losses.compete:
+            scores[own] += losses.of(counts[wins], weights[wins])
         first += len(weights)
     return replace(draws, chosen=chosen, scores=scores)
 
@@ -105,21 +107,26 @@ class _PrunedAlone:
         return np.where(np.isfinite(best), chosen, self.complete[0])
 
 
-class _Epochs:
-    """Say what it gains members of an ensemble that their epochs were chosen on all rows.
+class _EpochLosses:
+    """Say what members of an ensemble lose where the drawn rows choose their epochs.
 
     Shape: the columns of stage.predictions are trials and, within them, epochs that compete.
     """
 
     def __init__(self, rows: Rows, stage: Stage) -> None:
-        trials, first = np.unique(stage.trials, return_index=True)
-        self.compete = len(trials) < len(stage.trials)
         self._rows, self._stage = rows, stage
-        self._bounds = [*first.tolist(), len(stage.trials)]
-        once = np.ones((1, len(rows.targets)), dtype=np.int16)
-        self._on_record = self._best(once)[0] if self.compete else first
+        is_minimised = METRICS[rows.metric].is_minimised
+        self._epochs = CompetingEpochs(stage.trials, is_minimised=is_minimised)
+        self.compete = self._epochs.compete
 
-    def losses(self, counts: NDArray[np.int64], weights: NDArray[Any]) -> Floats:
+    @cached_property
+    def _on_record(self) -> NDArray[np.int64]:
+        """The best column of each trial on all rows. Shape: (t,)."""
+        once = np.ones((1, len(self._rows.targets)), dtype=np.int16)
+        on_record: NDArray[np.int64] = self._best(once)[0]
+        return on_record
+
+    def of(self, counts: NDArray[np.int64], weights: NDArray[Any]) -> Floats:
         """Return the scores of epochs chosen in-bag less those on record, the mean over members.
 
         Both are out-of-bag. Shape: counts (b, T), weights (b, N) -> (b,).
@@ -131,12 +138,6 @@ class _Epochs:
         return means
 
     def _best(self, weights: NDArray[Any]) -> NDArray[np.int64]:
-        """Return the column of each trial with the best mean over folds. Shape: (b, N), (b, t)."""
-        means = means_over_folds(
-            fold_scores(self._rows, self._stage.predictions, weights)
-        )  # (b, P)
-        sign = -1.0 if METRICS[self._rows.metric].is_minimised else 1.0
-        gains = np.where(np.isfinite(means), sign * means, -np.inf)
-        spans = zip(self._bounds[:-1], self._bounds[1:], strict=True)
-        best = [first + gains[:, first:last].argmax(axis=1) for first, last in spans]
-        return np.stack(best, axis=1)
+        """Return the best column of each trial. Shape: (b, N) -> (b, t)."""
+        scores = fold_scores(self._rows, self._stage.predictions, weights)
+        return self._epochs.best(means_over_folds(scores))

@@ -11,7 +11,7 @@ from selection.study.trial import Trial, mean_over_folds
 
 
 @dataclass(frozen=True)
-class Member:
+class CountedTrial:
     """Hold a complete trial of an ensemble, and how often it counts in the mean."""
 
     trial: Trial
@@ -26,43 +26,45 @@ class Ensemble(Trial):
     the leading trial, the one that counts most often and, of equals, the first.
     """
 
-    members: tuple[Member, ...] = ()
+    counted: tuple[CountedTrial, ...] = ()
 
     @property
     def counts(self) -> dict[int, int]:
         """How often each trial counts, by its number; the most frequent first."""
-        return {member.trial.number: member.count for member in self.members}
+        return {each.trial.number: each.count for each in self.counted}
 
 
 def make_ensemble(
     trials: Sequence[Trial], counts: Sequence[int], fold_scores: Sequence[float]
 ) -> Trial:
     """Return the mean of trials, as often as each counts; a trial itself where it is alone."""
-    chosen = [Member(trial, count) for trial, count in zip(trials, counts, strict=True) if count]
-    chosen.sort(key=lambda member: (-member.count, member.trial.number))
-    leading = chosen[0].trial
+    chosen = [
+        CountedTrial(trial, count) for trial, count in zip(trials, counts, strict=True) if count
+    ]
+    chosen.sort(key=lambda each: (-each.count, each.trial.number))
+    first = chosen[0].trial
     if len(chosen) == 1:
-        return leading
+        return first
     return Ensemble(
-        number=leading.number,
-        state=leading.state,
-        params=leading.params,
-        cohort=leading.cohort,
+        number=first.number,
+        state=first.state,
+        params=first.params,
+        cohort=first.cohort,
         value=mean_over_folds(np.asarray(fold_scores)),
         fold_scores=tuple(fold_scores),
-        epochs=leading.epochs,
-        members=tuple(chosen),
+        epochs=first.epochs,
+        counted=tuple(chosen),
     )
 
 
 def leading(winner: Trial | None) -> Trial | None:
     """Return the trial of an ensemble that counts most often; a trial itself."""
-    return winner.members[0].trial if isinstance(winner, Ensemble) else winner
+    return winner.counted[0].trial if isinstance(winner, Ensemble) else winner
 
 
 def trials_of(winner: Trial) -> list[Trial]:
     """Return the trials that an ensemble is made of; a trial itself."""
-    return [each.trial for each in winner.members] if isinstance(winner, Ensemble) else [winner]
+    return [each.trial for each in winner.counted] if isinstance(winner, Ensemble) else [winner]
 
 
 def counts_of(trial: Trial) -> Mapping[int, int] | None:

@@ -206,10 +206,17 @@ def _default_space(content: Mapping[str, Any], recipe: Recipe) -> dict[str, Any]
         fixed.add("label_smoothing")
     if "features" in fixed:
         fixed.add("numeric_embedding")
+    if _stated_optimizer(content) == "adam":
+        fixed.add("weight_decay")
     space = {name: entry for name, entry in recipe.space.items() if name not in fixed}
     if own.get("optimizer") == "sgd":
         space["learning_rate"] = SGD_RATES
     return copy.deepcopy(space)
+
+
+def _stated_optimizer(content: Mapping[str, Any]) -> Any:
+    training = content.get("training")
+    return training.get("optimizer") if isinstance(training, Mapping) else None
 
 
 def _counts_classes(metric: Any) -> bool:

@@ -22,11 +22,12 @@ from selection.train.activations import FUNCTIONS, Parametric
 from selection.train.batches import Minibatch, Rows
 from selection.train.dropout import Drop, dropped_bias, keep_mask, thresholds
 from selection.train.embeddings import Embedded, Embedding
-from selection.train.first_layer import FirstLayer, is_embedded
 from selection.train.initial import initial_layer
+from selection.train.input_embeddings import InputEmbeddings, is_embedded
 from selection.train.loss import TrainingLoss
 from selection.train.moving import Moving, moves_dropout
-from selection.train.optimizer import Layer, make_optimizer
+from selection.train.optimizer import Layer
+from selection.train.optimizers import make_optimizer
 from selection.train.products import add_product, affine, first
 from selection.train.schedules import Clock
 
@@ -49,9 +50,9 @@ class Bucket:
         self.work = rows.work
         self.task = rows.task
         self._data = [rows.folds[fold] for fold in folds]
-        self.embeddings: FirstLayer | None = None
+        self.embeddings: InputEmbeddings | None = None
         if is_embedded(self.kind, rows):
-            self.embeddings = FirstLayer(settings, rows, folds, seed)
+            self.embeddings = InputEmbeddings(settings, rows, folds, seed)
         self.layers = self._initial_layers(rows, seed)
         self.optimizer = make_optimizer(settings, len(folds), rows.like)
         self.optimizer.watch(self.layers)
@@ -113,10 +114,10 @@ class Bucket:
 
     def waves_of(self, line: int, trial: int) -> Embedding | None:
         """Return the embedding of one member's numbers, if it has one."""
-        if self.embeddings is None or self.embeddings.numbers is None:
+        if self.embeddings is None or self.embeddings.numeric is None:
             return None
         member = line * self.trials + trial
-        return self.embeddings.numbers.part(slice(member, member + 1))
+        return self.embeddings.numeric.part(slice(member, member + 1))
 
     def cast_fold(self, line: int) -> list[Layer]:
         """Return the layers of one fold's members in the number format of their products."""
@@ -215,11 +216,11 @@ class Bucket:
     def _move_waves(self, embedded: Embedded, weight: Tensor, delta: Tensor) -> None:
         """Move the embedding of numbers. Shape: weight (M', H, E), delta (M', H, B)."""
         assert self.embeddings is not None, "it has embedded them"
-        assert self.embeddings.numbers is not None, "it has embedded them"
-        own = weight[:, :, -self.embeddings.waves :].to(self.like.dtype)
+        assert self.embeddings.numeric is not None, "it has embedded them"
+        own = weight[:, :, -self.embeddings.wave_inputs :].to(self.like.dtype)
         of_waves = torch.bmm(own.mT, delta.to(self.like.dtype))
         gradients = self.embeddings.wave_gradients(embedded, of_waves)
-        for name, value in self.embeddings.numbers.tensors().items():
+        for name, value in self.embeddings.numeric.tensors().items():
             self.optimizer.move(0, name, first(value, delta.size(0)), gradients[name])
 
     def _initial_layers(self, rows: Rows, seed: int) -> list[Layer]:

@@ -17,7 +17,7 @@ import torch
 from selection.study.setting import Setting
 from selection.train.batches import Rows
 from selection.train.embeddings import OUTPUTS, WAVES, extra_inputs
-from selection.train.optimizer import optimizer_class
+from selection.train.optimizers import optimizer_class
 
 # The cost of one more bucket per step, in floating-point operations that take as long.
 STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}

@@ -54,23 +54,6 @@ class LayerWeights:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-@dataclass(frozen=True)
-class Form:
-    """Say which tensors a member has: of how many layers, and of what beside their weights."""
-
-    layers: int
-    parametric_activation: bool = False
-    numeric_embedding: NumericEmbedding = "none"
-
-
-def form_of(layers: Sequence[LayerWeights]) -> Form:
-    """Return the form of a member."""
-    is_parametric = any(layer.mix is not None for layer in layers)
-    if (waves := layers[0].waves) is None:
-        return Form(len(layers), is_parametric)
-    return Form(len(layers), is_parametric, "pl" if waves.phase is None else "pbld")
-
-
 def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
     """Return the members of a model as the bytes of a safetensors file."""
     tensors = {}
@@ -81,24 +64,23 @@ def encode_weights(members: Members, metadata: Mapping[str, str]) -> bytes:
     return bytes(save(tensors, dict(metadata)))
 
 
-def decode_weights(content: bytes, forms: Sequence[Form]) -> list[list[LayerWeights]]:
-    """Return the members of a safetensors file, given the form of each.
+@dataclass(frozen=True)
+class MemberForm:
+    """Say which tensors one member has: its layers, whether they have a mix, and its waves."""
+
+    layers: int
+    is_parametric: bool = False
+    numeric_embedding: NumericEmbedding = "none"
+
+
+def decode_weights(content: bytes, forms: Sequence[MemberForm]) -> list[list[LayerWeights]]:
+    """Return the members of a safetensors file, given what each of them has.
 
     Raises: ValueError if the file is damaged, lacks a tensor or has an extra one.
     """
     try:
         tensors = {name: part.astype(np.float32) for name, part in load(content).items()}
-        members = []
-        for index, form in enumerate(forms):
-            mixes = ["mix"] if form.parametric_activation else []
-            named = [[f"member_{index}.layer_{layer}.", *mixes] for layer in range(form.layers - 1)]
-            named.append([f"member_{index}.layer_{form.layers - 1}."])
-            layers = [_layer(tensors, start, names) for start, *names in named]
-            waves = _WAVES[form.numeric_embedding]
-            if waves:
-                own = {name: tensors[f"member_{index}.layer_0.{name}"] for name in waves}
-                layers[0] = replace(layers[0], waves=WaveWeights(**own))
-            members.append(layers)
+        members = [_member(tensors, index, form) for index, form in enumerate(forms)]
     except (SafetensorError, KeyError) as error:
         raise ValueError(str(error)) from None
     count = sum(len(layer.parts) for layers in members for layer in layers)
@@ -114,8 +96,16 @@ _WAVES: Mapping[NumericEmbedding, tuple[str, ...]] = {
 }
 
 
-def _layer(
-    tensors: Mapping[str, NDArray[np.float32]], start: str, more: Sequence[str]
-) -> LayerWeights:
-    weight, bias, *mix = (tensors[start + name] for name in ("weight", "bias", *more))
-    return LayerWeights(weight, bias, mix[0] if mix else None)
+def _member(
+    tensors: Mapping[str, NDArray[np.float32]], index: int, form: MemberForm
+) -> list[LayerWeights]:
+    layers = []
+    for layer in range(form.layers):
+        start = f"member_{index}.layer_{layer}."
+        has_mix = form.is_parametric and layer < form.layers - 1
+        mix = tensors[f"{start}mix"] if has_mix else None
+        layers.append(LayerWeights(tensors[f"{start}weight"], tensors[f"{start}bias"], mix))
+    if waves := _WAVES[form.numeric_embedding]:
+        own = {name: tensors[f"member_{index}.layer_0.{name}"] for name in waves}
+        layers[0] = replace(layers[0], waves=WaveWeights(**own))
+    return layers

@@ -29,8 +29,7 @@ def choose_ensemble(
 
     None without a complete trial.
     """
-
-    return ensemble_of(members_to_choose(spec, trials), rows, recalled(study, records))
+    return ensemble_of(trials_to_choose(spec, trials), rows, recalled(study, records))
 
 
 def recalled(study: StudyRecord, records: Records) -> Recall:
@@ -48,7 +47,7 @@ def ensemble_of(trials: Sequence[Trial], rows: Rows, recall: Recall) -> Trial | 
     return make_ensemble(trials, counts.tolist(), library.fold_scores(counts).tolist())
 
 
-def members_to_choose(spec: StudySpec, trials: Sequence[Trial]) -> list[Trial]:
+def trials_to_choose(spec: StudySpec, trials: Sequence[Trial]) -> list[Trial]:
     """Return the complete trials that an ensemble may take: of each setting its first trial."""
     return [
         trial for trial in first_trials(spec, trials).values() if trial.state is TrialState.COMPLETE

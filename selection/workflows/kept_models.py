@@ -14,14 +14,14 @@ def kept_models(study: StudyRecord, winner: Trial, evidence: Evidence) -> list[S
     """Return the final models of a trial or an ensemble, by seed; none where one is missing."""
     if not isinstance(winner, Ensemble):
         return evidence.models(study, winner.number)
-    kept = [evidence.models(study, member.trial.number) for member in winner.members]
+    kept = [evidence.models(study, counted.trial.number) for counted in winner.counted]
     if not all(kept):
         return []
     mixtures = []
     for seed, models in enumerate(zip(*kept, strict=True)):
         parts = [
-            Part(decode_model(each.document, each.weights, where(study)), member.count)
-            for each, member in zip(models, winner.members, strict=True)
+            Part(decode_model(each.document, each.weights, where(study)), counted.count)
+            for each, counted in zip(models, winner.counted, strict=True)
         ]
         mixtures.append(StoredModel(seed, *mix(parts)))
     return mixtures

@@ -31,7 +31,7 @@ from selection.study.trial import Trial, TrialResult, TrialState
 from selection.train.device import Device
 from selection.train.fit import Trainer
 from selection.workflows.cohort import Memory, plan_cohort, trial_of
-from selection.workflows.ensembles import ensemble_of, library_of, members_to_choose
+from selection.workflows.ensembles import ensemble_of, library_of, trials_to_choose
 from selection.workflows.study_data import StudyData
 
 Say = Callable[[str], None]
@@ -93,7 +93,7 @@ def _score_outer(outer: _Outer) -> OuterFold:
     if spec.sections.selection.rule == "ensemble":
         rows = _rows(spec, inner, splits)
         winner = ensemble_of(
-            members_to_choose(spec, trials), rows, lambda trial: results[trial.number].folds
+            trials_to_choose(spec, trials), rows, lambda trial: results[trial.number].folds
         )
     else:
         winner = choose_trial(
@@ -129,9 +129,9 @@ def _score_winner(outer: _Outer, winner: Trial) -> float:
         assert score is not None, "it is complete"
         return score
     rows = _rows(spec, outer.dataset, [outer.split])
-    trials = [member.trial for member in winner.members]
+    trials = [each.trial for each in winner.counted]
     library = library_of(trials, rows, lambda trial: results[trial.number].folds)
-    counts = np.array([member.count for member in winner.members])
+    counts = np.array([each.count for each in winner.counted])
     return float(library.fold_scores(counts)[outer.split.fold])
 
 

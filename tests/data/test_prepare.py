@@ -22,7 +22,7 @@ from sklearn.preprocessing import (
 from selection.data.dataset import Dataset
 from selection.data.folds import Split, make_splits
 from selection.data.prepare import (
-    Appended,
+    AppendedColumns,
     FoldData,
     fit_preparation,
     preparation_from_json,
@@ -188,7 +188,7 @@ def test_a_fold_says_what_each_of_its_columns_is(study: Study, holes: NDArray[np
     for fold in prepared(study, dataset, "quantile", **options):
         colours = 3 + (7 in fold.training)
         shown = fold.appended.indicators
-        assert fold.appended == Appended(shown, (colours, 2))
+        assert fold.appended == AppendedColumns(shown, (colours, 2))
         assert fold.numeric == 5
         assert fold.indicators == slice(5, 5 + shown)
         colour, size = fold.blocks

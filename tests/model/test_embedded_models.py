@@ -117,8 +117,41 @@ def test_waves_of_another_kind_than_the_document_says_are_refused(tmp_path: Path
     selection.run(content, table, target, progress=False).export(str(tmp_path / "m"))
     document = json.loads((tmp_path / "m" / "model.json").read_text())
     weights = (tmp_path / "m" / "model.safetensors").read_bytes()
-    assert document["numeric_embedding"] == "pbld"
+    (member,) = document["members"]
+    assert member["numeric_embedding"] == "pbld"
     assert decode_model(document, weights, "here").predict(table[:2]).shape == (2,)
     for other in ("pl", "none"):
+        member["numeric_embedding"] = other
         with pytest.raises(ExportError, match="a model must be whole"):
-            decode_model({**document, "numeric_embedding": other}, weights, "here")
+            decode_model(document, weights, "here")
+
+
+def test_an_ensemble_of_trials_mixes_members_that_are_embedded_in_different_ways(
+    tmp_path: Path,
+) -> None:
+    onnxruntime = pytest.importorskip("onnxruntime")
+    table, target = make_table()
+    table = table[["age", "income"]]
+    content = {
+        "data": {"impute": "median"},
+        "training": {"epochs": 5, "batch_size": 16, "optimizer": "adamw"},
+        "cv": {"folds": 3},
+        "space": {
+            "numeric_embedding": {"choices": ["none", "pl", "pbld"]},
+            "parametric_activation": {"choices": [False, True]},
+            "width": 8,
+        },
+        "search": {"metric": "rmse", "sampler": "grid", "pruner": "none", "trials": 6},
+        "selection": {"rule": "ensemble"},
+        "assessment": {"bootstraps": 100},
+    }
+    study = selection.run(content, table, target, progress=False)
+    study.export(str(tmp_path / "m"))
+    document = json.loads((tmp_path / "m" / "model.json").read_text())
+    kinds = {member.get("numeric_embedding", "none") for member in document["members"]}
+    assert len(kinds) > 1
+    ours, loaded = study.model(), load_model(tmp_path / "m")
+    np.testing.assert_array_equal(ours.predict(table), loaded.predict(table))
+    session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"))
+    (found,) = session.run(None, {"features": table.to_numpy()})
+    np.testing.assert_allclose(found[:, 0], ours.predict(table), rtol=1e-5, atol=1e-5)

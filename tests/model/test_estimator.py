@@ -422,7 +422,7 @@ def test_an_ensemble_that_rules_a_class_out_has_finite_logits() -> None:
 
 @pytest.mark.parametrize("name", ["numbers", "holes", "text", "values", "class_ensemble"])
 def test_a_trained_model_predicts_what_plain_torch_would(name: str) -> None:
-    # As final.py makes models: the same preparation, the same engine, the same rows.
+    # As final_models.py makes models: the same preparation, the same engine, the same rows.
     case = make_case(name)
     searched = {"width": 6, "learning_rate": 0.05}
     spec = make_spec(case.recipe, space=searched, training={"batch_size": 8, "epochs": 3})
@@ -1017,18 +1017,21 @@ def test_unknown_categories_are_warned_of() -> None:
 
 
 def test_a_document_says_that_activations_are_parametric_only_where_they_are() -> None:
-    assert make_case("parametric").encoded()[0]["parametric_activation"] is True
-    assert "parametric_activation" not in make_case("numbers").encoded()[0]
+    for member in make_case("parametric").encoded()[0]["members"]:
+        assert member["parametric_activation"] is True
+    for member in make_case("numbers").encoded()[0]["members"]:
+        assert "parametric_activation" not in member
 
 
 def test_weights_of_another_kind_than_the_document_says_are_refused() -> None:
     document, weights = make_case("parametric").encoded()
-    plain = {name: each for name, each in document.items() if name != "parametric_activation"}
+    document["members"][0].pop("parametric_activation")
     with pytest.raises(ExportError, match="a model must be whole"):
-        decode_model(plain, weights, "here")
+        decode_model(document, weights, "here")
     document, weights = make_case("numbers").encoded()
+    document["members"][0]["parametric_activation"] = True
     with pytest.raises(ExportError, match="a model must be whole"):
-        decode_model({**document, "parametric_activation": True}, weights, "here")
+        decode_model(document, weights, "here")
 
 
 @pytest.mark.parametrize("metric", ["accuracy", "rmse"])

@@ -146,7 +146,7 @@ def test_formats_are_chosen_by_name(cli: Cli) -> None:
 
 
 def test_only_models_need_training(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    from selection.workflows import evaluate as final
+    from selection.workflows import final_models as final
 
     run_study(cli)
     monkeypatch.setattr(final, "fit_members", None)

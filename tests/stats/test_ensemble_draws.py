@@ -165,5 +165,5 @@ def test_an_epoch_that_was_chosen_on_all_rows_is_paid_for(monkeypatch: pytest.Mo
         return float(np.mean([each.scores.mean() for each in draws]))
 
     assert mean_estimate() == pytest.approx(0.5, abs=0.012)
-    monkeypatch.setattr(ensemble_draws._Epochs, "losses", lambda self, counts, weights: 0.0)
+    monkeypatch.setattr(ensemble_draws._EpochLosses, "of", lambda self, counts, weights: 0.0)
     assert mean_estimate() > 0.512

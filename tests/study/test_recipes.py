@@ -79,6 +79,12 @@ def test_a_value_that_is_fixed_is_not_searched() -> None:
     assert spec.setting(spec.default).kind.hidden_layers == 2
 
 
+def test_a_usual_space_goes_with_an_optimizer_of_the_file() -> None:
+    spec = finished(minimal(training={"optimizer": "adam"}))
+    assert "weight_decay" not in spec.space
+    assert spec.setting(spec.default).kind.optimizer == "adam"
+
+
 def test_widths_for_each_layer_say_how_many_there_are() -> None:
     spec = finished(minimal(space={"width": [64, 32, 16], "dropout": {"low": 0.0, "high": 0.5}}))
     assert spec.setting(spec.default).widths == (64, 32, 16)

@@ -21,7 +21,8 @@ from selection.train import batches, fit, graph, pack
 from selection.train.batches import Epoch, Table, in_bytes, load_rows
 from selection.train.bucket import Bucket
 from selection.train.fit import Decide, Trainer
-from selection.train.optimizer import Layer, make_optimizer
+from selection.train.optimizer import Layer
+from selection.train.optimizers import make_optimizer
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members

@@ -29,12 +29,12 @@ from selection.study.spec import StudySpec, parse_study
 from selection.study.trial import Trial, TrialResult, TrialState, fold_means
 from selection.train.device import choose_device
 from selection.train.fit import Trainer
-from selection.workflows import evaluate as final
 from selection.workflows.assess import Assessment
 from selection.workflows.audit import audited_trials
 from selection.workflows.cautions import edge_of_space
 from selection.workflows.correct import Correction
 from selection.workflows.diagnose import complete_trial, diagnose_complete
+from selection.workflows.final_models import final_models
 from selection.workflows.out_of_fold import out_of_fold
 from selection.workflows.validation_curve import Subject, trace_curve
 from tests.sweep_bench import Bench, as_row, make_spec
@@ -225,7 +225,7 @@ def test_the_final_model_trains_as_many_epochs_as_the_best(bench: Bench, kind: s
     study, data = bench.procedure(spec)
     assessment = bench.assess(study)
     trial = next(t for t in complete(assessment.trials) if (t.best_epoch or 0) < t.epochs)
-    final.final_models(study, spec, data, trial, bench.evidence, CPU)
+    final_models(study, spec, data, trial, bench.evidence, CPU)
     (stored,) = bench.evidence.models(study, trial.number)
     training = stored.document["training"]
     assert (training["epochs"], training["most_epochs"]) == (trial.best_epoch, EPOCHS)

@@ -20,14 +20,14 @@ from selection.errors import StudyStateError
 from selection.report.earlier_export import Subject, stale_files
 from selection.report.model_card import card_title
 from selection.stats.selection_rules import RULES
-from selection.study.ensemble import Ensemble, Member, make_ensemble
+from selection.study.ensemble import CountedTrial, Ensemble, make_ensemble
 from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device
 from selection.workflows import nested_cv
 from selection.workflows.assess import assess_study
-from selection.workflows.evaluate import final_models, seed_models
+from selection.workflows.final_models import final_models, seed_models
 from tests.command_line import Cli
 from tests.sweep_bench import Bench, make_spec
 
@@ -258,7 +258,7 @@ def test_its_model_is_made_of_those_of_its_trials(bench: Bench) -> None:
     device, features = choose_device("cpu"), data.dataset.features
     (model,) = final_models(study, spec, data, winner, bench.evidence, device)
     mean = np.zeros((len(data.dataset), 3))
-    for member in winner.members:
+    for member in winner.counted:
         (own,) = final_models(study, spec, data, member.trial, bench.evidence, device)
         chances = softmax(own.outputs(features, {}).astype(float), axis=1)
         mean += member.count / sum(winner.counts.values()) * chances
@@ -296,7 +296,7 @@ def test_the_outer_model_of_nested_cross_validation_is_the_ensemble_too(
         if isinstance(winner, Ensemble):
             trainer = nested_cv._trainer(outer, outer.dataset, [outer.split])
             chances = 0.0
-            for member in winner.members:
+            for member in winner.counted:
                 (result,) = trainer.train([spec.setting(member.trial.params)])
                 outputs = result.folds[0].outputs
                 assert outputs is not None
@@ -326,7 +326,11 @@ def test_an_ensemble_of_one_trial_is_that_trial() -> None:
     assert make_ensemble(trials, [0, 4, 0], [0.1]) is trials[1]
     found = make_ensemble(trials, [1, 2, 2], [0.25, 0.75])
     assert isinstance(found, Ensemble)
-    assert found.members == (Member(trials[1], 2), Member(trials[2], 2), Member(trials[0], 1))
+    assert found.counted == (
+        CountedTrial(trials[1], 2),
+        CountedTrial(trials[2], 2),
+        CountedTrial(trials[0], 1),
+    )
     assert (found.number, found.value, found.fold_scores) == (5, 0.5, (0.25, 0.75))
 
 

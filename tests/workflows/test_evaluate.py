@@ -20,11 +20,10 @@ from selection.data import held_out
 from selection.data.dataset import load_development
 from selection.data.rows import Rows
 from selection.errors import DataError, ErrorDetail, RefusedError, StudyStateError
-from selection.model.files import decode_model, load_model
+from selection.model.files import load_model
 from selection.report.verdict import held_out_lines
 from selection.seeds import seed_for
 from selection.stats.intervals import bootstrap_counts, wilson
-from selection.stats.scores import log_softmax
 from selection.store.claims import Limits, ResumedCohort
 from selection.store.cohorts import Cohorts
 from selection.store.doctor import examine
@@ -34,6 +33,7 @@ from selection.study.spec import parse_study
 from selection.study.trial import TrialState
 from selection.train.device import choose_device, describe_device
 from selection.workflows import evaluate as final
+from selection.workflows import final_models as models
 from selection.workflows.study_data import enter_study, load_study_data, make_trainer, row_facts
 from selection.workflows.sweep import SweepNews, run_sweep
 from tests.command_line import Cli, Outcome
@@ -610,28 +610,6 @@ def test_seeds_show_the_spread_and_the_first_is_scored(cli: Cli, write: Write) -
     assert "the same setting from 3 seeds" in cli("evaluate", "s").out
 
 
-def test_a_refit_ensemble_is_the_mean_of_the_refits_of_each_seed(bench: Bench) -> None:
-    several = make_spec({"final": {"seeds": 3}}, pruner="none", pruner_options={})
-    averaged = make_spec(
-        {"final": {"model": "refit_ensemble", "seeds": 3}}, pruner="none", pruner_options={}
-    )
-    study, data = bench.procedure(several)
-    features = data.dataset.features
-    winner = bench.assess(study).winner
-    assert winner is not None
-    device = choose_device("cpu")
-    refits = final.final_models(study, several, data, winner, bench.evidence, device)
-    made = final._train_members(averaged, data, winner, device)
-    (stored,) = [final._make_model(study, averaged, data, winner, 0, members) for members in made]
-    model = decode_model(stored.document, stored.weights, "here")
-    chances = [np.exp(log_softmax(refit.outputs(features, {}))) for refit in refits]
-    np.testing.assert_allclose(
-        np.exp(log_softmax(model.outputs(features, {}))), np.mean(chances, axis=0), atol=1e-6
-    )
-    alone = [each.outputs(features, {}) for each in final.seed_models(model)]
-    np.testing.assert_array_equal(alone, [refit.outputs(features, {}) for refit in refits])
-
-
 def test_an_evaluated_refit_ensemble_shows_its_seeds_beside_its_score(
     cli: Cli, write: Write
 ) -> None:
@@ -647,45 +625,6 @@ def test_an_evaluated_refit_ensemble_shows_its_seeds_beside_its_score(
     assert "each of its 5 seeds alone" in Path("out/MODEL_CARD.md").read_text()
     model = load_model("out")
     assert len(model.members) == 5
-
-
-def test_an_ensemble_is_the_very_fold_models_of_the_record(bench: Bench) -> None:
-    spec = make_spec({"final": {"model": "fold_ensemble"}}, pruner="none", pruner_options={})
-    study, data = bench.procedure(spec)
-    assessment = bench.assess(study)
-    assert assessment.winner is not None
-    (model,) = final.final_models(
-        study, spec, data, assessment.winner, bench.evidence, choose_device("cpu")
-    )
-    assert len(model.members) == 3
-    record = bench.records.curves(study, assessment.winner.number, outputs=True)
-    for member, split, fold in zip(model.members, data.plan.splits, record, strict=True):
-        features = data.dataset.features[split.validation]
-        outputs = model._member_outputs(member, features, {})
-        assert fold.outputs is not None
-        np.testing.assert_allclose(outputs, fold.outputs, atol=1e-4)
-    rows = held_out.open_held_out(spec, data.dataset, bench.folder)
-    each = [
-        np.exp(log_softmax(model._member_outputs(member, rows.features, {})))
-        for member in model.members
-    ]
-    chances = np.exp(log_softmax(model.outputs(rows.features, {})))
-    np.testing.assert_allclose(chances, np.mean(each, axis=0), atol=1e-6)
-
-
-def test_the_final_model_is_trained_once_and_kept(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    spec = make_spec(pruner="none", pruner_options={})
-    study, data = bench.procedure(spec)
-    winner = bench.assess(study).winner
-    assert winner is not None
-    device = choose_device("cpu")
-    (first,) = final.final_models(study, spec, data, winner, bench.evidence, device)
-    monkeypatch.setattr(final, "fit_members", None)
-    (again,) = final.final_models(study, spec, data, winner, bench.evidence, device)
-    features = data.dataset.features
-    np.testing.assert_array_equal(first.outputs(features, {}), again.outputs(features, {}))
 
 
 def test_the_claim_is_written_before_the_door_opens(
@@ -722,7 +661,7 @@ def test_the_final_model_is_trained_before_the_claim(
     def interrupted(*_: Any, **__: Any) -> Any:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(final, "fit_members", interrupted)
+    monkeypatch.setattr(models, "fit_members", interrupted)
     with pytest.raises(KeyboardInterrupt):
         final.evaluate(assessment, *words)
     monkeypatch.undo()

@@ -20,8 +20,8 @@ from selection.study.fields import Rule
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial, TrialState
 from selection.train.device import choose_device, describe_device
-from selection.workflows import evaluate as final
 from selection.workflows.assess import mlp_ends
+from selection.workflows.final_models import final_models
 from selection.workflows.study_data import enter_study, load_study_data
 from tests import reference
 from tests.sweep_bench import Bench, make_spec
@@ -187,7 +187,7 @@ def test_an_exported_model_looks_at_its_features_alone(
     study, data = bench.procedure(spec)
     winner = bench.assess(study).winner
     assert winner is not None
-    (made,) = final.final_models(study, spec, data, winner, bench.evidence, CPU)
+    (made,) = final_models(study, spec, data, winner, bench.evidence, CPU)
     for member in made.members:
         weight = member.layers[0].weight
         assert weight.shape[1] == data.dataset.inputs

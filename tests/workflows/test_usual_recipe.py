@@ -1,4 +1,4 @@
-"""What a study gives that names its data alone: better than the linear model, or a warning."""
+"""What a study that names only its data gives: better than the linear model, or a warning."""
 
 from __future__ import annotations
 

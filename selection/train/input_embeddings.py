@@ -1,4 +1,4 @@
-"""What stands between the features and the first weights of a bucket's members: embeddings.
+"""The embeddings between the features and the first weights of a bucket's members.
 
 Numeric columns become waves, beside the features that are kept. A categorical column of many
 categories becomes a few numbers, a linear layer of its own on its one-hot columns; its product with
@@ -51,7 +51,7 @@ class _Line:
         return sum(_width(part) for part, column in self.parts if column is None)
 
 
-class FirstLayer:
+class InputEmbeddings:
     """Embed the inputs of one bucket, whose folds are in the order of its members."""
 
     def __init__(
@@ -63,7 +63,7 @@ class FirstLayer:
         numbers = rows.folds[folds[0]].numeric if self._kind.numeric_embedding != "none" else 0
         # Of each feature that pl embeds, nothing is kept.
         self._gone = numbers if self._kind.numeric_embedding == "pl" else 0
-        self.waves = numbers * own_outputs(self._kind.numeric_embedding)
+        self.wave_inputs = numbers * own_outputs(self._kind.numeric_embedding)
         embedded = embedded_columns(self._kind, rows)
         self._lines = [self._line(rows, fold, embedded) for fold in folds]
         self._kept = rows.width - self._gone
@@ -71,12 +71,12 @@ class FirstLayer:
         self.tables = {
             f"table_{column}": self._table(rows, folds, column, seed) for column in embedded
         }
-        self.numbers = self._numbers(settings, rows, folds, numbers, seed)
+        self.numeric = self._numbers(settings, rows, folds, numbers, seed)
 
     @property
     def width(self) -> int:
         """The number of inputs of the first weights."""
-        return self._plain + SIZE * len(self.tables) + self.waves
+        return self._plain + SIZE * len(self.tables) + self.wave_inputs
 
     def columns(self, line: int) -> Tensor:
         """Return which of the inputs one fold has, in their order. Shape: (I',) int64."""
@@ -90,7 +90,7 @@ class FirstLayer:
 
     def learned(self) -> dict[str, Tensor]:
         """Return what is learned here, by name: tables (M, C, SIZE), and the waves' tensors."""
-        return {**self.tables, **({} if self.numbers is None else self.numbers.tensors())}
+        return {**self.tables, **({} if self.numeric is None else self.numeric.tensors())}
 
     @property
     def decayed(self) -> set[str]:
@@ -101,17 +101,17 @@ class FirstLayer:
         """Drop all members but these. Shape: (M',) int64."""
         self._trials = trials
         self.tables = {name: table[members] for name, table in self.tables.items()}
-        self.numbers = None if self.numbers is None else self.numbers.part(members)
+        self.numeric = None if self.numeric is None else self.numeric.part(members)
 
     def embed(self, features: Tensor, begin: int = 0) -> Embedded | None:
         """Return the inputs of some folds' members, from the given fold on; None without waves.
 
         Shape: features (F', D, B).
         """
-        if self.numbers is None:
+        if self.numeric is None:
             return None
         span = slice(begin * self._trials, (begin + features.size(0)) * self._trials)
-        return embed(self.numbers.part(span), features.to(self._like.dtype))
+        return embed(self.numeric.part(span), features.to(self._like.dtype))
 
     def expand(self, weight: Tensor, begin: int = 0) -> Tensor:
         """Return the first weights as the kept features and the waves meet them.
@@ -142,7 +142,7 @@ class FirstLayer:
                 rows = tables[column][members, : _width(part)]  # (M', C, SIZE)
                 parts.append(torch.bmm(weight[:, :, self._span(column)], rows.mT))
         padding = weight.new_zeros(*weight.shape[:2], self._kept - found.features)
-        waves = weight[:, :, weight.size(2) - self.waves :]
+        waves = weight[:, :, weight.size(2) - self.wave_inputs :]
         return torch.cat([*parts, padding, waves], dim=2)
 
     def collect(self, gradient: Tensor, weight: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
@@ -188,7 +188,7 @@ class FirstLayer:
             of_rows = torch.bmm(given.mT, weight[:, :, self._span(column)])
             of_tables[name][:, :size] = of_rows
         padding = weight.new_zeros(*weight.shape[:2], self._plain - found.plain)
-        waves = gradient[:, :, gradient.size(2) - self.waves :]
+        waves = gradient[:, :, gradient.size(2) - self.wave_inputs :]
         return torch.cat([*plain, padding, *embedded, waves], dim=2)
 
     def wave_gradients(self, embedded: Embedded, delta: Tensor) -> dict[str, Tensor]:
@@ -196,8 +196,8 @@ class FirstLayer:
 
         Shape: delta (M', n * J, B).
         """
-        assert self.numbers is not None, "there are waves"
-        part = self.numbers.part(slice(delta.size(0)))
+        assert self.numeric is not None, "there are waves"
+        part = self.numeric.part(slice(delta.size(0)))
         return gradients(part, embedded, delta)
 
     def _groups(self, weight: Tensor, begin: int) -> Iterator[tuple[int, slice]]:
