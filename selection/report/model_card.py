@@ -199,14 +199,14 @@ def _ledger(assessment: Assessment) -> str:
             )
         rows = [
             [
-                str(evaluation["evaluation"]),
-                evaluation["claimed_at"],
-                _ledger_subject(evaluation),
-                evaluation["rule"],
-                evaluation["state"],
-                _text(evaluation["reason"]),
+                str(each.evaluation),
+                each.claimed_at.isoformat(),
+                _ledger_subject(each),
+                each.rule,
+                each.state,
+                _text(each.reason),
             ]
-            for evaluation in state["ledger"]
+            for each in assessment.evaluations
         ]
         lines.append(_table(["evaluation", "opened at", "trial", "rule", "state", "reason"], rows))
     if others := openings(assessment.openings_by_others, assessment.study.facts.held_out_rows):
@@ -214,10 +214,10 @@ def _ledger(assessment: Assessment) -> str:
     return "\n\n".join(lines)
 
 
-def _ledger_subject(evaluation: Mapping[str, Any]) -> str:
+def _ledger_subject(evaluation: Evaluation) -> str:
     """Return the number of the trial; of an ensemble that of the one that leads it."""
-    number = str(evaluation["number"])
-    return f"ensemble led by {number}" if evaluation["rule"] == "ensemble" else number
+    is_ensemble = evaluation.result is not None and evaluation.result.ensemble is not None
+    return f"ensemble led by {evaluation.number}" if is_ensemble else str(evaluation.number)
 
 
 def _changes(assessment: Assessment) -> list[str]:

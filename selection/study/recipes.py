@@ -97,9 +97,11 @@ RECIPES: Mapping[RecipeName, Recipe] = MappingProxyType(
 def recipe_of(content: Mapping[str, Any]) -> RecipeName | None:
     """Return the recipe that a study file names, or the usual one; None if it names none of ours.
 
-    The file's own check words the error.
+    One that was exported before there were recipes has every value of the one of then. The file's
+    own check words the error.
     """
-    stated = content.get("recipe", DEFAULT_RECIPE)
+    usual = "book" if "provenance" in content else DEFAULT_RECIPE
+    stated = content.get("recipe", usual)
     return next((name for name in RECIPES if name == stated), None)
 
 

@@ -38,6 +38,14 @@ def rule_errors(
     ]
 
 
+def setting_errors(sections: StudySections, values: Params, where: str) -> list[ErrorDetail]:
+    """Return the broken rules of one setting, given its values that no section has."""
+    return [
+        *_loss_errors(sections, {}, values, where),
+        *_embedding_errors(sections, {}, values, where),
+    ]
+
+
 def _constant_errors(space: SearchSpace, constants: Params, where: str) -> list[ErrorDetail]:
     return [
         ErrorDetail(

@@ -28,6 +28,7 @@ from selection.study.hyperparameters import (
     WHOLE_FIELDS,
     space_names,
 )
+from selection.study.rules import setting_errors
 from selection.study.setting import EpochChoice, Setting
 from selection.study.space_file import checked_value
 from selection.study.spec import StudySpec
@@ -35,6 +36,7 @@ from selection.study.trial import (
     CURVE_COLUMNS,
     FoldResult,
     LearningCurve,
+    Params,
     Scalar,
     Trial,
     TrialResult,
@@ -217,7 +219,16 @@ def _setting(subject: Subject, value: Scalar) -> Setting:
     if got:
         rule = f"{over} = {show(value)} must fit trial {subject.trial.number} and its rows"
         raise _refusal(subject, rule, got, "Choose other values.")
+    _check_setting(subject, {**known, over: value})
     return spec.setting({**subject.trial.params, "hidden_layers": depth, over: value})
+
+
+def _check_setting(subject: Subject, values: Params) -> None:
+    """Refuse what a study file could not ask for; nothing is embedded without categories."""
+    if not subject.data.dataset.categories:
+        values = {**values, "category_embedding": False}
+    for error in setting_errors(subject.spec.sections, values, subject.spec.name):
+        raise _refusal(subject, error.rule, error.got, "Choose another name.")
 
 
 def _trace_rows(

@@ -165,3 +165,14 @@ def test_what_the_space_replaces_is_not_explained() -> None:
     keys = [(each.section, each.key) for each in explain(content, read, read.with_rows(FACTS))]
     assert ("space", "batch_size") in keys
     assert ("training", "batch_size") not in keys
+
+
+def test_a_file_that_was_exported_before_there_were_recipes_is_of_the_book() -> None:
+    exported = minimal(recipe="book", search={"trials": 1})
+    exported["provenance"] = {
+        "study": "t", "number": 3, "rule": "best", "data_fingerprint": "d",
+        "held_out_fingerprint": "h", "fold_fingerprint": "f",
+    }  # fmt: skip
+    spec = finished(exported)
+    del exported["recipe"]
+    assert finished(exported) == spec

@@ -334,6 +334,14 @@ def test_an_ensemble_of_one_trial_is_that_trial() -> None:
     assert (found.number, found.value, found.fold_scores) == (5, 0.5, (0.25, 0.75))
 
 
+def test_the_card_calls_an_ensemble_of_one_trial_that_trial(cli: Cli) -> None:
+    Path("w.toml").write_text(STUDY.format(dataset="wine", metric="accuracy", final=""))
+    assert cli("run", "w.toml", "--trials", 1).code == 0
+    assert cli("evaluate", "w").code == 0
+    assert cli("export", "w", "--to", "out").code == 0
+    assert "| 0 | ensemble | evaluated |" in Path("out/MODEL_CARD.md").read_text()
+
+
 def test_every_rule_has_words_and_can_be_asked_for() -> None:
     assert set(get_args(Rule)) == set(RULES)
     assert set(get_args(get_args(get_args(RuleOption)[0])[0])) == set(RULES)

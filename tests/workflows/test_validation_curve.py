@@ -293,6 +293,22 @@ def test_layers_that_are_not_there_have_nothing_to_change(bench: Bench, over: st
         trace(bench, begin(bench, cubic_spec())(over), values)
 
 
+@pytest.mark.parametrize(
+    ("over", "values", "said"),
+    [
+        ("label_smoothing", [0.0, 0.1], "label_smoothing needs a metric of classification"),
+        ("class_weights", ["none", "balanced"], "class_weights needs a metric of classification"),
+        ("numeric_embedding", ["none", "pl"], "numeric_embedding embeds whole columns"),
+    ],
+)
+def test_what_a_study_file_could_not_ask_for_is_refused(
+    bench: Bench, over: str, values: list[Scalar], said: str
+) -> None:
+    subject = begin(bench, cubic_spec())(over)  # a regression that sees 3 features
+    with pytest.raises(StudyStateError, match=said):
+        trace(bench, subject, values)
+
+
 def test_more_features_or_rows_than_there_are_are_refused(bench: Bench) -> None:
     subject_of = begin(bench, cubic_spec())
     with pytest.raises(StudyStateError) as caught:
