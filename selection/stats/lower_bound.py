@@ -30,6 +30,7 @@ def simultaneous_level(in_bag: NDArray[np.floating[Any]], whole: Floats, level: 
         units /= np.nanstd(units, axis=0)
     units[~np.isfinite(units)] = -np.inf
     largest = units.max(axis=1).astype(np.float64)
+    largest[np.isneginf(largest)] = 0.0  # where no score has a spread, none deviates
     return max(level, float(special.ndtr(np.quantile(largest, level))))
 
 

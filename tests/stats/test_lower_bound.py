@@ -81,3 +81,7 @@ def test_trials_without_a_spread_do_not_matter() -> None:
     draws[:, 1] = 1.0
     level = simultaneous_level(draws, np.array([0.0, 1.0]), 0.95)
     assert level == simultaneous_level(draws[:, :1], np.zeros(1), 0.95)
+
+
+def test_scores_that_never_move_keep_the_level() -> None:
+    assert simultaneous_level(np.ones((100, 3)), np.ones(3), 0.95) == 0.95
