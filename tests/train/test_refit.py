@@ -24,7 +24,7 @@ from selection.train.batches import load_rows
 from selection.train.mlp import BLOCK_ROWS, predict
 from selection.train.plan import plan_packs
 from selection.train.refit import Fitted, fit_members
-from selection.train.weights import LayerWeights, decode_weights, encode_weights
+from selection.train.weights import LayerWeights, MemberForm, decode_weights, encode_weights
 from tests import reference
 from tests.train.examples import make_folds, make_setting, task_of
 
@@ -275,6 +275,10 @@ def test_no_rows_give_no_predictions(sizes: tuple[int, ...]) -> None:
 # Weights as bytes.
 
 
+def forms(*depths: int, is_parametric: bool = False) -> list[MemberForm]:
+    return [MemberForm(depth, is_parametric) for depth in depths]
+
+
 def make_members() -> list[tuple[LayerWeights, ...]]:
     return [make_layers((4, 5, 3), seed=1), make_layers((6, 3), seed=2)]
 
@@ -295,7 +299,7 @@ def test_weights_return_bit_for_bit() -> None:
     members = make_members()
     members[0][0].weight.flat[:5] = [-0.0, np.nan, np.inf, 1e-45, np.finfo(np.float32).max]
     content = encode_weights(members, {})
-    assert_same_bits(members, decode_weights(content, [2, 1]))
+    assert_same_bits(members, decode_weights(content, forms(2, 1)))
     assert encode_weights(members, {}) == content
 
 
@@ -308,15 +312,15 @@ def test_shares_of_parametric_activations_return_bit_for_bit() -> None:
         for layers in make_members()
     ]
     content = encode_weights(members, {})
-    again = decode_weights(content, [2, 1], is_parametric=True)
+    again = decode_weights(content, forms(2, 1, is_parametric=True))
     assert_same_bits(members, again)
     assert again[0][0].mix is not None
     assert again[0][0].mix.tobytes() == (-2.0 * members[0][0].bias).tobytes()
     assert [again[0][1].mix, again[1][0].mix] == [None, None]
     with pytest.raises(ValueError, match="6 tensors are needed, but got 7"):
-        decode_weights(content, [2, 1])
+        decode_weights(content, forms(2, 1))
     with pytest.raises(ValueError, match="mix"):
-        decode_weights(encode_weights(make_members(), {}), [2, 1], is_parametric=True)
+        decode_weights(encode_weights(make_members(), {}), forms(2, 1, is_parametric=True))
 
 
 def test_weights_that_are_views_return_bit_for_bit() -> None:
@@ -324,7 +328,7 @@ def test_weights_that_are_views_return_bit_for_bit() -> None:
     layer = LayerWeights(base.T, base[0, ::-1])
     assert not layer.weight.flags.c_contiguous
     assert not layer.bias.flags.c_contiguous
-    assert_same_bits([[layer]], decode_weights(encode_weights([[layer]], {}), [1]))
+    assert_same_bits([[layer]], decode_weights(encode_weights([[layer]], {}), forms(1)))
 
 
 def test_metadata_and_names_are_those_that_others_read(tmp_path: Any) -> None:
@@ -358,7 +362,7 @@ def test_metadata_and_names_are_those_that_others_read(tmp_path: Any) -> None:
 def test_damaged_bytes_are_a_value_error(damage: Any) -> None:
     content = encode_weights(make_members(), {"format": "selection-model"})
     with pytest.raises(ValueError, match=r"."):
-        decode_weights(damage(content), [2, 1])
+        decode_weights(damage(content), forms(2, 1))
 
 
 @pytest.mark.parametrize("name", ["member_0.layer_1.weight", "member_1.layer_0.bias"])
@@ -366,19 +370,19 @@ def test_a_missing_tensor_is_named(name: str) -> None:
     tensors = load(encode_weights(make_members(), {}))
     del tensors[name]
     with pytest.raises(ValueError, match=name):
-        decode_weights(save(tensors), [2, 1])
+        decode_weights(save(tensors), forms(2, 1))
 
 
 @pytest.mark.parametrize("depths", [(3, 1), (2, 2), (2, 1, 1)], ids=str)
 def test_more_layers_than_the_file_has_are_a_value_error(depths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"member_\d\.layer_\d"):
-        decode_weights(encode_weights(make_members(), {}), depths)
+        decode_weights(encode_weights(make_members(), {}), forms(*depths))
 
 
 @pytest.mark.parametrize("depths", [(1, 1), (2, 0), (2,), ()], ids=str)
 def test_fewer_layers_than_the_file_has_are_a_value_error(depths: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"."):
-        decode_weights(encode_weights(make_members(), {}), depths)
+        decode_weights(encode_weights(make_members(), {}), forms(*depths))
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)
