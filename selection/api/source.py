@@ -82,6 +82,12 @@ def read_spec(spec: Source, overrides: Overrides) -> StudySpec:
     changed = overrides.by_key
     if not changed and not isinstance(spec, Mapping):
         return spec if isinstance(spec, StudySpec) else read_study(Path(spec))
+    if isinstance(spec, StudySpec) and changed.get("recipe", spec.sections.recipe) != (
+        spec.sections.recipe
+    ):
+        rule = "a StudySpec has every value of its recipe"
+        hint = "Override the file or the dict that it was read from."
+        raise StudyFileError(ErrorDetail("recipe", rule, show(changed["recipe"]), hint))
     where = f"{_where(spec)} (with overrides)" if changed else _where(spec)
     return parse_study(with_overrides(_content(spec), changed, where), where)
 

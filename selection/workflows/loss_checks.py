@@ -1,4 +1,4 @@
-"""What must hold of the weights and the label smoothing of a study, once its rows are known."""
+"""What weights, label smoothing and momentum of a study do not fit, once its rows are known."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from selection.data.folds import FoldPlan
 from selection.errors import DataError, ErrorDetail, location_name, nearest_name, show
 from selection.metrics import METRICS, RankArea
 from selection.study.space import most_of
-from selection.study.spec import StudySpec
+from selection.study.spec import StudySpec, value_of
 
 
 def check_class_weights(spec: StudySpec, dataset: Dataset) -> None:
@@ -52,4 +52,20 @@ def smoothing_warnings(spec: StudySpec) -> list[str]:
     return [
         f"label smoothing tends to lower {spec.metric}, which needs the order of the chances. "
         "Leave it out, or compare it with 0."
+    ]
+
+
+def momentum_warnings(spec: StudySpec) -> list[str]:
+    """Say where a study gives momentum to optimizers that have none of this name.
+
+    No error: studies are on record that do.
+    """
+    optimizers = spec.space["optimizer"].grid() if "optimizer" in spec.space else None
+    optimizers = optimizers or (value_of(spec, spec.default, "optimizer"),)
+    usual = value_of(spec, spec.default, "momentum")
+    if "sgd" in optimizers or not (usual or "momentum" in spec.space):
+        return []
+    return [
+        f"momentum has no effect on {' and '.join(map(str, optimizers))}. "
+        'Write optimizer = "sgd", or remove momentum.'
     ]

@@ -48,7 +48,12 @@ from selection.study.spec import StudySpec, most_features
 from selection.study.trial import Outputs
 from selection.train.device import Device
 from selection.train.fit import RungPredictions, Trainer
-from selection.workflows.loss_checks import check_class_weights, check_weights, smoothing_warnings
+from selection.workflows.loss_checks import (
+    check_class_weights,
+    check_weights,
+    momentum_warnings,
+    smoothing_warnings,
+)
 from selection.workflows.warm_start import warm_start
 
 # No trial depends on these: a table may lie elsewhere and be written otherwise, as long as its
@@ -108,7 +113,7 @@ def load_study_data(spec: StudySpec, folder: Path, frame: pd.DataFrame | None = 
     check_weights(spec, dataset, plan)
     folds = [fold_identity(split) for split in plan.splits]
     warnings = [*dataset.warnings, *plan.warnings, *_provenance_warnings(spec, dataset, folds)]
-    warnings += smoothing_warnings(spec)
+    warnings += [*smoothing_warnings(spec), *momentum_warnings(spec)]
     duplicates = duplicate_rows_across_folds(dataset, plan.splits)
     if duplicates:
         warnings.append(

@@ -182,6 +182,13 @@ def test_overrides_take_the_place_of_what_a_study_says(tmp_path: Path) -> None:
     assert STUDY["training"] == {"epochs": 4, "batch_size": 16}
 
 
+def test_another_recipe_needs_what_the_study_was_read_from(storage_url: str) -> None:
+    study = selection.run(STUDY, storage=storage_url, progress=False)
+    other = {"recipe": "tabular"}
+    with pytest.raises(selection.SelectionError, match="a StudySpec has every value of its recipe"):
+        selection.run(study.spec, overrides=other, name="other", storage=storage_url)
+
+
 def test_overrides_of_arrays(iris: tuple[Any, Any], tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'study.db'}"
     study = selection.run(ARRAYS, *iris, name="kept", trials=2, storage=url, progress=False)

@@ -101,3 +101,20 @@ def test_an_export_says_how_its_loss_was_weighed_and_trains_it_again(tmp_path: P
     setting = again.setting(again.default)
     assert setting.class_weights == (("1", 2.5),)
     assert setting == study.spec.setting(study.best.params)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd", {"choices": ["adam", "adamw"]}])
+@pytest.mark.parametrize("momentum", [0.9, {"low": 0.5, "high": 0.9}, 0.0])
+def test_momentum_that_no_optimizer_has_is_warned_of(optimizer: Any, momentum: Any) -> None:
+    spec = make_spec(space={"optimizer": optimizer, "momentum": momentum})
+    warnings = load_study_data(spec, NOWHERE).facts.warnings
+    is_warned = any("momentum has no effect on ada" in each for each in warnings)
+    assert is_warned == (momentum != 0.0 and optimizer != "sgd")
+
+
+@pytest.mark.usual_recipe
+def test_momentum_is_none_of_the_usual_optimizer() -> None:
+    spec = make_spec(training={"momentum": 0.9})
+    assert any(
+        "no effect on adamw" in each for each in load_study_data(spec, NOWHERE).facts.warnings
+    )
