@@ -109,8 +109,11 @@ def measured(found: pd.DataFrame) -> list[str]:
     open_ones = {name: int(counts.get(name, 0)) for name in ORDER if counts.get(name, 0) < whole}
     if not open_ones:
         return []
-    shown = ", ".join(f"{name} {count}" for name, count in open_ones.items())
-    return [f"Not all of it has been measured. Of {whole} results each there are: {shown}."]
+    return [
+        f"Not all of it has been measured: of {whole} results each there are so far",
+        "",
+        *(f"- {name}: {count}" for name, count in open_ones.items()),
+    ]
 
 
 def errors_by_table(found: pd.DataFrame) -> list[str]:
@@ -121,7 +124,8 @@ def errors_by_table(found: pd.DataFrame) -> list[str]:
         cells = []
         for name in names:
             own = rows[rows.method == name].error
-            cells.append(f"{own.mean():.4f} ± {own.std():.4f}" if len(own) > 1 else "")
+            spread = f" ± {own.std():.4f}" if len(own) > 1 else ""
+            cells.append(f"{own.mean():.4f}{spread}" if len(own) else "")
         lines.append(f"| {table} | {' | '.join(cells)} |")
     return lines
 
@@ -155,7 +159,7 @@ def page(found: pd.DataFrame) -> str:
         "## Errors",
         "",
         "1 - accuracy, 1 - ROC AUC, or RMSE as a share of the target's standard deviation; mean",
-        "and standard deviation over three splits.",
+        "and standard deviation over splits.",
         "",
         *errors_by_table(found),
         "",
