@@ -28,6 +28,7 @@ def interrupted(*words, **options):
     return load(*words, **options)
 
 numpy.load = interrupted
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a job in the background ignores
 try:
     print(next(sobol_points(make_spec(), 0)))
 except KeyboardInterrupt:
