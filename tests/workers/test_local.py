@@ -445,6 +445,7 @@ def test_what_a_worker_writes_is_quoted_and_no_progress_is_shown_with_json(
 # Python.
 
 ARRAYS: dict[str, Any] = {
+    "recipe": "book",
     "training": {"epochs": 3, "batch_size": 16},
     "space": {"learning_rate": {"low": 0.01, "high": 1.0, "log": True}},
     "search": {"metric": "accuracy", "trials": 8, "cohort": 2, "pruner": "none"},
