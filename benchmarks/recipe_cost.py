@@ -85,7 +85,7 @@ multiple of the latter. The goal is 0.98.
 The first two lines are medians and ranges over 8 sets of fresh processes, 6 turns each, that keep
 what they free (AdamW at one layer of 32: 3 sets of 8 turns, after its step was changed again). Two
 processes of the old engine differ there by 0.93 to 1.09. The last two lines are one pair at commit
-52289fa, 20 turns, before this page's changes to Adam's step and without keeping what is freed.
+0e3528f, 20 turns, before this page's changes to Adam's step and without keeping what is freed.
 
 The smallest pack, whose step takes an eighth of a millisecond with SGD, misses the goal. With SGD
 torch is called as often in a step as before, so what is left is Python. How much glibc gives back
