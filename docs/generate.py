@@ -27,7 +27,7 @@ from selection.metrics import METRICS
 from selection.study.fields import HeldOutColumn, ProvenanceSection, StudySections
 from selection.study.hyperparameters import CONSTANT_FIELDS, SPACE_SECTIONS, OwnSpaceFields
 from selection.study.pruners import OPTIONS
-from selection.study.recipes import FROM_ROWS, RECIPES
+from selection.study.recipes import RECIPES
 from selection.study.schedules import SCHEDULES
 
 DOCS = Path(__file__).parent
@@ -40,6 +40,11 @@ TYPES = {
     "number": "number",
     "boolean": "true or false",
     "object": "table",
+}
+# What fill_in_rows of selection.study.recipes fills in, where neither file nor recipe names it.
+FROM_ROWS: Mapping[str, tuple[str, ...]] = {
+    "data": ("prepare", "categorical"),
+    "training": ("batch_size", "epochs"),
 }
 LIMITS = {"minimum": ">=", "exclusiveMinimum": ">", "maximum": "<=", "exclusiveMaximum": "<"}
 

@@ -18,11 +18,6 @@ from selection.metrics import DEFAULT_METRIC, METRICS, MeanOverClasses
 
 RecipeName = Literal["book", "tabular"]
 DEFAULT_RECIPE: RecipeName = "tabular"
-# What follows from the rows where neither the file nor the recipe names it.
-FROM_ROWS: Mapping[str, tuple[str, ...]] = {
-    "data": ("prepare", "categorical"),
-    "training": ("batch_size", "epochs"),
-}
 # Epochs are such that this many updates are taken in a fold, but at least and at most so many.
 UPDATES = 1_600
 FEWEST_EPOCHS, MOST_EPOCHS = 20, 400
