@@ -75,6 +75,7 @@ def test_a_study_with_embeddings_predicts_alike_in_every_form(
     content = {
         "data": {"impute": "median", "missing_indicators": True, "prepare": "robust"},
         "model": {
+            "activation": "selu",
             "numeric_embedding": numbers,
             "category_embedding": True,
             "input_scaling": True,

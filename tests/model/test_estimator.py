@@ -1034,34 +1034,6 @@ def test_weights_of_another_kind_than_the_document_says_are_refused() -> None:
         decode_model(document, weights, "here")
 
 
-@pytest.mark.parametrize("metric", ["accuracy", "rmse"])
-def test_a_study_of_learned_factors_predicts_alike_in_every_form(
-    metric: str, tmp_path: Path
-) -> None:
-    onnxruntime = pytest.importorskip("onnxruntime")
-    rng = np.random.default_rng(5)
-    features = rng.normal(size=(80, 3))
-    target = features[:, 0] * 10.0
-    content = {
-        "model": {"activation": "selu", "input_scaling": True, "parametric_activation": True},
-        "training": {"epochs": 5, "batch_size": 16, "optimizer": "adamw"},
-        "cv": {"folds": 3},
-        "space": {"width": {"choices": [4, 8]}},
-        "search": {"metric": metric, "sampler": "grid", "pruner": "none", "trials": 2},
-        "assessment": {"bootstraps": 100},
-        "final": {"model": "fold_ensemble"},
-    }
-    wanted = target if metric == "rmse" else (target > 0).astype(int)
-    study = selection.run(content, features, wanted, progress=False)
-    ours = study.model()
-    study.export(str(tmp_path / "m"))
-    loaded = load_model(tmp_path / "m")
-    np.testing.assert_array_equal(ours.predict(features), loaded.predict(features))
-    session = onnxruntime.InferenceSession(str(tmp_path / "m" / "model.onnx"))
-    found = session.run(None, {"features": features})[0]
-    np.testing.assert_allclose(found, ours.outputs(features, {}), rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("kind", ["a study that did not fill", "a study that did"])
 def test_a_missing_category_is_refused_or_unknown_where_no_row_had_one(kind: str) -> None:
     case = make_case("text")
