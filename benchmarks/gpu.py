@@ -31,6 +31,7 @@ from benchmarks.gpu_busy import busy_shares, print_busy
 from benchmarks.gpu_loops import EAGER, VMAP
 from benchmarks.gpu_memory import print_squeezes, squeezes
 from benchmarks.gpu_pace import measure_rates, paces, print_paces
+from benchmarks.gpu_recipes import print_recipe_sweeps, recipe_sweeps
 from benchmarks.gpu_right import differences, print_differences
 from benchmarks.gpu_setup import (
     FEATURES,
@@ -144,6 +145,10 @@ def gpu_usage(bench: Bench, _verdicts: Verdicts) -> None:
     print_busy(busy_shares(bench.folds, bench.device, bench.size), bench.size)
 
 
+def usual_recipe(bench: Bench, _verdicts: Verdicts) -> None:
+    print_recipe_sweeps(recipe_sweeps(bench.device, bench.size))
+
+
 Part = Callable[[Bench, Verdicts], None]
 PARTS: dict[str, Part] = {
     "Is it right?": correctness,
@@ -152,6 +157,7 @@ PARTS: dict[str, Part] = {
     "Fold-trainings": fold_trainings,
     "Out of memory": out_of_memory,
     "How busy is the GPU?": gpu_usage,
+    "The usual recipe": usual_recipe,
 }
 NEED_A_GPU = (out_of_memory, gpu_usage)
 

@@ -60,6 +60,23 @@ KINDS: Mapping[str, Mapping[str, Any]] = {
         "weight_decay": 1e-2,
         "dropout": 0.2,
     },
+    "every part of a recipe": {
+        "width": [[64, 32], [48, 48], [64, 64]],
+        "activation": "mish",
+        "parametric_activation": True,
+        "input_scaling": True,
+        "numeric_embedding": "pbld",
+        "embedding_scale": 0.1,
+        "optimizer": "adamw",
+        "learning_rate": 1e-3,
+        "weight_decay": 1e-2,
+        "clip_norm": 1.0,
+        "label_smoothing": 0.1,
+        "dropout": 0.2,
+        "schedule": "coslog4",
+        "dropout_schedule": "flat_cos",
+        "weight_decay_schedule": "flat_cos",
+    },
 }
 
 

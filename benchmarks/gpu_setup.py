@@ -62,7 +62,7 @@ TABLE = Workload(
 
 @dataclass(frozen=True)
 class Size:
-    """Say how much is measured."""
+    """Say how much is measured; recipes are the tables to sweep, each with its trials."""
 
     rows: int
     trials: tuple[int, ...]
@@ -71,9 +71,19 @@ class Size:
     matrix: int
     copied_bytes: int
     workloads: tuple[Workload, ...]
+    recipes: tuple[tuple[str, int], ...]
 
 
-FULL = Size(60_000, (8, 16, 32, 64), 10, 3, 8192, 2**31, (IMAGES, DIGITS, TABLE))
+FULL = Size(
+    60_000,
+    (8, 16, 32, 64),
+    10,
+    3,
+    8192,
+    2**31,
+    (IMAGES, DIGITS, TABLE),
+    (("breast_cancer", 24), ("digits", 24)),
+)
 TINY = Size(
     500,
     (2,),
@@ -85,6 +95,7 @@ TINY = Size(
         Workload(IMAGES.name, "images", "scale", 16, 64, 1, (2,), 1, 1),
         Workload(TABLE.name, "breast_cancer", "standardize", 8, 64, 2, (1, 2), 1, 1),
     ),
+    (("wine", 2),),
 )
 
 

@@ -160,9 +160,17 @@ def _realmlp(task: Task) -> Any:
     options: dict[str, Any] = {}
     if task.table.metric == "roc_auc":
         options = {"val_metric_name": "1-auc_ovr", "use_ls": False}
-    return kind(
+    model = kind(
         n_cv=FOLDS, device="cpu", n_threads=CORES, random_state=task.seed, verbosity=0, **options
     )
+    numbers = [name for name in task.table.features if name not in task.table.categories]
+    # It takes missing categories, but no missing numbers.
+    impute = ColumnTransformer(
+        [("n", SimpleImputer(strategy="median", add_indicator=True), numbers)],
+        remainder="passthrough",
+        verbose_feature_names_out=False,
+    )
+    return make_pipeline(impute.set_output(transform="pandas"), model)
 
 
 def _boosting(task: Task, **options: Any) -> Any:

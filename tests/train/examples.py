@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from selection.data.prepare import FoldData
+from selection.data.prepare import AppendedColumns, FoldData
 from selection.metrics import Task
 from selection.study.setting import Kind, Setting
 
@@ -99,3 +99,23 @@ def make_folds(
             )
         )
     return made
+
+
+def make_table_folds(classes: int, alike: int = 1) -> list[FoldData]:
+    """Return folds of 2 numbers, an indicator, and columns of up to 3, 9 and 12 categories.
+
+    Folds know unequal numbers of categories, but as many as `alike` begin with the same.
+    """
+    rng = np.random.default_rng(0)
+    folds = []
+    for index, fold in enumerate(make_folds(classes=classes, features=3, is_shared=False, seed=1)):
+        numbers = fold.features[:, :2] if index == 1 else fold.features[:, 1:]
+        number = max(0, index + 1 - alike)
+        sizes = (3, 9 - number, 12 - number % 2)
+        codes = [rng.integers(0, size + 1, len(numbers)) for size in sizes]
+        blocks = [np.eye(size + 1)[own][:, :size] for size, own in zip(sizes, codes, strict=True)]
+        indicator = rng.integers(0, 2, (len(numbers), 1))
+        features = np.ascontiguousarray(np.hstack([numbers, indicator, *blocks]))
+        appended = AppendedColumns(indicators=1, categories=sizes)
+        folds.append(dataclasses.replace(fold, features=features, appended=appended))
+    return folds

@@ -24,7 +24,7 @@ from selection.train.fit import Decide, Trainer
 from selection.train.graph import StepGraph
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members
-from tests.train.examples import make_folds, make_setting, task_of
+from tests.train.examples import make_folds, make_setting, make_table_folds, task_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -47,6 +47,21 @@ MOVING: Mapping[str, Any] = {
     "warmup": 0.1,
     "weight_decay_schedule": "cosine",
     "dropout_schedule": "flat_cos",
+}
+# What a recipe may add to a network, alone and all at once.
+PARTS: Mapping[str, Mapping[str, Any]] = {
+    "label smoothing": {"label_smoothing": 0.1},
+    "class weights": {"class_weights": "balanced"},
+    "clipping": {"clip_norm": 0.1},
+    "input scaling": {"input_scaling": True},
+    "parametric activation": {"parametric_activation": True, "activation": "selu"},
+    "pl": {"numeric_embedding": "pl", "embedding_scale": 0.5},
+    "pbld": {"numeric_embedding": "pbld", "embedding_scale": 0.1},
+    "category embedding": {"category_embedding": True},
+}
+EVERYTHING: Mapping[str, Any] = {
+    **{name: value for part in PARTS.values() for name, value in part.items()},
+    **MOVING,
 }
 MIB = 2**20
 
@@ -154,6 +169,71 @@ def test_a_graph_takes_the_steps_that_are_taken_one_by_one(
     # The very steps; where rows lie in memory may choose another product of the same numbers.
     assert_close(graphed, eager, 1e-5)
     assert_close(eager, train(settings, CPU), 1e-3)
+
+
+def weighed_table(classes: int) -> list[FoldData]:
+    """Return unequal folds of numbers, an indicator and categories, whose rows have weights."""
+    weights = np.random.default_rng(0).uniform(0.2, 3.0, 103)
+    names = tuple("abc"[:classes])
+    return [replace(fold, weights=weights, class_names=names) for fold in make_table_folds(classes)]
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+@pytest.mark.parametrize("part", [*PARTS, "everything"])
+def test_every_part_of_a_recipe_trains_as_on_the_cpu(
+    monkeypatch: pytest.MonkeyPatch, captured: list[StepGraph], part: str, optimizer: str
+) -> None:
+    options = {**PARTS.get(part, EVERYTHING), **OPTIMIZERS[optimizer], "learning_rate": 0.003}
+    settings, folds = ragged(2, **options), weighed_table(3)
+
+    def decide(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
+        return {1} if epoch == 2 else ()
+
+    graphed = train(settings, folds=folds, decide=decide)
+    assert captured
+    assert_same_bits(graphed, train(settings, folds=folds, decide=decide))
+    assert_close(graphed, train(settings, CPU, folds, decide), 1e-3)
+    monkeypatch.setattr(pack, "has_graphs", lambda device: False)
+    assert_close(graphed, train(settings, folds=folds, decide=decide), 1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_everything_at_once_trains_a_regression_as_on_the_cpu(optimizer: str) -> None:
+    classes_only = ("label_smoothing", "class_weights")
+    options = {name: value for name, value in EVERYTHING.items() if name not in classes_only}
+    settings = ragged(2, **{**options, **OPTIMIZERS[optimizer], "learning_rate": 0.003})
+    folds = weighed_table(0)
+    assert_close(train(settings, folds=folds), train(settings, CPU, folds), 1e-3)
+
+
+def test_the_best_epoch_and_its_predictions_are_those_of_the_cpu() -> None:
+    """With a rate at which the mean goes up and down."""
+    folds = make_folds()
+    settings = ragged(1, epochs=30, learning_rate=0.2)
+    ones, others = (
+        Trainer(
+            folds, "classification", "cross_entropy", SEED, device, epoch="best_mean", patience=12
+        ).train(settings)
+        for device in (GPU, CPU)
+    )
+    assert [result.best_epoch for result in ones] == [result.best_epoch for result in others]
+    assert_close(ones, others, 1e-3)
+
+
+def test_a_full_final_model_matches_the_cpu(captured: list[StepGraph]) -> None:
+    (setting,) = ragged(2, **{**EVERYTHING, "learning_rate": 0.003})[1:2]
+    fitted = [
+        fit_members(setting, weighed_table(3), "classification", "accuracy", SEED, device)
+        for device in (GPU, CPU)
+    ]
+    assert captured
+    for one, other in zip(*fitted, strict=True):
+        assert one.updates == other.updates
+        assert one.layers[0].waves is not None
+        for a, b in zip(one.layers, other.layers, strict=True):
+            assert a.parts.keys() == b.parts.keys()
+            for name, weights in a.parts.items():
+                np.testing.assert_allclose(weights, b.parts[name], rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("precision", ["float32", "tf32", "bfloat16"])
