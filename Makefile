@@ -62,7 +62,7 @@ book: $(READY) ## Rewrite docs/book.md: the book's figures beside ours
 
 bench: $(READY) ## Rewrite docs/benchmarks.md; takes half an hour; BENCH=--quick for a short run
 	@cat benchmarks/intro.md > docs/benchmarks.md.new
-	@for name in peers_table where_time_goes recipe_cost precision quality samplers sweep_cost bookkeeping workers stored_bytes scale scale_driver startup pages; do \
+	@for name in peers_table where_time_goes recipe_cost many_cores precision quality samplers sweep_cost bookkeeping workers stored_bytes scale scale_driver startup pages; do \
 		$(BIN)/python -m benchmarks.$$name $(BENCH) >> docs/benchmarks.md.new || exit 1; \
 	done
 	@mv docs/benchmarks.md.new docs/benchmarks.md

@@ -44,10 +44,10 @@ def choose_device(name: DeviceName) -> Device:
     return torch.device("cpu")
 
 
-def make_workers(device: Device) -> ThreadPoolExecutor:
-    """Return the threads that train packs side by side: one per core, or one for a GPU."""
+def make_workers(count: int) -> ThreadPoolExecutor:
+    """Return the threads that train packs side by side."""
     keep_memory()
-    return ThreadPoolExecutor(count_workers(device))
+    return ThreadPoolExecutor(count)
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def torch_settings(precision: Precision, device: Device) -> Iterator[None]:
 
 
 def count_workers(device: Device) -> int:
-    """Return how many packs train side by side."""
+    """Return how many packs may train side by side: one per core, or one on a GPU."""
     return _cores() if device.type == "cpu" else 1
 
 

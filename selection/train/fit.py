@@ -8,6 +8,7 @@ that ran out of memory can be split and replayed with the same results.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ from selection.train.device import (
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.pack_set import PackSet
-from selection.train.plan import plan_packs
+from selection.train.plan import count_side_by_side, plan_packs
 
 SCORE = CURVE_COLUMNS.index("validation_score")
 Decide = Callable[[int, Mapping[int, float]], Collection[int]]
@@ -108,8 +109,8 @@ class Trainer:
     ) -> None:
         work = work_format(precision) if dtype == torch.float32 else dtype
         self.rows: Rows = load_rows(folds, task, device, dtype, work)
-        self.workers = make_workers(device)
         self.cores = count_workers(device)
+        self.workers = make_workers(self.cores)
         self.precision = precision
         # On a GPU a cohort may train in less time than a sampler needs to propose the next one.
         self.asks_ahead = device.type == "cuda"
@@ -157,10 +158,10 @@ class _Block:
     layers: Sequence[NDArray[np.float64]]
 
 
-def _train_epoch(pack: Pack, *, has_diagnostics: bool) -> _Block | None:
-    """Train a pack for one epoch; return None if memory ran out."""
+def _train_epoch(pack: Pack, turns: threading.Semaphore, *, has_diagnostics: bool) -> _Block | None:
+    """Train a pack for one epoch when its turn comes; return None if memory ran out."""
     try:
-        with device_lock(pack.rows.like.device):
+        with turns, device_lock(pack.rows.like.device):
             pack.train_epoch()
             points = pack.evaluate().cpu().numpy()
             layers = pack.layer_numbers() if has_diagnostics else []
@@ -216,9 +217,11 @@ class _Cohort:
         rows = self.trainer.rows
         points = {trial: np.full((len(rows.folds), len(CURVE_COLUMNS)), np.nan) for trial in living}
         layers = {trial: self._room_for_layers(trial) for trial in living}
-        train = partial(_train_epoch, has_diagnostics=self.trainer.has_diagnostics)
         waiting = list(self.packs.packs)
         while waiting:
+            train = partial(
+                _train_epoch, turns=self._turns(), has_diagnostics=self.trainer.has_diagnostics
+            )
             blocks = self.trainer.workers.map(train, waiting)
             failed: list[Pack] = []
             for pack, block in zip(waiting, blocks, strict=True):
@@ -235,6 +238,12 @@ class _Cohort:
         for trial in living:
             self.runs[trial].points.append(points[trial])
             self.runs[trial].layers.append(layers[trial])
+
+    def _turns(self) -> threading.Semaphore:
+        """Return what lets as many packs train at once as do not get into each other's way."""
+        plans = [pack.plan for pack in self.packs.packs]
+        settings, cores = [run.setting for run in self.runs], self.trainer.cores
+        return threading.Semaphore(count_side_by_side(plans, settings, self.trainer.rows, cores))
 
     def _room_for_layers(self, trial: int) -> NDArray[np.float64]:
         """Return an array for one epoch of a trial's layers. Shape: (F, L, 3)."""

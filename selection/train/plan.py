@@ -21,9 +21,10 @@ from selection.train.optimizers import optimizer_class
 
 # The cost of one more bucket per step, in floating-point operations that take as long.
 STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
-# On a CPU packs train side by side, one on each core, and are cut to similar amounts of work: below
-# the first of these, calls cost more than arithmetic; above the second, the cache is too small.
-CPU_LEAST_WORK = 4e6
+# On a CPU packs train side by side and are cut to similar amounts of work. Between two calls they
+# wait for Python's lock: each one more needs this much more work in every bucket's step, or all are
+# slower than one after another. Above the second of these, the cache is too small.
+CPU_LEAST_WORK = 1.5e7
 CPU_MOST_WORK = 1.2e9
 # Rows that are evaluated at once.
 EVALUATION_ROWS = {"cpu": 1024, "cuda": 8192}
@@ -82,17 +83,50 @@ def plan_packs(
         key = (setting.kind.batch_size, setting.kind.epochs)
         groups.setdefault(key, []).append(index)
     plans = []
-    for group in groups.values():
+    shares = _shares(list(groups.values()), settings, rows, cores)
+    for group, share in zip(groups.values(), shares, strict=True):
         most = max_members or _memory_members([settings[index] for index in group], rows)
         for first in range(0, len(group), most):
             whole = group[first : first + most]
             if max_members or rows.like.device.type != "cpu":
                 plans += _plan_group(whole, most // len(whole), settings, rows)
                 continue
-            parts, folds = _cut(whole, settings, rows, cores)
+            parts, folds = _cut(whole, settings, rows, share)
             for part in _parts(whole, parts, settings, rows):
                 plans += _plan_group(part, min(folds, most // len(part)), settings, rows)
     return plans
+
+
+def count_side_by_side(
+    plans: Sequence[PackPlan], settings: Sequence[Setting], rows: Rows, cores: int
+) -> int:
+    """Return how many of these packs train at the same time, at most one for each core."""
+    if rows.like.device.type != "cpu":
+        return 1
+    work = sum(_step_work(plan.trials, settings, rows) * len(plan.folds) for plan in plans)
+    buckets = sum(len(plan.buckets) for plan in plans)
+    return max(1, min(cores, len(plans), int(work / (buckets * CPU_LEAST_WORK))))
+
+
+def _shares(
+    groups: Sequence[Sequence[int]], settings: Sequence[Setting], rows: Rows, cores: int
+) -> list[int]:
+    """Return for how many cores each group of trials is cut, so that all cores used have packs.
+
+    As many are used as leave enough work in the steps of the packs: with more of them a pack has
+    less, and needs more.
+    """
+    works = [_step_work(group, settings, rows) * len(rows.folds) for group in groups]
+    folds = len(rows.folds)
+    buckets = sum(len(_plan_group(group, folds, settings, rows)[0].buckets) for group in groups)
+    in_bucket = sum(works) / max(1, buckets)
+
+    def is_enough(used: int) -> bool:
+        cut = max(1.0, used / len(groups))
+        return in_bucket / cut >= used * CPU_LEAST_WORK
+
+    used = next(filter(is_enough, range(cores, 1, -1)), 1)
+    return [max(1, round(used * work / sum(works))) for work in works]
 
 
 def padded_weights(settings: Sequence[Setting], rows: Rows) -> int:
@@ -125,10 +159,9 @@ def _step_work(indices: Sequence[int], settings: Sequence[Setting], rows: Rows) 
 def _cut(
     indices: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int
 ) -> tuple[int, int]:
-    """Return the number of parts of the trials, and of folds per pack, on a CPU."""
+    """Return the number of parts of the trials, and of folds per pack, for so many cores."""
     work = _step_work(indices, settings, rows) * len(rows.folds)
     packs = cores * math.ceil(work / (cores * CPU_MOST_WORK))
-    packs = max(1, min(packs, int(work // CPU_LEAST_WORK)))
     if packs <= len(indices):
         return packs, len(rows.folds)
     # Trials of one fold share its rows, so folds are separated first.

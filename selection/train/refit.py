@@ -30,7 +30,7 @@ from selection.train.device import (
 from selection.train.embeddings import Embedding
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
-from selection.train.plan import plan_packs
+from selection.train.plan import count_side_by_side, plan_packs
 from selection.train.weights import LayerWeights, WaveWeights
 
 
@@ -122,11 +122,10 @@ def _train_all(
 ) -> list[Pack] | None:
     """Train every fold; None if memory ran out."""
     try:
-        packs = [
-            Pack(plan, [setting], rows, metric, seed)
-            for plan in plan_packs([setting], rows, max_members, count_workers(rows.like.device))
-        ]
-        with make_workers(rows.like.device) as workers:
+        cores = count_workers(rows.like.device)
+        plans = plan_packs([setting], rows, max_members, cores)
+        packs = [Pack(plan, [setting], rows, metric, seed) for plan in plans]
+        with make_workers(count_side_by_side(plans, [setting], rows, cores)) as workers:
             list(workers.map(lambda pack: _train(pack, epochs), packs))
     except RuntimeError as error:
         if is_out_of_memory(error):

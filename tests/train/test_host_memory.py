@@ -19,7 +19,7 @@ def resident():
     return int(open("/proc/self/statm").read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 if sys.argv[1] == "trains":
-    make_workers(torch.device("cpu"))
+    make_workers(1)
 blocks = [torch.ones(5_000_000) for _ in range(4)]
 before = resident()
 del blocks

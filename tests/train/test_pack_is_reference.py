@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from selection.data.prepare import AppendedColumns, FoldData
+from selection.data.prepare import FoldData
 from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Setting
 from selection.study.trial import TrialState
-from selection.train import fit
+from selection.train import fit, plan
 from selection.train.fit import Trainer
 from tests import reference
-from tests.train.examples import make_folds, make_setting, task_of
+from tests.train.examples import make_folds, make_setting, make_table_folds, task_of
 
 SEED = 7
 OPTIMIZERS: dict[str, dict[str, Any]] = {
@@ -103,7 +102,8 @@ def test_a_member_that_sees_the_first_features_equals_plain_torch(
 
 
 def test_many_workers_and_packs_equal_plain_torch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "make_workers", lambda device: ThreadPoolExecutor(4))
+    monkeypatch.setattr(fit, "count_workers", lambda device: 4)
+    monkeypatch.setattr(plan, "CPU_LEAST_WORK", 1.0)
     settings = [make_setting(widths=[w], dropout=0.1 * index) for index, w in enumerate((4, 9, 30))]
     assert_equal_to_reference(settings, make_folds(folds=5), "accuracy", max_members=1)
 
@@ -340,26 +340,6 @@ def test_everything_at_once_equals_plain_torch(optimizer: str) -> None:
         make_setting(clip_norm=2.0, class_weights="balanced", **options),
     ]
     assert_equal_to_reference(settings, make_folds(is_shared=False), "cross_entropy")
-
-
-def make_table_folds(classes: int, alike: int = 1) -> list[FoldData]:
-    """Return folds of 2 numbers, an indicator, and columns of up to 3, 9 and 12 categories.
-
-    Folds know unequal numbers of categories, but as many as `alike` begin with the same.
-    """
-    rng = np.random.default_rng(0)
-    folds = []
-    for index, fold in enumerate(make_folds(classes=classes, features=3, is_shared=False, seed=1)):
-        numbers = fold.features[:, :2] if index == 1 else fold.features[:, 1:]
-        number = max(0, index + 1 - alike)
-        sizes = (3, 9 - number, 12 - number % 2)
-        codes = [rng.integers(0, size + 1, len(numbers)) for size in sizes]
-        blocks = [np.eye(size + 1)[own][:, :size] for size, own in zip(sizes, codes, strict=True)]
-        indicator = rng.integers(0, 2, (len(numbers), 1))
-        features = np.ascontiguousarray(np.hstack([numbers, indicator, *blocks]))
-        appended = AppendedColumns(indicators=1, categories=sizes)
-        folds.append(dataclasses.replace(fold, features=features, appended=appended))
-    return folds
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS)

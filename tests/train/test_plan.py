@@ -17,6 +17,7 @@ from selection.train.plan import (
     STEP_OVERHEAD,
     PackPlan,
     _buckets,
+    count_side_by_side,
     padded_weights,
     plan_packs,
 )
@@ -106,11 +107,35 @@ def work_of(plan: PackPlan, widths: list[int], batch: int) -> float:
 @pytest.mark.parametrize("cores", [2, 4, 8])
 @pytest.mark.parametrize("trials", [8, 16, 24])
 def test_each_core_has_a_pack_of_like_work(cores: int, trials: int) -> None:
-    widths = [64 + 2 * trial for trial in range(trials)]
+    widths = [(6_000 + 1_500 * cores) // trials + trial for trial in range(trials)]
     made = [make_setting(widths=[width], batch_size=256) for width in widths]
     loads = [work_of(plan, widths, 256) for plan in plan_packs(made, ROWS, cores=cores)]
     assert len(loads) == cores
     assert max(loads) < 1.6 * min(loads)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 64])
+@pytest.mark.parametrize("width", [8, 60, 200, 1_000])
+def test_no_more_packs_than_their_steps_have_work_for(width: int, cores: int) -> None:
+    """Sixteen cores were ten times slower than one on the tables of benchmarks/many_cores.py."""
+    made = [make_setting(widths=[width], batch_size=32)] * 16
+    plans = plan_packs(made, ROWS, cores=cores)
+    side_by_side = count_side_by_side(plans, made, ROWS, cores)
+    assert side_by_side == min(cores, len(plans)), "they are cut for those that train at once"
+    if len(plans) > 1:
+        assert work_of(plans[0], [width] * 16, 32) > 0.7 * side_by_side * CPU_LEAST_WORK
+    elif cores > 1:
+        assert work_of(plans[0], [width] * 16, 32) < 2**2 * CPU_LEAST_WORK
+
+
+@pytest.mark.parametrize(("width", "expected"), [(8, 1), (20_000, 16)])
+def test_packs_of_unlike_batches_take_turns_where_steps_are_small(
+    width: int, expected: int
+) -> None:
+    made = [make_setting(widths=[width], batch_size=8 * (trial + 1)) for trial in range(16)]
+    plans = plan_packs(made, ROWS, cores=16)
+    assert len(plans) >= 16
+    assert count_side_by_side(plans, made, ROWS, 16) == expected
 
 
 def test_little_work_is_one_pack_and_much_is_many() -> None:
