@@ -154,7 +154,8 @@ def test_the_comparison_covers_captured_steps_and_scores(
 
     monkeypatch.setattr(pack, "has_graphs", lambda device: True)
     monkeypatch.setattr(pack, "StepGraph", FakeGraph)
-    monkeypatch.setattr(plan, "CPU_LEAST_WORK", math.inf)  # one pack, as on a GPU
+    for limit in ("CPU_LEAST_WORK", "CPU_MOST_WORK"):  # one pack, as on a GPU
+        monkeypatch.setattr(plan, limit, 1e30)
     found = differences(CPU, bench.folds)
     assert [each.kind for each in found] == [*KINDS, IMAGES_KIND]
     assert all(each.is_bitwise and each.from_cpu == 0.0 for each in found)
@@ -256,7 +257,8 @@ def test_out_of_memory_part_on_a_fake_gpu(
         original(self)
 
     monkeypatch.setattr(Pack, "train_epoch", greedy)
-    monkeypatch.setattr(plan, "CPU_LEAST_WORK", math.inf)  # one pack, as on a GPU
+    for limit in ("CPU_LEAST_WORK", "CPU_MOST_WORK"):  # one pack, as on a GPU
+        monkeypatch.setattr(plan, limit, 1e30)
     nothing = {"empty_cache": None, "reset_peak_memory_stats": None}
     sizes = {"memory_reserved": 10**9, "max_memory_reserved": 5 * 10**9}
     for name, value in {**nothing, **sizes}.items():
