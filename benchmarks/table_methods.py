@@ -46,13 +46,16 @@ class Result:
     """Hold what a method made of one split.
 
     error is 1 - accuracy, 1 - ROC AUC, or the RMSE as a share of the target's standard deviation.
-    low and high are the corrected interval as errors; seconds is the time to train and choose.
+    low and high are the corrected interval as errors, least and most where the error on the
+    held-out rows was expected; seconds is the time to train and choose.
     """
 
     error: float
     seconds: float
     low: float | None = None
     high: float | None = None
+    least: float | None = None
+    most: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,6 +85,10 @@ class Task:
                 return 1.0 - float(roc_auc_score(target == sorted(target.unique())[1], chances))
         return float(root_mean_squared_error(target, model.predict(features))) / self.unit
 
+    def error_of(self, score: float) -> float:
+        """Return the error that a score means."""
+        return score / self.unit if self.table.task == "regression" else 1.0 - score
+
     @property
     def unit(self) -> float:
         return float(self.table.target.std())
@@ -110,13 +117,10 @@ def _ours(name: str, spec: Mapping[str, Any], trials: int, rule: str, task: Task
     begun = time.perf_counter()
     held_out = _study({**content, "selection": {"rule": rule}}, own, task).evaluate()
     seconds = time.perf_counter() - begun + float(swept.with_suffix(".seconds").read_text())
-    interval = held_out.corrected_interval
-    if task.table.task == "regression":
-        bounds = (None, None) if interval is None else interval
-        low, high = (None if each is None else each / task.unit for each in bounds)
-        return Result(held_out.score / task.unit, seconds, low, high)
-    low, high = (None, None) if interval is None else (1.0 - interval[1], 1.0 - interval[0])
-    return Result(1.0 - held_out.score, seconds, low, high)
+    bounds: list[float | None] = []
+    for interval in (held_out.corrected_interval, held_out.prediction_interval):
+        bounds += [None, None] if interval is None else sorted(map(task.error_of, interval))
+    return Result(task.error_of(held_out.score), seconds, *bounds)
 
 
 def _study(content: Mapping[str, Any], path: Path, task: Task) -> selection.Study:

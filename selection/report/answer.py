@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from selection.report.cells import mean, show_interval, show_number
 from selection.report.study_view import StudyView
-from selection.report.verdict import baseline_interval, bound_of, choice_of
+from selection.report.verdict import baseline_interval, bound_of, choice_of, expected_of
 from selection.study.ensemble import Ensemble, subject
 from selection.study.trial import Trial
 from selection.workflows.assess import Assessment, Baseline
@@ -39,7 +39,7 @@ def answer(view: StudyView, assessment: Assessment | None, waiting: str) -> list
         _observed(view, winner, "optimistic, because it chose the winner"),
     ]
     is_evaluated = any(evaluation.result is not None for evaluation in view.evaluations)
-    quantities.insert(0 if is_evaluated else 2, _held_out(view))
+    quantities.insert(0 if is_evaluated else 2, _held_out(view, assessment))
     if assessment.nested:
         quantities.append(_nested(view, assessment))
     if assessment.default is not None and assessment.default.value is not None:
@@ -86,7 +86,7 @@ def _corrected(view: StudyView, assessment: Assessment) -> Quantity:
     return Quantity(view.spec.metric, "corrected", show_number(correction.estimate), detail)
 
 
-def _held_out(view: StudyView) -> Quantity:
+def _held_out(view: StudyView, assessment: Assessment) -> Quantity:
     results = [
         evaluation.result for evaluation in view.evaluations if evaluation.result is not None
     ]
@@ -94,7 +94,9 @@ def _held_out(view: StudyView) -> Quantity:
     evaluations = len(view.evaluations)
     again = f"; evaluated {evaluations} times" if evaluations > 1 else ""
     if not evaluations:
-        detail = f"{rows} rows, never opened by this study" if rows else "no rows were held out"
+        detail = "no rows were held out"
+        if rows:
+            detail = f"{rows} rows, never opened by this study{expected_of(assessment)}"
         return Quantity(view.spec.metric, "held out", "-", detail)
     if not results:
         return Quantity(view.spec.metric, "held out", "-", f"opened, but without a result{again}")

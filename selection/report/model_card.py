@@ -14,7 +14,14 @@ from selection.report.cells import mean, show_interval, show_share, show_value
 from selection.report.course import change_line, departure_lines
 from selection.report.terminal.readable import readable
 from selection.report.values import held_out_value
-from selection.report.verdict import baseline_interval, bound_of, choice_of, openings, seeds_text
+from selection.report.verdict import (
+    as_expected,
+    baseline_interval,
+    bound_of,
+    choice_of,
+    openings,
+    seeds_text,
+)
 from selection.report.warnings import study_warnings
 from selection.stats.selection_rules import RULES
 from selection.store.ledger import Evaluation
@@ -157,7 +164,8 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
                 "held out",
                 f"{result.score:.4f}",
                 show_interval(result.low, result.high, result.level),
-                f"on {result.rows} rows; the interval covers the sampling of these rows only",
+                f"on {result.rows} rows{as_expected(result)}; the interval covers the sampling of "
+                "these rows only",
             ]
         )
         if len(result.seeds) > 1:

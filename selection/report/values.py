@@ -100,6 +100,8 @@ def winner_value(assessment: Assessment) -> dict[str, Any]:
         "low": correction.low,
         "high": correction.high,
         "level": correction.level,
+        "prediction_interval": correction.prediction_interval
+        and list(correction.prediction_interval),
         "rivals": {"complete": correction.complete, "pruned": correction.pruned},
         "left_out": correction.left_out,
         "pruned_wins": correction.pruned_wins,

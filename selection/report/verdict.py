@@ -104,7 +104,8 @@ def held_out_lines(assessment: Assessment, evaluate: str) -> list[str]:
     ]
     if not evaluations:
         lines.append(
-            f"held-out set: {rows} rows, never opened by this study; to open it once: {evaluate}"
+            f"held-out set: {rows} rows, never opened by this study{expected_of(assessment)}; "
+            f"to open it once: {evaluate}"
         )
         return lines
     if done:
@@ -341,6 +342,14 @@ def seeds_text(result: HeldOutResult) -> str:
     return f"the same setting from {len(result.seeds)} seeds"
 
 
+def expected_of(assessment: Assessment) -> str:
+    """Say what score the held-out rows will show, if anything is known of it."""
+    correction = assessment.correction
+    if correction is None or correction.prediction_interval is None:
+        return ""
+    return f", expected to score {show_interval(*correction.prediction_interval, correction.level)}"
+
+
 def gap_line(result: HeldOutResult) -> str:
     """Say how the held-out score compares with the corrected estimate."""
     if result.corrected_estimate is None or result.corrected_interval is None:
@@ -355,7 +364,16 @@ def gap_line(result: HeldOutResult) -> str:
         size = show_number(abs(gap), like=score)
         words = f"the held-out score is {size} {'lower' if gap < 0 else 'higher'}"
     corrected = show_number(result.corrected_estimate)
-    return f"{result.metric}, corrected: {corrected} {interval}; {words}"
+    return f"{result.metric}, corrected: {corrected} {interval}; {words}{as_expected(result)}"
+
+
+def as_expected(result: HeldOutResult) -> str:
+    """Say whether the held-out score is one that so many new rows may well show."""
+    if result.prediction_interval is None:
+        return ""
+    low, high = result.prediction_interval
+    side = "inside" if low <= result.score <= high else "outside"
+    return f", {side} {show_interval(low, high, result.level)}, which was expected of these rows"
 
 
 def against_line(result: HeldOutResult) -> str:

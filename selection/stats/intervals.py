@@ -27,6 +27,22 @@ def percentiles(draws: NDArray[np.float64], level: float) -> tuple[float, float]
     return float(low), float(high)
 
 
+def prediction_interval(
+    draws: NDArray[np.float64], level: float, rows: int, new_rows: int, bounds: tuple[float, float]
+) -> tuple[float, float]:
+    """Return the interval of the score that so many new rows will show.
+
+    draws are out-of-bag scores of bootstraps over the rows, of which each leaves out a share of
+    1/e. Such a subset deviates from all rows by a variance of (e - 1) / rows in units of one row's;
+    a score on new rows deviates from the estimate by 1 / rows + 1 / new_rows. The draws are spread
+    by the root of that ratio. bounds are those of the metric.
+    """
+    estimate = float(np.nanmean(draws))
+    spread = math.sqrt((1.0 + rows / new_rows) / (math.e - 1.0))
+    low, high = (estimate + spread * (each - estimate) for each in percentiles(draws, level))
+    return max(low, bounds[0]), min(high, bounds[1])
+
+
 def bootstrap_counts(
     rows: int, groups: NDArray[np.int64] | None, bootstraps: int, seed: int, run: int = 1
 ) -> Iterator[NDArray[np.int16]]:

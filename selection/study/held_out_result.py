@@ -5,7 +5,7 @@ The ledger keeps it as JSON and `evaluate --json` prints the same; JSON is made 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -87,7 +87,8 @@ class HeldOutResult:
 
     low and high bound the score at level, None for rows of one group; seeds are the scores of the
     same setting trained from single seeds, of which the first is score unless the model averages
-    them; evaluations counts the openings up to this one; gap is score less the corrected estimate.
+    them; evaluations counts the openings up to this one; gap is score less the corrected estimate;
+    prediction_interval is where the score was expected at level, None without an estimate.
     A classification has classes, a regression has scores by the name of their metric. ensemble says
     how often each trial of an ensemble counts; number is then the one that counts most often.
     """
@@ -105,6 +106,7 @@ class HeldOutResult:
     corrected_estimate: float | None
     gap: float | None
     corrected_interval: tuple[float, float] | None
+    prediction_interval: tuple[float, float] | None
     rule: Rule
     model: str
     training: TrainingSummary
@@ -117,11 +119,12 @@ class HeldOutResult:
     def from_json(cls, value: Mapping[str, Any]) -> Self:
         """Read what to_json returned."""
         own = dict(value)
-        interval, against = own.pop("corrected_interval", None), own.pop("against")
+        against = own.pop("against")
         return cls(
             ensemble=_read_counts(own.pop("ensemble", None)),
             seeds=tuple(own.pop("seeds")),
-            corrected_interval=None if interval is None else (interval[0], interval[1]),
+            corrected_interval=_read_interval(own.pop("corrected_interval", None)),
+            prediction_interval=_read_interval(own.pop("prediction_interval", None)),
             training=TrainingSummary.from_json(own.pop("training")),
             classes=_read_classes(own),
             scores=own.pop("scores", None),
@@ -134,6 +137,8 @@ class HeldOutResult:
         value = {name: _plain(each) for name, each in vars(self).items()}
         value["training"] = self.training.to_json()
         del value["classes"], value["scores"], value["against"], value["ensemble"]
+        if self.prediction_interval is None:
+            del value["prediction_interval"]
         if self.ensemble is not None:
             value["ensemble"] = _plain_counts(self.ensemble)
         if self.classes is not None:
@@ -144,6 +149,10 @@ class HeldOutResult:
             value["scores"] = dict(self.scores)
         value["against"] = None if self.against is None else self.against.to_json()
         return value
+
+
+def _read_interval(value: Sequence[float] | None) -> tuple[float, float] | None:
+    return None if value is None else (value[0], value[1])
 
 
 def _read_classes(value: dict[str, Any]) -> ClassReport | None:

@@ -20,7 +20,7 @@ from selection.search import judged_epochs, replay_pruner
 from selection.seeds import seed_for
 from selection.stats.bbc_cv import METHOD, Choose, Draws, Rows, Stage, draw_out_of_bag
 from selection.stats.ensemble_draws import Survive, draw_ensembles
-from selection.stats.intervals import length_of_runs, percentiles
+from selection.stats.intervals import length_of_runs, percentiles, prediction_interval
 from selection.stats.lower_bound import mean_bound, share_bound, simultaneous_level
 from selection.stats.scores import Floats, reduce_outputs, row_values
 from selection.stats.selection_rules import choose, simplicity_ranks
@@ -43,6 +43,8 @@ class Correction:
     predictions; pruned_wins is the share of bootstraps in which a pruned trial wins. lower_bound
     holds at the same level for whichever trial was chosen; it is an upper bound where small is
     good, and None for the rule that chooses an ensemble: the bound holds for trials alone.
+    low and high bound the score over all new rows, prediction_interval the score that the held-out
+    rows will show: a sample has a spread of its own. None without held-out rows.
     """
 
     estimate: float
@@ -54,6 +56,7 @@ class Correction:
     left_out: int
     pruned_wins: float
     lower_bound: float | None
+    prediction_interval: tuple[float, float] | None
     method: str = METHOD
 
 
@@ -144,8 +147,19 @@ def correct(
         left_out=left_out,
         pruned_wins=float(is_pruned[draws.chosen].mean()),
         lower_bound=bound,
+        prediction_interval=_prediction_interval(spec, study, draws),
     )
     return correction, draws, ""
+
+
+def _prediction_interval(
+    spec: StudySpec, study: StudyRecord, draws: Draws
+) -> tuple[float, float] | None:
+    rows, held_out = study.facts.rows, study.facts.held_out_rows
+    if not held_out:
+        return None
+    level, bounds = spec.sections.assessment.level, METRICS[spec.metric].bounds
+    return prediction_interval(draws.scores, level, rows, held_out, bounds)
 
 
 def by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:

@@ -193,6 +193,7 @@ def _result(
         corrected_estimate=None if corrected is None else corrected.estimate,
         gap=None if corrected is None else score - corrected.estimate,
         corrected_interval=None if corrected is None else (corrected.low, corrected.high),
+        prediction_interval=None if corrected is None else corrected.prediction_interval,
         rule=assessment.rule,
         model=model.document["model"],
         training=TrainingSummary.from_json(model.document["training"]),

@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
 from selection.report.cells import show_interval, show_number, show_value
-from selection.report.verdict import detail_lines, winner_lines
+from selection.report.verdict import (
+    detail_lines,
+    expected_of,
+    gap_line,
+    held_out_lines,
+    winner_lines,
+)
 from selection.stats.paired_tests import Comparison, Posterior
 from selection.study.trial import Trial, TrialState
 from selection.workflows.assess import Assessment, Baseline, Competitor
 from selection.workflows.audit import AuditedTrial
 from selection.workflows.correct import Correction
+from tests.store.store_examples import RESULT
 from tests.sweep_bench import make_spec
 
 
@@ -41,7 +49,7 @@ def assessment(*competitors: Competitor, metric: str = "accuracy", **changes: An
         rule="best",
         trials=[trial(5, 0.8847), trial(0, 0.8817)],
         winner=trial(5, 0.8847),
-        correction=Correction(0.8841, 0.8819, 0.8888, 0.95, 2, 22, 0, 0.125, 0.8802),
+        correction=Correction(0.8841, 0.8819, 0.8888, 0.95, 2, 22, 0, 0.125, 0.8802, None),
         why_uncorrected="",
         rope=0.01,
         baselines={
@@ -232,3 +240,37 @@ def test_what_pruning_has_cost_is_said(
 
 def test_nothing_is_said_of_pruning_without_an_audit() -> None:
     assert not any("trained to" in line for line in words(assessment()))
+
+
+def test_the_score_that_held_out_rows_will_show_is_said_before_they_are_opened() -> None:
+    made = assessment()
+    assert made.correction is not None
+    correction = replace(made.correction, prediction_interval=(0.8712, 0.8969))
+    facts = SimpleNamespace(held_out_rows=400)
+    study = cast(Any, SimpleNamespace(facts=facts))
+    made = replace(made, study=study, correction=correction)
+    assert held_out_lines(made, "selection evaluate s") == [
+        "held-out set: 400 rows, never opened by this study, expected to score [0.8712, 0.8969] "
+        "at 95%; to open it once: selection evaluate s"
+    ]
+    assert expected_of(replace(made, correction=None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("score", "end"),
+    [
+        (0.9, "inside [0.8700, 0.9400] at 95%, which was expected of these rows"),
+        (0.95, "outside [0.8700, 0.9400] at 95%, which was expected of these rows"),
+        (None, "the held-out score is 0.0120 lower"),
+    ],
+)
+def test_a_held_out_score_stands_beside_what_was_expected(score: float | None, end: str) -> None:
+    expected = None if score is None else (0.87, 0.94)
+    found = replace(
+        RESULT,
+        score=score or 0.9,
+        corrected_estimate=0.912,
+        corrected_interval=(0.90, 0.92),
+        prediction_interval=expected,
+    )
+    assert gap_line(found).endswith(end)

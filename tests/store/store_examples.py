@@ -60,6 +60,7 @@ RESULT = HeldOutResult(
     corrected_estimate=None,
     gap=None,
     corrected_interval=None,
+    prediction_interval=None,
     rule="best",
     model="refit",
     training=TrainingSummary(

@@ -35,7 +35,10 @@ REGRESSION = (
 OLD_MODEL = f'{HEAD}{TRAINING}}}, {CLASSES}"against": null}}'
 
 
-@pytest.mark.parametrize("stored", [CLASSIFICATION, REGRESSION, OLD_MODEL])
+WITH_PREDICTION = CLASSIFICATION.replace('"rule"', '"prediction_interval": [0.1, 0.8], "rule"')
+
+
+@pytest.mark.parametrize("stored", [CLASSIFICATION, REGRESSION, OLD_MODEL, WITH_PREDICTION])
 def test_a_result_is_stored_as_it_always_was(stored: str) -> None:
     assert json.dumps(HeldOutResult.from_json(json.loads(stored)).to_json()) == stored
 
@@ -43,6 +46,9 @@ def test_a_result_is_stored_as_it_always_was(stored: str) -> None:
 def test_a_result_has_typed_parts() -> None:
     result = HeldOutResult.from_json(json.loads(CLASSIFICATION))
     assert result.corrected_interval == (0.4, 0.6)
+    assert result.prediction_interval is None
+    with_it = HeldOutResult.from_json(json.loads(WITH_PREDICTION))
+    assert with_it.prediction_interval == (0.1, 0.8)
     assert result.seeds == (0.1 + 0.2, 1.0)
     assert result.training.running_loss == (None,)
     assert result.classes is not None

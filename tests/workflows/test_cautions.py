@@ -82,7 +82,7 @@ def assessment(spec: StudySpec | None = None, **changes: Any) -> Assessment:
         rule="best",
         trials=trials,
         winner=max(complete, key=lambda each: (each.value, -each.number), default=None),
-        correction=Correction(0.79, 0.7, 0.85, 0.95, len(complete), 0, 0, 0.0, 0.68),
+        correction=Correction(0.79, 0.7, 0.85, 0.95, len(complete), 0, 0, 0.0, 0.68, None),
         why_uncorrected="",
         rope=0.01,
         baselines=linear(0.6, is_beaten=True),
