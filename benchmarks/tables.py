@@ -196,9 +196,9 @@ again; [tables.csv](tables.csv) has every number.
 """
 
 
-COVERAGE = """Of all splits, at 95%. The prediction interval is what `best` says of the held-out rows before they
-are opened; the interval of the corrected score is about all new rows, and held-out rows have a spread
-of their own ([decision 38](decisions/0038-what-the-held-out-rows-will-show.md)).
+COVERAGE = """Of all splits, at 95%. The prediction interval is what `best` says of held-out rows
+before they are opened; the interval of the corrected score is about all new rows, and held-out rows
+have a spread of their own ([decision 38](decisions/0038-what-the-held-out-rows-will-show.md)).
 """
 
 
