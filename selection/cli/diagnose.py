@@ -41,14 +41,14 @@ def diagnose(
 ) -> None:
     """Say whether a trial under- or overfits, by which rule, and what to do about it."""
     from selection.api.run import open_study
-    from selection.report import values
+    from selection.report.curve_values import diagnosed_value
     from selection.report.terminal import diagnosis, text
 
     study = open_study(name, storage=storage)
     found = study.diagnose(trial)
     folds = study.fold_results(found.trial.number)
     if as_json:
-        print_json(values.diagnosed_value(study.name, found, folds))
+        print_json(diagnosed_value(study.name, found, folds))
         return
     console, metric = text.make_console(), study.spec.metric
     diagnosis.diagnosis(console, study.name, found.trial, found.diagnosis, found.baselines, metric)
@@ -67,8 +67,8 @@ def curve(
 ) -> None:
     """Train the winner again with one thing changed, on the same folds, and keep the curve."""
     from selection.api.run import open_study
+    from selection.report.curve_values import curve_value
     from selection.report.terminal import diagnosis, text
-    from selection.report.values import curve_value
     from selection.workflows.validation_curve import read_values
 
     form = Format.JSON if as_json else form

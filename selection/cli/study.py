@@ -71,7 +71,7 @@ def curves(
 ) -> None:
     """Print the learning curves of one trial, per fold and epoch."""
     from selection.api.run import open_study
-    from selection.report import values
+    from selection.report.curve_values import curve_values
     from selection.report.terminal import text
 
     form = Format.JSON if as_json else form
@@ -79,9 +79,9 @@ def curves(
     if form is Format.TABLE:
         text.curves(text.make_console(), folds)
     elif form is Format.JSON:
-        print_json(values.curve_values(folds))
+        print_json(curve_values(folds))
     else:
-        print_csv(values.curve_values(folds))
+        print_csv(curve_values(folds))
 
 
 def best(

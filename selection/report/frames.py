@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from selection.report.values import curve_value, curve_values, trial_rows
+from selection.report.curve_values import curve_value, curve_values
+from selection.report.values import trial_rows
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import CurvePoint
 from selection.store.study_record import StudyRecord

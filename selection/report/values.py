@@ -10,15 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from selection.report.course import extended_at
+from selection.report.curve_values import number_value
 from selection.report.warnings import StudyWarning, early_warnings, study_warnings
 from selection.stats.selection_rules import rank
 from selection.study.budget import is_finished
 from selection.study.ensemble import Ensemble, weights_of
 from selection.study.space import value_to_json
 from selection.study.trial import (
-    CURVE_COLUMNS,
-    LAYER_COLUMNS,
-    FoldResult,
     Params,
     Trial,
     TrialState,
@@ -26,14 +24,11 @@ from selection.study.trial import (
 
 if TYPE_CHECKING:
     # Only named here: every command would import it, with SciPy and SQLAlchemy behind it.
-    from selection.stats.fit_diagnosis import Diagnosis, FoldMean
-    from selection.store.curve_points import CurvePoint
     from selection.store.leases import RunningCohort
     from selection.store.ledger import Evaluation
     from selection.store.other_trials import OtherTrial
     from selection.store.study_record import StudyRecord, StudySummary
     from selection.workflows.assess import Assessment, Baseline
-    from selection.workflows.diagnose import DiagnosedTrial
 
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAILED)
 
@@ -263,133 +258,13 @@ def trial_value(trial: Trial) -> dict[str, Any]:
         "reason": trial.reason,
         "params": params_value(trial.params),
         "value": trial.value,
-        "fold_scores": [_number(score) for score in trial.fold_scores],
-        "train_scores": [_number(score) for score in trial.train_scores],
+        "fold_scores": [number_value(score) for score in trial.fold_scores],
+        "train_scores": [number_value(score) for score in trial.train_scores],
         "epochs": trial.epochs,
         "best_epoch": trial.best_epoch,
         "seconds": trial.seconds,
         "origin": trial.asked_for or ("default" if trial.number == 0 else "sampler"),
     }
-
-
-def curve_values(folds: Sequence[FoldResult]) -> list[dict[str, Any]]:
-    """Return one object per fold and epoch, as `curves -f json` prints them."""
-    return [
-        {
-            "repeat": fold.repeat,
-            "fold": fold.fold,
-            "epoch": epoch,
-            **{name: _number(v) for name, v in zip(CURVE_COLUMNS, point, strict=True)},
-        }
-        for fold in folds
-        for epoch, point in enumerate(fold.curve.points.tolist(), start=1)
-    ]
-
-
-def diagnosis_value(found: Diagnosis) -> dict[str, Any]:
-    """Return what `diagnose --json` says of a trial: the verdict and the observed numbers."""
-    return {
-        "verdict": found.verdict.value,
-        "rule": found.rule,
-        "advice": found.advice,
-        "training_loss": fold_mean_value(found.training_loss),
-        "validation_loss": fold_mean_value(found.validation_loss),
-        "training_score": fold_mean_value(found.training_score),
-        "validation_score": fold_mean_value(found.validation_score),
-        "gap": {
-            **fold_mean_value(found.gap),
-            "low": _number(found.gap_low),
-            "high": _number(found.gap_high),
-        },
-    }
-
-
-def diagnosed_value(
-    study: str, found: DiagnosedTrial, folds: Sequence[FoldResult]
-) -> dict[str, Any]:
-    """Return what `diagnose --json` prints; folds are those of the trial."""
-    return {
-        "study": study,
-        "trial": found.trial.number,
-        **diagnosis_value(found.diagnosis),
-        "baselines": {
-            name: {"loss": fold_mean_value(line.loss), "score": fold_mean_value(line.score)}
-            for name, line in found.baselines.items()
-        },
-        "layers": layer_rows(folds),
-    }
-
-
-def layer_rows(folds: Sequence[FoldResult]) -> list[dict[str, float | None]]:
-    """Return what each layer of a trial did in each epoch, the mean over folds; None is no number.
-
-    Layers are counted from 0, the last is that of the outputs. Empty where nobody asked for them.
-    """
-    known = [fold.layers.points for fold in folds if fold.layers is not None]
-    if not known:
-        return []
-    return [
-        {
-            "epoch": epoch,
-            "layer": layer,
-            **{name: _number(number) for name, number in zip(LAYER_COLUMNS, numbers, strict=True)},
-        }
-        for epoch, of_epoch in enumerate(np.mean(known, axis=0).tolist(), start=1)
-        for layer, numbers in enumerate(of_epoch)
-    ]
-
-
-def fold_mean_value(found: FoldMean) -> dict[str, float | None]:
-    """Return a mean over folds and its standard error."""
-    return {
-        "mean": _number(found.mean),
-        "standard_error": _number(found.standard_error),
-    }
-
-
-def curve_value(
-    points: Sequence[CurvePoint], found: Sequence[Diagnosis | None], metric: str
-) -> list[dict[str, Any]]:
-    """Return one flat object per point of a curve, as `curve` prints them; scores are observed.
-
-    found holds the diagnosis of each point, None where there is none.
-    """
-    return [_point_row(point, own, metric) for point, own in zip(points, found, strict=True)]
-
-
-def _point_row(point: CurvePoint, found: Diagnosis | None, metric: str) -> dict[str, Any]:
-    return {
-        "over": point.over,
-        "value": point.value,
-        "trial": point.number,
-        "folds": len(point.folds),
-        **_spread_columns(point, "validation_score", f"validation_{metric}"),
-        **_spread_columns(point, "training_score", f"training_{metric}"),
-        "validation_loss": _last_mean(point, "validation_loss")["mean"],
-        "training_loss": _last_mean(point, "training_loss")["mean"],
-        "gap": found and _number(found.gap.mean),
-        "gap_low": found and _number(found.gap_low),
-        "gap_high": found and _number(found.gap_high),
-        "verdict": found and found.verdict.value,
-        "reason": point.reason,
-    }
-
-
-def _spread_columns(point: CurvePoint, column: str, name: str) -> dict[str, float | None]:
-    found = _last_mean(point, column)
-    return {name: found["mean"], f"{name}_standard_error": found["standard_error"]}
-
-
-def _last_mean(point: CurvePoint, column: str) -> dict[str, float | None]:
-    """Return a column of learning curves after the epoch that scores; nothing if it failed."""
-    # At the top of the file it would load scipy for every command.
-    from selection.stats.fit_diagnosis import over_folds
-
-    if not point.is_complete:
-        return {"mean": None, "standard_error": None}
-    return fold_mean_value(
-        over_folds(np.array([fold.scored.column(column)[-1] for fold in point.folds]))
-    )
 
 
 def summary_value(summary: StudySummary) -> dict[str, Any]:
@@ -411,8 +286,3 @@ def params_value(params: Params) -> dict[str, Any]:
 def count_states(trials: Sequence[Trial]) -> Mapping[TrialState, int]:
     """Return how many trials are in each state."""
     return {state: sum(trial.state is state for trial in trials) for state in TrialState}
-
-
-def _number(value: float | None) -> float | None:
-    """Return null for what JSON cannot say: a score that is not defined, a loss that diverged."""
-    return value if value is not None and math.isfinite(value) else None

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from rich.console import Console
 
 from selection.report.cells import show_epochs, show_fold_mean, show_number, show_value
+from selection.report.curve_values import layer_rows
 from selection.report.diagnosis_view import curve_title
 from selection.report.terminal.layout import ShownColumn, params_text, print_columns, say
-from selection.report.values import layer_rows
 from selection.stats.fit_diagnosis import Diagnosis
 from selection.store.curve_points import CurvePoint
 from selection.study.trial import LAYER_COLUMNS, FoldResult, Trial

@@ -11,9 +11,9 @@ import numpy as np
 import plotly.graph_objects as go
 import pytest
 
+from selection.report.curve_values import curve_value, diagnosis_value
 from selection.report.diagnosis_view import StoredCurve
 from selection.report.plots.diagnosis_figures import layer_curves, point_curve
-from selection.report.values import curve_value, diagnosis_value
 from selection.stats.fit_diagnosis import Diagnosis, FoldMean, Verdict
 from selection.store.curve_points import CurvePoint
 from selection.study.trial import (
