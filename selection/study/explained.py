@@ -10,8 +10,18 @@ from selection.study.recipes import fill_in
 from selection.study.spec import StudySpec
 
 Origin = Literal["file", "recipe", "rows", "default"]
-# What trials depend on.
-SECTIONS = ("data", "cv", "model", "training", "space", "selection", "final")
+# What trials and the answer depend on.
+SECTIONS = (
+    "data",
+    "cv",
+    "model",
+    "training",
+    "space",
+    "search",
+    "assessment",
+    "selection",
+    "final",
+)
 
 
 @dataclass(frozen=True)
@@ -29,7 +39,7 @@ class ExplainedValue:
 
 
 def explain(given: Mapping[str, Any], read: StudySpec, final: StudySpec) -> list[ExplainedValue]:
-    """Return what trials depend on.
+    """Return what trials and the answer depend on.
 
     given is the content of the study file, read the study as it was read from that, final the
     study once its rows are known. Values that are absent (no list, no column), or whose place

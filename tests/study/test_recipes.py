@@ -126,6 +126,8 @@ def test_each_value_is_explained() -> None:
     assert origins["data", "categorical"] == "rows"
     assert origins["model", "init"] == "default"
     assert origins["space", "width"] == "recipe"
+    assert origins["search", "pruner"] == "default"
+    assert origins["search", "trials"] == "file"
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
