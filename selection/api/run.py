@@ -295,6 +295,8 @@ def work(
     """
     from selection.data.sources import data_folder
     from selection.train.device import choose_device
+    from selection.workers.shared import SharedTrainer
+    from selection.workers.training import setup_of
     from selection.workflows.study_data import check_rows, load_study_data, make_trainer
     from selection.workflows.sweep import run_sweep
 
@@ -309,9 +311,11 @@ def work(
         data = load_study_data(spec, data_folder())
         check_rows(record, data)
         trainer = make_trainer(spec, data, device, training.pack_members)
+        setup = setup_of(spec, data, training.device, training.pack_members)
         retries = spec.sections.search.max_retries
         asked = fixed_lag(lag or spec.sections.run.lag)
-        run_sweep(spec, record, repository, trainer, me, view, max_retries=retries, lag=asked)
+        with SharedTrainer(trainer, setup, view.say) as shared:
+            run_sweep(spec, record, repository, shared, me, view, max_retries=retries, lag=asked)
 
 
 @contextmanager
@@ -359,6 +363,8 @@ class _Run:
     def _sweep(self, view: TeamView) -> None:
         """Train trials, and those to be audited, in this process or by workers."""
         from selection.workers.driver import run_team
+        from selection.workers.shared import SharedTrainer
+        from selection.workers.training import setup_of
         from selection.workflows.audit import audit_pruned
         from selection.workflows.study_data import make_trainer
         from selection.workflows.sweep import run_sweep
@@ -366,8 +372,11 @@ class _Run:
         study = (self.spec, self.record, self.repository)
         me, lag = _worker(self.training, self.address), self.spec.sections.run.lag
         if self.team is None:
-            trainer = make_trainer(self.spec, self.data, self.device, self.training.pack_members)
-            run_sweep(*study, trainer, me, view, lag=fixed_lag(lag))
+            most = self.training.pack_members
+            trainer = make_trainer(self.spec, self.data, self.device, most)
+            setup = setup_of(self.spec, self.data, self.training.device, most)
+            with SharedTrainer(trainer, setup, view.say) as shared:
+                run_sweep(*study, shared, me, view, lag=fixed_lag(lag))
             audit_pruned(*study, trainer.train, view.say)
         elif not self._has_trained():
             retries = self.spec.sections.search.max_retries

@@ -26,6 +26,10 @@ STEP_OVERHEAD = {"cpu": 2e7, "cuda": 2e9}
 # slower than one after another. Above the second of these, the cache is too small.
 CPU_LEAST_WORK = 1.5e7
 CPU_MOST_WORK = 1.2e9
+# An update of one weight takes as long as so many operations, times the state of the optimizer.
+UPDATE_WORK = 75.0
+# From so much work on, a cohort takes several times as long as processes take to start.
+PROCESS_WORK = 3e11
 # Rows that are evaluated at once.
 EVALUATION_ROWS = {"cpu": 1024, "cuda": 8192}
 CPU_MEMORY_BYTES = 8 * 2**30
@@ -95,6 +99,43 @@ def plan_packs(
             for part in _parts(whole, parts, settings, rows):
                 plans += _plan_group(part, min(folds, most // len(part)), settings, rows)
     return plans
+
+
+def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) -> list[list[int]]:
+    """Return which settings each process trains; all of them are one's where that is as fast.
+
+    Processes cost seconds to start, and memory: those of one process train on as many cores if
+    their steps have enough work.
+    """
+    everything = list(range(len(settings)))
+    count = min(cores, len(settings), CPU_MEMORY_BYTES // _process_bytes(rows))
+    if rows.like.device.type != "cpu" or max_members or count < 2:
+        return [everything]
+    plans = plan_packs(settings, rows, 0, cores)
+    works = [_training_work(index, settings, rows) for index in everything]
+    if count_side_by_side(plans, settings, rows, cores) == cores or sum(works) < PROCESS_WORK:
+        return [everything]
+    shares: list[list[int]] = [[] for _ in range(count)]
+    loads = [0.0] * count
+    for index in sorted(everything, key=lambda index: -works[index]):
+        lightest = loads.index(min(loads))
+        shares[lightest].append(index)
+        loads[lightest] += works[index]
+    return [sorted(share) for share in shares]
+
+
+def _process_bytes(rows: Rows) -> int:
+    """Return what a process takes: torch, the rows as they were read, and those of every fold."""
+    return 400 * 2**20 + 4 * rows.count * rows.width * (len(rows.folds) + 2)
+
+
+def _training_work(index: int, settings: Sequence[Setting], rows: Rows) -> float:
+    """Return the operations of the whole training of one trial, its updates included."""
+    setting = settings[index]
+    batch = setting.kind.batch_size
+    steps = sum(math.ceil(len(training) / batch) for training in rows.training)
+    of_weight = 6.0 * batch + UPDATE_WORK * optimizer_class(setting).state_tensors
+    return padded_weights([setting], rows) * of_weight * steps * setting.kind.epochs
 
 
 def count_side_by_side(

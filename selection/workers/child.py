@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import threading
+from collections.abc import Collection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,7 @@ def main() -> None:
 def _serve(connection: Connection) -> None:
     # These take seconds to import, and the driver may end meanwhile.
     from selection.errors import SelectionError
+    from selection.workers.shared import CohortShare, EpochMeans
     from selection.workers.training import TrainingWorker
 
     try:
@@ -38,8 +40,17 @@ def _serve(connection: Connection) -> None:
         def report(news: EpochNews) -> None:
             connection.send(news)
 
+        def ask(means: EpochMeans) -> Collection[int]:
+            connection.send(means)
+            pruned: Collection[int] = connection.recv()
+            return pruned
+
         while True:
-            connection.send(worker.train(connection.recv(), report))
+            task = connection.recv()
+            if isinstance(task, CohortShare):
+                connection.send(task.train(worker.trainer, ask))
+            else:
+                connection.send(worker.train(task, report))
     except SelectionError as error:
         connection.send(error)
 

@@ -44,7 +44,7 @@ class LocalLauncher:
         self._setup = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
         self._environments = environments
         self.workers = len(environments)
-        self._workers: dict[int, _Process] = {}
+        self._workers: dict[int, ChildProcess] = {}
         self._said: deque[str] = deque()
 
     def start(self, slot: int) -> None:
@@ -53,7 +53,7 @@ class LocalLauncher:
         Raises: StudyStateError if the system cannot start another process.
         """
         try:
-            worker = _Process(slot, self._environments[slot], self._setup, self._said)
+            worker = ChildProcess(slot, self._environments[slot], self._setup, self._said)
         except OSError as error:
             rule, hint = "the system must be able to start every worker", "Ask for fewer workers."
             raise StudyStateError(ErrorDetail(f"worker {slot}", rule, str(error), hint)) from error
@@ -98,8 +98,8 @@ class LocalLauncher:
                 return Trained(slot, message)
 
 
-class _Process:
-    """Hold one worker's process and the connection to it."""
+class ChildProcess:
+    """Hold a process that trains for this one, and the connection to it."""
 
     def __init__(
         self, slot: int, environment: Mapping[str, str], setup: bytes, said: deque[str]

@@ -46,9 +46,9 @@ class TrainingWorker:
 
     def __init__(self, setup: WorkerSetup) -> None:
         device = choose_device(setup.device)
-        self._trainer = make_trainer(setup.spec, setup.data, device, setup.pack_members)
+        self.trainer = make_trainer(setup.spec, setup.data, device, setup.pack_members)
         host = f"{socket.gethostname()}:{os.getpid()}"
-        self.facts = WorkerFacts(host, describe_device(device), self._trainer.asks_ahead)
+        self.facts = WorkerFacts(host, describe_device(device), self.trainer.asks_ahead)
 
     def train(
         self, task: CohortTask, report: Callable[[EpochNews], None]
@@ -63,4 +63,4 @@ class TrainingWorker:
                 last = now
                 report(news)
 
-        return task.train(self._trainer, watch)
+        return task.train(self.trainer, watch)

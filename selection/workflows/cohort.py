@@ -8,14 +8,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 from selection.search import CohortPruner, shared_start
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialResult, TrialState
-from selection.train.fit import EpochNews, Trainer
+from selection.train.fit import Decide, EpochNews, Watch
 
 Recall = Callable[[Trial], TrialResult]
+
+
+class CohortTrainer(Protocol):
+    """Train the settings of a cohort on all folds; asks_ahead says that it does so very fast."""
+
+    @property
+    def asks_ahead(self) -> bool: ...
+    def train(
+        self, settings: Sequence[Setting], decide: Decide, watch: Watch
+    ) -> list[TrialResult]: ...
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,7 +41,9 @@ class CohortTask:
     settings: Mapping[int, Setting]
     pruner: CohortPruner | None
 
-    def train(self, trainer: Trainer, watch: Callable[[EpochNews], None]) -> dict[int, TrialResult]:
+    def train(
+        self, trainer: CohortTrainer, watch: Callable[[EpochNews], None]
+    ) -> dict[int, TrialResult]:
         """Train every setting on all folds; watch is called after every epoch."""
         numbers = list(self.settings)
 

@@ -19,7 +19,8 @@ from selection.store.study_record import StudyRecord
 from selection.study.lag import Lag
 from selection.study.spec import StudySpec
 from selection.study.trial import Trial
-from selection.train.fit import EpochNews, Trainer
+from selection.train.fit import EpochNews
+from selection.workflows.cohort import CohortTrainer
 from selection.workflows.sweep_record import SweepRecord
 
 # How long a worker that has nothing to train waits before it asks again.
@@ -49,7 +50,7 @@ def run_sweep(
     spec: StudySpec,
     study: StudyRecord,
     repository: Repository,
-    trainer: Trainer,
+    trainer: CohortTrainer,
     worker: Worker,
     view: View,
     *,
@@ -84,7 +85,7 @@ def run_sweep(
 
 class _Sweep:
     def __init__(
-        self, record: SweepRecord, trainer: Trainer, view: View, beating: Heartbeat
+        self, record: SweepRecord, trainer: CohortTrainer, view: View, beating: Heartbeat
     ) -> None:
         self.record = record
         self.trainer = trainer

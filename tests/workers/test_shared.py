@@ -1,0 +1,303 @@
+"""A cohort that several processes train is the one that this process trains, and ends like it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+import torch
+
+import selection
+from selection.errors import DeviceError
+from selection.study.spec import StudySpec, parse_study
+from selection.study.trial import TrialResult, TrialState
+from selection.train import plan
+from selection.train.fit import EpochNews, Trainer
+from selection.workers import shared as shared_module
+from selection.workers.local import ChildProcess
+from selection.workers.shared import SharedTrainer
+from selection.workers.training import WorkerSetup, setup_of
+from selection.workflows.study_data import StudyData, load_study_data, make_trainer
+
+CORES = 3
+Calls = list[tuple[int, list[int]]]
+
+
+def make_spec(**training: Any) -> StudySpec:
+    return parse_study(
+        {
+            "name": "shared",
+            "recipe": "book",
+            "data": {"dataset": "iris", "held_out": 0.2},
+            "training": {"batch_size": 16, "epochs": 6, **training},
+            "space": {"width": 8, "learning_rate": {"low": 0.01, "high": 0.5}},
+            "search": {"metric": "cross_entropy", "trials": 8},
+        },
+        "shared",
+    )
+
+
+SPEC = make_spec()
+# The third diverges; the fourth ends sooner than the others.
+SETTINGS = [
+    SPEC.setting({"learning_rate": 0.02, "width": 8}),
+    SPEC.setting({"learning_rate": 0.1, "width": 30}),
+    SPEC.setting({"learning_rate": 1e30, "width": 8}),
+    SPEC.setting({"learning_rate": 0.2, "width": 8, "epochs": 3}),
+    SPEC.setting({"learning_rate": 0.3, "width": 4}),
+]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> StudyData:
+    return load_study_data(SPEC, tmp_path_factory.mktemp("data"))
+
+
+@pytest.fixture(autouse=True)
+def _deals_anything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deal cohorts of any size; threads would not do as well."""
+    monkeypatch.setattr(plan, "PROCESS_WORK", 0.0)
+    monkeypatch.setattr(plan, "CPU_LEAST_WORK", 1e30)
+
+
+def trainer_of(spec: StudySpec, data: StudyData) -> Trainer:
+    trainer = make_trainer(spec, data, torch.device("cpu"), 0)
+    trainer.cores = CORES
+    return trainer
+
+
+@pytest.fixture
+def shared(data: StudyData) -> Iterator[SharedTrainer]:
+    said: list[str] = []
+    trainer = trainer_of(SPEC, data)
+    with SharedTrainer(trainer, setup_of(SPEC, data, "cpu", 0), said.append) as made:
+        yield made
+    assert not said
+    assert not children()
+
+
+def children() -> list[psutil.Process]:
+    return [
+        each
+        for each in psutil.Process().children(recursive=True)
+        if "selection.workers.child" in " ".join(each.cmdline())
+    ]
+
+
+class Decide:
+    """Prune the second trial after two epochs, and remember what was asked."""
+
+    def __init__(self) -> None:
+        self.calls: Calls = []
+        self.news: list[EpochNews] = []
+
+    def __call__(self, epoch: int, means: Mapping[int, float]) -> Collection[int]:
+        self.calls.append((epoch, sorted(means)))
+        return [1] if epoch == 2 else []
+
+
+def assert_alike(ones: list[TrialResult], others: list[TrialResult]) -> None:
+    """Compare results whose packs had other shapes."""
+    for one, other in zip(ones, others, strict=True):
+        assert (one.state, one.reason, one.epochs) == (other.state, other.reason, other.epochs)
+        assert one.best_epoch == other.best_epoch
+        for a, b in zip(one.folds, other.folds, strict=True):
+            np.testing.assert_allclose(a.curve.points, b.curve.points, rtol=1e-4, atol=1e-6)
+            assert (a.outputs is None) == (b.outputs is None)
+            if a.outputs is not None and b.outputs is not None:
+                np.testing.assert_allclose(a.outputs, b.outputs, rtol=1e-4, atol=1e-4)
+
+
+def test_processes_train_a_cohort_in_lockstep_like_one(
+    shared: SharedTrainer, data: StudyData
+) -> None:
+    decide, alone = Decide(), Decide()
+    found = shared.train(SETTINGS, decide, decide.news.append)
+    assert len(children()) == CORES
+    expected = trainer_of(SPEC, data).train(SETTINGS, alone, alone.news.append)
+    assert [each.state for each in found] == [
+        TrialState.COMPLETE,
+        TrialState.PRUNED,
+        TrialState.FAILED,
+        TrialState.COMPLETE,
+        TrialState.COMPLETE,
+    ]
+    assert_alike(found, expected)
+    assert decide.calls == alone.calls
+    assert [each.epoch for each in decide.news] == [each.epoch for each in alone.news]
+    assert decide.news[-1] == alone.news[-1]
+
+
+def test_a_rerun_is_bitwise_equal_and_by_the_same_processes(shared: SharedTrainer) -> None:
+    first = shared.train(SETTINGS, Decide(), lambda news: None)
+    before = {each.pid for each in children()}
+    second = shared.train(SETTINGS, Decide(), lambda news: None)
+    assert {each.pid for each in children()} == before
+    for one, other in zip(first, second, strict=True):
+        for a, b in zip(one.folds, other.folds, strict=True):
+            assert a.curve.points.tobytes() == b.curve.points.tobytes()
+
+
+def test_fewer_settings_take_fewer_processes(shared: SharedTrainer, data: StudyData) -> None:
+    expected = trainer_of(SPEC, data).train(SETTINGS[:2])
+    assert_alike(shared.train(SETTINGS[:2]), expected)
+    assert len(children()) == 2
+    assert_alike(shared.train(SETTINGS), trainer_of(SPEC, data).train(SETTINGS))
+    assert len(children()) == CORES
+    assert_alike(shared.train(SETTINGS[:2]), expected)
+
+
+def test_the_best_mean_epoch_and_patience_go_with_the_trials(data: StudyData) -> None:
+    spec = make_spec(epoch="best_mean", patience=3, epochs=30)
+    settings = [
+        spec.setting({"learning_rate": rate, "width": 8, "epochs": 30}) for rate in (0.1, 1.5, 3.0)
+    ]
+    with SharedTrainer(trainer_of(spec, data), setup_of(spec, data, "cpu", 0), print) as shared:
+        found = shared.train(settings)
+    assert_alike(found, trainer_of(spec, data).train(settings))
+    assert any(each.epochs < 30 for each in found), "none ran out of patience"
+
+
+def test_a_process_that_dies_ends_training_in_one_sentence_and_the_next_goes_on(
+    shared: SharedTrainer,
+) -> None:
+    def kill(epoch: int, _means: Mapping[int, float]) -> Collection[int]:
+        if epoch == 2:
+            children()[-1].send_signal(signal.SIGKILL)
+        return []
+
+    with pytest.raises(DeviceError, match="by signal SIGKILL") as caught:
+        shared.train(SETTINGS, kill)
+    assert "the same command goes on" in str(caught.value)
+    assert not children()
+    assert shared.train(SETTINGS)[0].state is TrialState.COMPLETE
+
+
+@pytest.mark.parametrize("where", ["decide", "watch"])
+def test_an_interrupt_ends_all_processes(shared: SharedTrainer, where: str) -> None:
+    def interrupt(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    at: dict[str, Any] = {where: interrupt}
+    with pytest.raises(KeyboardInterrupt):
+        shared.train(SETTINGS, **at)
+    assert not children()
+    assert shared.train(SETTINGS)[0].state is TrialState.COMPLETE
+
+
+def test_a_system_without_processes_is_an_error_of_one_sentence(
+    shared: SharedTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise OSError("Resource temporarily unavailable")
+
+    monkeypatch.setattr(shared_module, "ChildProcess", refuse)
+    with pytest.raises(DeviceError, match="Resource temporarily unavailable"):
+        shared.train(SETTINGS)
+
+
+@pytest.mark.parametrize("reason", ["little work", "enough work in a step", "one trial", "packs"])
+def test_one_process_trains_what_others_would_not_speed_up(
+    data: StudyData, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    trainer, settings = trainer_of(SPEC, data), SETTINGS
+    match reason:
+        case "little work":
+            monkeypatch.setattr(plan, "PROCESS_WORK", 3e11)
+        case "enough work in a step":
+            monkeypatch.setattr(plan, "CPU_LEAST_WORK", 1.0)
+        case "one trial":
+            settings = SETTINGS[:1]
+        case "packs":
+            trainer.max_members = 2
+    setup: WorkerSetup = setup_of(SPEC, data, "cpu", 0)
+    with SharedTrainer(trainer, setup, print) as shared:
+        shared.train(settings)
+        assert not children()
+
+
+SCRIPT = """
+import selection
+from selection.train import plan
+from selection.train import device
+from selection.workers import shared
+plan.PROCESS_WORK, plan.CPU_LEAST_WORK = 0.0, 1e30
+device._cores = lambda: 2
+selection.run(
+    {"name": "s", "recipe": "book", "data": {"dataset": "iris", "held_out": 0.2},
+     "training": {"epochs": 20_000}, "space": {"learning_rate": {"low": 0.01, "high": 0.2}},
+     "search": {"metric": "accuracy", "trials": 4, "cohort": 4, "pruner": "none"}},
+    storage="sqlite:///s.db", device="cpu", progress=False,
+)
+"""
+
+
+def test_they_end_with_a_run_that_is_killed(tmp_path: Path) -> None:
+    run = subprocess.Popen([sys.executable, "-c", SCRIPT], cwd=tmp_path)
+    try:
+        parent, found = psutil.Process(run.pid), list[psutil.Process]()
+        deadline = time.monotonic() + 60
+        while len(found) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            found = parent.children(recursive=True)
+        assert len(found) == 2
+        time.sleep(1.0)
+        os.kill(run.pid, signal.SIGKILL)
+    finally:
+        run.kill()
+        run.wait()
+    _, alive = psutil.wait_procs(found, timeout=10)
+    assert not alive
+
+
+def test_a_study_is_the_same_and_goes_on_from_where_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content: dict[str, Any] = {
+        "name": "s",
+        "recipe": "book",
+        "data": {"dataset": "iris", "held_out": 0.2},
+        "training": {"epochs": 8, "batch_size": 16},
+        "space": {"learning_rate": {"low": 0.01, "high": 0.5, "log": True}, "width": 8},
+        "search": {"metric": "cross_entropy", "trials": 12, "cohort": 4},
+        "assessment": {"baselines": []},
+    }
+
+    started: list[int] = []
+
+    class Counted(ChildProcess):
+        def __init__(self, slot: int, *words: Any) -> None:
+            started.append(slot)
+            super().__init__(slot, *words)
+
+    monkeypatch.setattr(shared_module, "ChildProcess", Counted)
+
+    def table(name: str, cores: int, *trials: int) -> Any:
+        monkeypatch.setattr("selection.train.fit.count_workers", lambda device: cores)
+        for count in trials:
+            search = {**content["search"], "trials": count}
+            study = selection.run(
+                {**content, "search": search},
+                storage=f"sqlite:///{tmp_path / name}.db",
+                device="cpu",
+                progress=False,
+            )
+        return study.trials
+
+    alone = table("a", 1, 12)
+    assert not started
+    whole, in_two = table("b", 3, 12), table("c", 3, 4, 12)
+    assert started == [0, 1, 2] * 3, "once for each call"
+    for column in ("state", "param_learning_rate", "epochs"):
+        assert list(alone[column]) == list(whole[column]) == list(in_two[column])
+    np.testing.assert_allclose(alone["value"], whole["value"], rtol=1e-4)
+    np.testing.assert_array_equal(whole["value"], in_two["value"])
