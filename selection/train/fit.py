@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -31,24 +31,21 @@ from selection.study.trial import (
     Outputs,
     TrialResult,
     TrialState,
-    mean_over_folds,
 )
 from selection.train.batches import Rows, load_rows
 from selection.train.best_so_far import BestSoFar
 from selection.train.device import (
     count_workers,
-    is_out_of_memory,
     make_workers,
     torch_settings,
     work_format,
 )
-from selection.train.graph import device_lock
+from selection.train.lockstep import Decide, EpochScores, Exchange, judge
 from selection.train.pack import Pack
-from selection.train.pack_set import PackSet
+from selection.train.pack_set import PackSet, train_epoch
 from selection.train.plan import count_side_by_side, plan_packs
 
 SCORE = CURVE_COLUMNS.index("validation_score")
-Decide = Callable[[int, Mapping[int, float]], Collection[int]]
 Watch = Callable[["EpochNews"], None]
 Reduce = Callable[[Outputs, NDArray[Any]], NDArray[Any]]
 
@@ -136,8 +133,26 @@ class Trainer:
         after it, by their index in settings, and returns the indices to prune. With stop_after,
         training ends after so many epochs, as if they were all, and the last one scores.
         """
+        lengths = [
+            each.kind.epochs if stop_after is None else min(each.kind.epochs, stop_after)
+            for each in settings
+        ]
+        folds = tuple(range(len(self.rows.folds)))
         with torch_settings(self.precision, self.rows.like.device):
-            return _Cohort(self, settings, stop_after).train(decide, watch)
+            cohort = _Cohort(self, settings, folds, lengths, is_cut=stop_after is not None)
+            return cohort.train(lambda said: judge(said, lengths, decide), watch)
+
+    def train_share(
+        self, settings: Sequence[Setting], folds: Sequence[int], exchange: Exchange
+    ) -> list[TrialResult]:
+        """Train some settings of a cohort on some folds, by index; others train the rest of it.
+
+        exchange is called after every epoch, and returns what is judged on all folds.
+        """
+        lengths = [each.kind.epochs for each in settings]
+        with torch_settings(self.precision, self.rows.like.device):
+            cohort = _Cohort(self, settings, tuple(folds), lengths)
+            return cohort.train(exchange, lambda news: None)
 
     def follow(self, setting: Setting) -> BestSoFar | None:
         """Return what chooses the epoch of a trial by its mean; None where the last one scores."""
@@ -147,64 +162,46 @@ class Trainer:
         return BestSoFar(setting.kind.epochs, self.patience, is_minimised=is_minimised)
 
 
-@dataclass(frozen=True, eq=False)
-class _Block:
-    """Hold the results of one epoch of a pack.
-
-    Shape: points (F, T, 6); layers (F, L, 3) for each trial, empty without diagnostics.
-    """
-
-    points: NDArray[np.float64]
-    layers: Sequence[NDArray[np.float64]]
-
-
-def _train_epoch(pack: Pack, turns: threading.Semaphore, *, has_diagnostics: bool) -> _Block | None:
-    """Train a pack for one epoch when its turn comes; return None if memory ran out."""
-    try:
-        with turns, device_lock(pack.rows.like.device):
-            pack.train_epoch()
-            points = pack.evaluate().cpu().numpy()
-            layers = pack.layer_numbers() if has_diagnostics else []
-            return _Block(points, [each.cpu().numpy() for each in layers])
-    except RuntimeError as error:
-        if is_out_of_memory(error):
-            return None
-        raise
-
-
 class _Cohort:
+    """Train settings on some folds, each for its length in epochs; is_cut says that it was cut."""
+
     def __init__(
-        self, trainer: Trainer, settings: Sequence[Setting], stop_after: int | None
+        self,
+        trainer: Trainer,
+        settings: Sequence[Setting],
+        folds: tuple[int, ...],
+        lengths: Sequence[int],
+        *,
+        is_cut: bool = False,
     ) -> None:
         self.trainer = trainer
-        self.stop_after = stop_after
+        self.folds = folds
+        self.lengths = lengths
         self.runs = [
-            _Run(setting, best=trainer.follow(setting) if stop_after is None else None)
-            for setting in settings
+            _Run(setting, best=None if is_cut else trainer.follow(setting)) for setting in settings
         ]
         self.started = time.monotonic()
         self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed)
         self.member_epochs = 0
 
-    def train(self, decide: Decide, watch: Watch) -> list[TrialResult]:
-        settings = [run.setting for run in self.runs]
-        for plan in plan_packs(
-            settings, self.trainer.rows, self.trainer.max_members, self.trainer.cores
-        ):
+    def train(self, exchange: Exchange, watch: Watch) -> list[TrialResult]:
+        settings, trainer = [run.setting for run in self.runs], self.trainer
+        plans = plan_packs(settings, trainer.rows, trainer.max_members, trainer.cores, self.folds)
+        for plan in plans:
             self.packs.build(plan)
         self._fail_too_large()
-        epochs = max((self._epochs_of(trial) for trial in range(len(settings))), default=0)
-        epoch = 0
+        epochs, epoch = max(self.lengths, default=0), 0
         while self.packs.packs:
             epoch += 1
             living = sorted({trial for pack in self.packs.packs for trial in pack.trials})
             self._advance(living, epoch)
-            self._fail_unsound(living, epoch)
-            self._keep_best(living, epoch)
+            judged = exchange(self._scores(living, epoch))
+            for trial in filter(self._is_living, judged.failed):
+                self._end(trial, TrialState.FAILED, judged.failed[trial])
+            self._keep_best(living, epoch, judged.means)
             self._finish(living, epoch)
             self._keep_rung(living, epoch)
-            means = {trial: self._mean(trial) for trial in living if self._is_living(trial)}
-            for trial in decide(epoch, means) if means else ():
+            for trial in judged.pruned:
                 self._end(trial, TrialState.PRUNED, f"pruned after epoch {epoch}")
             self._finish_stalled(living)
             self.packs.keep(frozenset(filter(self._is_living, living)))
@@ -220,7 +217,7 @@ class _Cohort:
         waiting = list(self.packs.packs)
         while waiting:
             train = partial(
-                _train_epoch, turns=self._turns(), has_diagnostics=self.trainer.has_diagnostics
+                train_epoch, turns=self._turns(), has_diagnostics=self.trainer.has_diagnostics
             )
             blocks = self.trainer.workers.map(train, waiting)
             failed: list[Pack] = []
@@ -251,32 +248,38 @@ class _Cohort:
         shape = (len(self.trainer.rows.folds), layers, len(LAYER_COLUMNS))
         return np.full(shape, np.nan)
 
-    def _fail_unsound(self, living: Sequence[int], epoch: int) -> None:
-        """Fail every trial with a non-finite loss, or with a score that some fold does not have.
+    def _scores(self, living: Sequence[int], epoch: int) -> EpochScores:
+        """Return the scores after an epoch, and why trials fail.
 
-        A mean over the other folds would hide it.
+        They do with a non-finite loss, or with a score that some fold does not have: a mean over
+        the other folds would hide it.
         """
         losses = [CURVE_COLUMNS.index(name) for name in CURVE_COLUMNS if name.endswith("_loss")]
-        for trial in filter(self._is_living, living):
-            points = self.runs[trial].points[-1]
+        scores, failed = {}, {}
+        for trial in living:
+            result = self.runs[trial].result
+            if result is not None:
+                failed[trial] = result.reason
+                continue
+            points = self.runs[trial].points[-1][list(self.folds)]
+            scores[trial] = points[:, SCORE]
             is_finite: NDArray[np.bool_] = np.all(np.isfinite(points[:, losses]), axis=1)
             has_score: NDArray[np.bool_] = np.isfinite(points[:, SCORE])
             if not is_finite.all():
-                reason = f"diverged: non-finite loss in {self._where(is_finite, epoch)}"
-                self._end(trial, TrialState.FAILED, reason)
+                failed[trial] = f"diverged: non-finite loss in {self._where(is_finite, epoch)}"
             elif not has_score.all():
                 where = self._where(has_score, epoch)
-                reason = f"{self.trainer.metric} is not defined in {where}"
-                self._end(trial, TrialState.FAILED, reason)
+                failed[trial] = f"{self.trainer.metric} is not defined in {where}"
+        return EpochScores(epoch, scores, failed)
 
     def _where(self, is_sound: NDArray[np.bool_], epoch: int) -> str:
-        data = self.trainer.rows.folds[int(np.argmin(is_sound))]
+        data = self.trainer.rows.folds[self.folds[int(np.argmin(is_sound))]]
         return f"repeat {data.repeat}, fold {data.fold}, epoch {epoch}"
 
     def _finish(self, living: Sequence[int], epoch: int) -> None:
         """Complete the trials that have trained all their epochs."""
         for trial in filter(self._is_living, living):
-            if self._epochs_of(trial) == epoch:
+            if self.lengths[trial] == epoch:
                 self._complete(trial)
 
     def _finish_stalled(self, living: Sequence[int]) -> None:
@@ -291,17 +294,13 @@ class _Cohort:
         outputs = self._outputs(trial) if best is None else best.outputs
         self._end(trial, TrialState.COMPLETE, "", outputs)
 
-    def _epochs_of(self, trial: int) -> int:
-        epochs = self.runs[trial].setting.kind.epochs
-        return epochs if self.stop_after is None else min(epochs, self.stop_after)
-
-    def _keep_best(self, living: Sequence[int], epoch: int) -> None:
+    def _keep_best(self, living: Sequence[int], epoch: int, means: Mapping[int, float]) -> None:
         """Follow the means of the trials whose best epoch scores, and keep what it predicts."""
         for trial in filter(self._is_living, living):
             best = self.runs[trial].best
             if best is None:
                 continue
-            best.learn(self._mean(trial))
+            best.learn(means[trial])
             if best.is_best or (best.is_candidate and self.trainer.rungs is not None):
                 outputs = self._outputs(trial)
                 self._keep_reduced(trial, epoch, outputs)
@@ -313,7 +312,7 @@ class _Cohort:
         if kept is None or epoch not in kept.epochs:
             return
         for trial in filter(self._is_living, living):
-            if epoch not in self.runs[trial].rungs.get(0, {}):
+            if epoch not in self.runs[trial].rungs.get(self.folds[0], {}):
                 self._keep_reduced(trial, epoch, self._outputs(trial))
 
     def _keep_reduced(self, trial: int, epoch: int, outputs: Mapping[int, Outputs]) -> None:
@@ -379,16 +378,13 @@ class _Cohort:
                 best,
             )
             for index, data in enumerate(self.trainer.rows.folds)
-            if points is not None
+            if points is not None and index in self.folds
         )
         seconds = time.monotonic() - self.started
         run.result = TrialResult(state, reason, folds, len(run.points), seconds)
 
     def _is_living(self, trial: int) -> bool:
         return self.runs[trial].result is None
-
-    def _mean(self, trial: int) -> float:
-        return mean_over_folds(self.runs[trial].points[-1][:, SCORE])
 
     def _news(self, epoch: int, epochs: int) -> EpochNews:
         members = sum(pack.plan.members for pack in self.packs.packs)

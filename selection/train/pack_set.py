@@ -6,9 +6,13 @@ of settings, so no trial notices; one fails only if a single member of it does n
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from selection.study.setting import Setting
 from selection.train.batches import Rows
@@ -16,6 +20,31 @@ from selection.train.device import is_out_of_memory
 from selection.train.graph import device_lock
 from selection.train.pack import Pack
 from selection.train.plan import PackPlan
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Hold the results of one epoch of a pack.
+
+    Shape: points (F, T, 6); layers (F, L, 3) for each trial, empty without diagnostics.
+    """
+
+    points: NDArray[np.float64]
+    layers: Sequence[NDArray[np.float64]]
+
+
+def train_epoch(pack: Pack, turns: threading.Semaphore, *, has_diagnostics: bool) -> Block | None:
+    """Train a pack for one epoch when its turn comes; return None if memory ran out."""
+    try:
+        with turns, device_lock(pack.rows.like.device):
+            pack.train_epoch()
+            points = pack.evaluate().cpu().numpy()
+            layers = pack.layer_numbers() if has_diagnostics else []
+            return Block(points, [each.cpu().numpy() for each in layers])
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            return None
+        raise
 
 
 class PackSet:

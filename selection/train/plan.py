@@ -75,53 +75,75 @@ class PackPlan:
 
 
 def plan_packs(
-    settings: Sequence[Setting], rows: Rows, max_members: int = 0, cores: int = 1
+    settings: Sequence[Setting],
+    rows: Rows,
+    max_members: int = 0,
+    cores: int = 1,
+    folds: Sequence[int] = (),
 ) -> list[PackPlan]:
     """Return the packs of one cohort; max_members = 0 sizes them by device and memory.
 
-    cores is the number of packs that train side by side. Trials share a pack when they see the same
-    minibatches: equal batch size and epochs.
+    cores is the number of packs that train side by side; folds are those that are trained, by
+    default all. Trials share a pack when they see the same minibatches: equal batch size and
+    epochs.
     """
+    own = folds or range(len(rows.folds))
     groups: dict[tuple[int, int], list[int]] = {}
     for index, setting in enumerate(settings):
         key = (setting.kind.batch_size, setting.kind.epochs)
         groups.setdefault(key, []).append(index)
     plans = []
-    shares = _shares(list(groups.values()), settings, rows, cores)
+    shares = _shares(list(groups.values()), settings, rows, cores, own)
     for group, share in zip(groups.values(), shares, strict=True):
         most = max_members or _memory_members([settings[index] for index in group], rows)
         for first in range(0, len(group), most):
             whole = group[first : first + most]
             if max_members or rows.like.device.type != "cpu":
-                plans += _plan_group(whole, most // len(whole), settings, rows)
+                plans += _plan_group(whole, most // len(whole), settings, rows, own)
                 continue
-            parts, folds = _cut(whole, settings, rows, share)
+            parts, together = _cut(whole, settings, rows, share, len(own))
             for part in _parts(whole, parts, settings, rows):
-                plans += _plan_group(part, min(folds, most // len(part)), settings, rows)
+                plans += _plan_group(part, min(together, most // len(part)), settings, rows, own)
     return plans
 
 
-def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) -> list[list[int]]:
-    """Return which settings each process trains; all of them are one's where that is as fast.
+@dataclass(frozen=True)
+class Share:
+    """Hold what one process trains of a cohort: indices of its trials, and of folds."""
 
-    Processes cost seconds to start, and memory: those of one process train on as many cores if
+    trials: tuple[int, ...]
+    folds: tuple[int, ...]
+
+
+def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) -> list[Share]:
+    """Return what each process trains; all of it is one's where that is as fast.
+
+    Folds are dealt first: whatever is pruned, every process keeps as many trials as the others.
+    Processes cost seconds to start, and memory; packs of one process train on as many cores if
     their steps have enough work.
     """
-    everything = list(range(len(settings)))
-    count = min(cores, len(settings), CPU_MEMORY_BYTES // _process_bytes(rows))
+    everything, folds = tuple(range(len(settings))), len(rows.folds)
+    whole = [Share(everything, tuple(range(folds)))]
+    count = min(cores, CPU_MEMORY_BYTES // _process_bytes(rows))
     if rows.like.device.type != "cpu" or max_members or count < 2:
-        return [everything]
+        return whole
     plans = plan_packs(settings, rows, 0, cores)
     works = [_training_work(index, settings, rows) for index in everything]
     if count_side_by_side(plans, settings, rows, cores) == cores or sum(works) < PROCESS_WORK:
-        return [everything]
-    shares: list[list[int]] = [[] for _ in range(count)]
-    loads = [0.0] * count
+        return whole
+    parts = min(count, folds)
+    groups = min(max(1, count // parts), len(settings))
+    trials: list[list[int]] = [[] for _ in range(groups)]
+    loads = [0.0] * groups
     for index in sorted(everything, key=lambda index: -works[index]):
         lightest = loads.index(min(loads))
-        shares[lightest].append(index)
+        trials[lightest].append(index)
         loads[lightest] += works[index]
-    return [sorted(share) for share in shares]
+    return [
+        Share(tuple(sorted(group)), tuple(range(part, folds, parts)))
+        for group in trials
+        for part in range(parts)
+    ]
 
 
 def _process_bytes(rows: Rows) -> int:
@@ -150,16 +172,20 @@ def count_side_by_side(
 
 
 def _shares(
-    groups: Sequence[Sequence[int]], settings: Sequence[Setting], rows: Rows, cores: int
+    groups: Sequence[Sequence[int]],
+    settings: Sequence[Setting],
+    rows: Rows,
+    cores: int,
+    own: Sequence[int],
 ) -> list[int]:
     """Return for how many cores each group of trials is cut, so that all cores used have packs.
 
     As many are used as leave enough work in the steps of the packs: with more of them a pack has
     less, and needs more.
     """
-    works = [_step_work(group, settings, rows) * len(rows.folds) for group in groups]
-    folds = len(rows.folds)
-    buckets = sum(len(_plan_group(group, folds, settings, rows)[0].buckets) for group in groups)
+    works = [_step_work(group, settings, rows) * len(own) for group in groups]
+    wholes = [_plan_group(group, len(own), settings, rows, own)[0] for group in groups]
+    buckets = sum(len(whole.buckets) for whole in wholes)
     in_bucket = sum(works) / max(1, buckets)
 
     def is_enough(used: int) -> bool:
@@ -198,16 +224,16 @@ def _step_work(indices: Sequence[int], settings: Sequence[Setting], rows: Rows) 
 
 
 def _cut(
-    indices: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int
+    indices: Sequence[int], settings: Sequence[Setting], rows: Rows, cores: int, folds: int
 ) -> tuple[int, int]:
     """Return the number of parts of the trials, and of folds per pack, for so many cores."""
-    work = _step_work(indices, settings, rows) * len(rows.folds)
+    work = _step_work(indices, settings, rows) * folds
     packs = cores * math.ceil(work / (cores * CPU_MOST_WORK))
     if packs <= len(indices):
-        return packs, len(rows.folds)
+        return packs, folds
     # Trials of one fold share its rows, so folds are separated first.
-    parts = min(len(indices), math.ceil(packs / len(rows.folds)))
-    return parts, max(1, len(rows.folds) * parts // packs)
+    parts = min(len(indices), math.ceil(packs / folds))
+    return parts, max(1, folds * parts // packs)
 
 
 def _parts(
@@ -224,10 +250,14 @@ def _parts(
 
 
 def _plan_group(
-    indices: Sequence[int], folds: int, settings: Sequence[Setting], rows: Rows
+    indices: Sequence[int],
+    folds: int,
+    settings: Sequence[Setting],
+    rows: Rows,
+    own: Sequence[int],
 ) -> list[PackPlan]:
     """Return packs of at most the given number of folds, with trials sorted into buckets."""
-    folds = max(1, min(folds, len(rows.folds)))
+    folds = max(1, min(folds, len(own)))
     kinds: dict[object, list[int]] = {}
     for index in indices:
         setting = settings[index]
@@ -236,8 +266,8 @@ def _plan_group(
     buckets = tuple(
         bucket for kind in kinds.values() for bucket in _buckets(kind, settings, rows, folds)
     )
-    count = math.ceil(len(rows.folds) / folds)
-    parts = [tuple(range(first, len(rows.folds), count)) for first in range(count)]
+    count = math.ceil(len(own) / folds)
+    parts = [tuple(own[first::count]) for first in range(count)]
     return [PackPlan(buckets, part) for part in parts]
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from collections.abc import Collection
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,8 @@ def main() -> None:
 def _serve(connection: Connection) -> None:
     # These take seconds to import, and the driver may end meanwhile.
     from selection.errors import SelectionError
-    from selection.workers.shared import CohortShare, EpochMeans
+    from selection.train.lockstep import EpochScores, Judgement
+    from selection.workers.shared import CohortShare
     from selection.workers.training import TrainingWorker
 
     try:
@@ -40,15 +40,15 @@ def _serve(connection: Connection) -> None:
         def report(news: EpochNews) -> None:
             connection.send(news)
 
-        def ask(means: EpochMeans) -> Collection[int]:
-            connection.send(means)
-            pruned: Collection[int] = connection.recv()
-            return pruned
+        def exchange(scores: EpochScores) -> Judgement:
+            connection.send(scores)
+            judged: Judgement = connection.recv()
+            return judged
 
         while True:
             task = connection.recv()
             if isinstance(task, CohortShare):
-                connection.send(task.train(worker.trainer, ask))
+                connection.send(worker.trainer.train_share(task.settings, task.folds, exchange))
             else:
                 connection.send(worker.train(task, report))
     except SelectionError as error:

@@ -1,8 +1,8 @@
 """Trains one cohort by several processes of this machine, in lockstep: a process has one Python.
 
 Packs of one process are threads, and between short calls they wait for Python's lock. Where that
-leaves cores idle, the trials of a cohort are dealt to processes. After each epoch all of them say
-their means, the caller decides once, and each hears which of its trials to prune.
+leaves cores idle, the folds of a cohort are dealt to processes, and with more cores its trials as
+well. After each epoch all of them say their scores, the cohort is judged once, and each hears it.
 """
 
 from __future__ import annotations
@@ -10,39 +10,30 @@ from __future__ import annotations
 import os
 import pickle
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any, Self
+
+import numpy as np
 
 from selection.errors import DeviceError, ErrorDetail, SelectionError
 from selection.study.setting import Setting
-from selection.study.trial import TrialResult
+from selection.study.trial import TrialResult, TrialState
 from selection.train.device import choose_device, share_of_machine
-from selection.train.fit import Decide, EpochNews, Trainer, Watch
-from selection.train.plan import deal
+from selection.train.fit import EpochNews, Trainer, Watch
+from selection.train.lockstep import Decide, EpochScores, Judgement, judge
+from selection.train.plan import Share, deal
 from selection.workers.local import ChildProcess
 from selection.workers.training import WorkerSetup
 
 
 @dataclass(frozen=True)
-class EpochMeans:
-    """Hold what a process says after an epoch: the means of its trials that go on, by index."""
-
-    epoch: int
-    means: Mapping[int, float]
-
-
-@dataclass(frozen=True)
 class CohortShare:
-    """Hold the settings that one process trains; others train the rest of the cohort."""
+    """Hold the settings and folds that one process trains; others train the rest of the cohort."""
 
     settings: Sequence[Setting]
-
-    def train(
-        self, trainer: Trainer, ask: Callable[[EpochMeans], Collection[int]]
-    ) -> list[TrialResult]:
-        """Train them; ask returns which to prune after an epoch, when all processes have it."""
-        return trainer.train(self.settings, lambda epoch, means: ask(EpochMeans(epoch, means)))
+    folds: Sequence[int]
 
 
 class SharedTrainer:
@@ -75,9 +66,10 @@ class SharedTrainer:
 
         Raises: DeviceError if one of the processes ends too soon.
         """
-        shares = deal(settings, self._trainer.rows, self._trainer.max_members, self._trainer.cores)
+        trainer = self._trainer
+        shares = deal(settings, trainer.rows, trainer.max_members, trainer.cores)
         if len(shares) == 1 or os.name != "posix":
-            return self._trainer.train(settings, decide, watch)
+            return trainer.train(settings, decide, watch)
         try:
             self._start(len(shares))
             return self._in_lockstep(settings, shares, decide, watch)
@@ -87,38 +79,35 @@ class SharedTrainer:
             raise
 
     def _in_lockstep(
-        self,
-        settings: Sequence[Setting],
-        shares: Sequence[Sequence[int]],
-        decide: Decide,
-        watch: Watch,
+        self, settings: Sequence[Setting], shares: Sequence[Share], decide: Decide, watch: Watch
     ) -> list[TrialResult]:
-        for slot, share in enumerate(shares):
-            self._children[slot].connection.send(CohortShare([settings[trial] for trial in share]))
-        results: dict[int, TrialResult] = {}
-        folds, epochs = len(self._trainer.rows.folds), max(each.kind.epochs for each in settings)
-        epoch, living, trained = 0, len(settings), 0
-        while len(results) < len(settings):
-            epoch += 1
-            trained += folds * living
-            means: dict[int, float] = {}
-            asked = []
-            for slot, share in enumerate(shares):
-                if share[0] in results:
+        lengths, folds = [each.kind.epochs for each in settings], len(self._trainer.rows.folds)
+        for child, share in zip(self._children, shares, strict=False):
+            own = [settings[trial] for trial in share.trials]
+            child.connection.send(CohortShare(own, share.folds))
+        found: dict[int, list[TrialResult]] = {}
+        living, trained = len(settings), 0
+        while len(found) < len(shares):
+            trained += living * folds
+            said = {}
+            for slot in range(len(shares)):
+                if slot in found:
                     continue
                 message = self._receive(slot)
-                if isinstance(message, EpochMeans):
-                    asked.append(slot)
-                    means |= {share[index]: mean for index, mean in message.means.items()}
+                if isinstance(message, EpochScores):
+                    said[slot] = message
                 else:
-                    results |= dict(zip(share, message, strict=True))
-            pruned = frozenset(decide(epoch, means)) if means else frozenset()
-            for slot in asked:
-                own = [index for index, trial in enumerate(shares[slot]) if trial in pruned]
-                self._children[slot].connection.send(own)
-            living = len(means) - len(pruned)
-            watch(EpochNews(epoch, epochs, living, living * folds, trained))
-        return [results[trial] for trial in range(len(settings))]
+                    found[slot] = message
+            if not said:
+                break
+            scores = merged_scores(said, found, shares)
+            judged = judge(scores, lengths, decide)
+            for slot in said:
+                self._children[slot].connection.send(_own(judged, shares[slot]))
+            going = {trial for trial in judged.means if lengths[trial] > scores.epoch}
+            living = len(going - set(judged.pruned))
+            watch(EpochNews(scores.epoch, max(lengths), living, living * folds, trained))
+        return merged_results(found, shares, len(settings))
 
     def _start(self, count: int) -> None:
         """Start processes until there are so many, and wait until they have the rows."""
@@ -164,3 +153,67 @@ def _ended(what: str) -> DeviceError:
     rule = "the processes that share a cohort must run until it ends"
     hint = "Nothing on record is lost: the same command goes on."
     return DeviceError(ErrorDetail("training", rule, what, hint))
+
+
+def merged_scores(
+    said: Mapping[int, EpochScores],
+    found: Mapping[int, Sequence[TrialResult]],
+    shares: Sequence[Share],
+) -> EpochScores:
+    """Return the scores of a cohort on all folds from those of its shares, by slot.
+
+    A trial that has failed in one share fails in all of them; found are shares that have ended.
+    """
+    failed: dict[int, str] = {}
+    parts: dict[int, dict[int, float]] = {}
+    for slot, share in enumerate(shares):
+        reasons: Mapping[int, str] = {
+            index: result.reason
+            for index, result in enumerate(found.get(slot, ()))
+            if result.state is TrialState.FAILED
+        }
+        if slot in said:
+            reasons = said[slot].failed
+            for index, own in said[slot].scores.items():
+                of_trial = parts.setdefault(share.trials[index], {})
+                of_trial |= dict(zip(share.folds, own.tolist(), strict=True))
+        for index, reason in reasons.items():
+            failed.setdefault(share.trials[index], reason)
+    scores = {
+        trial: np.array([by_fold[fold] for fold in sorted(by_fold)])
+        for trial, by_fold in sorted(parts.items())
+    }
+    (epoch,) = {each.epoch for each in said.values()}
+    return EpochScores(epoch, scores, failed)
+
+
+def merged_results(
+    found: Mapping[int, Sequence[TrialResult]], shares: Sequence[Share], trials: int
+) -> list[TrialResult]:
+    """Return the results of all trials on all folds from those of the shares, by slot."""
+    parts: list[list[tuple[Share, TrialResult]]] = [[] for _ in range(trials)]
+    for slot, share in enumerate(shares):
+        for trial, result in zip(share.trials, found[slot], strict=True):
+            parts[trial].append((share, result))
+    return [_merged(own) for own in parts]
+
+
+def _merged(parts: Sequence[tuple[Share, TrialResult]]) -> TrialResult:
+    """Return one trial's result on all folds; one that did not begin everywhere has no folds."""
+    results = [result for _, result in parts]
+    worst = next((each for each in results if each.state is TrialState.FAILED), results[0])
+    epochs = min(each.epochs for each in results)
+    pairs = [pair for share, each in parts for pair in zip(share.folds, each.folds, strict=False)]
+    folds = tuple(fold for _, fold in sorted(pairs, key=itemgetter(0))) if epochs else ()
+    seconds = max(each.seconds for each in results)
+    return TrialResult(worst.state, worst.reason, folds, epochs, seconds)
+
+
+def _own(judged: Judgement, share: Share) -> Judgement:
+    """Return what is judged of the trials of a share, by their indices there."""
+    own = {trial: index for index, trial in enumerate(share.trials)}
+    return Judgement(
+        {own[trial]: mean for trial, mean in judged.means.items() if trial in own},
+        {own[trial]: reason for trial, reason in judged.failed.items() if trial in own},
+        [own[trial] for trial in judged.pruned if trial in own],
+    )

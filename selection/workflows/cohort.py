@@ -14,7 +14,8 @@ from selection.search import CohortPruner, shared_start
 from selection.study.setting import Setting
 from selection.study.spec import StudySpec
 from selection.study.trial import Params, Trial, TrialResult, TrialState
-from selection.train.fit import Decide, EpochNews, Watch
+from selection.train.fit import EpochNews, Watch
+from selection.train.lockstep import Decide
 
 Recall = Callable[[Trial], TrialResult]
 

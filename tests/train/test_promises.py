@@ -432,8 +432,8 @@ def test_a_cohort_is_gone_once_it_has_trained(monkeypatch: pytest.MonkeyPatch) -
     cohorts: weakref.WeakSet[object] = weakref.WeakSet()
     begin = fit._Cohort.__init__
 
-    def watched(self: fit._Cohort, *args: Any) -> None:
-        begin(self, *args)
+    def watched(self: fit._Cohort, *args: Any, **options: Any) -> None:
+        begin(self, *args, **options)
         cohorts.add(self)
 
     monkeypatch.setattr(fit._Cohort, "__init__", watched)

@@ -32,17 +32,19 @@ CORES = 3
 Calls = list[tuple[int, list[int]]]
 
 
+SPEC_CONTENT: Mapping[str, Any] = {
+    "name": "shared",
+    "recipe": "book",
+    "data": {"dataset": "iris", "held_out": 0.2},
+    "training": {"batch_size": 16, "epochs": 6},
+    "space": {"width": 8, "learning_rate": {"low": 0.01, "high": 0.5}},
+    "search": {"metric": "cross_entropy", "trials": 8},
+}
+
+
 def make_spec(**training: Any) -> StudySpec:
     return parse_study(
-        {
-            "name": "shared",
-            "recipe": "book",
-            "data": {"dataset": "iris", "held_out": 0.2},
-            "training": {"batch_size": 16, "epochs": 6, **training},
-            "space": {"width": 8, "learning_rate": {"low": 0.01, "high": 0.5}},
-            "search": {"metric": "cross_entropy", "trials": 8},
-        },
-        "shared",
+        {**SPEC_CONTENT, "training": {**SPEC_CONTENT["training"], **training}}, "shared"
     )
 
 
@@ -102,7 +104,7 @@ class Decide:
 
     def __call__(self, epoch: int, means: Mapping[int, float]) -> Collection[int]:
         self.calls.append((epoch, sorted(means)))
-        return [1] if epoch == 2 else []
+        return [1] if epoch == 2 and 1 in means else []
 
 
 def assert_alike(ones: list[TrialResult], others: list[TrialResult]) -> None:
@@ -147,13 +149,20 @@ def test_a_rerun_is_bitwise_equal_and_by_the_same_processes(shared: SharedTraine
             assert a.curve.points.tobytes() == b.curve.points.tobytes()
 
 
-def test_fewer_settings_take_fewer_processes(shared: SharedTrainer, data: StudyData) -> None:
-    expected = trainer_of(SPEC, data).train(SETTINGS[:2])
-    assert_alike(shared.train(SETTINGS[:2]), expected)
-    assert len(children()) == 2
-    assert_alike(shared.train(SETTINGS), trainer_of(SPEC, data).train(SETTINGS))
-    assert len(children()) == CORES
-    assert_alike(shared.train(SETTINGS[:2]), expected)
+def test_trials_are_dealt_as_well_where_there_are_more_cores_than_folds(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    spec = parse_study({**SPEC_CONTENT, "cv": {"folds": 2}}, "shared")
+    rows = load_study_data(spec, tmp_path_factory.mktemp("two"))
+    trainer = trainer_of(spec, rows)
+    trainer.cores = 5
+    with SharedTrainer(trainer, setup_of(spec, rows, "cpu", 0), print) as shared:
+        for settings, processes in ((SETTINGS[:1], 2), (SETTINGS, 4), (SETTINGS[:2], 4)):
+            decide, alone = Decide(), Decide()
+            found = shared.train(settings, decide)
+            assert_alike(found, trainer_of(spec, rows).train(settings, alone))
+            assert decide.calls == alone.calls
+            assert len(children()) == processes
 
 
 def test_the_best_mean_epoch_and_patience_go_with_the_trials(data: StudyData) -> None:
@@ -205,23 +214,21 @@ def test_a_system_without_processes_is_an_error_of_one_sentence(
         shared.train(SETTINGS)
 
 
-@pytest.mark.parametrize("reason", ["little work", "enough work in a step", "one trial", "packs"])
+@pytest.mark.parametrize("reason", ["little work", "enough work in a step", "packs"])
 def test_one_process_trains_what_others_would_not_speed_up(
     data: StudyData, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
-    trainer, settings = trainer_of(SPEC, data), SETTINGS
+    trainer = trainer_of(SPEC, data)
     match reason:
         case "little work":
             monkeypatch.setattr(plan, "PROCESS_WORK", 3e11)
         case "enough work in a step":
             monkeypatch.setattr(plan, "CPU_LEAST_WORK", 1.0)
-        case "one trial":
-            settings = SETTINGS[:1]
         case "packs":
             trainer.max_members = 2
     setup: WorkerSetup = setup_of(SPEC, data, "cpu", 0)
     with SharedTrainer(trainer, setup, print) as shared:
-        shared.train(settings)
+        shared.train(SETTINGS)
         assert not children()
 
 

@@ -1,0 +1,55 @@
+"""What a cohort says after each epoch, and what is decided of its trials: once for all of them.
+
+One process may train a whole cohort, or several train some trials on some folds each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from selection.study.trial import mean_over_folds
+
+Decide = Callable[[int, Mapping[int, float]], Collection[int]]
+
+
+@dataclass(frozen=True, eq=False)
+class EpochScores:
+    """Hold the validation scores of the trials that trained, by index, and why some have failed.
+
+    Shape: (F,) each, one score for each fold that is trained here.
+    """
+
+    epoch: int
+    scores: Mapping[int, NDArray[np.float64]]
+    failed: Mapping[int, str]
+
+
+@dataclass(frozen=True, eq=False)
+class Judgement:
+    """Hold the means over all folds, why some trials fail, and which are pruned."""
+
+    means: Mapping[int, float]
+    failed: Mapping[int, str]
+    pruned: Collection[int]
+
+
+Exchange = Callable[[EpochScores], Judgement]
+
+
+def judge(said: EpochScores, lengths: Sequence[int], decide: Decide) -> Judgement:
+    """Judge the trials of a whole cohort on all folds; lengths are the epochs each of them trains.
+
+    decide is asked of those that are not finished, if there are any.
+    """
+    means = {
+        trial: mean_over_folds(scores)
+        for trial, scores in said.scores.items()
+        if trial not in said.failed
+    }
+    going = {trial: mean for trial, mean in means.items() if lengths[trial] > said.epoch}
+    pruned = frozenset(decide(said.epoch, going)) if going else frozenset()
+    return Judgement(means, said.failed, pruned)
