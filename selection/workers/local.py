@@ -41,7 +41,7 @@ class LocalLauncher:
 
     def __init__(self, setup: WorkerSetup, environments: Sequence[Mapping[str, str]]) -> None:
         # Once for all workers: the rows may be large.
-        self._setup = pickle.dumps(setup, protocol=pickle.HIGHEST_PROTOCOL)
+        self._setup = to_bytes(setup)
         self._environments = environments
         self.workers = len(environments)
         self._workers: dict[int, ChildProcess] = {}
@@ -61,7 +61,7 @@ class LocalLauncher:
 
     def train(self, slot: int, task: CohortTask) -> None:
         """Give a worker a task; Trained, Refused or Died follows."""
-        self._workers[slot].send(pickle.dumps(task, protocol=pickle.HIGHEST_PROTOCOL))
+        self._workers[slot].send(to_bytes(task))
 
     def events(self, seconds: float) -> list[Event]:
         """Return what has happened, waiting for it this long at most."""
@@ -96,6 +96,11 @@ class LocalLauncher:
                 return Refused(slot, message)
             case _:
                 return Trained(slot, message)
+
+
+def to_bytes(message: object) -> bytes:
+    """Return a message as a child receives it."""
+    return pickle.dumps(message, protocol=pickle.HIGHEST_PROTOCOL)
 
 
 class ChildProcess:

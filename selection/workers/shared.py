@@ -8,7 +8,6 @@ well. After each epoch all of them say their scores, the cohort is judged once, 
 from __future__ import annotations
 
 import os
-import pickle
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from selection.train.device import choose_device, share_of_machine
 from selection.train.fit import EpochNews, Trainer, Watch
 from selection.train.lockstep import Decide, EpochScores, Judgement, judge
 from selection.train.plan import Share, deal
-from selection.workers.local import ChildProcess
+from selection.workers.local import ChildProcess, to_bytes
 from selection.workers.training import WorkerSetup
 
 
@@ -113,7 +112,7 @@ class SharedTrainer:
         """Start processes until there are so many, and wait until they have the rows."""
         if len(self._children) >= count:
             return
-        setup = pickle.dumps(self._setup, protocol=pickle.HIGHEST_PROTOCOL)
+        setup = to_bytes(self._setup)
         first = len(self._children)
         device = choose_device("cpu")
         for slot, environment in enumerate(share_of_machine(count, device)[first:], start=first):
