@@ -81,9 +81,9 @@ class SharedTrainer:
         self, settings: Sequence[Setting], shares: Sequence[Share], decide: Decide, watch: Watch
     ) -> list[TrialResult]:
         lengths, folds = [each.kind.epochs for each in settings], len(self._trainer.rows.folds)
-        for child, share in zip(self._children, shares, strict=False):
+        for slot, share in enumerate(shares):
             own = [settings[trial] for trial in share.trials]
-            child.connection.send(CohortShare(own, share.folds))
+            self._send(slot, CohortShare(own, share.folds))
         found: dict[int, list[TrialResult]] = {}
         living, trained = len(settings), 0
         while len(found) < len(shares):
@@ -102,7 +102,7 @@ class SharedTrainer:
             scores = merged_scores(said, found, shares)
             judged = judge(scores, lengths, decide)
             for slot in said:
-                self._children[slot].connection.send(_own(judged, shares[slot]))
+                self._send(slot, _own(judged, shares[slot]))
             going = {trial for trial in judged.means if lengths[trial] > scores.epoch}
             living = len(going - set(judged.pruned))
             watch(EpochNews(scores.epoch, max(lengths), living, living * folds, trained))
@@ -123,17 +123,26 @@ class SharedTrainer:
         for slot in range(first, count):
             self._receive(slot)
 
-    def _receive(self, slot: int) -> Any:
-        child = self._children[slot]
+    def _send(self, slot: int, message: object) -> None:
+        """Send a message that is smaller than a pipe's buffer, or that the child waits for."""
         try:
-            message: Any = child.connection.recv()
+            self._children[slot].connection.send(message)
+        except OSError:
+            raise self._died(slot) from None
+
+    def _receive(self, slot: int) -> Any:
+        try:
+            message: Any = self._children[slot].connection.recv()
         except (EOFError, OSError):
-            ending = child.end()
-            self._repeat_what_was_said()
-            raise _ended(f"one that ended {ending}") from None
+            raise self._died(slot) from None
         if isinstance(message, SelectionError):
             raise message
         return message
+
+    def _died(self, slot: int) -> DeviceError:
+        ending = self._children[slot].end()
+        self._repeat_what_was_said()
+        return _ended(f"one that ended {ending}")
 
     def _stop(self) -> None:
         for child in self._children:

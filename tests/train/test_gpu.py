@@ -20,8 +20,9 @@ from selection.study.activations import ACTIVATIONS
 from selection.study.setting import Precision, Setting
 from selection.study.trial import TrialResult, TrialState
 from selection.train import batches, graph, pack
-from selection.train.fit import Decide, Trainer
+from selection.train.fit import Trainer
 from selection.train.graph import StepGraph
+from selection.train.lockstep import Decide
 from selection.train.plan import PackPlan
 from selection.train.refit import fit_members
 from tests.train.examples import make_folds, make_setting, make_table_folds, task_of

@@ -20,7 +20,8 @@ from selection.study.trial import TrialResult, TrialState
 from selection.train import batches, fit, graph, pack
 from selection.train.batches import Epoch, Table, in_bytes, load_rows
 from selection.train.bucket import Bucket
-from selection.train.fit import Decide, Trainer
+from selection.train.fit import Trainer
+from selection.train.lockstep import Decide
 from selection.train.optimizer import Layer
 from selection.train.optimizers import make_optimizer
 from selection.train.pack import Pack
