@@ -133,7 +133,7 @@ def errors_by_table(found: pd.DataFrame) -> list[str]:
 def coverage(found: pd.DataFrame) -> list[str]:
     """Return how often the two intervals hold the held-out score."""
     lines = [
-        "| method | prediction interval | corrected interval | held out above all expected |",
+        "| method | prediction interval | corrected interval | held out better than expected |",
         "| --- | ---: | ---: | ---: |",
     ]
     for name, rows in found.dropna(subset=["least"]).groupby("method", sort=False):
