@@ -87,6 +87,8 @@ def plan_packs(
     default all. Trials share a pack when they see the same minibatches: equal batch size and
     epochs.
     """
+    if not settings:
+        return []
     own = folds or range(len(rows.folds))
     groups: dict[tuple[int, int], list[int]] = {}
     for index, setting in enumerate(settings):
@@ -125,7 +127,7 @@ def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) 
     everything, folds = tuple(range(len(settings))), len(rows.folds)
     whole = [Share(everything, tuple(range(folds)))]
     count = min(cores, CPU_MEMORY_BYTES // _process_bytes(rows))
-    if rows.like.device.type != "cpu" or max_members or count < 2:
+    if rows.like.device.type != "cpu" or max_members or count < 2 or not settings:
         return whole
     plans = plan_packs(settings, rows, 0, cores)
     works = [_training_work(index, settings, rows) for index in everything]
@@ -185,8 +187,7 @@ def _shares(
     """
     works = [_step_work(group, settings, rows) * len(own) for group in groups]
     wholes = [_plan_group(group, len(own), settings, rows, own)[0] for group in groups]
-    buckets = sum(len(whole.buckets) for whole in wholes)
-    in_bucket = sum(works) / max(1, buckets)
+    in_bucket = sum(works) / sum(len(whole.buckets) for whole in wholes)
 
     def is_enough(used: int) -> bool:
         cut = max(1.0, used / len(groups))

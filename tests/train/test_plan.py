@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from selection.study.setting import Setting
+from selection.train import plan as plan_module
 from selection.train.batches import Rows, load_rows
 from selection.train.plan import (
     CPU_LEAST_WORK,
@@ -18,6 +19,7 @@ from selection.train.plan import (
     PackPlan,
     _buckets,
     count_side_by_side,
+    deal,
     padded_weights,
     plan_packs,
 )
@@ -136,6 +138,58 @@ def test_packs_of_unlike_batches_take_turns_where_steps_are_small(
     plans = plan_packs(made, ROWS, cores=16)
     assert len(plans) >= 16
     assert count_side_by_side(plans, made, ROWS, 16) == expected
+
+
+@pytest.mark.parametrize("cores", [1, 4])
+def test_a_cohort_without_settings_has_no_packs(cores: int) -> None:
+    assert plan_packs([], ROWS, cores=cores) == []
+    (whole,) = deal([], ROWS, 0, cores)
+    assert whole.trials == ()
+
+
+@pytest.mark.parametrize(
+    ("cores", "trials", "expected"),
+    [(1, 8, 1), (2, 8, 2), (4, 8, 4), (5, 1, 5), (9, 8, 5), (10, 8, 10), (16, 8, 15), (64, 2, 10)],
+)
+def test_long_cohorts_of_small_steps_are_dealt_to_processes(
+    monkeypatch: pytest.MonkeyPatch, cores: int, trials: int, expected: int
+) -> None:
+    """Every member to one of them, folds first, then trials of similar work."""
+    monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 2**40)
+    made = [make_setting(widths=[30 + trial], epochs=10**6) for trial in range(trials)]
+    shares = deal(made, ROWS, 0, cores)
+    assert len(shares) == expected
+    dealt = Counter(
+        member for share in shares for member in itertools.product(share.trials, share.folds)
+    )
+    assert dealt == Counter(itertools.product(range(trials), range(5)))
+    counts = [len(share.trials) * len(share.folds) for share in shares]
+    assert max(counts) <= 2 * min(counts) + 1
+
+
+def test_processes_are_no_more_than_fit_into_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = [make_setting(widths=[30], epochs=10**6)] * 8
+    monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 3 * 401 * 2**20)
+    assert len(deal(made, ROWS, 0, 16)) == 3
+    monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 2**20)
+    assert len(deal(made, ROWS, 0, 16)) == 1
+
+
+def test_one_process_trains_what_ends_soon_or_keeps_all_cores_busy() -> None:
+    short = [make_setting(widths=[30], epochs=10)] * 8
+    large = [make_setting(widths=[3000], batch_size=4096, epochs=10**6)] * 8
+    packs = [make_setting(widths=[30], epochs=10**6)] * 8
+    assert len(deal(short, ROWS, 0, 16)) == 1
+    assert len(deal(large, ROWS, 0, 4)) == 1
+    assert len(deal(packs, ROWS, 7, 16)) == 1, "the packs of a run that sizes them are its own"
+
+
+@pytest.mark.parametrize("folds", [(0,), (1, 3), (0, 1, 2, 3, 4)])
+def test_the_packs_of_some_folds_are_of_these_folds(folds: tuple[int, ...]) -> None:
+    made = [make_setting(widths=[width], batch_size=256) for width in (100, 900, 3000)]
+    for cores, most in ((1, 0), (4, 0), (4, 2)):
+        plans = plan_packs(made, ROWS, most, cores, folds)
+        assert members(plans) == Counter(itertools.product(range(3), folds))
 
 
 def test_little_work_is_one_pack_and_much_is_many() -> None:
