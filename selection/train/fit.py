@@ -183,6 +183,7 @@ class _Cohort:
         self.started = time.monotonic()
         self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed)
         self.member_epochs = 0
+        self.said_failed: set[int] = set()
 
     def train(self, exchange: Exchange, watch: Watch) -> list[TrialResult]:
         settings, trainer = [run.setting for run in self.runs], self.trainer
@@ -255,12 +256,15 @@ class _Cohort:
         the other folds would hide it.
         """
         losses = [CURVE_COLUMNS.index(name) for name in CURVE_COLUMNS if name.endswith("_loss")]
-        scores, failed = {}, {}
-        for trial in living:
-            result = self.runs[trial].result
-            if result is not None:
-                failed[trial] = result.reason
-                continue
+        scores = {}
+        failed = {  # since the last epoch: memory may run out in between
+            trial: run.result.reason
+            for trial, run in enumerate(self.runs)
+            if run.result is not None
+            and run.result.state is TrialState.FAILED
+            and trial not in self.said_failed
+        }
+        for trial in filter(self._is_living, living):
             points = self.runs[trial].points[-1][list(self.folds)]
             scores[trial] = points[:, SCORE]
             is_finite: NDArray[np.bool_] = np.all(np.isfinite(points[:, losses]), axis=1)
@@ -270,6 +274,7 @@ class _Cohort:
             elif not has_score.all():
                 where = self._where(has_score, epoch)
                 failed[trial] = f"{self.trainer.metric} is not defined in {where}"
+        self.said_failed.update(failed)
         return EpochScores(epoch, scores, failed)
 
     def _where(self, is_sound: NDArray[np.bool_], epoch: int) -> str:

@@ -18,7 +18,7 @@ import numpy as np
 
 from selection.errors import DeviceError, ErrorDetail, SelectionError
 from selection.study.setting import Setting
-from selection.study.trial import TrialResult, TrialState
+from selection.study.trial import FoldResult, TrialResult, TrialState
 from selection.train.device import choose_device, share_of_machine
 from selection.train.fit import EpochNews, Trainer, Watch
 from selection.train.lockstep import Decide, EpochScores, Judgement, judge
@@ -207,12 +207,14 @@ def merged_results(
 
 
 def _merged(parts: Sequence[tuple[Share, TrialResult]]) -> TrialResult:
-    """Return one trial's result on all folds; one that did not begin everywhere has no folds."""
+    """Return one trial's result on all folds; one that memory ended in the middle has no folds."""
     results = [result for _, result in parts]
     worst = next((each for each in results if each.state is TrialState.FAILED), results[0])
     epochs = min(each.epochs for each in results)
-    pairs = [pair for share, each in parts for pair in zip(share.folds, each.folds, strict=False)]
-    folds = tuple(fold for _, fold in sorted(pairs, key=itemgetter(0))) if epochs else ()
+    folds: tuple[FoldResult, ...] = ()
+    if epochs == max(each.epochs for each in results) > 0:
+        pairs = [pair for own, each in parts for pair in zip(own.folds, each.folds, strict=True)]
+        folds = tuple(fold for _, fold in sorted(pairs, key=itemgetter(0)))
     seconds = max(each.seconds for each in results)
     return TrialResult(worst.state, worst.reason, folds, epochs, seconds)
 

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +19,21 @@ import torch
 import selection
 from selection.errors import DeviceError
 from selection.study.spec import StudySpec, parse_study
-from selection.study.trial import TrialResult, TrialState
+from selection.study.trial import (
+    CURVE_COLUMNS,
+    FoldResult,
+    LearningCurve,
+    TrialResult,
+    TrialState,
+)
 from selection.train import plan
 from selection.train.fit import EpochNews, Trainer
+from selection.train.lockstep import EpochScores, Judgement, judge
+from selection.train.pack_set import PackSet
+from selection.train.plan import Share
 from selection.workers import shared as shared_module
 from selection.workers.local import ChildProcess
-from selection.workers.shared import SharedTrainer
+from selection.workers.shared import SharedTrainer, merged_results, merged_scores
 from selection.workers.training import WorkerSetup, setup_of
 from selection.workflows.study_data import StudyData, load_study_data, make_trainer
 
@@ -308,3 +317,72 @@ def test_a_study_is_the_same_and_goes_on_from_where_it_was(
         assert list(alone[column]) == list(whole[column]) == list(in_two[column])
     np.testing.assert_allclose(alone["value"], whole["value"], rtol=1e-4)
     np.testing.assert_array_equal(whole["value"], in_two["value"])
+
+
+SHARES = [Share((0, 2), (0, 2)), Share((0, 2), (1,)), Share((1,), (0, 2)), Share((1,), (1,))]
+
+
+def result_of(state: TrialState, reason: str, folds: Sequence[int], epochs: int) -> TrialResult:
+    curve = LearningCurve(np.zeros((epochs, len(CURVE_COLUMNS))))
+    made = tuple(FoldResult(0, fold, curve, None, None, {}, None) for fold in folds)
+    return TrialResult(state, reason, made if epochs else (), epochs, 1.0)
+
+
+def test_scores_of_shares_become_those_of_all_folds_in_order() -> None:
+    said = {
+        0: EpochScores(3, {0: np.array([0.1, 0.3]), 1: np.array([0.4, 0.6])}, {}),
+        1: EpochScores(3, {0: np.array([0.2]), 1: np.array([0.5])}, {1: "diverged"}),
+        3: EpochScores(3, {0: np.array([0.8])}, {}),
+    }
+    gone = {2: [result_of(TrialState.FAILED, "out of memory", (), 0)]}
+    scores = merged_scores(said, gone, SHARES)
+    assert scores.epoch == 3
+    np.testing.assert_array_equal(scores.scores[0], [0.1, 0.2, 0.3])
+    np.testing.assert_array_equal(scores.scores[2], [0.4, 0.5, 0.6])
+    assert scores.failed == {1: "out of memory", 2: "diverged"}
+    judged = judge(scores, [9, 9, 9], lambda epoch, means: sorted(means))
+    assert judged.means == {0: pytest.approx(0.2)}, "no mean hides a fold that failed"
+    assert list(judged.pruned) == [0]
+
+
+def test_results_of_shares_become_those_of_all_folds_in_order() -> None:
+    done, failed = TrialState.COMPLETE, TrialState.FAILED
+    found = {
+        0: [result_of(done, "", (0, 2), 4), result_of(failed, "diverged", (0, 2), 2)],
+        1: [result_of(done, "", (1,), 4), result_of(failed, "diverged", (1,), 2)],
+        2: [result_of(failed, "out of memory", (), 0)],
+        3: [result_of(failed, "out of memory", (1,), 1)],
+    }
+    complete, diverged, memory = (merged_results(found, SHARES, 3)[trial] for trial in (0, 2, 1))
+    assert [fold.fold for fold in complete.folds] == [0, 1, 2]
+    assert (complete.state, complete.epochs) == (done, 4)
+    assert [fold.fold for fold in diverged.folds] == [0, 1, 2]
+    assert (diverged.state, diverged.reason, diverged.epochs) == (failed, "diverged", 2)
+    assert (memory.state, memory.folds, memory.epochs) == (failed, (), 0)
+
+
+def test_a_share_says_once_that_memory_ran_out_between_two_epochs(
+    data: StudyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Others train the trial on their folds until they hear it."""
+    keep = PackSet.keep
+
+    def full(self: PackSet, living: frozenset[int]) -> None:
+        keep(self, living)
+        if 1 not in self.too_large:
+            self.too_large.add(1)
+            keep(self, living - {1})
+
+    monkeypatch.setattr(PackSet, "keep", full)
+    said: list[EpochScores] = []
+
+    def exchange(scores: EpochScores) -> Judgement:
+        said.append(scores)
+        return judge(scores, [6] * 2, lambda epoch, means: ())
+
+    results = trainer_of(SPEC, data).train_share(SETTINGS[:2], (0, 3), exchange)
+    assert [len(each.scores[0]) for each in said] == [2] * 6
+    assert [sorted(each.scores) for each in said] == [[0, 1]] + [[0]] * 5
+    assert [list(each.failed) for each in said] == [[], [1], [], [], [], []]
+    assert [each.state for each in results] == [TrialState.COMPLETE, TrialState.FAILED]
+    assert [fold.fold for fold in results[0].folds] == [0, 3]
