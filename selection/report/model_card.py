@@ -164,8 +164,8 @@ def _score_rows(assessment: Assessment, trial: Trial) -> list[list[str]]:
                 "held out",
                 f"{result.score:.4f}",
                 show_interval(result.low, result.high, result.level),
-                f"on {result.rows} rows{as_expected(result)}; the interval covers the sampling of "
-                "these rows only",
+                f"on {result.rows} rows{as_expected(result)}; the interval beside the score covers "
+                "the sampling of these rows only",
             ]
         )
         if len(result.seeds) > 1:

@@ -373,7 +373,7 @@ def as_expected(result: HeldOutResult) -> str:
         return ""
     low, high = result.prediction_interval
     side = "inside" if low <= result.score <= high else "outside"
-    return f", {side} {show_interval(low, high, result.level)}, which was expected of these rows"
+    return f", {side} the expected {show_interval(low, high, result.level)}"
 
 
 def against_line(result: HeldOutResult) -> str:

@@ -75,6 +75,15 @@ def count_workers(device: Device) -> int:
     return _cores() if device.type == "cpu" else 1
 
 
+@cache
+def physical_memory() -> int:
+    """Return the bytes of this machine's memory; where the system does not say, 8 GiB."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return 8 * 2**30
+
+
 def work_format(precision: Precision) -> torch.dtype:
     """Return the number format of hidden layers; that of tf32 is float32."""
     return torch.bfloat16 if precision == "bfloat16" else torch.float32

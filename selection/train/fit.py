@@ -40,7 +40,7 @@ from selection.train.device import (
     torch_settings,
     work_format,
 )
-from selection.train.lockstep import Decide, EpochScores, Exchange, judge
+from selection.train.lockstep import Cause, Decide, EpochScores, Exchange, Failure, judge
 from selection.train.pack import Pack
 from selection.train.pack_set import PackSet, train_epoch
 from selection.train.plan import count_side_by_side, plan_packs
@@ -258,7 +258,7 @@ class _Cohort:
         losses = [CURVE_COLUMNS.index(name) for name in CURVE_COLUMNS if name.endswith("_loss")]
         scores = {}
         failed = {  # since the last epoch: memory may run out in between
-            trial: run.result.reason
+            trial: Failure(Cause.MEMORY, 0, run.result.reason)
             for trial, run in enumerate(self.runs)
             if run.result is not None
             and run.result.state is TrialState.FAILED
@@ -270,16 +270,20 @@ class _Cohort:
             is_finite: NDArray[np.bool_] = np.all(np.isfinite(points[:, losses]), axis=1)
             has_score: NDArray[np.bool_] = np.isfinite(points[:, SCORE])
             if not is_finite.all():
-                failed[trial] = f"diverged: non-finite loss in {self._where(is_finite, epoch)}"
+                failed[trial] = self._failure(Cause.DIVERGED, is_finite, epoch)
             elif not has_score.all():
-                where = self._where(has_score, epoch)
-                failed[trial] = f"{self.trainer.metric} is not defined in {where}"
+                failed[trial] = self._failure(Cause.UNDEFINED, has_score, epoch)
         self.said_failed.update(failed)
         return EpochScores(epoch, scores, failed)
 
-    def _where(self, is_sound: NDArray[np.bool_], epoch: int) -> str:
-        data = self.trainer.rows.folds[self.folds[int(np.argmin(is_sound))]]
-        return f"repeat {data.repeat}, fold {data.fold}, epoch {epoch}"
+    def _failure(self, cause: Cause, is_sound: NDArray[np.bool_], epoch: int) -> Failure:
+        """Return the failure on the first fold that is not sound."""
+        fold = self.folds[int(np.argmin(is_sound))]
+        data, metric = self.trainer.rows.folds[fold], self.trainer.metric
+        has_diverged = cause is Cause.DIVERGED
+        what = "diverged: non-finite loss" if has_diverged else f"{metric} is not defined"
+        where = f"repeat {data.repeat}, fold {data.fold}, epoch {epoch}"
+        return Failure(cause, fold, f"{what} in {where}")
 
     def _finish(self, living: Sequence[int], epoch: int) -> None:
         """Complete the trials that have trained all their epochs."""

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,22 @@ from numpy.typing import NDArray
 from selection.study.trial import mean_over_folds
 
 Decide = Callable[[int, Mapping[int, float]], Collection[int]]
+
+
+class Cause(IntEnum):
+    """Say why a trial fails; of several causes the first one counts."""
+
+    MEMORY = 0
+    DIVERGED = 1
+    UNDEFINED = 2
+
+
+class Failure(NamedTuple):
+    """Hold why a trial fails, and on which fold, by its index; the smallest of several counts."""
+
+    cause: Cause
+    fold: int
+    reason: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +43,7 @@ class EpochScores:
 
     epoch: int
     scores: Mapping[int, NDArray[np.float64]]
-    failed: Mapping[int, str]
+    failed: Mapping[int, Failure]
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,4 +70,4 @@ def judge(said: EpochScores, lengths: Sequence[int], decide: Decide) -> Judgemen
     }
     going = {trial: mean for trial, mean in means.items() if lengths[trial] > said.epoch}
     pruned = frozenset(decide(said.epoch, going)) if going else frozenset()
-    return Judgement(means, said.failed, pruned)
+    return Judgement(means, {trial: each.reason for trial, each in said.failed.items()}, pruned)

@@ -16,6 +16,7 @@ import torch
 
 from selection.study.setting import Setting
 from selection.train.batches import Rows
+from selection.train.device import physical_memory
 from selection.train.embeddings import OUTPUTS, WAVES, extra_inputs
 from selection.train.optimizers import optimizer_class
 
@@ -126,15 +127,14 @@ def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) 
     """
     everything, folds = tuple(range(len(settings))), len(rows.folds)
     whole = [Share(everything, tuple(range(folds)))]
-    count = min(cores, CPU_MEMORY_BYTES // _process_bytes(rows))
-    if rows.like.device.type != "cpu" or max_members or count < 2 or not settings:
+    parts, most_groups = _grid(rows, cores)
+    if rows.like.device.type != "cpu" or max_members or not settings or parts * most_groups < 2:
         return whole
     plans = plan_packs(settings, rows, 0, cores)
     works = [_training_work(index, settings, rows) for index in everything]
     if count_side_by_side(plans, settings, rows, cores) == cores or sum(works) < PROCESS_WORK:
         return whole
-    parts = min(count, folds)
-    groups = min(max(1, count // parts), len(settings))
+    groups = min(most_groups, len(settings))
     trials: list[list[int]] = [[] for _ in range(groups)]
     loads = [0.0] * groups
     for index in sorted(everything, key=lambda index: -works[index]):
@@ -146,6 +146,24 @@ def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) 
         for group in trials
         for part in range(parts)
     ]
+
+
+def most_processes(rows: Rows, cores: int) -> int:
+    """Return among how many processes a cohort of many trials is dealt."""
+    parts, groups = _grid(rows, cores)
+    return parts * groups
+
+
+def _grid(rows: Rows, cores: int) -> tuple[int, int]:
+    """Return into how many parts folds are dealt, and into how many groups trials are at most.
+
+    There are no more parts than make the largest of them smaller.
+    """
+    memory = min(CPU_MEMORY_BYTES, physical_memory() // 2)
+    count, folds = max(1, min(cores, memory // _process_bytes(rows))), len(rows.folds)
+    largest = math.ceil(folds / min(count, folds))
+    parts = math.ceil(folds / largest)
+    return parts, count // parts
 
 
 def _process_bytes(rows: Rows) -> int:

@@ -18,11 +18,10 @@ import numpy as np
 
 from selection.errors import DeviceError, ErrorDetail, SelectionError
 from selection.study.setting import Setting
-from selection.study.trial import FoldResult, TrialResult, TrialState
-from selection.train.device import choose_device, share_of_machine
+from selection.study.trial import TrialResult, TrialState
 from selection.train.fit import EpochNews, Trainer, Watch
-from selection.train.lockstep import Decide, EpochScores, Judgement, judge
-from selection.train.plan import Share, deal
+from selection.train.lockstep import Cause, Decide, EpochScores, Failure, Judgement, judge
+from selection.train.plan import Share, deal, most_processes
 from selection.workers.local import ChildProcess, to_bytes
 from selection.workers.training import WorkerSetup
 
@@ -85,9 +84,8 @@ class SharedTrainer:
             own = [settings[trial] for trial in share.trials]
             self._send(slot, CohortShare(own, share.folds))
         found: dict[int, list[TrialResult]] = {}
-        living, trained = len(settings), 0
+        trained = 0
         while len(found) < len(shares):
-            trained += living * folds
             said = {}
             for slot in range(len(shares)):
                 if slot in found:
@@ -97,15 +95,19 @@ class SharedTrainer:
                     said[slot] = message
                 else:
                     found[slot] = message
+            self._repeat_what_was_said()
             if not said:
                 break
+            trained += sum(
+                len(each.scores) * len(shares[slot].folds) for slot, each in said.items()
+            )
             scores = merged_scores(said, found, shares)
             judged = judge(scores, lengths, decide)
             for slot in said:
                 self._send(slot, _own(judged, shares[slot]))
             going = {trial for trial in judged.means if lengths[trial] > scores.epoch}
-            living = len(going - set(judged.pruned))
-            watch(EpochNews(scores.epoch, max(lengths), living, living * folds, trained))
+            left = len(going - set(judged.pruned))
+            watch(EpochNews(scores.epoch, max(lengths), left, left * folds, trained))
         return merged_results(found, shares, len(settings))
 
     def _start(self, count: int) -> None:
@@ -114,8 +116,10 @@ class SharedTrainer:
             return
         setup = to_bytes(self._setup)
         first = len(self._children)
-        device = choose_device("cpu")
-        for slot, environment in enumerate(share_of_machine(count, device)[first:], start=first):
+        rows, cores = self._trainer.rows, self._trainer.cores
+        # The same whatever the cohort: how a process cuts its packs follows from its cores.
+        environment = {"OMP_NUM_THREADS": str(max(1, cores // most_processes(rows, cores)))}
+        for slot in range(first, count):
             try:
                 self._children.append(ChildProcess(slot, environment, setup, self._said))
             except OSError as error:
@@ -159,7 +163,10 @@ class SharedTrainer:
 
 def _ended(what: str) -> DeviceError:
     rule = "the processes that share a cohort must run until it ends"
-    hint = "Nothing on record is lost: the same command goes on."
+    hint = (
+        "Nothing on record is lost: the same command goes on. OMP_NUM_THREADS=1 before it trains "
+        "in one process, if this machine has too little memory for several."
+    )
     return DeviceError(ErrorDetail("training", rule, what, hint))
 
 
@@ -172,21 +179,22 @@ def merged_scores(
 
     A trial that has failed in one share fails in all of them; found are shares that have ended.
     """
-    failed: dict[int, str] = {}
+    failed: dict[int, Failure] = {}
     parts: dict[int, dict[int, float]] = {}
     for slot, share in enumerate(shares):
-        reasons: Mapping[int, str] = {
-            index: result.reason
+        failures: Mapping[int, Failure] = {
+            index: Failure(Cause.MEMORY, 0, result.reason)
             for index, result in enumerate(found.get(slot, ()))
             if result.state is TrialState.FAILED
         }
         if slot in said:
-            reasons = said[slot].failed
+            failures = said[slot].failed
             for index, own in said[slot].scores.items():
                 of_trial = parts.setdefault(share.trials[index], {})
                 of_trial |= dict(zip(share.folds, own.tolist(), strict=True))
-        for index, reason in reasons.items():
-            failed.setdefault(share.trials[index], reason)
+        for index, failure in failures.items():
+            trial = share.trials[index]
+            failed[trial] = min(failed.get(trial, failure), failure)
     scores = {
         trial: np.array([by_fold[fold] for fold in sorted(by_fold)])
         for trial, by_fold in sorted(parts.items())
@@ -209,14 +217,13 @@ def merged_results(
 def _merged(parts: Sequence[tuple[Share, TrialResult]]) -> TrialResult:
     """Return one trial's result on all folds; one that memory ended in the middle has no folds."""
     results = [result for _, result in parts]
-    worst = next((each for each in results if each.state is TrialState.FAILED), results[0])
-    epochs = min(each.epochs for each in results)
-    folds: tuple[FoldResult, ...] = ()
-    if epochs == max(each.epochs for each in results) > 0:
-        pairs = [pair for own, each in parts for pair in zip(own.folds, each.folds, strict=True)]
-        folds = tuple(fold for _, fold in sorted(pairs, key=itemgetter(0)))
+    ended = next((each for each in results if each.state is TrialState.FAILED), results[0])
     seconds = max(each.seconds for each in results)
-    return TrialResult(worst.state, worst.reason, folds, epochs, seconds)
+    if len({each.epochs for each in results}) > 1 or not ended.folds:
+        return TrialResult(ended.state, ended.reason, (), 0, seconds)
+    pairs = [pair for own, each in parts for pair in zip(own.folds, each.folds, strict=True)]
+    folds = tuple(fold for _, fold in sorted(pairs, key=itemgetter(0)))
+    return TrialResult(ended.state, ended.reason, folds, ended.epochs, seconds)
 
 
 def _own(judged: Judgement, share: Share) -> Judgement:

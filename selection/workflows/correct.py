@@ -147,19 +147,21 @@ def correct(
         left_out=left_out,
         pruned_wins=float(is_pruned[draws.chosen].mean()),
         lower_bound=bound,
-        prediction_interval=_prediction_interval(spec, study, draws),
+        prediction_interval=_prediction_interval(spec, study, rows, draws),
     )
     return correction, draws, ""
 
 
 def _prediction_interval(
-    spec: StudySpec, study: StudyRecord, draws: Draws
+    spec: StudySpec, study: StudyRecord, rows: Rows, draws: Draws
 ) -> tuple[float, float] | None:
-    rows, held_out = study.facts.rows, study.facts.held_out_rows
+    """Return it for the held-out rows; the first rows of a time series are never validated."""
+    held_out = study.facts.held_out_rows
     if not held_out:
         return None
+    validated = int((rows.folds >= 0).any(axis=0).sum())
     level, bounds = spec.sections.assessment.level, METRICS[spec.metric].bounds
-    return prediction_interval(draws.scores, level, rows, held_out, bounds)
+    return prediction_interval(draws.scores, level, validated, held_out, bounds)
 
 
 def by_name(folds: Sequence[BaselineFold]) -> dict[str, list[BaselineFold]]:

@@ -256,21 +256,15 @@ def test_the_score_that_held_out_rows_will_show_is_said_before_they_are_opened()
     assert expected_of(replace(made, correction=None)) == ""
 
 
-@pytest.mark.parametrize(
-    ("score", "end"),
-    [
-        (0.9, "inside [0.8700, 0.9400] at 95%, which was expected of these rows"),
-        (0.95, "outside [0.8700, 0.9400] at 95%, which was expected of these rows"),
-        (None, "the held-out score is 0.0120 lower"),
-    ],
-)
-def test_a_held_out_score_stands_beside_what_was_expected(score: float | None, end: str) -> None:
-    expected = None if score is None else (0.87, 0.94)
+@pytest.mark.parametrize(("score", "side"), [(0.9, "inside"), (0.95, "outside")])
+def test_a_held_out_score_stands_beside_what_was_expected(score: float, side: str) -> None:
     found = replace(
         RESULT,
-        score=score or 0.9,
+        score=score,
         corrected_estimate=0.912,
         corrected_interval=(0.90, 0.92),
-        prediction_interval=expected,
+        prediction_interval=(0.87, 0.94),
     )
-    assert gap_line(found).endswith(end)
+    assert gap_line(found).endswith(f", {side} the expected [0.8700, 0.9400] at 95%")
+    early = replace(found, score=0.9, prediction_interval=None)
+    assert gap_line(early).endswith("the held-out score is 0.0120 lower")

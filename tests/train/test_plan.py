@@ -20,6 +20,7 @@ from selection.train.plan import (
     _buckets,
     count_side_by_side,
     deal,
+    most_processes,
     padded_weights,
     plan_packs,
 )
@@ -149,16 +150,17 @@ def test_a_cohort_without_settings_has_no_packs(cores: int) -> None:
 
 @pytest.mark.parametrize(
     ("cores", "trials", "expected"),
-    [(1, 8, 1), (2, 8, 2), (4, 8, 4), (5, 1, 5), (9, 8, 5), (10, 8, 10), (16, 8, 15), (64, 2, 10)],
+    [(1, 8, 1), (2, 8, 2), (4, 8, 3), (5, 1, 5), (9, 8, 5), (10, 8, 10), (16, 8, 15), (20, 2, 10)],
 )
 def test_long_cohorts_of_small_steps_are_dealt_to_processes(
     monkeypatch: pytest.MonkeyPatch, cores: int, trials: int, expected: int
 ) -> None:
     """Every member to one of them, folds first, then trials of similar work."""
     monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 2**40)
+    monkeypatch.setattr(plan_module, "physical_memory", lambda: 2**40)
     made = [make_setting(widths=[30 + trial], epochs=10**6) for trial in range(trials)]
     shares = deal(made, ROWS, 0, cores)
-    assert len(shares) == expected
+    assert len(shares) == expected <= most_processes(ROWS, cores)
     dealt = Counter(
         member for share in shares for member in itertools.product(share.trials, share.folds)
     )
@@ -171,6 +173,9 @@ def test_processes_are_no_more_than_fit_into_memory(monkeypatch: pytest.MonkeyPa
     made = [make_setting(widths=[30], epochs=10**6)] * 8
     monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 3 * 401 * 2**20)
     assert len(deal(made, ROWS, 0, 16)) == 3
+    monkeypatch.setattr(plan_module, "physical_memory", lambda: 2 * 3 * 401 * 2**20)
+    monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 2**40)
+    assert len(deal(made, ROWS, 0, 16)) == 3, "half of the machine's at most"
     monkeypatch.setattr(plan_module, "CPU_MEMORY_BYTES", 2**20)
     assert len(deal(made, ROWS, 0, 16)) == 1
 

@@ -28,7 +28,7 @@ from selection.study.trial import (
 )
 from selection.train import plan
 from selection.train.fit import EpochNews, Trainer
-from selection.train.lockstep import EpochScores, Judgement, judge
+from selection.train.lockstep import Cause, EpochScores, Failure, Judgement, judge
 from selection.train.pack_set import PackSet
 from selection.train.plan import Share
 from selection.workers import shared as shared_module
@@ -122,10 +122,22 @@ def assert_alike(ones: list[TrialResult], others: list[TrialResult]) -> None:
         assert (one.state, one.reason, one.epochs) == (other.state, other.reason, other.epochs)
         assert one.best_epoch == other.best_epoch
         for a, b in zip(one.folds, other.folds, strict=True):
+            assert (a.repeat, a.fold, a.rungs.keys()) == (b.repeat, b.fold, b.rungs.keys())
             np.testing.assert_allclose(a.curve.points, b.curve.points, rtol=1e-4, atol=1e-6)
+            for epoch, rung in a.rungs.items():
+                np.testing.assert_allclose(rung, b.rungs[epoch], rtol=1e-4, atol=1e-4)
+            assert (a.layers is None) == (b.layers is None)
+            if a.layers is not None and b.layers is not None:
+                np.testing.assert_allclose(a.layers.points, b.layers.points, rtol=1e-3, atol=1e-5)
             assert (a.outputs is None) == (b.outputs is None)
             if a.outputs is not None and b.outputs is not None:
                 np.testing.assert_allclose(a.outputs, b.outputs, rtol=1e-4, atol=1e-4)
+
+
+def assert_same_bits(ones: list[TrialResult], others: list[TrialResult]) -> None:
+    for one, other in zip(ones, others, strict=True):
+        for a, b in zip(one.folds, other.folds, strict=True):
+            assert a.curve.points.tobytes() == b.curve.points.tobytes()
 
 
 def test_processes_train_a_cohort_in_lockstep_like_one(
@@ -153,9 +165,7 @@ def test_a_rerun_is_bitwise_equal_and_by_the_same_processes(shared: SharedTraine
     before = {each.pid for each in children()}
     second = shared.train(SETTINGS, Decide(), lambda news: None)
     assert {each.pid for each in children()} == before
-    for one, other in zip(first, second, strict=True):
-        for a, b in zip(one.folds, other.folds, strict=True):
-            assert a.curve.points.tobytes() == b.curve.points.tobytes()
+    assert_same_bits(first, second)
 
 
 def test_trials_are_dealt_as_well_where_there_are_more_cores_than_folds(
@@ -172,17 +182,60 @@ def test_trials_are_dealt_as_well_where_there_are_more_cores_than_folds(
             assert_alike(found, trainer_of(spec, rows).train(settings, alone))
             assert decide.calls == alone.calls
             assert len(children()) == processes
+        after_others = shared.train(SETTINGS)
+    with SharedTrainer(trainer, setup_of(spec, rows, "cpu", 0), print) as shared:
+        assert_same_bits(after_others, shared.train(SETTINGS))
 
 
-def test_the_best_mean_epoch_and_patience_go_with_the_trials(data: StudyData) -> None:
-    spec = make_spec(epoch="best_mean", patience=3, epochs=30)
+def test_a_cohort_is_cut_alike_whichever_was_the_first(
+    data: StudyData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that starts for few settings has no more cores than one that starts for many."""
+    environments: list[Mapping[str, str]] = []
+
+    class Seen(ChildProcess):
+        def __init__(self, slot: int, environment: Mapping[str, str], *words: Any) -> None:
+            environments.append(environment)
+            super().__init__(slot, environment, *words)
+
+    monkeypatch.setattr(shared_module, "ChildProcess", Seen)
+    trainer = trainer_of(SPEC, data)
+    trainer.cores = 12
+    with SharedTrainer(trainer, setup_of(SPEC, data, "cpu", 0), print) as shared:
+        shared.train(SETTINGS[:1])
+    assert environments == [{"OMP_NUM_THREADS": "1"}] * 5
+
+
+def test_repeats_layers_rungs_the_best_epoch_and_patience_go_with_the_trials(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    spec = parse_study(
+        {
+            **SPEC_CONTENT,
+            "data": {"dataset": "diabetes", "held_out": 0.2},
+            "cv": {"folds": 3, "repeats": 2},
+            "training": {
+                "batch_size": 32, "epochs": 30, "epoch": "best_mean", "patience": 4,
+                "diagnostics": True,
+            },
+            "search": {"metric": "rmse", "trials": 8, "pruner": "successive_halving"},
+        },
+        "shared",
+    )  # fmt: skip
+    rows = load_study_data(spec, tmp_path_factory.mktemp("diabetes"))
     settings = [
-        spec.setting({"learning_rate": rate, "width": 8, "epochs": 30}) for rate in (0.1, 1.5, 3.0)
+        spec.setting({"learning_rate": rate, "width": 8}) for rate in (0.01, 0.1, 0.3, 1e20)
     ]
-    with SharedTrainer(trainer_of(spec, data), setup_of(spec, data, "cpu", 0), print) as shared:
+    trainer, alone = trainer_of(spec, rows), trainer_of(spec, rows)
+    trainer.cores = 4
+    with SharedTrainer(trainer, setup_of(spec, rows, "cpu", 0), print) as shared:
         found = shared.train(settings)
-    assert_alike(found, trainer_of(spec, data).train(settings))
-    assert any(each.epochs < 30 for each in found), "none ran out of patience"
+        assert len(children()) == 3
+    assert_alike(found, alone.train(settings))
+    assert found[-1].state is TrialState.FAILED
+    assert any(each.epochs < 30 for each in found[:-1]), "none ran out of patience"
+    assert any(fold.rungs for fold in found[0].folds)
+    assert len(found[0].folds) == 6
 
 
 def test_a_process_that_dies_ends_training_in_one_sentence_and_the_next_goes_on(
@@ -329,9 +382,11 @@ def result_of(state: TrialState, reason: str, folds: Sequence[int], epochs: int)
 
 
 def test_scores_of_shares_become_those_of_all_folds_in_order() -> None:
+    undefined = Failure(Cause.UNDEFINED, 0, "undefined in fold 0")
+    diverged = Failure(Cause.DIVERGED, 1, "diverged in fold 1")
     said = {
-        0: EpochScores(3, {0: np.array([0.1, 0.3]), 1: np.array([0.4, 0.6])}, {}),
-        1: EpochScores(3, {0: np.array([0.2]), 1: np.array([0.5])}, {1: "diverged"}),
+        0: EpochScores(3, {0: np.array([0.1, 0.3]), 1: np.array([0.4, 0.6])}, {1: undefined}),
+        1: EpochScores(3, {0: np.array([0.2]), 1: np.array([0.5])}, {1: diverged}),
         3: EpochScores(3, {0: np.array([0.8])}, {}),
     }
     gone = {2: [result_of(TrialState.FAILED, "out of memory", (), 0)]}
@@ -339,9 +394,10 @@ def test_scores_of_shares_become_those_of_all_folds_in_order() -> None:
     assert scores.epoch == 3
     np.testing.assert_array_equal(scores.scores[0], [0.1, 0.2, 0.3])
     np.testing.assert_array_equal(scores.scores[2], [0.4, 0.5, 0.6])
-    assert scores.failed == {1: "out of memory", 2: "diverged"}
+    assert scores.failed[2] == diverged, "as one process says it of all folds"
     judged = judge(scores, [9, 9, 9], lambda epoch, means: sorted(means))
     assert judged.means == {0: pytest.approx(0.2)}, "no mean hides a fold that failed"
+    assert judged.failed == {1: "out of memory", 2: "diverged in fold 1"}
     assert list(judged.pruned) == [0]
 
 
@@ -353,6 +409,9 @@ def test_results_of_shares_become_those_of_all_folds_in_order() -> None:
         2: [result_of(failed, "out of memory", (), 0)],
         3: [result_of(failed, "out of memory", (1,), 1)],
     }
+    uneven = [result_of(failed, "out of memory", (0, 2), 5)], [result_of(failed, "", (1,), 6)]
+    (cut,) = merged_results(dict(enumerate(uneven)), [Share((0,), (0, 2)), Share((0,), (1,))], 1)
+    assert (cut.reason, cut.folds, cut.epochs) == ("out of memory", (), 0)
     complete, diverged, memory = (merged_results(found, SHARES, 3)[trial] for trial in (0, 2, 1))
     assert [fold.fold for fold in complete.folds] == [0, 1, 2]
     assert (complete.state, complete.epochs) == (done, 4)
