@@ -230,9 +230,15 @@ def test_time_series_leave_rows_that_were_never_validated_out(bench: Bench) -> N
     facts = bench.evidence.rows(study)
     assert facts is not None
     assert (facts.folds == -1).sum() == len(data.plan.splits[0].training)
-    assessment = bench.assess(study)
-    assert assessment.correction is not None
-    assert np.isfinite(assessment.correction.estimate)
+    found = bench.assess(study).correction
+    assert found is not None
+    assert np.isfinite(found.estimate)
+    # Without bounds, the spread of the interval says from how many rows it was derived.
+    assert found.prediction_interval is not None
+    validated = (facts.folds >= 0).any(axis=0).sum()
+    spread = np.sqrt((1 + validated / study.facts.held_out_rows) / (np.e - 1))
+    width = np.ptp(found.prediction_interval)
+    assert width == pytest.approx(spread * (found.high - found.low))
 
 
 def test_parameters_are_counted_with_the_inputs_that_an_mlp_sees(bench: Bench) -> None:
