@@ -22,6 +22,8 @@ SECTIONS = (
     "selection",
     "final",
 )
+# What a run does when something fails.
+OF_A_RUN = frozenset({("search", "max_retries"), ("search", "max_consecutive_failures")})
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ def explain(given: Mapping[str, Any], read: StudySpec, final: StudySpec) -> list
     for section in SECTIONS:
         for key, value in after[section].items():
             is_replaced = section in ("model", "training") and key in after["space"]
-            if is_replaced or value in (None, [], {}):
+            if is_replaced or value in (None, [], {}) or (section, key) in OF_A_RUN:
                 continue
             origin: Origin = "default"
             if key in given.get(section, {}):
