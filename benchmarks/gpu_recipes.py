@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,17 +29,21 @@ def recipe_sweeps(device: torch.device, size: Size) -> list[RecipeSweep]:
     found = []
     with tempfile.TemporaryDirectory(prefix="gpu-") as folder:
         # The first sweep of a process pays for what is imported late.
-        _sweep(Path(folder) / "first.db", "wine", 2, device)
-        for dataset, trials in size.recipes:
-            seconds = _sweep(Path(folder) / f"{dataset}.db", dataset, trials, device)
+        _sweep(Path(folder) / "first.db", "wine", 2, device, {"epochs": 2})
+        for dataset, trials, training in size.recipes:
+            seconds = _sweep(Path(folder) / f"{dataset}.db", dataset, trials, device, training)
             found.append(RecipeSweep(dataset, trials, seconds))
             note(f"{dataset}, {trials} trials of the usual recipe: {seconds:.1f} s")
     return found
 
 
-def _sweep(path: Path, dataset: str, trials: int, device: torch.device) -> float:
+def _sweep(
+    path: Path, dataset: str, trials: int, device: torch.device, training: Mapping[str, int]
+) -> float:
     content = {
         "name": "recipe",
+        "recipe": "tabular",
+        "training": training,
         "data": {"dataset": dataset, "held_out": 0.2},
         "cv": {"folds": FOLDS},
         "search": {"metric": "accuracy", "trials": trials},

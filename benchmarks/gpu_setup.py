@@ -62,7 +62,10 @@ TABLE = Workload(
 
 @dataclass(frozen=True)
 class Size:
-    """Say how much is measured; recipes are the tables to sweep, each with its trials."""
+    """Say how much is measured.
+
+    recipes are the tables to sweep, each with its trials and what [training] has of its own.
+    """
 
     rows: int
     trials: tuple[int, ...]
@@ -71,7 +74,7 @@ class Size:
     matrix: int
     copied_bytes: int
     workloads: tuple[Workload, ...]
-    recipes: tuple[tuple[str, int], ...]
+    recipes: tuple[tuple[str, int, Mapping[str, int]], ...]
 
 
 FULL = Size(
@@ -82,7 +85,7 @@ FULL = Size(
     8192,
     2**31,
     (IMAGES, DIGITS, TABLE),
-    (("breast_cancer", 24), ("digits", 24)),
+    (("breast_cancer", 24, {}), ("digits", 24, {})),
 )
 TINY = Size(
     500,
@@ -95,7 +98,7 @@ TINY = Size(
         Workload(IMAGES.name, "images", "scale", 16, 64, 1, (2,), 1, 1),
         Workload(TABLE.name, "breast_cancer", "standardize", 8, 64, 2, (1, 2), 1, 1),
     ),
-    (("wine", 2),),
+    (("wine", 2, {"epochs": 1}),),
 )
 
 
