@@ -17,8 +17,7 @@ from selection.model.files import decode_model, load_model
 from selection.train.fit import Trainer
 from selection.train.mlp import predict
 from selection.train.refit import fit_members
-from tests.train.examples import make_setting, task_of
-from tests.train.test_pack_is_reference import make_table_folds
+from tests.train.examples import make_setting, make_table_folds, task_of
 
 CPU = torch.device("cpu")
 
