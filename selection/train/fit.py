@@ -34,12 +34,7 @@ from selection.study.trial import (
 )
 from selection.train.batches import Rows, load_rows
 from selection.train.best_so_far import BestSoFar
-from selection.train.device import (
-    count_workers,
-    make_workers,
-    torch_settings,
-    work_format,
-)
+from selection.train.device import count_workers, make_workers, torch_settings, work_format
 from selection.train.lockstep import Cause, Decide, EpochScores, Exchange, Failure, judge
 from selection.train.pack import Pack
 from selection.train.pack_set import PackSet, train_epoch
@@ -140,7 +135,7 @@ class Trainer:
         folds = tuple(range(len(self.rows.folds)))
         with torch_settings(self.precision, self.rows.like.device):
             cohort = _Cohort(self, settings, folds, lengths, is_cut=stop_after is not None)
-            return cohort.train(lambda said: judge(said, lengths, decide), watch)
+            return cohort.train(lambda scores: judge(scores, lengths, decide), watch)
 
     def train_share(
         self, settings: Sequence[Setting], folds: Sequence[int], exchange: Exchange
@@ -183,7 +178,7 @@ class _Cohort:
         self.started = time.monotonic()
         self.packs = PackSet(settings, trainer.rows, trainer.metric, trainer.seed)
         self.member_epochs = 0
-        self.said_failed: set[int] = set()
+        self.reported_failures: set[int] = set()
 
     def train(self, exchange: Exchange, watch: Watch) -> list[TrialResult]:
         settings, trainer = [run.setting for run in self.runs], self.trainer
@@ -262,7 +257,7 @@ class _Cohort:
             for trial, run in enumerate(self.runs)
             if run.result is not None
             and run.result.state is TrialState.FAILED
-            and trial not in self.said_failed
+            and trial not in self.reported_failures
         }
         for trial in filter(self._is_living, living):
             points = self.runs[trial].points[-1][list(self.folds)]
@@ -273,7 +268,7 @@ class _Cohort:
                 failed[trial] = self._failure(Cause.DIVERGED, is_finite, epoch)
             elif not has_score.all():
                 failed[trial] = self._failure(Cause.UNDEFINED, has_score, epoch)
-        self.said_failed.update(failed)
+        self.reported_failures.update(failed)
         return EpochScores(epoch, scores, failed)
 
     def _failure(self, cause: Cause, is_sound: NDArray[np.bool_], epoch: int) -> Failure:

@@ -1,4 +1,4 @@
-"""What a cohort says after each epoch, and what is decided of its trials: once for all of them.
+"""The scores of a cohort after each epoch, and the one judgement of its trials.
 
 One process may train a whole cohort, or several train some trials on some folds each.
 """
@@ -58,16 +58,16 @@ class Judgement:
 Exchange = Callable[[EpochScores], Judgement]
 
 
-def judge(said: EpochScores, lengths: Sequence[int], decide: Decide) -> Judgement:
+def judge(found: EpochScores, lengths: Sequence[int], decide: Decide) -> Judgement:
     """Judge the trials of a whole cohort on all folds; lengths are the epochs each of them trains.
 
     decide is asked of those that are not finished, if there are any.
     """
     means = {
         trial: mean_over_folds(scores)
-        for trial, scores in said.scores.items()
-        if trial not in said.failed
+        for trial, scores in found.scores.items()
+        if trial not in found.failed
     }
-    going = {trial: mean for trial, mean in means.items() if lengths[trial] > said.epoch}
-    pruned = frozenset(decide(said.epoch, going)) if going else frozenset()
-    return Judgement(means, {trial: each.reason for trial, each in said.failed.items()}, pruned)
+    going = {trial: mean for trial, mean in means.items() if lengths[trial] > found.epoch}
+    pruned = frozenset(decide(found.epoch, going)) if going else frozenset()
+    return Judgement(means, {trial: each.reason for trial, each in found.failed.items()}, pruned)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -105,7 +105,8 @@ def plan_packs(
                 plans += _plan_group(whole, most // len(whole), settings, rows, own)
                 continue
             parts, together = _cut(whole, settings, rows, share, len(own))
-            for part in _parts(whole, parts, settings, rows):
+            works = {index: _step_work([index], settings, rows) for index in whole}
+            for part in _parts(works, parts):
                 plans += _plan_group(part, min(together, most // len(part)), settings, rows, own)
     return plans
 
@@ -135,15 +136,9 @@ def deal(settings: Sequence[Setting], rows: Rows, max_members: int, cores: int) 
     if count_side_by_side(plans, settings, rows, cores) == cores or sum(works) < PROCESS_WORK:
         return whole
     groups = min(most_groups, len(settings))
-    trials: list[list[int]] = [[] for _ in range(groups)]
-    loads = [0.0] * groups
-    for index in sorted(everything, key=lambda index: -works[index]):
-        lightest = loads.index(min(loads))
-        trials[lightest].append(index)
-        loads[lightest] += works[index]
     return [
-        Share(tuple(sorted(group)), tuple(range(part, folds, parts)))
-        for group in trials
+        Share(tuple(group), tuple(range(part, folds, parts)))
+        for group in _parts(dict(enumerate(works)), groups)
         for part in range(parts)
     ]
 
@@ -255,16 +250,14 @@ def _cut(
     return parts, max(1, folds * parts // packs)
 
 
-def _parts(
-    indices: Sequence[int], count: int, settings: Sequence[Setting], rows: Rows
-) -> list[list[int]]:
+def _parts(works: Mapping[int, float], count: int) -> list[list[int]]:
     """Split trials into the given number of parts of similar work."""
     parts: list[list[int]] = [[] for _ in range(count)]
     loads = [0.0] * count
-    for index in sorted(indices, key=lambda index: -padded_weights([settings[index]], rows)):
+    for index in sorted(works, key=lambda index: -works[index]):
         lightest = loads.index(min(loads))
         parts[lightest].append(index)
-        loads[lightest] += _step_work([index], settings, rows)
+        loads[lightest] += works[index]
     return [sorted(part) for part in parts]
 
 

@@ -2,7 +2,8 @@
 
 Packs of one process are threads, and between short calls they wait for Python's lock. Where that
 leaves cores idle, the folds of a cohort are dealt to processes, and with more cores its trials as
-well. After each epoch all of them say their scores, the cohort is judged once, and each hears it.
+well. After each epoch all of them send their scores, the cohort is judged once on all folds,
+and each receives the judgement.
 """
 
 from __future__ import annotations
@@ -215,7 +216,7 @@ def merged_results(
 
 
 def _merged(parts: Sequence[tuple[Share, TrialResult]]) -> TrialResult:
-    """Return one trial's result on all folds; one that memory ended in the middle has no folds."""
+    """Return one trial's result on all folds; one that ran out of memory on some has none."""
     results = [result for _, result in parts]
     ended = next((each for each in results if each.state is TrialState.FAILED), results[0])
     seconds = max(each.seconds for each in results)

@@ -233,7 +233,7 @@ def test_repeats_layers_rungs_the_best_epoch_and_patience_go_with_the_trials(
         assert len(children()) == 3
     assert_alike(found, alone.train(settings))
     assert found[-1].state is TrialState.FAILED
-    assert any(each.epochs < 30 for each in found[:-1]), "none ran out of patience"
+    assert any(each.epochs < 30 for each in found[:-1]), "none stopped early"
     assert any(fold.rungs for fold in found[0].folds)
     assert len(found[0].folds) == 6
 
@@ -419,10 +419,10 @@ def test_results_of_shares_become_those_of_all_folds_in_order() -> None:
     assert (memory.state, memory.folds, memory.epochs) == (failed, (), 0)
 
 
-def test_a_share_says_once_that_memory_ran_out_between_two_epochs(
+def test_a_share_reports_once_that_memory_ran_out_between_two_epochs(
     data: StudyData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Others train the trial on their folds until they hear it."""
+    """Others train the trial on their folds until they receive that."""
     keep = PackSet.keep
 
     def full(self: PackSet, living: frozenset[int]) -> None:
